@@ -1,11 +1,16 @@
 # Everyday acts, one command each. `make` alone lists them.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help
 
 VENV := .venv
 PORT ?= 8000
+PYTEST_OPTIONS ?=
+# QUICK=1 make test: the subset for a laptop. No system package is installed, what needs one is skipped, one Python.
+QUICK ?=
 
+python := $(VENV)/bin/python
+
+.PHONY: help
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -15,5 +20,44 @@ $(VENV)/.installed-%: pyproject.toml
 	@touch $@
 
 .PHONY: demo
-demo: $(VENV)/.installed-demo ## a real worker and a real page on http://localhost:$PORT, nothing else needed
+demo: $(VENV)/.installed-demo ## a real worker and a real page on http://localhost:$PORT; nothing else is needed
 	@exec $(VENV)/bin/progresskit demo --port $(PORT)
+
+.PHONY: test
+ifdef QUICK
+test: lint types
+	$(python) -m pytest -m "not browser and not packaging" $(PYTEST_OPTIONS)
+else
+test: export PROGRESSKIT_CI := 1
+test: bootstrap lint types ## everything CI runs: linters, types, the whole suite, and again on a second Python at hand
+	$(python) -m pytest $(PYTEST_OPTIONS)
+	tools/test-other-python $(python) $(PYTEST_OPTIONS)
+endif
+
+.PHONY: bootstrap
+bootstrap: ## what the tests need from the system (Debian's packages)
+	tools/bootstrap
+
+.PHONY: lint
+lint: $(VENV)/.installed-all,test ## ruff and the floors of the house
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	$(VENV)/bin/lint-imports
+
+.PHONY: format
+format: $(VENV)/.installed-all,test ## let ruff mend what it can
+	$(python) -m ruff check --fix .
+	$(python) -m ruff format .
+
+.PHONY: types
+types: $(VENV)/.installed-all,test ## mypy, strict
+	$(python) -m mypy
+
+.PHONY: benchmarks
+benchmarks: $(VENV)/.installed-all,test ## every promise about speed, measured beside a peer
+	@set -e; for file in $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(python) $$file; done
+
+.PHONY: clean
+clean: ## what linters, tests and builds leave behind (not the virtual environments)
+	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -not -path './.venv*' -type d -prune -exec rm -rf {} +

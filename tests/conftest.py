@@ -1,0 +1,66 @@
+"""
+What holds for every test.
+
+A missing service skips its tests on a laptop and fails them in CI, where a skip would go unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# A developer's own settings must not reach the tests; and here a bad value raises, so that none goes unseen.
+for name in [name for name in os.environ if name.startswith("PROGRESSKIT_") and name != "PROGRESSKIT_CI"]:
+    del os.environ[name]
+os.environ["PROGRESSKIT_STRICT"] = "1"
+
+TESTS = Path(__file__).parent
+MARKED_FOLDERS = ("browser", "packaging")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-services",
+        action="store_true",
+        default=any(os.environ.get(name, "0") not in {"", "0", "false"} for name in ("CI", "PROGRESSKIT_CI")),
+        help="fail, not skip, where a service that a test needs is missing (the default when CI or PROGRESSKIT_CI is set)",
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies in a folder of its own by that folder's name, so that nobody can forget to."""
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder in MARKED_FOLDERS:
+            item.add_marker(folder)
+
+
+@pytest.fixture(scope="session")
+def missing_service(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Give a function that ends the test because the named service is missing: a skip, or a failure in CI."""
+
+    def end(name: str) -> None:
+        reason = f"{name} is missing: tools/bootstrap installs what the tests need"
+        if pytestconfig.getoption("require_services"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+    return end
+
+
+@pytest.fixture(scope="session")
+def program(missing_service: Callable[[str], None]) -> Callable[..., str]:
+    """Give a function that finds a program of the system under any of its names, `program("chromium", "google-chrome")`."""
+
+    def find(*names: str) -> str:
+        for name in names:
+            if path := shutil.which(name):
+                return path
+        missing_service(names[0])
+        raise AssertionError("unreachable: the line above ended the test")
+
+    return find
