@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -27,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--require-services",
         action="store_true",
         default=any(os.environ.get(name, "0") not in {"", "0", "false"} for name in ("CI", "PROGRESSKIT_CI")),
-        help="fail, not skip, where a service that a test needs is missing (the default when CI or PROGRESSKIT_CI is set)",
+        help="fail, not skip, where a service that a test needs is missing (the default with CI or PROGRESSKIT_CI set)",
     )
 
 
@@ -40,10 +41,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def missing_service(pytestconfig: pytest.Config) -> Callable[[str], None]:
+def missing_service(pytestconfig: pytest.Config) -> Callable[[str], NoReturn]:
     """Give a function that ends the test because the named service is missing: a skip, or a failure in CI."""
 
-    def end(name: str) -> None:
+    def end(name: str) -> NoReturn:
         reason = f"{name} is missing: tools/bootstrap installs what the tests need"
         if pytestconfig.getoption("require_services"):
             pytest.fail(reason, pytrace=False)
@@ -53,14 +54,11 @@ def missing_service(pytestconfig: pytest.Config) -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="session")
-def program(missing_service: Callable[[str], None]) -> Callable[..., str]:
-    """Give a function that finds a program of the system under any of its names, `program("chromium", "google-chrome")`."""
+def program(missing_service: Callable[[str], NoReturn]) -> Callable[..., str]:
+    """Give a function that finds a program by any of its names: `program("chromium", "google-chrome")`."""
 
     def find(*names: str) -> str:
-        for name in names:
-            if path := shutil.which(name):
-                return path
-        missing_service(names[0])
-        raise AssertionError("unreachable: the line above ended the test")
+        found = (path for name in names if (path := shutil.which(name)))
+        return next(found, None) or missing_service(names[0])
 
     return find

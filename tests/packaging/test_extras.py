@@ -1,0 +1,88 @@
+"""
+Every import of another project stands behind an extra that brings it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ADAPTERS = sorted(path.parent for path in (ROOT / "adapters").glob("*/__init__.py"))
+DISTRIBUTIONS = packages_distributions()
+
+
+def canonical(requirement: str) -> str:
+    """Reduce a requirement such as `SQLAlchemy[asyncio]>=2; marker` to the name by which projects are compared."""
+    name = re.match(r"[\w.-]+", requirement)
+    assert name is not None
+    return re.sub(r"[-_.]+", "-", name[0]).lower()
+
+
+def third_party_imports(folder: Path) -> set[str]:
+    imported: set[str] = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                imported.add(node.module)
+    roots = {name.split(".")[0] for name in imported}
+    return {name for name in roots if name not in sys.stdlib_module_names and not name.startswith("progresskit")}
+
+
+def brought(requirements: list[str], extras: dict[str, list[str]]) -> set[str]:
+    """Name every project that pip would install for these, those of our own extras among them."""
+    seen: set[str] = set()
+
+    def visit(requirement: str) -> None:
+        if own := re.fullmatch(r"progresskit\[([\w,-]+)\]", requirement):
+            for extra in own[1].split(","):
+                for inner in extras[extra]:
+                    visit(inner)
+        elif (name := canonical(requirement)) not in seen:
+            seen.add(name)
+            for inner in dependencies(name):
+                visit(inner)
+
+    for requirement in requirements:
+        visit(requirement)
+    return seen
+
+
+def dependencies(name: str) -> Iterator[str]:
+    try:
+        listed = requires(name) or []
+    except PackageNotFoundError:  # of another platform or Python version
+        return
+    yield from (requirement for requirement in listed if "extra ==" not in requirement)
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
+def test_the_extra_of_an_adapter_brings_all_that_it_imports(adapter: Path, pyproject: dict[str, Any]) -> None:
+    extras = pyproject["project"]["optional-dependencies"]
+    has = brought(extras[adapter.name.removeprefix("progresskit_")], extras)
+    for name in third_party_imports(adapter):
+        assert has & {canonical(project) for project in DISTRIBUTIONS[name]}, name
+
+
+def test_what_the_core_imports_on_demand_comes_with_an_extra(pyproject: dict[str, Any]) -> None:
+    extras = pyproject["project"]["optional-dependencies"]
+    has = brought(extras["all"], extras)
+    for name in third_party_imports(ROOT / "progresskit"):
+        assert has & {canonical(project) for project in DISTRIBUTIONS[name]}, name
+
+
+def test_the_core_needs_nothing_and_all_is_every_extra_of_a_user(pyproject: dict[str, Any]) -> None:
+    extras = pyproject["project"]["optional-dependencies"]
+    assert pyproject["project"]["dependencies"] == []
+    everything = brought(extras["all"], extras)
+    for extra in extras.keys() - {"all", "test", "dev"}:
+        assert brought(extras[extra], extras) <= everything, extra
