@@ -16,7 +16,8 @@ help: ## list these
 
 # A stamp per set of extras, so that an unchanged pyproject.toml installs nothing again.
 $(VENV)/.installed-%: pyproject.toml
-	tools/venv $(VENV) $*
+	@echo "Preparing $(VENV) (once, about a minute)"
+	@tools/venv $(VENV) $*
 	@touch $@
 
 .PHONY: demo

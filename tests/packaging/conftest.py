@@ -73,7 +73,8 @@ def ask(bare: Path, tmp_path: Path) -> Callable[[str], Any]:
 
     def ask(code: str) -> Any:
         command = [bare / "bin/python", "-I", "-W", "error", "-c", code]
-        answer = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+        answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert answer.returncode == 0, answer.stderr
         return json.loads(answer.stdout)
 
     return ask
