@@ -1,0 +1,125 @@
+"""
+Every interface of the kit.
+
+A job is a `Subject`; whoever is told of its progress is an `Observer`. They look the same in the worker, where the
+subject is the live count, and in a viewer three machines away, where it is what a `Backend` carried over.
+
+A backend is five methods and keeps these promises, seen through `read` and proven by
+`progresskit.testing.BackendContract`:
+
+1. A write changes what is stored as `progresskit.progress.fold` says, atomically per job, whatever the order,
+   repetition and number of writers. A batch holds an id at most once.
+2. An id that nobody reported is absent from what `read` returns.
+3. A record lives `Write.ttl` seconds after the last write that was not ignored, and a running job is `stalled` when
+   `Write.lease` seconds have passed since then, both by one clock that all processes share (the server's).
+4. A request to cancel stays with the run it was made in, and is refused for a job that is unknown or done.
+5. What cannot be done now raises `BackendUnavailable`; after that the same object works again once the server does.
+   The calls come from several threads.
+
+Powers that only some backends have are types of their own (`Pushes`, `Lists`), asked for with `isinstance`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from .config import Settings
+    from .progress import Progress, State, Write
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Whoever is told of a job's progress."""
+
+    def notify(self, progress: Progress) -> Any:
+        """Take the newest record; an error raised here is logged and reaches nobody else."""
+
+
+class Subject(Protocol):
+    """What can be observed."""
+
+    @property
+    def progress(self) -> Progress | None:
+        """The job as it stands; None where nothing is known of it."""
+
+    def attach(self, observer: Observer | Callable[[Progress], Any]) -> Callable[[], None]:
+        """Tell the observer of every change from now on, newest state only; call what is returned to detach it."""
+
+
+class Backend(ABC):
+    """Carries records between processes."""
+
+    shared: bool = True
+    """False where other processes see nothing of what is written."""
+
+    @classmethod
+    @abstractmethod
+    def from_url(cls, url: str, settings: Settings) -> Backend:
+        """Make the backend of a URL; no connection is made before it is needed."""
+
+    @abstractmethod
+    def write(self, batch: Sequence[Write]) -> Mapping[str, int]:
+        """Fold the batch into what is stored; return the run that is now stored, for the ids of all starts at least."""
+
+    @abstractmethod
+    def read(self, ids: Collection[str]) -> dict[str, Progress]:
+        """Return the records of those ids that are known, in one round trip where that is possible."""
+
+    @abstractmethod
+    def cancel(self, ids: Collection[str]) -> set[str]:
+        """Ask the jobs to stop; return those that are known and not done, which have the request now."""
+
+    @abstractmethod
+    def cancels(self, ids: Collection[str]) -> set[str]:
+        """Return those of the jobs that are asked to stop."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what the backend opened itself, and of nothing that it was given."""
+
+    def forked(self) -> None:
+        """
+        Get ready for use in a forked child; called there before anything else.
+
+        What was inherited must be forgotten and never closed: the parent still uses it.
+        """
+
+
+class Listener(ABC):
+    """A subscription to the changes of some jobs."""
+
+    @abstractmethod
+    def watch(self, ids: Collection[str]) -> None:
+        """Listen to these as well; when this returns, no later change of them is missed."""
+
+    @abstractmethod
+    def unwatch(self, ids: Collection[str]) -> None:
+        """Listen to these no longer."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop listening."""
+
+
+class Pushes(ABC):
+    """A backend that tells of changes by itself; the others are polled."""
+
+    @abstractmethod
+    def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
+        """
+        Call `tell` with each changed record and each renewed one, from any thread.
+
+        `lost` is called whenever something may have been missed and listening works (again): the caller reads anew.
+        """
+
+
+class Lists(ABC):
+    """A backend that can list jobs."""
+
+    @abstractmethod
+    def list(self, *, kind: str | None, states: Collection[State] | None, limit: int) -> list[Progress]:
+        """Return jobs, those written last first."""

@@ -1,0 +1,189 @@
+"""
+Settings, and the backends by URL.
+
+Each setting may come from four places; the first that has it wins: `configure()` or `Kit()`, the environment
+(`PROGRESSKIT_` and the name in capitals), the host framework's settings, the default.
+
+    setting          default      unit      what it does
+    url              memory://              which backend carries the records
+    interval         0.1          seconds   at most one write, and one poll, in this time
+    lease            30           seconds   a running job not heard of for so long is stalled
+    heartbeat        lease / 3    seconds   an unchanged job is written again after this time
+    ttl              86,400       seconds   a record lives so long after it was last written
+    flush_seconds    2            seconds   the end of a job waits at most this long for its last record to be stored
+    strict           False                  bad values raise instead of being dropped
+    prefix           progresskit            what keys, tables and channels in the backend are named after
+    secret_key       None                   signs the tokens of pages; a list: the first signs, all are accepted
+    authorize        None                   (request, id, right) -> bool: who may use raw ids, over HTTP
+    open             False                  anybody may watch raw ids, over HTTP
+    expose_errors    False                  browsers see the messages of all errors
+    expose_results   False                  the return value of a task becomes its result
+    max_streams      None         count     streams and long polls at once, per process; None: by the kind of server
+    stream_seconds   25           seconds   a stream on a threaded server is closed after this time
+    terminate        False                  cancelling also kills the process that runs the task, where a queue can
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+from .errors import ConfigurationError, MissingPackage, UnknownScheme
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .abc import Backend
+
+
+class Settings(NamedTuple):
+    """The settings of one kit; see the module's table."""
+
+    url: str = "memory://"
+    interval: float = 0.1
+    lease: float = 30.0
+    heartbeat: float | None = None
+    ttl: float = 86_400.0
+    flush_seconds: float = 2.0
+    strict: bool = False
+    prefix: str = "progresskit"
+    secret_key: str | Sequence[str] | None = None
+    authorize: Callable[[Any, str, str], Any] | None = None
+    open: bool = False
+    expose_errors: bool = False
+    expose_results: bool = False
+    max_streams: int | None = None
+    stream_seconds: float = 25.0
+    terminate: bool = False
+
+    def __repr__(self) -> str:
+        # Neither a password in the URL nor the key may end in a log.
+        shown = self._asdict() | {"url": redact(self.url), "secret_key": self.secret_key and "..."}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        """Seconds after which an unchanged job is written again."""
+        return self.lease / 3 if self.heartbeat is None else self.heartbeat
+
+
+_TRUE = frozenset(("1", "true", "yes", "on"))
+_FALSE = frozenset(("0", "false", "no", "off", ""))
+_POSITIVE = frozenset(("interval", "lease", "heartbeat", "ttl", "stream_seconds"))
+_NOT_NEGATIVE = frozenset(("flush_seconds", "max_streams"))
+_WHOLE = frozenset(("max_streams",))
+_FLAGS = frozenset(("strict", "open", "expose_errors", "expose_results", "terminate"))
+
+
+def resolve(
+    explicit: Mapping[str, Any], framework: Mapping[str, Any], environ: Mapping[str, str] | None = None
+) -> Settings:
+    """
+    Return the settings that hold, given those of the code and those of the host framework (names in any case).
+
+    Raises ConfigurationError for an unknown name and for a value that cannot be.
+    """
+    environ = os.environ if environ is None else environ
+    from_environment = {
+        name: environ[f"PROGRESSKIT_{name.upper()}"]
+        for name in Settings._fields
+        if name != "authorize" and f"PROGRESSKIT_{name.upper()}" in environ
+    }
+    chosen = {name.lower(): value for name, value in framework.items()}
+    chosen |= from_environment
+    chosen |= explicit
+    for name in chosen:
+        if name not in Settings._fields:
+            raise ConfigurationError(f"no setting is called {name!r}; there are {', '.join(Settings._fields)}")
+    settings = Settings(**{name: _checked(name, value) for name, value in chosen.items()})
+    if settings.heartbeat_seconds >= settings.lease:
+        raise ConfigurationError("heartbeat must be shorter than lease, or every quiet job would look stalled")
+    return settings
+
+
+def _checked(name: str, value: Any) -> Any:
+    if name in _FLAGS:
+        return _flag(name, value)
+    if name in _POSITIVE or name in _NOT_NEGATIVE:
+        return value if value is None else _amount(name, value)
+    if name == "url" and not (isinstance(value, str) and "://" in value):
+        raise ConfigurationError("url must be a string such as 'redis://localhost/0' or 'sqlite:///progress.db'")
+    return value
+
+
+def _flag(name: str, value: Any) -> bool:
+    if isinstance(value, str) and value.lower() in _TRUE | _FALSE:
+        return value.lower() in _TRUE
+    if isinstance(value, bool):
+        return value
+    raise ConfigurationError(f"{name} must be true or false, not {value!r}")
+
+
+def _amount(name: str, value: Any) -> float:
+    try:
+        amount = int(value) if name in _WHOLE else float(value)
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"{name} must be a number, not {value!r}") from None
+    if not (0 < amount < float("inf") or (amount == 0 and name in _NOT_NEGATIVE)):
+        raise ConfigurationError(f"{name} must be {'0 or more' if name in _NOT_NEGATIVE else 'over 0'}, not {value!r}")
+    return amount
+
+
+# Where a backend is found, and the extra that brings what it needs. The core names adapters here and nowhere else.
+BACKENDS: dict[str, tuple[str, str | None]] = {
+    "memory": ("progresskit.memory:MemoryBackend", None),
+    "sqlite": ("progresskit_sql:SQLBackend", "sql"),
+}
+
+ENTRY_POINTS = "progresskit.backends"
+
+
+def backend_class(url: str) -> type[Backend]:
+    """
+    Return the class that serves the URL: of the kit's own table, else of the entry points of installed packages.
+
+    A scheme with a driver (`postgresql+psycopg`) is looked up whole, then by what is before the `+`. Raises
+    UnknownScheme, or MissingPackage where the adapter needs something that is not installed.
+    """
+    scheme = url.split("://", 1)[0].lower()
+    for name in dict.fromkeys((scheme, scheme.split("+", 1)[0])):
+        if name in BACKENDS:
+            return _load(name, *BACKENDS[name])
+    from importlib.metadata import entry_points
+
+    found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    for name in (scheme, scheme.split("+", 1)[0]):
+        if name in found:
+            loaded: type[Backend] = found[name].load()
+            return loaded
+    known = ", ".join(sorted(f"{name}://" for name in BACKENDS.keys() | found.keys()))
+    raise UnknownScheme(f"no backend for {scheme}://; known are {known}")
+
+
+def _load(scheme: str, target: str, extra: str | None) -> type[Backend]:
+    from importlib import import_module
+
+    module, _, attribute = target.partition(":")
+    try:
+        loaded: type[Backend] = getattr(import_module(module), attribute)
+    except ImportError as error:
+        raise missing_package(f"{scheme}://", error, extra) from error
+    return loaded
+
+
+def missing_package(what: str, error: ImportError, extra: str | None) -> MissingPackage:
+    """Return the error that names the package which is missing and the command that brings it."""
+    return MissingPackage(
+        f'{what} needs the package {error.name or error}, which is not installed: pip install "progresskit[{extra}]"'
+    )
+
+
+def redact(url: str) -> str:
+    """Return the URL without its password, and without its query, which may hold one too."""
+    parts = urlsplit(url)
+    location = parts.netloc
+    if "@" in location:
+        user = location.rpartition("@")[0].partition(":")[0]
+        location = f"{user}:***@{location.rpartition('@')[2]}"
+    return urlunsplit(parts._replace(netloc=location, query="...") if parts.query else parts._replace(netloc=location))

@@ -1,0 +1,70 @@
+"""
+Every error that progresskit raises, in one tree.
+
+    ProgressKitError (Exception)
+    ├── ConfigurationError          a mistake in the set-up; raised at once, says what to do
+    │   ├── UnknownScheme           no backend is known for the URL's scheme
+    │   ├── MissingPackage          also an ImportError; names the extra that brings the package
+    │   └── Unsupported             the backend lacks that power (listing, for example)
+    ├── InvalidId                   also a ValueError; not a well-formed job id
+    ├── InvalidValue                also a ValueError; a bad value, raised in strict mode only
+    ├── BackendError                the backend could not do what was asked
+    │   └── BackendUnavailable      it cannot be reached or is not able to write now; trying again is right
+    ├── FlushTimeout                also a TimeoutError; what was reported is not stored yet
+    └── PublicError                 raise it in a job: its message may be shown to whoever watches
+
+    Cancelled (BaseException)       the job was asked to stop
+
+`Cancelled` stands beside the tree, as `asyncio.CancelledError` stands beside `Exception`: an `except Exception` around
+the work on one row must not swallow the wish to stop the whole job.
+"""
+
+from __future__ import annotations
+
+
+class ProgressKitError(Exception):
+    """Base of all errors of progresskit, `Cancelled` excepted."""
+
+
+class ConfigurationError(ProgressKitError):
+    """The set-up is wrong; the message says what to do."""
+
+
+class UnknownScheme(ConfigurationError):
+    """No backend is registered for the scheme of the URL."""
+
+
+class MissingPackage(ConfigurationError, ImportError):
+    """A package that the backend or shim needs is not installed; the message names the extra."""
+
+
+class Unsupported(ConfigurationError):
+    """The configured backend lacks the power that was asked for."""
+
+
+class InvalidId(ProgressKitError, ValueError):
+    """An id is not 1 to 128 of `A-Z a-z 0-9 _ . : -`, or does not start with a letter or digit."""
+
+
+class InvalidValue(ProgressKitError, ValueError):
+    """A reported value is bad; raised in strict mode only, dropped and counted otherwise."""
+
+
+class BackendError(ProgressKitError):
+    """The backend could not do what was asked."""
+
+
+class BackendUnavailable(BackendError):
+    """The backend cannot be reached, or cannot write now; the same call may succeed later."""
+
+
+class FlushTimeout(ProgressKitError, TimeoutError):
+    """What was reported was not stored within the time given."""
+
+
+class PublicError(ProgressKitError):
+    """An error whose message may be shown to everybody who may watch the job."""
+
+
+class Cancelled(BaseException):
+    """The job was asked to stop."""

@@ -1,0 +1,374 @@
+"""
+The record of a job, how records are ordered, and the one rule by which a write changes what is stored.
+
+Everything here is a pure value or a pure function. `fold` is the model against which every backend is tested: whatever
+a backend does in SQL, Lua or a loop has to come out as this does.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .errors import InvalidId
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Number = int | float
+"""A count: a whole number wherever one was reported, else a float; never negative, never over 2**53."""
+
+ID_LENGTH = 128
+ID_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:-")
+
+
+def check_id(id: str) -> str:
+    """
+    Return the id unchanged.
+
+    Raises InvalidId unless it is 1 to 128 of `A-Z a-z 0-9 _ . : -` and starts with a letter or digit.
+    """
+    if isinstance(id, str) and 0 < len(id) <= ID_LENGTH and ID_ALPHABET.issuperset(id) and id[0] not in "_.:-":
+        return id
+    shown = repr(id[:40]) if isinstance(id, str) else type(id).__name__
+    raise InvalidId(f"not a job id: {shown}; 1 to {ID_LENGTH} of A-Z a-z 0-9 _ . : -, the first a letter or digit")
+
+
+def fit_id(id: str) -> str:
+    """Return an id of a queue as it is where it is well-formed, otherwise a hash of it (40 hexadecimal digits)."""
+    try:
+        return check_id(id)
+    except InvalidId:
+        from hashlib import sha1
+
+        return sha1(str(id).encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+
+
+class State(StrEnum):
+    """Where a job stands; the last three are final."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """True for `succeeded`, `failed` and `cancelled`."""
+        return self in FINAL_STATES
+
+
+FINAL_STATES = frozenset((State.SUCCEEDED, State.FAILED, State.CANCELLED))
+
+
+class Version(NamedTuple):
+    """Orders what is stored of a job: the run, the attempt within it, and the number of the record within that."""
+
+    run: int
+    attempt: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.run}.{self.attempt}.{self.seq}"
+
+    @classmethod
+    def parse(cls, text: str) -> Version:
+        """Read `"<run>.<attempt>.<seq>"`; a ValueError for anything else."""
+        run, attempt, seq = text.split(".")
+        return cls(int(run), int(attempt), int(seq))
+
+
+class Failure(NamedTuple):
+    """Why a job failed; `public` allows `message` to be shown to a browser."""
+
+    type: str
+    message: str | None
+    public: bool = False
+
+
+class Progress(NamedTuple):
+    """
+    One immutable record of a job, complete in itself: a newer one replaces it whole.
+
+    `current` and `total` count in `unit`, `rate` is per second, `eta` is in seconds as of `updated_at`, and all times
+    are aware datetimes in UTC. `lease` (seconds) is how long the worker may be silent before the job counts as
+    stalled; it is not part of the JSON.
+    """
+
+    id: str
+    state: State
+    version: Version
+    kind: str | None = None
+    current: Number = 0
+    total: Number | None = None
+    unit: str | None = None
+    description: str | None = None
+    meta: Mapping[str, Any] = {}
+    rate: float | None = None
+    eta: float | None = None
+    result: Any = None
+    error: Failure | None = None
+    stalled: bool = False
+    cancel_requested: bool = False
+    parent: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    updated_at: datetime | None = None
+    finished_at: datetime | None = None
+    next_retry_at: datetime | None = None
+    lease: float | None = None
+
+    @property
+    def done(self) -> bool:
+        """True once the state is final."""
+        return self.state in FINAL_STATES
+
+    @property
+    def attempt(self) -> int:
+        """Which try this is, from 1."""
+        return self.version.attempt
+
+    @property
+    def percent(self) -> float | None:
+        """0 to 99.99, floored to 2 decimals; 100 once succeeded; None while the total is unknown or 0."""
+        return 100 if self.state is State.SUCCEEDED else percentage(self.current, self.total)
+
+    @property
+    def cursor(self) -> str:
+        """What a viewer has seen: the version, with `s` while stalled and `c` while cancelling."""
+        stalled = "s" if self.stalled else ""
+        return f"{self.version}{stalled}c" if self.cancel_requested and not self.done else f"{self.version}{stalled}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object of the record, as every transport sends it."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "state": self.state.value,
+            "done": self.done,
+            "current": self.current,
+            "total": self.total,
+            "unit": self.unit,
+            "percent": self.percent,
+            "description": self.description,
+            "meta": dict(self.meta),
+            "rate": self.rate,
+            "eta": self.eta,
+            "result": self.result,
+            "error": self.error and {"type": self.error.type, "message": self.error.message},
+            "attempt": self.attempt,
+            "version": str(self.version),
+            "cursor": self.cursor,
+            "stalled": self.stalled,
+            "cancel_requested": self.cancel_requested,
+            "parent": self.parent,
+            "created_at": format_time(self.created_at),
+            "started_at": format_time(self.started_at),
+            "updated_at": format_time(self.updated_at),
+            "finished_at": format_time(self.finished_at),
+            "next_retry_at": format_time(self.next_retry_at),
+        }
+
+    def to_json(self) -> str:
+        """Return `to_dict()` as compact JSON."""
+        return _encode(self.to_dict())
+
+    def redacted(self) -> Progress:
+        """Return the record without the message of an error that was not meant for the public."""
+        if self.error is None or self.error.public or self.error.message is None:
+            return self
+        return self._replace(error=self.error._replace(message=None))
+
+
+def percentage(current: Number, total: Number | None) -> float | None:
+    """
+    Return how much of `total` is done, in percent floored to 2 decimals and at most 99.99; None where that has no answer.
+
+    Exact: a float counts as the decimal number that it is printed as, so 29 of 100 is 29 and 0.29 of 1 is 29.
+    """
+    if not total:
+        return None
+    if type(current) is int and type(total) is int:
+        hundredths = current * 10_000 // total
+    else:
+        from fractions import Fraction
+
+        hundredths = int(Fraction(repr(current)) * 10_000 / Fraction(repr(total)))
+    hundredths = min(hundredths, 9_999)
+    return hundredths // 100 if hundredths % 100 == 0 else hundredths / 100
+
+
+def format_time(moment: datetime | None) -> str | None:
+    """Return an aware UTC datetime as RFC 3339 with milliseconds and `Z`."""
+    return None if moment is None else f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """Read what `format_time` wrote."""
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def moment(seconds: float) -> datetime:
+    """Return seconds since the epoch as an aware UTC datetime, cut to milliseconds, which is all that the wire carries."""
+    whole = int(seconds * 1000)
+    return datetime.fromtimestamp(whole // 1000, UTC).replace(microsecond=whole % 1000 * 1000)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+# What is written, what is stored, and the fold that leads from one to the other.
+
+
+class Role(Enum):
+    """Who speaks in a write."""
+
+    START = "start"  # a worker that begins a job, and has not heard yet that its first record is stored
+    UPDATE = "update"  # a worker whose start is stored
+    WORD = "word"  # somebody else: the sender of a task, or the process that looks after the workers
+
+
+class Write(NamedTuple):
+    """
+    One record on its way to a backend.
+
+    `token` is what the worker's start was given, None for a word from outside. `run` is the run that the worker was
+    told it has, 0 while it does not know. `body` is the record as JSON (see `encode`). `lease` and `ttl` are seconds.
+    """
+
+    id: str
+    role: Role
+    token: str | None
+    run: int
+    attempt: int
+    seq: int
+    state: State
+    kind: str | None
+    body: str
+    lease: float
+    ttl: float
+
+
+class Stored(NamedTuple):
+    """
+    What a backend keeps of one job, apart from when it was last heard of and when it expires.
+
+    `body` is the last record of the sender or the owner. `verdict` is the record of a final word from outside that
+    came on top of it, and `created` the time (RFC 3339) at which the run was first heard of, where that was before
+    `body`. They stand beside `body` so that no backend has to merge JSON.
+    """
+
+    run: int
+    attempt: int
+    seq: int
+    token: str | None
+    state: State
+    body: str
+    verdict: str | None = None
+    created: str | None = None
+    cancel_requested: bool = False
+
+
+class Effect(Enum):
+    """What a write did."""
+
+    TAKEN = "taken"  # what is stored has changed
+    RENEWED = "renewed"  # it has not, but the job was heard of: lease and ttl start again
+    IGNORED = "ignored"
+
+
+def fold(stored: Stored | None, write: Write) -> tuple[Stored | None, Effect]:
+    """Return what is stored after a write, and what the write did; the four rules of the contract."""
+    if write.role is Role.WORD:
+        return _fold_word(stored, write)
+    if stored is not None and stored.token == write.token:
+        return _fold_owner(stored, write)
+    if stored is None:
+        return _opened(write, max(write.run, 1)), Effect.TAKEN
+    if stored.state is State.PENDING:
+        return _opened(write, stored.run, stored), Effect.TAKEN
+    if write.role is Role.UPDATE:
+        return stored, Effect.IGNORED
+    if stored.state not in FINAL_STATES and stored.attempt < write.attempt:
+        return _opened(write, stored.run, stored), Effect.TAKEN
+    return _opened(write, stored.run + 1), Effect.TAKEN
+
+
+def _fold_word(stored: Stored | None, write: Write) -> tuple[Stored | None, Effect]:
+    if stored is None:
+        return _opened(write, 1), Effect.TAKEN
+    if write.state is State.PENDING:
+        return stored, Effect.RENEWED if stored.state is State.PENDING else Effect.IGNORED
+    if stored.state in FINAL_STATES:
+        return stored, Effect.IGNORED
+    return stored._replace(seq=stored.seq + 1, state=write.state, verdict=write.body), Effect.TAKEN
+
+
+def _fold_owner(stored: Stored, write: Write) -> tuple[Stored, Effect]:
+    mine, theirs = (write.attempt, write.seq), (stored.attempt, stored.seq)
+    if mine == theirs:
+        return stored, Effect.RENEWED
+    if mine < theirs or stored.state in FINAL_STATES:
+        return stored, Effect.IGNORED
+    return stored._replace(attempt=write.attempt, seq=write.seq, state=write.state, body=write.body), Effect.TAKEN
+
+
+def _opened(write: Write, run: int, before: Stored | None = None) -> Stored:
+    """Return a record that a start or a word makes, with what it keeps of the same run before it."""
+    created = before.created if before else json.loads(write.body).get("created_at")
+    cancel_requested = before.cancel_requested if before else False
+    return Stored(
+        run, write.attempt, write.seq, write.token, write.state, write.body, None, created, cancel_requested
+    )
+
+
+def encode(progress: Progress) -> str:
+    """Return the body of a record as it is stored: all that the backend does not keep beside it."""
+    body = progress.to_dict()
+    for name in ("done", "percent", "attempt", "version", "cursor", "stalled", "cancel_requested"):
+        del body[name]
+    if progress.error is not None and progress.error.public:
+        body["error"]["public"] = True
+    body["lease"] = progress.lease
+    return _encode(body)
+
+
+VERDICT_FIELDS = ("error", "result", "updated_at", "finished_at", "next_retry_at", "rate", "eta")
+"""The fields that a final word from outside sets on a record it comes on top of; the others stay as the owner left them."""
+
+
+def decode(stored: Stored, stalled: bool = False) -> Progress:
+    """Return the record of what is stored; `stalled` is for the backend to say, by the clock it judges leases with."""
+    body = json.loads(stored.body)
+    if stored.verdict is not None:
+        verdict = json.loads(stored.verdict)
+        body |= {name: verdict[name] for name in VERDICT_FIELDS}
+    error = body["error"]
+    return Progress(
+        id=body["id"],
+        state=stored.state,
+        version=Version(stored.run, stored.attempt, stored.seq),
+        kind=body["kind"],
+        current=body["current"],
+        total=body["total"],
+        unit=body["unit"],
+        description=body["description"],
+        meta=body["meta"],
+        rate=body["rate"],
+        eta=body["eta"],
+        result=body["result"],
+        error=error and Failure(error["type"], error["message"], error.get("public", False)),
+        stalled=stalled and stored.state is State.RUNNING,
+        cancel_requested=stored.cancel_requested,
+        parent=body["parent"],
+        created_at=parse_time(stored.created or body["created_at"]),
+        started_at=parse_time(body["started_at"]),
+        updated_at=parse_time(body["updated_at"]),
+        finished_at=parse_time(body["finished_at"]),
+        next_retry_at=parse_time(body["next_retry_at"]),
+        lease=body["lease"],
+    )
