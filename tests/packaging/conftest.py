@@ -39,7 +39,7 @@ def built(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in tracked:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_bytes((ROOT / name).read_bytes())
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", built, copy]
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(built), str(copy)]
     subprocess.run(command, check=True, capture_output=True)
     return built
 
@@ -62,8 +62,8 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the wheel, with no extra and no index to take a dependency from, and give the environment's folder."""
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder, with_pip=False, symlinks=True)
-    pip = [sys.executable, "-m", "pip", "--isolated", "--python", folder / "bin/python"]
-    subprocess.run([*pip, "install", "--quiet", "--no-index", wheel], check=True, capture_output=True)
+    pip = [sys.executable, "-m", "pip", "--isolated", "--python", str(folder / "bin/python")]
+    subprocess.run([*pip, "install", "--quiet", "--no-index", str(wheel)], check=True, capture_output=True)
     return folder
 
 
@@ -72,7 +72,7 @@ def ask(bare: Path, tmp_path: Path) -> Callable[[str], Any]:
     """Give a function that runs code in the bare environment, far from the checkout, and returns the JSON it prints."""
 
     def ask(code: str) -> Any:
-        command = [bare / "bin/python", "-I", "-W", "error", "-c", code]
+        command = [str(bare / "bin/python"), "-I", "-W", "error", "-c", code]
         answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert answer.returncode == 0, answer.stderr
         return json.loads(answer.stdout)
