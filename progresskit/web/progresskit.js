@@ -1,33 +1,25 @@
 /**
- * `<progress-bar src="/progress/KEY/" cancel></progress-bar>` shows the live progress of a background job.
+ * `<progress-bar src="/progress/KEY/" cancel></progress-bar>`: the live progress of a background job.
  *
- * - `src`: the job's address; set it again to start afresh. `cancel`: offer a cancel button (the key must hold the right).
- * - `bar.job`: the newest record, or null.
- * - Events, all bubbling: `progress` (detail: the record), `done` (detail: the final record, once),
- *   `error` (detail: `{reason: "refused" | "unknown"}`).
- * - Style: the custom properties in the sheet below, `::part()`, `progress-bar[data-state=failed]`.
- * - Words: `configure({strings: {cancel: "Abbrechen"}})`, or `bar.strings = {…}` for one; numbers follow `lang`.
+ * - `src`, when set again, starts afresh. `cancel` offers a button (the key must hold the right). `bar.job` is the newest record.
+ * - Events, bubbling: `progress`, `done` (once), both with the record; `error` with `{reason: "refused" | "unknown"}`.
+ * - Style: `--progress-bar-…`, `::part(…)`, `progress-bar[data-state=failed]`; see the sheet below.
+ * - Texts: `configure({strings: {cancel: "Abbrechen"}})`, or `bar.strings = {…}`. Numbers follow `lang`.
  *
- * All bars of a page share one EventSource; where streams do not pass, they share one poll.
- *
- * @typedef {"pending" | "running" | "retrying" | "succeeded" | "failed" | "cancelled"} State
  * @typedef {{
- *   state: State, done: boolean, stalled: boolean, cancel_requested: boolean, version: string, cursor: string,
+ *   state: "pending" | "running" | "retrying" | "succeeded" | "failed" | "cancelled", done: boolean, stalled: boolean,
  *   current: number, total: number | null, unit: string | null, percent: number | null, description: string,
  *   rate: number | null, eta: number | null, error: {type: string, message: string | null} | null, attempt: number,
- *   started_at: string | null, updated_at: string, finished_at: string | null, next_retry_at: string | null
+ *   version: string, cursor: string, cancel_requested: boolean, started_at: string | null, updated_at: string,
+ *   finished_at: string | null, next_retry_at: string | null
  * }} Job what is read of a record here
  */
 
-const MOST_KEYS = 100; // a request, by contract
-const MOST_STREAMS = 4; // a browser opens six connections to a host: leave some to the page
-const UNKNOWN_MS = 30_000;
-const HIDDEN_MS = 15_000;
-
 /** Every text; `{name}` is filled in. */
 export const strings = {
-  waiting: "Waiting",
-  working: "Working",
+  connecting: "Waiting",
+  pending: "Waiting",
+  running: "Working",
   stalled: "Stalled",
   retrying: "Retrying",
   retryingIn: "Retrying in {time}",
@@ -60,19 +52,21 @@ export function configure(options) {
 
 /** @type {Set<Channel>} */
 const channels = new Set();
+let mostKeys = 100; // a request, by contract
+const MOST_STREAMS = 4; // a browser opens six connections to a host: leave some to the page
 
-/** Carries records to the bars of one base address. */
+/** Carries records to the bars of one base address: a stream where streams pass, polls where they do not. */
 class Channel {
   /** @type {Set<ProgressBar>} */ bars = new Set();
   /** @type {EventSource | null} */ source = null;
   /** @type {Set<string>} */ streamed = new Set();
   /** @type {{url?: string, etag?: string | null, jobs: Record<string, Job | null>}} */ last = { jobs: {} };
-  most = MOST_KEYS;
-  failures = 0;
+  heard = false;
   streamAt = 0; // when a stream may be tried
   patience = 5_000; // how long to do without one
-  heard = false;
-  turn = 0; // an answer that belongs to an earlier turn plans nothing
+  pause = 0; // from poll to poll
+  failures = 0;
+  turn = 0; // an answer to an earlier turn plans nothing
   timer = 0;
   updating = 0;
   ticker = setInterval(() => this.bars.forEach((bar) => bar.render(true)), 1_000);
@@ -84,7 +78,7 @@ class Channel {
 
   /** @param {ProgressBar} bar */
   static join(bar) {
-    const home = [...channels].find(({ base, most, keys }) => base === bar.base && keys.concat(bar.key).length <= most) ?? new Channel(bar.base);
+    const home = [...channels].find(({ base, keys }) => base === bar.base && keys.concat(bar.key).length <= mostKeys) ?? new Channel(bar.base);
     for (const { key, job } of home.bars) if (key === bar.key && job) bar.receive(job);
     home.bars.add(bar);
     home.updating ||= setTimeout(() => home.update(), 20); // bars come in crowds
@@ -94,9 +88,8 @@ class Channel {
   /** @param {ProgressBar} bar */
   leave(bar) {
     this.bars.delete(bar);
-    if (bar.over && !this.bars.size) this.stop();
-    queueMicrotask(() => {
-      if (!this.keys.includes(bar.key)) this.streamed.delete(bar.key); // it was not just moved
+    queueMicrotask(() => { // it may only be moved
+      if (!this.keys.includes(bar.key)) this.streamed.delete(bar.key);
       if (!this.bars.size) this.stop();
     });
   }
@@ -124,7 +117,6 @@ class Channel {
 
   stop() {
     this.halt();
-    clearTimeout(this.updating);
     clearInterval(this.ticker);
     channels.delete(this);
   }
@@ -160,7 +152,7 @@ class Channel {
       if (this.source && ![...this.bars].some((bar) => bar.missingSince)) this.plan(25_000, () => this.probe());
     });
     source.onerror = () => {
-      const lived = openedAt && Date.now() - openedAt;
+      const lived = openedAt && Date.now() - openedAt + 1;
       openedAt = 0;
       if (!lived) return this.lost();
       // Closed at once: the server has no stream to spare, and EventSource comes back at the pace it was told.
@@ -178,7 +170,7 @@ class Channel {
     this.plan(this.backoff());
   }
 
-  /** The stream is silent. Is there nothing to tell, is the line dead, or does a proxy hold it back? */
+  /** The stream is silent: nothing to tell, a dead line, or a proxy that holds it back? */
   async probe() {
     const { turn } = this;
     const fine = await this.ask().then((news) => !news || this.heard, () => false);
@@ -194,26 +186,24 @@ class Channel {
 
   async poll() {
     const { turn } = this;
-    let pause = 1_000;
     try {
-      await this.ask((ms) => (pause = ms));
+      await this.ask();
       if (this.failures) this.streamAt = 0; // the server is back
       this.failures = 0;
     } catch (error) {
-      if ([400, 414, 431].includes(Number(error)) && this.keys.length > 1) return this.split();
-      pause = Math.max(this.backoff(), pause > 1_000 ? pause : 0);
       this.failures++;
+      if (this.bars.size > 1 && [400, 414, 431].includes(Number(error))) return this.split();
     }
-    if (turn === this.turn) this.plan(Math.max(pause, document.hidden ? HIDDEN_MS : 0));
+    if (turn === this.turn) this.plan(Math.max(this.pause, this.failures && this.backoff(), document.hidden ? 15_000 : 0));
   }
 
   /** Fetch all records once; tell whether there was news. */
-  async ask(pace = (/** @type {number} */ _ms) => {}) {
+  async ask() {
     const url = this.url();
     const etag = this.last.url === url && this.last.etag;
+    this.pause = 1_000;
     const response = await fetch(url, { headers: etag ? { "If-None-Match": etag } : {}, signal: AbortSignal.timeout(20_000) });
-    const wait = Number(response.headers.get("Retry-After"));
-    if (wait > 0) pace(Math.min(Math.max(wait * 1_000, 500), 60_000));
+    this.pause = Math.min(Number(response.headers.get("Retry-After")) || 1, 60) * 1_000;
     if (response.ok) this.last = { url, etag: response.headers.get("ETag"), ...(await response.json()) };
     else if (response.status === 404) this.last = { jobs: {} };
     else if (response.status !== 304) throw response.status;
@@ -226,25 +216,18 @@ class Channel {
     for (const bar of [...this.bars].filter((bar) => bar.key === key)) {
       if (job) news = bar.receive(job) || news;
       else if (streamed) bar.fail("refused");
-      else if (Date.now() - (bar.missingSince ||= Date.now()) >= UNKNOWN_MS) bar.fail("unknown");
+      else if (Date.now() - (bar.missingSince ||= Date.now()) >= 30_000) bar.fail("unknown");
     }
     return news;
   }
 
-  /** The server takes only shorter addresses: make it two. */
+  /** The server takes only shorter addresses: make two of it. */
   split() {
-    const { keys } = this;
-    const twin = new Channel(this.base);
-    twin.most = this.most = Math.ceil(keys.length / 2);
+    mostKeys = Math.ceil(this.bars.size / 2);
+    this.stop();
     for (const bar of this.bars) {
-      if (keys.indexOf(bar.key) < this.most) continue;
       this.bars.delete(bar);
-      twin.bars.add(bar);
-      bar.channel = twin;
-    }
-    for (const channel of [this, twin]) {
-      channel.streamAt = 0;
-      channel.run();
+      bar.channel = Channel.join(bar);
     }
   }
 }
@@ -258,96 +241,92 @@ sheet.replaceSync(`
 :host {
   --_color: var(--progress-bar-accent, light-dark(#4c5fe0, #8492ff));
   --_muted: var(--progress-bar-muted, color-mix(in srgb, currentColor 62%, transparent));
-  display: block; line-height: 1.45; font-variant-numeric: tabular-nums; text-align: start;
+  --_danger: var(--progress-bar-danger, light-dark(#d0303f, #ff737c));
+  display: block;
+  line-height: 1.45;
+  font-variant-numeric: tabular-nums;
 }
-:host([hidden]) { display: none }
-:host([data-state=pending]), :host([data-state=cancelling]), :host([data-state=cancelled]), :host([data-state=connecting]) { --_color: var(--_muted) }
-:host([data-state=succeeded]) { --_color: var(--progress-bar-success, light-dark(#15835a, #3ecf8e)) }
-:host([data-state=stalled]), :host([data-state=retrying]) { --_color: var(--progress-bar-warning, light-dark(#b25a05, #f2b34c)) }
-:host([data-state=failed]), :host([data-state=error]) { --_color: var(--progress-bar-danger, light-dark(#d0303f, #ff737c)) }
-.bar { display: grid; grid-template-columns: auto minmax(0, 1fr) auto; gap: .5em; align-items: start }
-svg { width: 1.125em; height: 1.45em; color: var(--_color); fill: none; stroke: currentColor; stroke-width: 1.6; stroke-linecap: round; stroke-linejoin: round }
-circle { fill: currentColor; fill-opacity: .14; stroke: none }
+:host([hidden]), [hidden] { display: none !important }
+.muted { --_color: var(--_muted) }
+.warning { --_color: var(--progress-bar-warning, light-dark(#b25a05, #f2b34c)) }
+.success { --_color: var(--progress-bar-success, light-dark(#15835a, #3ecf8e)) }
+.danger { --_color: var(--_danger) }
+.bar { display: grid; grid-template-columns: auto minmax(0, 1fr) auto; gap: .5em }
+svg { width: 1.125em; height: 1.125em; margin-top: .16em; border-radius: 50%; color: var(--_color); background: color-mix(in srgb, currentColor 15%, transparent); fill: none; stroke: currentColor; stroke-width: 1.7; stroke-linecap: round; stroke-linejoin: round }
 .label { font-weight: 500; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden; overflow-wrap: anywhere }
-.percent { color: var(--_muted) }
+.percent, .detail, button { color: var(--_muted); text-align: end }
+.detail { text-align: start }
 .track { grid-column: 1 / -1; height: var(--progress-bar-height, .375rem); border-radius: var(--progress-bar-radius, 99px); overflow: hidden; background: var(--progress-bar-track, color-mix(in srgb, currentColor 11%, transparent)) }
-.fill { height: 100%; border-radius: inherit; background: var(--_color); transform: translateX(calc(var(--_at, 0) * 1% - 100%)) }
-:host(:dir(rtl)) .fill { transform: translateX(calc(100% - var(--_at, 0) * 1%)) }
+.fill { display: block; height: 100%; border-radius: inherit; background: var(--_color); transform: translateX(calc(var(--_at) * 1% - 100%)) }
+:host(:dir(rtl)) .fill { transform: translateX(calc(100% - var(--_at) * 1%)) }
 .live .fill { transition: transform .4s cubic-bezier(.2, .6, .35, 1), background-color .25s }
-.foot { grid-column: 1 / -1; display: flex; gap: 1em; justify-content: space-between; font-size: .8125em; min-height: 1.45em; color: var(--_muted) }
-.foot div { min-width: 0; overflow-wrap: anywhere }
+.muted .fill { opacity: .6 }
+.vague .fill { transform: none !important; opacity: .3 }
+.moving .fill { transform: none !important; width: 40%; animation: slide 1.7s cubic-bezier(.6, .1, .35, .95) infinite }
+:host([data-state=connecting]) { animation: appear .3s .5s backwards }
+.text, button { font-size: .8125em }
+.text { grid-column: span 2; min-height: 1.45em; overflow-wrap: anywhere }
 .status { color: var(--_color); font-weight: 500 }
-.status:not(:empty) + .detail:not(:empty)::before { content: " · "; color: var(--_muted) }
-button { all: unset; flex: none; align-self: start; cursor: pointer; border-radius: .25em; transition: color .15s }
-button:hover { color: var(--progress-bar-danger, light-dark(#d0303f, #ff737c)) }
+.status:not(:empty) + .detail:not(:empty)::before { content: " · " }
+button { border: 0; padding: 0; background: none; font-family: inherit; line-height: inherit; align-self: start; cursor: pointer }
+button:hover { color: var(--_danger) }
 button:focus-visible { outline: 2px solid; outline-offset: 2px }
-button[aria-disabled=true] { cursor: default; color: inherit }
-button[hidden] { display: none }
-.said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap }
-.vague .fill { width: 40%; transform: none; animation: slide 1.7s cubic-bezier(.6, .1, .35, .95) infinite }
-.faint .fill { opacity: .3; transform: none }
-:host([data-state=connecting]) .bar { animation: appear .3s .5s backwards }
-:host([data-state=stalled]) .fill, :host([data-state=cancelling]) .fill { opacity: .55 }
+button[aria-disabled=true] { cursor: default; color: inherit; opacity: .6 }
+.said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
 @keyframes slide { from { translate: -100% } to { translate: 250% } }
 @keyframes appear { from { opacity: 0 } }
 @media (prefers-reduced-motion) {
   .fill { transition: none !important }
-  .vague .fill { animation: none; width: auto; opacity: .4 }
+  .moving .fill { animation: none; width: auto; opacity: .4 }
 }
 @media (forced-colors: active) {
   .track { outline: 1px solid }
   .fill { background: Highlight; forced-color-adjust: none }
-  button { text-decoration: underline }
 }
 `);
 
-/** Drawn in a disc of 16 by 16. @type {Record<string, string>} */
-const ICONS = {
-  connecting: "M5 8h0M8 8h0M11 8h0",
-  pending: "M8 4.8V8l2.2 1.4",
-  running: "M8 8h0",
-  retrying: "M11.2 6.4A3.6 3.6 0 1 0 11.6 8.8M11.5 4v2.5H9",
-  stalled: "M8 4.6v4M8 11.2h0",
-  cancelling: "M6 6h4v4H6Z",
-  cancelled: "M5.2 10.8 10.8 5.2",
-  succeeded: "M5 8.3 7.2 10.5 11.2 6",
-  failed: "M5.8 5.8l4.4 4.4M10.2 5.8l-4.4 4.4",
-  error: "M8 4.6v4M8 11.2h0",
+/** The tone of a state, and what is drawn in its disc of 16 by 16. @type {Record<string, string[]>} */
+const LOOKS = {
+  connecting: ["muted", "M5 8h0M8 8h0M11 8h0"],
+  pending: ["muted", "M8 4.5V8l2.3 1.5"],
+  running: ["accent", "M6.5 5v6l4-3Z"],
+  retrying: ["warning", "M11.3 6.5A3.6 3.6 0 1 0 11.5 9M11.6 4v2.5H9"],
+  stalled: ["warning", "M8 4.5v4M8 11.3h0"],
+  cancelling: ["muted", "M6 6h4v4H6Z"],
+  cancelled: ["muted", "M5 11 11 5"],
+  succeeded: ["success", "M5 8.3 7.2 10.5 11 6"],
+  failed: ["danger", "M5.7 5.7l4.6 4.6M10.3 5.7l-4.6 4.6"],
+  error: ["danger", "M8 4.5v4M8 11.3h0"],
 };
 
-/** Is a "run.attempt.seq" newer than another? */
-function isNewer(version = "", than = "") {
-  const [a, b] = [version, than].map((text) => text.split(".").map(Number));
-  return (a[0] - b[0] || a[1] - b[1] || a[2] - b[2]) > 0;
-}
+const { compare } = new Intl.Collator("en", { numeric: true }); // "1.2.10" is after "1.2.9"
 
-const fillIn = (template = "", /** @type {Record<string, unknown>} */ values) => template.replace(/{(\w+)}/g, (_, name) => `${values[name] ?? ""}`).trim();
+/** @param {Record<string, unknown>} values */
+const fillIn = (template = "", values) => template.replace(/{(\w+)}/g, (_, name) => `${values[name] ?? ""}`).trim();
 
-/** @type {Map<string, Intl.NumberFormat>} */
-const formats = new Map();
+/** @type {Record<string, Intl.NumberFormat>} */
+const formats = {};
 
-/** Numbers as they are written in a language. */
+/** How a language writes numbers. */
 function speaking(lang = "") {
   const number = (value = 0, /** @type {Intl.NumberFormatOptions} */ options = {}) => {
     const id = lang + JSON.stringify(options);
-    if (!formats.has(id)) {
-      try {
-        formats.set(id, new Intl.NumberFormat(lang || [], options));
-      } catch {
-        formats.set(id, new Intl.NumberFormat([], options)); // no language that is known
-      }
+    try {
+      formats[id] ??= new Intl.NumberFormat(lang || [], options);
+    } catch {
+      formats[id] = new Intl.NumberFormat([], options); // not a language
     }
-    return formats.get(id)?.format(value) ?? "";
+    return formats[id].format(value);
   };
 
-  /** "1,200", or "1.2 KiB". */
-  const amount = (value = 0, unit = /** @type {string | null} */ ("")) => {
+  /** "1,200", or "1.2 KiB". @param {string | null} unit */
+  const amount = (value = 0, unit) => {
     if (unit !== "B") return number(value, { maximumFractionDigits: value < 10 ? 1 : 0 });
     const power = value < 1024 ? 0 : Math.min(Math.floor(Math.log2(value) / 10), 5);
     return `${number(value / 1024 ** power, { maximumFractionDigits: power && 1 })} ${["B", "KiB", "MiB", "GiB", "TiB", "PiB"][power]}`;
   };
 
-  /** "3m 20s": the two largest units. */
+  /** The two largest units: "3m 20s". */
   const duration = (seconds = 0) => {
     let rest = Math.max(Math.round(seconds), 1);
     const parts = Object.entries({ day: 86400, hour: 3600, minute: 60, second: 1 }).map(([unit, size]) => {
@@ -361,23 +340,20 @@ function speaking(lang = "") {
   return { number, amount, duration };
 }
 
-/** From one moment to another. @param {string | number | null} from @param {string | null} to */
+/** @param {string | number | null} from @param {string | null} to */
 const seconds = (from, to) => (from && to ? (Date.parse(to) - +new Date(from)) / 1_000 : 0);
 
-/** @template {Element} T @param {T} node @param {Record<string, string>} attributes @param {Element[]} children */
-function dress(node, attributes, ...children) {
-  for (const name in attributes) node.setAttribute(name, attributes[name]);
+/** @param {Partial<HTMLElement>} properties @param {Element[]} children */
+function part(name = "", properties = {}, ...children) {
+  const node = document.createElement(name === "cancel" ? "button" : "span");
   node.append(...children);
-  return node;
+  return Object.assign(node, { className: name, part: name }, properties);
 }
 
-/** @param {Record<string, string>} attributes @param {Element[]} children */
-const part = (name = "", attributes = {}, ...children) => dress(document.createElement(name === "cancel" ? "button" : "div"), { part: name, class: name, ...attributes }, ...children);
+const drawn = (tag = "") => document.createElementNS("http://www.w3.org/2000/svg", tag);
 
-/** @param {Record<string, string>} attributes @param {Element[]} children */
-const drawn = (tag = "", attributes = {}, ...children) => dress(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, ...children);
-
-function write(/** @type {Element} */ node, text = "") {
+/** @param {Element} node */
+function write(node, text = "") {
   if (node.textContent !== text) node.textContent = text;
 }
 
@@ -391,6 +367,7 @@ export class ProgressBar extends HTMLElement {
   #note = "";
   #endsAt = 0;
   #left = ""; // as shown: rewritten once a second, not with each record
+  #live = "";
   #milestone = "";
 
   /** @type {Channel | null} */ channel = null;
@@ -399,32 +376,26 @@ export class ProgressBar extends HTMLElement {
   missingSince = 0;
   over = false;
 
+  #icon = drawn("svg");
   #path = drawn("path");
-  #label = part("label", { id: "label" });
+  #label = part("label");
   #percent = part("percent");
   #fill = part("fill");
-  #track = part("track", { role: "progressbar", "aria-labelledby": "label", "aria-valuemin": "0", "aria-valuemax": "100" }, this.#fill);
+  #track = part("track", { role: "progressbar", ariaValueMin: "0", ariaValueMax: "100" }, this.#fill);
   #status = part("status");
   #detail = part("detail");
-  #button = /** @type {HTMLButtonElement} */ (part("cancel", { type: "button", "aria-describedby": "label" }));
+  #button = part("cancel", { onclick: () => this.cancel() });
   #said = part("said", { role: "status" });
-  #bar = part(
-    "bar",
-    {},
-    drawn("svg", { part: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, drawn("circle", { cx: "8", cy: "8", r: "8" }), this.#path),
-    this.#label,
-    this.#percent,
-    this.#track,
-    part("foot", {}, part("text", {}, this.#status, this.#detail), this.#button),
-    this.#said,
-  );
+  #bar = part("bar", {}, this.#icon, this.#label, this.#percent, this.#track, part("text", {}, this.#status, this.#detail), this.#button, this.#said);
 
   constructor() {
     super();
     const root = this.attachShadow({ mode: "open" });
     root.adoptedStyleSheets = [sheet];
     root.append(this.#bar);
-    this.#button.onclick = () => this.cancel();
+    this.#icon.setAttribute("part", "icon");
+    this.#icon.setAttribute("viewBox", "0 0 16 16");
+    this.#icon.append(this.#path);
   }
 
   get job() {
@@ -461,16 +432,14 @@ export class ProgressBar extends HTMLElement {
       this.#leave();
       this.#job = null;
       this.over = this.#asked = false;
-      this.#reason = this.#note = this.#milestone = "";
+      this.#reason = this.#note = this.#live = this.#milestone = "";
       this.missingSince = this.#endsAt = 0;
-      this.#bar.classList.remove("live");
     }
     const src = this.getAttribute("src");
-    const { origin, pathname } = new URL(src ?? "", document.baseURI);
-    const [, base, key] = pathname.match(/^(.*\/)([^/]+)\/?$/) ?? [];
-    if (src && key && !this.channel) {
-      this.base = origin + base;
-      this.key = decodeURIComponent(key);
+    if (src && !this.channel) {
+      const url = new URL(src.replace(/\/?$/, "/"), document.baseURI);
+      this.base = new URL("..", url).href;
+      this.key = decodeURIComponent(url.pathname.split("/").at(-2) ?? "");
       this.channel = Channel.join(this);
     }
     this.render();
@@ -481,15 +450,20 @@ export class ProgressBar extends HTMLElement {
     this.channel = null;
   }
 
+  #emit(type = "", /** @type {unknown} */ detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true }));
+  }
+
   /** Show a record unless it is older than what is shown; tell whether it was news. @param {Job} job */
   receive(job) {
     const old = this.#job;
     this.missingSince = 0;
-    if (this.over || (old && !isNewer(job.version, old.version) && (job.version !== old.version || job.cursor === old.cursor))) return false;
-    if (old) this.#bar.classList.add("live"); // the first record is painted where it is
-    if (job.cancel_requested || parseInt(job.version) !== parseInt(old?.version ?? "")) this.#asked = false;
+    if (this.over || (old && (job.cursor === old.cursor || compare(job.version, old.version) < 0))) return false;
+    this.#live = old ? "live" : ""; // the first record is painted where it is
     this.#job = job;
-    this.#endsAt = job.eta == null ? 0 : Date.now() + job.eta * 1_000;
+    // The viewer's clock may be wrong: a wait is no longer than it was when the record was written.
+    const wait = Math.min(seconds(Date.now(), job.next_retry_at), seconds(job.updated_at, job.next_retry_at)) || job.eta;
+    this.#endsAt = wait ? Date.now() + wait * 1_000 : 0;
     this.over = job.done;
     this.render();
     if (job.done) this.#leave();
@@ -509,13 +483,13 @@ export class ProgressBar extends HTMLElement {
 
   /** Ask for the job to be cancelled. */
   async cancel() {
-    if (this.#asked || this.over || this.#job?.cancel_requested) return;
+    if (this.#asked || this.over) return;
     this.#asked = true;
     this.#note = "";
     this.render();
     try {
       const url = `${this.base}${encodeURIComponent(this.key)}/cancel/`;
-      const response = await fetch(url, { method: "POST", headers: { "X-Progresskit": "1" }, credentials: "same-origin" });
+      const response = await fetch(url, { method: "POST", headers: { "X-Progresskit": "1" } });
       if (!response.ok) throw response;
     } catch {
       this.#asked = false;
@@ -524,79 +498,68 @@ export class ProgressBar extends HTMLElement {
     }
   }
 
-  #emit(type = "", /** @type {unknown} */ detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true }));
-  }
-
   /** Draw what is known. @param {boolean} [ticked] a second has passed */
   render(ticked) {
     const job = this.#job ?? /** @type {Job} */ ({});
-    const { state: stage, percent, current, total, unit, error, done } = job;
+    const { state: stage, percent, total, error, done } = job;
     const words = this.strings;
     const { number, amount, duration } = speaking(this.closest("[lang]")?.getAttribute("lang") || document.documentElement.lang);
     const cancelling = this.#asked || job.cancel_requested;
-    const offer = this.hasAttribute("cancel") && stage && !this.over;
-    const offline = !this.over && (this.channel?.failures ?? 0) > 1;
-    const state = this.#reason ? "error" : done ? stage : job.stalled ? "stalled" : cancelling ? "cancelling" : stage ?? "connecting";
+    const phase = done ? stage : job.stalled ? "stalled" : cancelling ? "cancelling" : (stage ?? "connecting");
+    const state = this.#reason ? "error" : phase;
+    const [tone, drawing] = LOOKS[state];
     const running = state === "running";
-    const vague = percent == null;
+    const begun = !/connecting|pending|error/.test(state);
+    const offline = !this.over && (this.channel?.failures ?? 0) > 1;
+    const offer = stage && !this.over && this.hasAttribute("cancel");
+    const left = (this.#endsAt - Date.now()) / 1_000;
+    const known = percent != null;
     const whole = Math.floor(percent ?? 0);
-    const share = vague || /pending|error/.test(state) ? "" : number(whole / 100, { style: "percent" });
-    const time = (/** @type {number} */ span, /** @type {string} */ template, instead = "") => (span >= 0.5 ? fillIn(template, { time: duration(span) }) : instead);
+    const share = known && begun ? number(whole / 100, { style: "percent" }) : "";
+    const time = (template = "", span = 0) => (span >= 0.5 ? fillIn(template, { time: duration(span) }) : "");
 
-    /** @type {Record<string, () => string>} */
-    const says = {
-      error: () => this.#reason && words[this.#reason],
-      connecting: () => words.waiting,
-      pending: () => words.waiting,
-      running: () => "",
-      cancelling: () => (offer ? "" : words.cancelling), // the button says it
-      // The viewer's clock may be wrong: it is no longer than it was when the record was written.
-      retrying: () => time(Math.min(seconds(Date.now(), job.next_retry_at), seconds(job.updated_at, job.next_retry_at)), words.retryingIn, words.retrying),
-      succeeded: () => time(seconds(job.started_at, job.finished_at), words.succeededIn, words.succeeded),
-    };
-    const status = offline ? words.reconnecting : says[state]?.() ?? words[/** @type {"stalled"} */ (state)];
+    let status = words[this.#reason || phase];
+    if (state === "retrying") status = time(words.retryingIn, left) || status;
+    if (state === "succeeded") status = time(words.succeededIn, seconds(job.started_at, job.finished_at)) || status;
+    if (offline) status = words.reconnecting;
+    const label = job.description || status;
+    if (label === status || (running && !offline) || (state === "cancelling" && offer)) status = ""; // told elsewhere
 
-    const count = fillIn(total == null ? (current ? words.some : "") : words.someOf, {
-      current: amount(current, unit),
-      total: amount(total ?? 0, unit),
-      unit: unit === "B" ? "" : unit,
-    });
+    const unit = job.unit === "B" ? "" : job.unit;
+    const some = (template = "", current = 0) => fillIn(template, { current: amount(current, job.unit), total: amount(total ?? 0, job.unit), unit });
+    const count = begun && (total != null || job.current) ? some(total == null ? words.some : words.someOf, job.current) : "";
     const details = [];
     if (stage === "failed" && error) details.push(error.message ? `${error.type}: ${error.message}` : error.type);
-    if (!/pending|error/.test(state)) details.push(count);
+    details.push(count);
     if (running && !offline) {
-      if (ticked || !this.#left || !this.#endsAt) this.#left = this.#endsAt && time((this.#endsAt - Date.now()) / 1_000, words.left) || "";
       const rate = job.rate ?? 0;
-      const slow = rate < 1 && unit !== "B";
-      const speed = fillIn(words.some, { current: amount(slow ? rate * 60 : rate, unit), unit: unit === "B" ? "" : unit });
-      details.push(rate && fillIn(slow ? words.perMinute : words.perSecond, { amount: speed }), this.#left);
+      const slow = rate < 1 && job.unit !== "B";
+      if (ticked || !this.#left || !this.#endsAt) this.#left = time(words.left, left);
+      details.push(rate && fillIn(slow ? words.perMinute : words.perSecond, { amount: some(words.some, slow ? rate * 60 : rate) }), this.#left);
     }
     if (!done && (job.attempt > 1 || state === "retrying")) details.push(fillIn(words.attempt, { n: job.attempt }));
     if (offer) details.push(this.#note);
 
-    const label = job.description || status || words.working;
     this.dataset.state = state;
-    this.#bar.classList.toggle("vague", running && vague);
-    this.#bar.classList.toggle("faint", !running && vague && !/pending|error|connecting/.test(state));
-    this.#path.setAttribute("d", ICONS[state]);
+    this.#bar.className = `bar ${tone} ${this.#live} ${known || !begun ? "" : running ? "moving" : "vague"}`;
+    this.#path.setAttribute("d", drawing);
     this.#fill.style.setProperty("--_at", `${percent ?? 0}`);
     this.#label.title = label;
     write(this.#label, label);
     write(this.#percent, share);
-    write(this.#status, label === status ? "" : status);
+    write(this.#status, status);
     write(this.#detail, details.filter(Boolean).join(" · "));
     write(this.#button, cancelling ? words.cancelling : words.cancel);
     this.#button.hidden = !offer;
     this.#button.ariaDisabled = `${!!cancelling}`;
-    if (vague) this.#track.removeAttribute("aria-valuenow");
-    else this.#track.setAttribute("aria-valuenow", `${whole}`);
-    this.#track.setAttribute("aria-valuetext", [status, share, count].filter(Boolean).join(", "));
+    this.#track.ariaLabel = label;
+    this.#track.ariaValueNow = known ? `${whole}` : null;
+    this.#track.ariaValueText = [status, share, count].filter(Boolean).join(", ") || label;
 
     // Speak of milestones only, and only of those that are reached before the viewer's eyes.
-    const milestone = stage && state + (running ? Math.floor(whole / 25) : "");
-    if (this.#milestone && milestone !== this.#milestone && milestone !== "running0") write(this.#said, `${label}: ${status || share}`);
-    this.#milestone = milestone ?? "";
+    const milestone = state + (running ? Math.floor(whole / 25) : "");
+    if (this.#milestone && this.#milestone !== milestone && milestone !== "running0") write(this.#said, `${label}: ${status || share}`);
+    this.#milestone = stage || this.#reason ? milestone : "";
   }
 }
 

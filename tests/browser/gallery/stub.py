@@ -1,0 +1,356 @@
+"""
+A server that speaks the wire of the browser component and knows nothing of jobs.
+
+Tests put records into it and read its log of requests. Run by hand it shows every state of the component on one page:
+
+    python tests/browser/gallery/stub.py 8010
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import parse_qs, unquote, urlsplit
+
+HERE = Path(__file__).parent
+COMPONENT = HERE.parents[2] / "progresskit" / "web" / "progresskit.js"
+TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
+POLICY = "default-src 'self'; base-uri 'none'; require-trusted-types-for 'script'"
+
+Record = dict[str, Any]
+
+
+def moment(seconds_from_now: float = 0) -> str:
+    """Write a moment as the wire does."""
+    at = datetime.now(timezone.utc) + timedelta(seconds=seconds_from_now)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def record(seq: int = 1, *, run: int = 1, attempt: int = 1, **fields: Any) -> Record:
+    """Make a record of a running job; `fields` replace what is usual."""
+    made: Record = {
+        "id": "job",
+        "kind": None,
+        "state": "running",
+        "current": 0,
+        "total": None,
+        "unit": None,
+        "description": "",
+        "meta": {},
+        "rate": None,
+        "eta": None,
+        "result": None,
+        "error": None,
+        "attempt": attempt,
+        "version": f"{run}.{attempt}.{seq}",
+        "stalled": False,
+        "cancel_requested": False,
+        "parent": None,
+        "created_at": moment(-20),
+        "started_at": moment(-18),
+        "updated_at": moment(),
+        "finished_at": None,
+        "next_retry_at": None,
+        **fields,
+    }
+    made["done"] = made["state"] in ("succeeded", "failed", "cancelled")
+    made["cursor"] = made["version"] + "s" * made["stalled"] + "c" * made["cancel_requested"]
+    if made["done"] and made["finished_at"] is None:
+        made["finished_at"] = moment()
+    if "percent" not in fields:
+        total = made["total"]
+        made["percent"] = 100 if made["state"] == "succeeded" else min(made["current"] * 10_000 // total / 100, 99.99) if total else None
+    return made
+
+
+@dataclass(frozen=True)
+class Request:
+    """One line of the log."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+
+    @property
+    def keys(self) -> list[str]:
+        return parse_qs(urlsplit(self.path).query).get("key", [])
+
+    @property
+    def is_stream(self) -> bool:
+        return urlsplit(self.path).path.endswith("/events/")
+
+    @property
+    def is_poll(self) -> bool:
+        return urlsplit(self.path).path == "/progress/"
+
+
+@dataclass
+class Stub:
+    """The server's state; every change wakes the streams and whoever waits in `until`."""
+
+    jobs: dict[str, Record] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    log: list[Request] = field(default_factory=list)
+    open_streams: int = 0
+    streams: str = "open"  # or "refused": no budget; "broken": 500; "held": a proxy that buffers
+    cancel_status: int = 202
+    retry_after: str | None = None
+    longest_url: int = 60_000
+    port: int = 0
+
+    def __post_init__(self) -> None:
+        self.changed = threading.Condition()
+        self._server: _Server | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Serve, on the port of the last time if there was one."""
+        self._server = _Server(("127.0.0.1", self.port), self)
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Die as a killed server does: every connection ends at once."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.shutdown()
+        server.server_close()
+        with self.changed:
+            server.alive = False
+            self.changed.notify_all()
+        server.cut_all()
+
+    def put(self, key: str, new: Record) -> None:
+        with self.changed:
+            self.jobs[key] = new
+            self.changed.notify_all()
+
+    def note(self, request: Request) -> None:
+        with self.changed:
+            self.log.append(request)
+            self.changed.notify_all()
+
+    def until(self, condition: Callable[[], object], seconds: float = 10) -> None:
+        """Wait for a condition on the log or the streams."""
+        with self.changed:
+            assert self.changed.wait_for(condition, seconds), f"not within {seconds} s; log: {[r.path for r in self.log]}"
+
+    @property
+    def stream_requests(self) -> list[Request]:
+        return [request for request in self.log if request.is_stream]
+
+    @property
+    def polls(self) -> list[Request]:
+        return [request for request in self.log if request.is_poll]
+
+
+class _Server(ThreadingHTTPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], stub: Stub) -> None:
+        super().__init__(address, _Handler)
+        self.stub = stub
+        self.alive = True
+        self._sockets: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._sockets.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._sockets.discard(request)
+        super().shutdown_request(request)
+
+    def cut_all(self) -> None:
+        for connection in list(self._sockets):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has gone by itself
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass  # a browser that hangs up is no error
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    @property
+    def stub(self) -> Stub:
+        return cast(_Server, self.server).stub
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+        if path == "/progress/progresskit.js":
+            return self.send_file(COMPONENT)
+        if not path.startswith("/progress/"):
+            return self.send_file(HERE / (path.strip("/") or "index.html"))
+        request = self.take()
+        if len(self.path) > self.stub.longest_url:
+            return self.send(414)
+        if request.is_stream:
+            return self.send_stream(request)
+        if request.is_poll:
+            return self.send_jobs(request)
+        return self.send(404)
+
+    def do_POST(self) -> None:
+        request = self.take()
+        key = unquote(request.path.split("/")[2])
+        status = self.stub.cancel_status if request.headers.get("x-progresskit") else 403
+        if status == 202 and key in self.stub.jobs:
+            old = self.stub.jobs[key]
+            self.stub.put(key, {**old, "cancel_requested": True, "cursor": old["cursor"] + "c"})
+        self.send(status)
+
+    def take(self) -> Request:
+        request = Request(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
+        self.stub.note(request)
+        return request
+
+    def send(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        if status != 304:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def send_file(self, path: Path) -> None:
+        if not path.is_file() or path.suffix not in TYPES:
+            return self.send(404)
+        self.send(200, path.read_bytes(), Content_Type=TYPES[path.suffix], Content_Security_Policy=POLICY, Cache_Control="no-cache")
+
+    def send_jobs(self, request: Request) -> None:
+        jobs = {key: None if key in self.stub.refused else self.stub.jobs.get(key) for key in request.keys}
+        etag = '"' + ".".join(job["cursor"] if job else "-" for job in jobs.values()) + '"'
+        headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+        if self.stub.retry_after:
+            headers["Retry-After"] = self.stub.retry_after
+        if request.headers.get("if-none-match") == etag:
+            return self.send(304, **headers)
+        self.send(200, json.dumps({"jobs": jobs}).encode(), Content_Type="application/json", **headers)
+
+    def send_stream(self, request: Request) -> None:
+        if self.stub.streams == "broken":
+            return self.send(500)
+        if request.headers.get("last-event-id") == "end":
+            return self.send(204)
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Cache-Control", "no-cache, no-transform")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(b": welcome\n\n")
+        if self.stub.streams == "refused":
+            self.write_news(request, {})
+            self.wfile.write(b"retry: 2000\n\n")
+            return
+        self.count_stream(1)
+        try:
+            self.follow(request)
+        except OSError:
+            pass  # the browser hung up
+        finally:
+            self.count_stream(-1)
+
+    def count_stream(self, change: int) -> None:
+        with self.stub.changed:
+            self.stub.open_streams += change
+            self.stub.changed.notify_all()
+
+    def follow(self, request: Request) -> None:
+        told: dict[str, str | None] = {}
+        while cast(_Server, self.server).alive and not self.hung_up():
+            if self.stub.streams != "held":
+                self.write_news(request, told)
+                if all(key in told and (told[key] is None or self.stub.jobs[key]["done"]) for key in request.keys):
+                    self.wfile.write(b"id: end\n\n")
+                    return
+            with self.stub.changed:
+                self.stub.changed.wait(0.05)
+
+    def hung_up(self) -> bool:
+        self.connection.settimeout(0)
+        try:
+            return self.connection.recv(1, socket.MSG_PEEK) == b""
+        except BlockingIOError:
+            return False
+        finally:
+            self.connection.settimeout(None)
+
+    def write_news(self, request: Request, told: dict[str, str | None]) -> None:
+        for key in request.keys:
+            job = None if key in self.stub.refused else self.stub.jobs.get(key)
+            if job is None and key not in self.stub.refused:
+                continue
+            cursor = job["cursor"] if job else None
+            if key in told and told[key] == cursor:
+                continue
+            told[key] = cursor
+            data = json.dumps({"key": key, "job": job})
+            self.wfile.write(f"event: progress\ndata: {data}\n\n".encode())
+
+
+def show_gallery(stub: Stub) -> None:
+    """Put every state on show, and keep two jobs moving."""
+    rows = {"total": 12_400, "unit": "rows", "description": "Importing customers.csv"}
+    stub.jobs |= {
+        "running": record(current=5_208, **rows, rate=412.0, eta=17.4),
+        "bytes": record(current=734_003_200, total=3_221_225_472, unit="B", description="Uploading backup.tar.zst", rate=38_100_000, eta=65),
+        "slow": record(current=3, total=48, unit="models", description="Training", rate=0.0042, eta=10_700),
+        "indeterminate": record(current=18_230, unit="files", description="Scanning the archive", rate=1_204.0),
+        "bare": record(),
+        "pending": record(state="pending", description="Importing orders.csv", started_at=None),
+        "retrying": record(state="retrying", current=5_208, **rows, next_retry_at=moment(42)),
+        "second": record(attempt=2, current=520, **rows, rate=398.0, eta=31),
+        "stalled": record(current=9_114, **rows, stalled=True),
+        "cancelling": record(current=9_114, **rows, rate=390.0, cancel_requested=True),
+        "cancelled": record(state="cancelled", current=9_114, **rows),
+        "failed": record(state="failed", current=7_302, **rows, error={"type": "ValueError", "message": "row 7,303 has 11 columns, 12 were expected"}),
+        "failed-early": record(state="failed", description="Scanning the archive", current=40, error={"type": "PermissionError", "message": None}),
+        "succeeded": record(state="succeeded", current=12_400, **rows),
+        "long": record(
+            current=29,
+            total=100,
+            unit="reports",
+            description="Rebuilding the quarterly revenue reports of every subsidiary, with currency conversion as of the last day of each month and all corrections "
+            "that came in after the books were closed",
+            rate=2.4,
+            eta=29.6,
+        ),
+    }
+    stub.refused.add("refused")
+    step = 0
+    while True:
+        step = step % 400 + 1
+        state = "succeeded" if step == 400 else "running"
+        stub.put("live", record(step, run=int(time.time()), current=step * 31, **rows, state=state, rate=310.0, eta=(400 - step) / 10))
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    gallery = Stub(port=int(sys.argv[1]) if len(sys.argv) > 1 else 8010)
+    gallery.start()
+    print(gallery.url)
+    show_gallery(gallery)
