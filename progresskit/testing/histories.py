@@ -1,0 +1,138 @@
+"""
+Random histories of a few jobs, and how one is played to a backend and to the model.
+
+The worlds are small on purpose, two jobs, three tokens, a few numbers: so that late, repeated and contradicting writes
+come up in most histories.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from progresskit.progress import FINAL_STATES, Role, State, Write, moment
+
+from .writes import start, update, word
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from hypothesis.strategies import SearchStrategy
+
+    from progresskit.abc import Backend
+    from progresskit.progress import Progress
+
+    from .doubles import FakeClock
+    from .model import Model
+
+JOBS = ("a", "b")
+LEASES = (20.0, 40.0)
+TTLS = (100.0, 200.0)
+
+
+class Send(NamedTuple):
+    """Write a batch."""
+
+    batch: list[Write]
+
+
+class Again(NamedTuple):
+    """Deliver once more what was written so many batches ago: a heartbeat, a duplicate, or a write out of order."""
+
+    back: int
+
+
+class Cancel(NamedTuple):
+    """Ask jobs to stop."""
+
+    jobs: frozenset[str]
+
+
+class Pass(NamedTuple):
+    """Let time pass."""
+
+    seconds: float
+
+
+Step = Send | Again | Cancel | Pass
+
+
+def writes(job: str) -> SearchStrategy[Write]:
+    """Give any write that a worker, a sender or a supervisor of the job could make, sensible or not."""
+    from hypothesis import strategies as st
+
+    common = {
+        "lease": st.sampled_from(LEASES),
+        "ttl": st.sampled_from(TTLS),
+        "current": st.integers(0, 3),
+        "kind": st.just("kind"),
+        "created_at": st.sampled_from([moment(1), moment(2)]),
+        "updated_at": st.sampled_from([None, moment(3), moment(4)]),
+        "finished_at": st.sampled_from([None, moment(5)]),
+        "rate": st.sampled_from([None, 1.5]),
+    }
+    token, attempt, seq = st.sampled_from("xyz"), st.integers(1, 3), st.integers(1, 4)
+    reported = st.sampled_from([state for state in State if state is not State.PENDING])
+    said = st.sampled_from([State.PENDING, State.PENDING, *sorted(FINAL_STATES)])
+    return st.one_of(
+        st.builds(start, st.just(job), token=token, attempt=attempt, seq=seq, state=reported, **common),
+        st.builds(
+            update, st.just(job), seq, token=token, attempt=attempt, run=st.integers(1, 3), state=reported, **common
+        ),
+        st.builds(update, st.just(job), seq, token=token, run=st.integers(1, 2), **common),
+        st.builds(word, st.just(job), said, attempt=attempt, **common),
+    )
+
+
+def histories() -> SearchStrategy[list[Step]]:
+    """Give lists of steps."""
+    from hypothesis import strategies as st
+
+    batch = st.one_of(
+        *(st.builds(lambda write: [write], writes(job)) for job in JOBS), st.tuples(*map(writes, JOBS)).map(list)
+    )
+    steps: SearchStrategy[Any] = st.one_of(
+        st.builds(Send, batch),
+        st.builds(Send, batch),
+        st.builds(Again, st.integers(1, 5)),
+        st.builds(Cancel, st.frozensets(st.sampled_from(JOBS), min_size=1)),
+        st.builds(Pass, st.sampled_from([1.0, 19.0, 20.0, 40.0, 99.0, 100.0, 200.0])),
+    )
+    return st.lists(steps, max_size=25)
+
+
+def play(history: list[Step], backend: Backend, model: Model, clock: FakeClock, prefix: str) -> None:
+    """Do the same to both, under ids that begin with the prefix, and compare all that can be seen after each step."""
+    names = {job: f"{prefix}-{job}" for job in JOBS}
+    ids, sent = list(names.values()), list[list[Write]]()
+    for step in history:
+        match step:
+            case Pass(seconds):
+                clock.advance(seconds)
+            case Cancel(jobs):
+                asked = [names[job] for job in jobs]
+                assert backend.cancel(asked) == model.cancel(asked), step
+            case Send(batch):
+                sent.append([renamed(write, names) for write in batch])
+                compare_runs(sent[-1], backend, model)
+            case Again(back) if back <= len(sent):
+                compare_runs(sent[-back], backend, model)
+        assert shown(backend.read(ids)) == shown(model.read(ids)), step
+        assert backend.cancels(ids) == model.cancels(ids), step
+
+
+def renamed(write: Write, names: dict[str, str]) -> Write:
+    """Return the write for the job's name in this history."""
+    old, new = f'"id":"{write.id}"', f'"id":"{names[write.id]}"'
+    return write._replace(id=names[write.id], body=write.body.replace(old, new))
+
+
+def compare_runs(batch: Collection[Write], backend: Backend, model: Model) -> None:
+    """Write the batch to both; what a backend says of runs has to be right, and said for all starts."""
+    runs, right = backend.write(list(batch)), model.write(list(batch))
+    assert {id: runs[id] for id in runs} == {id: right[id] for id in runs}
+    assert {write.id for write in batch if write.role is Role.START} <= set(runs)
+
+
+def shown(records: dict[str, Progress]) -> dict[str, Any]:
+    """Return all that can be seen, lease included, in a form that tells numbers of different kinds apart."""
+    return {id: (progress.to_json(), progress.lease) for id, progress in records.items()}

@@ -1,0 +1,176 @@
+"""
+Other processes for `SharedContract`: what they do, and how a test holds them.
+
+A process is started as `python -m progresskit.testing.process`. It is told what to do on its standard input (an URL may
+hold a password, which has no place among arguments), says `ready`, waits for `go`, and answers with one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from enum import StrEnum
+from queue import Empty, Queue
+from threading import Thread
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any
+
+from progresskit.config import Settings, backend_class
+from progresskit.progress import State
+
+from .writes import start, update
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from progresskit.abc import Backend
+
+PATIENCE = 30.0
+
+
+class Act(StrEnum):
+    """What a process does."""
+
+    WRITE = "write"
+    HEED = "heed"
+    FORK = "fork"
+
+
+class Process:
+    """A process that is about to act on the store of a URL."""
+
+    def __init__(self, act: Act, url: str, *, ids: list[str], count: int = 0) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "progresskit.testing.process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        self.pid = self._process.pid
+        self._lines: Queue[str] = Queue()
+        self._answer: str | None = None
+        self._reader = Thread(target=self._listen, daemon=True)
+        self._reader.start()
+        self._send(json.dumps({"act": act, "url": url, "ids": ids, "count": count}))
+        assert self._line() == "ready"
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line.strip())
+        self._lines.put("")
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def _line(self, timeout: float = PATIENCE) -> str:
+        return self._lines.get(timeout=timeout)
+
+    def go(self) -> None:
+        """Let it begin."""
+        self._send("go")
+
+    @property
+    def has_answered(self) -> bool:
+        """True once it has done its work, or died of it."""
+        if self._answer is None:
+            try:
+                self._answer = self._line(timeout=0.001)
+            except Empty:
+                return False
+        return True
+
+    def answer(self) -> Any:
+        """Wait for what it has to say."""
+        if self._answer is None:
+            self._answer = self._line()
+        assert self._answer, f"process {self.pid} died without an answer"
+        return json.loads(self._answer)
+
+    def kill(self) -> None:
+        """End it as SIGKILL does."""
+        self._process.kill()
+        self._process.wait(PATIENCE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        self._reader.join(PATIENCE)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def connect(url: str) -> Backend:
+    """Make the backend of a URL, as every process does for itself."""
+    return backend_class(url).from_url(url, Settings(url=url))
+
+
+def _write(backend: Backend, ids: list[str], count: int) -> dict[str, Any]:
+    token = str(os.getpid())
+    runs = dict(backend.write([start(id, token=token, current=1, description=token) for id in ids]))
+    for seq in range(2, count + 1):
+        batch = [update(id, seq, token=token, run=runs[id], current=seq, description=token) for id in ids]
+        backend.write(batch)
+    return {"runs": runs}
+
+
+def _heed(backend: Backend, ids: list[str], count: int) -> dict[str, Any]:
+    backend.write([start(id) for id in ids])
+    deadline = monotonic() + PATIENCE
+    while not (asked := backend.cancels(ids)) and monotonic() < deadline:
+        sleep(0.01)
+    backend.write([update(id, 2, state=State.CANCELLED) for id in sorted(asked)])
+    return {"asked": sorted(asked)}
+
+
+def _fork(backend: Backend, ids: list[str], count: int) -> dict[str, Any]:
+    parents, childs = ids
+    backend.write([start(parents)])
+    child = os.fork()
+    if not child:
+        try:
+            backend.forked()
+            _write(backend, [childs], count)
+            backend.close()
+        except BaseException:  # noqa: BLE001 (a child must not run on in its parent's code)
+            os._exit(1)
+        os._exit(0)
+    for seq in range(2, count + 1):
+        backend.write([update(parents, seq, current=seq)])
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    backend.write([update(parents, count, current=count)])
+    return {"child": status}
+
+
+_ACTS = {Act.WRITE: _write, Act.HEED: _heed, Act.FORK: _fork}
+
+
+def main() -> None:
+    """Do what is asked for on standard input."""
+    asked = json.loads(sys.stdin.readline())
+    backend = connect(asked["url"])
+    _say("ready")
+    sys.stdin.readline()
+    answer = _ACTS[Act(asked["act"])](backend, asked["ids"], asked["count"])
+    backend.close()
+    _say(json.dumps(answer))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

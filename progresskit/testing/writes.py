@@ -1,0 +1,83 @@
+"""Builders of records and writes, with everything filled in that a test does not care about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from progresskit.progress import Progress, Role, State, Version, Write, encode, moment
+
+LEASE = 30.0
+"""Seconds after which a job of these builders is stalled."""
+
+TTL = 3_600.0
+"""Seconds after which a record of these builders is gone."""
+
+CREATED = moment(1_700_000_000)
+
+
+def record(id: str, state: State = State.RUNNING, **fields: Any) -> Progress:
+    """Return a record with those fields of `Progress`; its version says nothing."""
+    return Progress(**{"id": id, "state": state, "version": Version(1, 1, 1), "created_at": CREATED, **fields})
+
+
+def start(
+    id: str,
+    *,
+    token: str = "worker",
+    attempt: int = 1,
+    seq: int = 1,
+    state: State = State.RUNNING,
+    lease: float = LEASE,
+    ttl: float = TTL,
+    **fields: Any,
+) -> Write:
+    """Return the first write of a worker: a fresh token, and no run yet."""
+    progress = record(id, state, lease=lease, **fields)
+    return _write(Role.START, progress, token, 0, attempt, seq, ttl)
+
+
+def update(
+    id: str,
+    seq: int,
+    *,
+    token: str = "worker",
+    run: int = 1,
+    attempt: int = 1,
+    state: State = State.RUNNING,
+    lease: float = LEASE,
+    ttl: float = TTL,
+    **fields: Any,
+) -> Write:
+    """Return a later write of the worker with that token, which was told its run; its start had seq 1."""
+    progress = record(id, state, lease=lease, **fields)
+    return _write(Role.UPDATE, progress, token, run, attempt, seq, ttl)
+
+
+def word(
+    id: str,
+    state: State = State.PENDING,
+    *,
+    attempt: int = 1,
+    lease: float = LEASE,
+    ttl: float = TTL,
+    **fields: Any,
+) -> Write:
+    """Return a word from outside: pending, or a verdict."""
+    progress = record(id, state, lease=lease, **fields)
+    return _write(Role.WORD, progress, None, 0, attempt, 0, ttl)
+
+
+def _write(role: Role, progress: Progress, token: str | None, run: int, attempt: int, seq: int, ttl: float) -> Write:
+    return Write(
+        id=progress.id,
+        role=role,
+        token=token,
+        run=run,
+        attempt=attempt,
+        seq=seq,
+        state=progress.state,
+        kind=progress.kind,
+        body=encode(progress),
+        lease=progress.lease or LEASE,
+        ttl=ttl,
+    )
