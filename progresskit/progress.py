@@ -289,7 +289,7 @@ def fold(stored: Stored | None, write: Write) -> tuple[Stored | None, Effect]:
         return _fold_owner(stored, write)
     if stored is None:
         return _opened(write, max(write.run, 1)), Effect.TAKEN
-    if stored.state is State.PENDING:
+    if stored.state is State.PENDING and stored.attempt <= write.attempt:
         return _opened(write, stored.run, stored), Effect.TAKEN
     if write.role is Role.UPDATE:
         return stored, Effect.IGNORED

@@ -1,0 +1,289 @@
+"""The fold, rule by rule as the contract has it, and what has to hold of it whatever comes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from progresskit.progress import FINAL_STATES, Effect, Role, State, Stored, Version, Write, decode, fold, moment
+from progresskit.testing import start, update, word
+from progresskit.testing.histories import writes
+
+FINAL = sorted(FINAL_STATES)
+LIVE = [State.RUNNING, State.RETRYING]
+
+
+def folded(*history: Write, stored: Stored | None = None) -> Stored:
+    for write in history:
+        stored, _ = fold(stored, write)
+    assert stored is not None
+    return stored
+
+
+def effect(stored: Stored | None, write: Write) -> Effect:
+    """Tell what the write does, and check that what is stored changes if and only if it says so."""
+    after, effect = fold(stored, write)
+    assert (after != stored) == (effect is Effect.TAKEN)
+    return effect
+
+
+def version(stored: Stored) -> Version:
+    return decode(stored).version
+
+
+# 1. A start.
+
+
+def test_a_start_where_nothing_is_stored_is_run_1() -> None:
+    assert version(folded(start("job"))) == (1, 1, 1)
+
+
+def test_a_start_that_comes_late_with_more_news_counts_with_all_of_it() -> None:
+    # Its first record could not be stored at once, and what is sent in the end is the newest.
+    stored = folded(start("job", seq=7, state=State.SUCCEEDED))
+    assert (version(stored), stored.state) == ((1, 1, 7), State.SUCCEEDED)
+
+
+def test_a_start_goes_on_with_the_run_that_is_pending() -> None:
+    stored = folded(word("job"), start("job", token="worker"))
+    assert (version(stored), stored.token) == ((1, 1, 1), "worker")
+
+
+def test_a_run_was_created_when_it_was_first_heard_of() -> None:
+    sent, begun = moment(1), moment(2)
+    stored = folded(word("job", created_at=sent), start("job", created_at=begun), update("job", 2, created_at=begun))
+    assert decode(stored).created_at == sent
+
+
+@pytest.mark.parametrize("state", LIVE)
+def test_a_start_of_a_later_attempt_goes_on_with_the_run(state: State) -> None:
+    stored = folded(start("job", state=state), start("job", token="next", attempt=2))
+    assert (version(stored), stored.token) == ((1, 2, 1), "next")
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+@pytest.mark.parametrize("state", LIVE)
+def test_a_start_of_no_later_attempt_is_a_new_run(state: State, attempt: int) -> None:
+    stored = folded(start("job", attempt=2, state=state), start("job", token="next", attempt=attempt))
+    assert (version(stored), stored.token) == ((2, attempt, 1), "next")
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 3])
+@pytest.mark.parametrize("state", FINAL)
+def test_a_start_after_an_end_is_a_new_run_whatever_its_attempt(state: State, attempt: int) -> None:
+    stored = folded(start("job", attempt=2, state=state), start("job", token="next", attempt=attempt))
+    assert version(stored) == (2, attempt, 1)
+
+
+def test_the_newest_start_owns_the_record() -> None:
+    both = folded(start("job", token="first"), start("job", token="second"))
+    for late in (
+        update("job", 9, token="first", run=1),
+        update("job", 9, token="first", run=2, attempt=9),
+        update("job", 9, token="first", state=State.FAILED),
+    ):
+        assert effect(both, late) is Effect.IGNORED
+    assert effect(both, update("job", 2, token="second", run=2)) is Effect.TAKEN
+
+
+def test_a_new_run_keeps_nothing_of_the_one_before() -> None:
+    first = folded(word("job", created_at=moment(1)), start("job"), word("job", State.FAILED))
+    stored = folded(start("job", token="next", created_at=moment(5)), stored=first._replace(cancel_requested=True))
+    assert (stored.verdict, stored.cancel_requested, decode(stored).created_at) == (None, False, moment(5))
+
+
+# 2. A write of the owner.
+
+
+@pytest.mark.parametrize(("attempt", "seq", "expected"), [
+    (1, 3, Effect.TAKEN),
+    (1, 9, Effect.TAKEN),
+    (2, 1, Effect.TAKEN),
+    (1, 2, Effect.RENEWED),
+    (1, 1, Effect.IGNORED),
+    (0, 9, Effect.IGNORED),
+])  # fmt: skip
+def test_the_owners_write_is_taken_if_it_is_newer(attempt: int, seq: int, expected: Effect) -> None:
+    assert effect(folded(start("job", seq=2)), update("job", seq, attempt=attempt)) is expected
+
+
+def test_a_heartbeat_restores_a_record_that_is_missing_in_the_run_it_was_told() -> None:
+    assert version(folded(update("job", 8, run=3))) == (3, 1, 8)
+
+
+def test_a_heartbeat_restores_a_record_that_is_pending_only() -> None:
+    # The store was emptied, and the sender's word came first.
+    assert version(folded(word("job"), update("job", 8, run=3))) == (1, 1, 8)
+
+
+def test_the_last_write_repeated_renews_even_when_it_was_an_end() -> None:
+    end = update("job", 2, state=State.SUCCEEDED)
+    assert effect(folded(start("job"), end), end) is Effect.RENEWED
+
+
+# 3. Final is final.
+
+
+@pytest.mark.parametrize("state", FINAL)
+@pytest.mark.parametrize("verdict", [False, True])
+def test_no_late_write_replaces_an_end(state: State, verdict: bool) -> None:
+    end = word("job", state) if verdict else update("job", 3, state=state)
+    ended = folded(start("job"), end)
+    for late in [
+        update("job", 2),
+        update("job", 4),
+        update("job", 5, attempt=2),
+        update("job", 6, token="other", run=9),
+        *(update("job", 7, state=other) for other in State if other is not State.PENDING),
+        *(word("job", other) for other in (State.PENDING, *FINAL)),
+    ]:
+        assert effect(ended, late) is not Effect.TAKEN, late
+
+
+# 4. A word from outside.
+
+
+def test_pending_is_stored_where_nothing_is() -> None:
+    assert decode(folded(word("job"))).state is State.PENDING
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.PENDING])
+def test_pending_never_replaces_a_run(state: State) -> None:
+    assert effect(folded(start("job", state=state)), word("job", attempt=2)) is Effect.IGNORED
+
+
+def test_pending_again_only_renews() -> None:
+    assert effect(folded(word("job", description="first")), word("job", description="second")) is Effect.RENEWED
+
+
+@pytest.mark.parametrize("verdict", FINAL)
+@pytest.mark.parametrize("first", [word("job"), *(start("job", state=state) for state in LIVE)])
+def test_a_verdict_ends_a_run_that_is_not_final(first: Write, verdict: State) -> None:
+    before = folded(first)
+    stored = folded(word("job", verdict), stored=before)
+    assert (stored.state, stored.body) == (verdict, before.body)
+    assert version(stored) == version(before)._replace(seq=before.seq + 1)
+
+
+def test_a_verdict_sets_how_it_ended_and_leaves_what_was_counted() -> None:
+    counted = start("job", current=3, total=9, rate=1.0, eta=6.0, description="Reading", meta={"a": 1}, kind="mail")
+    progress = decode(folded(counted, word("job", State.CANCELLED, updated_at=moment(8), finished_at=moment(9))))
+    assert (progress.current, progress.total, progress.description) == (3, 9, "Reading")
+    assert (progress.meta, progress.kind) == ({"a": 1}, "mail")
+    assert (progress.rate, progress.eta) == (None, None)
+    assert (progress.updated_at, progress.finished_at) == (moment(8), moment(9))
+
+
+def test_a_start_after_a_verdict_is_a_new_run() -> None:
+    assert version(folded(start("job"), word("job", State.FAILED), start("job", token="redelivered"))) == (2, 1, 1)
+
+
+# What holds whatever comes: any writes at all, in any order.
+
+
+@given(st.lists(writes("a"), max_size=12))
+@example([word("a", attempt=2), start("a", attempt=1)])
+def test_the_version_never_goes_back(history: list[Write]) -> None:
+    states = [folded(*history[:length]) for length in range(1, len(history) + 1)]
+    versions = [version(stored) for stored in states]
+    assert versions == sorted(versions)
+    for before, after in pairwise(states):
+        assert before == after or version(before) < version(after), "a change is a newer version"
+
+
+@given(st.lists(writes("a"), min_size=1, max_size=12), writes("a"))
+def test_final_is_final_for_its_run(history: list[Write], late: Write) -> None:
+    stored = folded(*history)
+    after = folded(late, stored=stored)
+    if stored.state in FINAL_STATES:
+        assert after == stored or after.run == stored.run + 1
+
+
+@given(st.lists(writes("a"), max_size=12), writes("a"))
+def test_every_write_says_truly_what_it_did_and_does_it_once(history: list[Write], write: Write) -> None:
+    stored = folded(*history) if history else None
+    effect(stored, write)
+    after = folded(write, stored=stored)
+    assert effect(after, write) is not Effect.TAKEN
+
+
+@given(st.lists(writes("a"), min_size=1, max_size=12), writes("a"))
+def test_pending_never_changes_what_is_there(history: list[Write], write: Write) -> None:
+    pending = write._replace(role=Role.WORD, token=None, state=State.PENDING)
+    assert effect(folded(*history), pending) is not Effect.TAKEN
+
+
+@given(st.lists(writes("a"), min_size=1, max_size=12), writes("a"), st.booleans())
+def test_a_request_to_cancel_and_the_creation_stay_with_their_run(
+    history: list[Write], write: Write, asked: bool
+) -> None:
+    stored = folded(*history)._replace(cancel_requested=asked)
+    after = folded(write, stored=stored)
+    if after.run == stored.run:
+        assert (after.cancel_requested, after.created) == (asked, stored.created)
+    else:
+        assert not after.cancel_requested
+
+
+@given(st.lists(writes("a"), min_size=1, max_size=12), writes("a"))
+def test_only_the_owner_a_start_or_a_verdict_changes_a_live_run(history: list[Write], write: Write) -> None:
+    stored = folded(*history)
+    if stored.state is State.PENDING or effect(stored, write) is not Effect.TAKEN:
+        return
+    assert write.token == stored.token or write.role is Role.START or (write.role is Role.WORD and write.state.final)
+
+
+def of_one_owner(token: str = "worker", attempt: int = 1, run: int = 1, end: State | None = None) -> list[Write]:
+    """Write as a worker does: a start, some news, perhaps an end."""
+    news = [update("a", seq, token=token, attempt=attempt, run=run, current=seq) for seq in (2, 3, 4)]
+    ends = [update("a", 5, token=token, attempt=attempt, run=run, current=5, state=end)] if end else []
+    return [start("a", token=token, attempt=attempt), *news, *ends]
+
+
+@given(st.data(), st.sampled_from([None, State.RETRYING, *FINAL]))
+def test_the_delivery_order_of_one_owners_writes_does_not_change_the_end(
+    data: st.DataObject, end: State | None
+) -> None:
+    sent = of_one_owner(end=end)
+    repeated = data.draw(st.lists(st.sampled_from(sent), max_size=4))
+    assert folded(*data.draw(st.permutations(sent + repeated))) == folded(*sent)
+
+
+@given(st.data(), st.sampled_from(FINAL), st.sampled_from([None, *FINAL]))
+def test_of_two_writers_in_any_interleaving_the_one_that_started_last_has_the_record(
+    data: st.DataObject, first_end: State, second_end: State | None
+) -> None:
+    first, second = of_one_owner("first", end=first_end), of_one_owner("second", run=2, end=second_end)
+    after = data.draw(st.integers(0, len(first) - 1))
+    later = data.draw(interleavings(first[after + 1 :], second[1:]))
+    stored = folded(*first[: after + 1], second[0], *later)
+    assert stored == folded(*first[:1], *second)
+    assert (stored.run, stored.token) == (2, "second")
+
+
+@given(st.data(), st.integers(2, 4))
+def test_late_writes_of_earlier_attempts_never_show_in_a_later_one(data: st.DataObject, attempts: int) -> None:
+    tries = [of_one_owner(f"try-{n}", attempt=n, end=State.RETRYING) for n in range(1, attempts + 1)]
+    tries[-1][-1] = tries[-1][-1]._replace(state=State.SUCCEEDED)
+    held_back: list[Write] = []
+    stored: Stored | None = None
+    for number, sent in enumerate(tries, 1):
+        kept = data.draw(st.integers(1, len(sent))) if number < attempts else len(sent)
+        stored = folded(*data.draw(interleavings(sent[:kept], held_back)), stored=stored)
+        held_back = sent[kept:] if number == 1 else held_back + sent[kept:]
+        held_back = [write for write in held_back if write.role is not Role.START]
+    assert stored is not None
+    assert (version(stored), stored.state) == ((1, attempts, 5), State.SUCCEEDED)
+
+
+@st.composite
+def interleavings(draw: st.DrawFn, one: list[Write], other: list[Write]) -> list[Write]:
+    """Give both lists merged, the start of the first before everything, the order within each kept."""
+    head, one, other = one[:1], one[1:], list(other)
+    merged = list(head)
+    while one and other:
+        merged.append(one.pop(0) if draw(st.booleans()) else other.pop(0))
+    return merged + one + other
