@@ -59,7 +59,8 @@ class MemoryBackend(Backend, Pushes, Lists):
         stored, effect = fold(entry.stored if entry else None, write)
         if effect is Effect.IGNORED or stored is None:
             return False
-        kind = entry.kind if entry and write.kind is None else write.kind
+        # The kind goes with the body, so that a list by kind agrees with what its records show.
+        kind = entry.kind if entry and entry.stored.body is stored.body else write.kind
         self._entries[write.id] = _Entry(stored, kind, now, write.lease, now + write.ttl)
         return True
 
