@@ -1,0 +1,92 @@
+"""
+Progress of any background job, from any worker, over any broker or store, to any page.
+
+    for row in progresskit.track(rows, id="import-42"):
+        handle(row)
+
+    for progress in progresskit.watch("import-42"):
+        print(progress.percent)
+"""
+
+from __future__ import annotations
+
+from .abc import Backend, Listener, Lists, Observer, Pushes, Subject
+from .errors import (
+    BackendError,
+    BackendUnavailable,
+    Cancelled,
+    ConfigurationError,
+    FlushTimeout,
+    InvalidId,
+    InvalidValue,
+    MissingPackage,
+    ProgressKitError,
+    PublicError,
+    UnknownScheme,
+    Unsupported,
+)
+from .kit import Kit, default
+from .observer import ProgressObserver
+from .progress import Failure, Progress, State, Version
+
+__version__ = "0.1.0"
+
+_kit = default()
+
+acancel = _kit.acancel
+aget = _kit.aget
+aget_many = _kit.aget_many
+awatch = _kit.awatch
+cancel = _kit.cancel
+configure = _kit.configure
+current = _kit.current
+flush = _kit.flush
+get = _kit.get
+get_many = _kit.get_many
+list = _kit.list
+observe = _kit.observe
+subject = _kit.subject
+track = _kit.track
+watch = _kit.watch
+
+__all__ = [
+    "Backend",
+    "BackendError",
+    "BackendUnavailable",
+    "Cancelled",
+    "ConfigurationError",
+    "Failure",
+    "FlushTimeout",
+    "InvalidId",
+    "InvalidValue",
+    "Kit",
+    "Listener",
+    "Lists",
+    "MissingPackage",
+    "Observer",
+    "Progress",
+    "ProgressKitError",
+    "ProgressObserver",
+    "PublicError",
+    "Pushes",
+    "State",
+    "Subject",
+    "UnknownScheme",
+    "Unsupported",
+    "Version",
+    "acancel",
+    "aget",
+    "aget_many",
+    "awatch",
+    "cancel",
+    "configure",
+    "current",
+    "flush",
+    "get",
+    "get_many",
+    "list",
+    "observe",
+    "subject",
+    "track",
+    "watch",
+]

@@ -1,0 +1,57 @@
+"""Those who are told of a job in this process."""
+
+from __future__ import annotations
+
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .abc import Observer
+    from .progress import Progress
+
+    Notify = Observer | Callable[[Progress], Any]
+
+
+class Audience:
+    """The observers attached to a job: each is told the newest record only, and none is harmed by another's errors."""
+
+    __slots__ = ("_lock", "_observers", "_told")
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._observers: tuple[Notify, ...] = ()
+        self._told: tuple[int, bool] = (0, False)
+
+    def attach(self, observer: Notify) -> Callable[[], None]:
+        """Tell the observer from now on; call what is returned to detach it."""
+        with self._lock:
+            self._observers += (observer,)
+
+        def detach() -> None:
+            with self._lock:
+                self._observers = tuple(other for other in self._observers if other is not observer)
+
+        return detach
+
+    def tell(self, progress: Progress) -> None:
+        """Tell them of a record, unless they know it or a newer one."""
+        if not self._observers:
+            return
+        with self._lock:
+            news = (progress.version.seq, progress.cancel_requested)
+            if news > self._told:
+                self._told = news
+                for observer in self._observers:
+                    notify(observer, progress)
+
+
+def notify(observer: Notify, progress: Progress) -> None:
+    """Tell one observer, which may be a plain callable; an error it raises is logged."""
+    try:
+        getattr(observer, "notify", observer)(progress)
+    except Exception:
+        from logging import getLogger
+
+        getLogger("progresskit").exception("An observer of job %s raised; the job and others go on", progress.id)

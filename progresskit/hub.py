@@ -1,0 +1,372 @@
+"""
+Watches the backend once for all viewers of the process, in a thread of its own.
+
+As in the publisher, the thread owns the state and is told through an inbox; `step` is one round. A viewer has a box
+with one place per job: the newest record waits there, however slow the viewer is.
+"""
+
+from __future__ import annotations
+
+from queue import Empty, SimpleQueue
+from threading import Condition, Lock, Thread
+from typing import TYPE_CHECKING
+
+from .abc import Pushes
+from .audience import notify
+from .progress import State
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future
+    from collections.abc import Callable, Collection, Iterable
+    from logging import Logger
+    from types import TracebackType
+
+    from .abc import Backend, Listener
+    from .audience import Notify
+    from .config import Settings
+    from .progress import Progress
+
+    Waiting = dict[AbstractEventLoop, list[Future[None]]]
+
+LEASE_CHECK_SECONDS = 0.5
+"""Where it is not known when a lease runs out by the backend's clock, the backend is asked this often."""
+
+RETRY_SECONDS = (0.1, 2.0)
+"""The wait after a first failed read, and the longest; it doubles from one to the other."""
+
+
+class _Box:
+    """Where records wait for one viewer."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self.ids = frozenset(ids)
+        self._ready = Condition()
+        self._records: dict[str, Progress] = {}
+        self._waiter: tuple[AbstractEventLoop, Future[None]] | None = None
+
+    def put(self, progress: Progress, waiting: Waiting) -> None:
+        """Put a record in place of an older one; note whom of an event loop to wake."""
+        with self._ready:
+            self._records[progress.id] = progress
+            self._ready.notify_all()
+            if self._waiter is not None:
+                loop, future = self._waiter
+                waiting.setdefault(loop, []).append(future)
+                self._waiter = None
+
+    def take(self, timeout: float | None) -> dict[str, Progress]:
+        with self._ready:
+            self._ready.wait_for(lambda: self._records, timeout)
+            taken, self._records = self._records, {}
+        return taken
+
+    async def atake(self, timeout: float | None) -> dict[str, Progress]:
+        from asyncio import get_running_loop, wait
+
+        loop = get_running_loop()
+        with self._ready:
+            future: Future[None] | None = None
+            if not self._records:
+                future = loop.create_future()
+                self._waiter = loop, future
+        if future is not None:
+            await wait((future,), timeout=timeout)
+        return self.take(0)
+
+
+class _CallbackBox(_Box):
+    """Calls an observer, in the hub's thread."""
+
+    def __init__(self, ids: Iterable[str], observer: Notify) -> None:
+        super().__init__(ids)
+        self._observer = observer
+
+    def put(self, progress: Progress, waiting: Waiting) -> None:
+        notify(self._observer, progress)
+
+
+class Viewer:
+    """Sees some jobs: first as they are, then each change, the newest state only."""
+
+    def __init__(self, hub: Hub, box: _Box) -> None:
+        self._hub, self._box = hub, box
+
+    def get(self, timeout: float | None = None) -> dict[str, Progress]:
+        """Return the newest records of the jobs that have changed, by id; wait for one, `timeout` seconds at most."""
+        return self._box.take(timeout)
+
+    async def aget(self, timeout: float | None = None) -> dict[str, Progress]:
+        """Do the same without blocking the event loop."""
+        return await self._box.atake(timeout)
+
+    def close(self) -> None:
+        """Watch no longer."""
+        self._hub.leave(self._box)
+
+    def __enter__(self) -> Viewer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _Watched:
+    """A job that somebody views."""
+
+    __slots__ = ("boxes", "check", "fresh", "last", "new")
+
+    def __init__(self) -> None:
+        self.boxes: set[_Box] = set()
+        self.new: set[_Box] = set()  # these have not been told the present state
+        self.last: Progress | None = None
+        self.fresh = False  # `last` was read since somebody asked for it to be
+        self.check: float | None = None  # when its lease has run out, unless it is heard of
+
+
+class Hub:
+    """One upstream watch, any number of viewers."""
+
+    def __init__(
+        self,
+        backend: Callable[[], Backend],
+        settings: Settings,
+        clock: Callable[[], float],
+        *,
+        threaded: bool = True,
+    ) -> None:
+        self._backend, self._settings, self._clock, self._threaded = backend, settings, clock, threaded
+        self.forked()
+
+    def forked(self) -> None:
+        """Begin anew, without viewers."""
+        self._thread: Thread | None = None
+        self._thread_lock = Lock()
+        self._closing = False
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._watched: dict[str, _Watched] = {}
+        self._listener: Listener | None = None
+        self._waiting: Waiting = {}
+        self._failures = 0
+        self._tick = self._retry = self._clock()
+
+    # What other threads call.
+
+    def view(self, ids: Collection[str]) -> Viewer:
+        """Return a viewer of the jobs, which need not exist yet."""
+        box = _Box(ids)
+        self._join(box)
+        return Viewer(self, box)
+
+    def attach(self, id: str, observer: Notify) -> Callable[[], None]:
+        """Call the observer in the hub's thread; call what is returned to detach it."""
+        box = _CallbackBox((id,), observer)
+        self._join(box)
+        return lambda: self.leave(box)
+
+    def leave(self, box: _Box) -> None:
+        """Put nothing into the box any more."""
+        self._inbox.put(lambda: self._remove(box))
+
+    def _join(self, box: _Box) -> None:
+        if self._thread is None and self._threaded:
+            with self._thread_lock:
+                if self._thread is None:
+                    self._thread = Thread(target=self._run, name="progresskit-hub", daemon=True)
+                    self._thread.start()
+        self._inbox.put(lambda: self._add(box))
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closing = True
+        self._inbox.put(_nothing)
+        if self._thread is not None:
+            self._thread.join(self._settings.flush_seconds)
+
+    # The thread.
+
+    def _run(self) -> None:
+        wait: float | None = None
+        while not self._closing:
+            try:
+                self._inbox.get(timeout=wait)()
+            except Empty:
+                pass
+            try:
+                wait = self.step()
+            except Exception:
+                _log().exception("Watching failed in a way it should not; it goes on")
+                wait = self._settings.interval
+        self._unlisten()
+
+    def step(self) -> float | None:
+        """Do one round: take what was handed over, read what is due; return the seconds until the next, None for never."""
+        self._drain()
+        now = self._clock()
+        if now >= self._retry:
+            self._read(now)
+        self._wake_loops()
+        return self._until_next()
+
+    def _drain(self) -> None:
+        try:
+            while True:
+                self._inbox.get_nowait()()
+        except Empty:
+            pass
+
+    def _until_next(self) -> float | None:
+        if not self._watched:
+            return None
+        deadlines = [watched.check for watched in self._watched.values() if watched.check is not None]
+        if any(not watched.fresh for watched in self._watched.values()):
+            deadlines.append(self._clock())
+        if self._polled():
+            deadlines.append(self._tick)
+        return max(max(min(deadlines), self._retry) - self._clock(), 0) if deadlines else None
+
+    def _polled(self) -> list[str]:
+        """Return the ids that only polling tells of: none where the backend pushes, and none that are done."""
+        if self._listener is not None or isinstance(self._backend(), Pushes):
+            return []
+        return [id for id, watched in self._watched.items() if watched.last is None or not watched.last.done]
+
+    def _add(self, box: _Box) -> None:
+        for id in box.ids:
+            watched = self._watched.setdefault(id, _Watched())
+            watched.boxes.add(box)
+            watched.new.add(box)
+            watched.fresh = False
+
+    def _remove(self, box: _Box) -> None:
+        gone = []
+        for id in box.ids:
+            watched = self._watched.get(id)
+            if watched is not None:
+                watched.boxes.discard(box)
+                watched.new.discard(box)
+                if not watched.boxes:
+                    del self._watched[id]
+                    gone.append(id)
+        if self._listener is not None and gone:
+            if self._watched:
+                self._listener.unwatch(gone)
+            else:
+                self._unlisten()
+
+    def _unlisten(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+
+    def _read(self, now: float) -> None:
+        """Read what is due, and put what is new into the boxes."""
+        due = {id for id, watched in self._watched.items() if not watched.fresh or _is_over(watched.check, now)}
+        if now >= self._tick:
+            due.update(self._polled())
+            interval = self._settings.interval
+            self._tick = (self._tick if now - self._tick < interval else now) + interval
+        if not due:
+            return
+        try:
+            self._listen(due)
+            records = self._backend().read(due)
+        except Exception as error:
+            self._failed(error)
+            return
+        self._failures = 0
+        for id in due:
+            watched = self._watched[id]
+            watched.fresh = True
+            self._arrived(watched, records.get(id), now, LEASE_CHECK_SECONDS)
+            self._greet(watched)
+
+    def _listen(self, ids: Collection[str]) -> None:
+        backend = self._backend()
+        if isinstance(backend, Pushes):
+            if self._listener is None:
+                self._listener = backend.listen(self._pushed, self._lost)
+            self._listener.watch([id for id in ids if not self._watched[id].fresh])
+
+    def _failed(self, error: Exception) -> None:
+        first, longest = RETRY_SECONDS
+        if not self._failures:
+            _log().warning("Progress cannot be read now, it is tried again: %s", error)
+        self._retry = self._clock() + min(first * 2**self._failures, longest)
+        self._failures = min(self._failures + 1, 16)
+
+    def _pushed(self, records: Iterable[Progress]) -> None:
+        taken = list(records)
+        self._inbox.put(lambda: self._take(taken))
+
+    def _lost(self) -> None:
+        self._inbox.put(self._read_anew)
+
+    def _read_anew(self) -> None:
+        for watched in self._watched.values():
+            watched.fresh = False
+
+    def _take(self, records: list[Progress]) -> None:
+        now = self._clock()
+        for progress in records:
+            watched = self._watched.get(progress.id)
+            if watched is not None:
+                self._arrived(watched, progress, now, progress.lease or self._settings.lease)
+
+    def _arrived(self, watched: _Watched, progress: Progress | None, now: float, lease: float) -> None:
+        """Take a record that was read or pushed; its lease, if it has one, is looked at again after `lease` seconds."""
+        before, watched.check = watched.last, None
+        if progress is None:
+            watched.last = None  # it has expired, and may begin again from the first run
+            return
+        if self._listener is not None and progress.state is State.RUNNING and not progress.stalled:
+            watched.check = now + lease
+        if before is None or _is_newer(progress, before):
+            watched.last = progress
+            for box in watched.boxes - watched.new:
+                box.put(progress, self._waiting)
+
+    def _greet(self, watched: _Watched) -> None:
+        if watched.last is not None:
+            for box in watched.new:
+                box.put(watched.last, self._waiting)
+        watched.new.clear()
+
+    def _wake_loops(self) -> None:
+        """Wake the readers of each event loop with one call."""
+        waiting, self._waiting = self._waiting, {}
+        for loop, futures in waiting.items():
+            try:
+                loop.call_soon_threadsafe(_resolve, futures)
+            except RuntimeError:
+                pass  # the loop has been closed, and its readers with it
+
+
+def _is_newer(progress: Progress, before: Progress) -> bool:
+    if progress.version == before.version:
+        return progress.cursor != before.cursor
+    return progress.version > before.version
+
+
+def _is_over(deadline: float | None, now: float) -> bool:
+    return deadline is not None and now >= deadline
+
+
+def _resolve(futures: list[Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
+
+
+def _nothing() -> None:
+    """Wake the thread, no more."""
+
+
+def _log() -> Logger:
+    from logging import getLogger
+
+    return getLogger("progresskit")

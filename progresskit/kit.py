@@ -1,0 +1,412 @@
+"""
+What a user calls: a Kit puts settings, backend, publisher and hub together.
+
+The functions of the `progresskit` package are the methods of one default Kit, which is made at import and, like every
+Kit, opens nothing before it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from threading import RLock
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+from weakref import WeakSet
+
+from .abc import Lists
+from .config import backend_class, redact, resolve
+from .errors import Unsupported
+from .hub import Hub
+from .observer import JoinedObserver, ProgressObserver, surrounding
+from .progress import State, check_id
+from .publisher import Publisher
+from .recorder import word
+from .track import acount_loop, count_loop
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+
+    from .abc import Backend
+    from .audience import Notify
+    from .config import Settings
+    from .progress import Progress
+
+Item = TypeVar("Item")
+
+_kits: WeakSet[Kit] = WeakSet()
+
+
+class Kit:
+    """
+    Jobs, viewers and the one backend between them.
+
+    `url` and the settings are those of `progresskit.config`; a `backend` that is given is used in place of the URL's
+    and never closed. `clock` (seconds that never go back, also taken as the time of day) is for tests.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        backend: Backend | None = None,
+        clock: Callable[[], float] | None = None,
+        threaded: bool = True,
+        **settings: Any,
+    ) -> None:
+        self._lock = RLock()
+        self._clock, self._wall = clock or monotonic, clock or time
+        self._threaded = threaded
+        self._host: Mapping[str, Any] = {}
+        self._cancellers: tuple[Callable[[list[str]], Any], ...] = ()
+        self._warned = False
+        self._forget()
+        self._explicit: dict[str, Any] = {}
+        self._given = backend
+        _kits.add(self)
+        if url is not None or settings or backend is not None:
+            self.configure(url, backend=backend, **settings)
+
+    # Set-up.
+
+    def configure(self, url: str | None = None, *, backend: Backend | None = None, **settings: Any) -> None:
+        """
+        Choose the backend by its URL and change other settings; what was configured before is replaced.
+
+        What is running is flushed and closed first. Raises ConfigurationError, at once, for what cannot work.
+        """
+        explicit = settings if url is None else {"url": url, **settings}
+        resolved = resolve(explicit, self._host)
+        if backend is None:
+            backend_class(resolved.url)
+        self.close()
+        with self._lock:
+            self._explicit, self._given = explicit, backend
+
+    def host_settings(self, settings: Mapping[str, Any]) -> None:
+        """Take the settings of a web framework, which the environment and `configure()` come before."""
+        if settings != self._host:
+            resolve(self._explicit, settings)
+            self.close()
+            with self._lock:
+                self._host = dict(settings)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold."""
+        with self._lock:
+            if self._settings is None:
+                self._settings = resolve(self._explicit, self._host)
+            return self._settings
+
+    @property
+    def backend(self) -> Backend:
+        """The backend, made when it is first asked for."""
+        with self._lock:
+            if self._backend is None:
+                url = self.settings.url
+                self._backend = self._given or backend_class(url).from_url(url, self.settings)
+            return self._backend
+
+    @property
+    def publisher(self) -> Publisher:
+        """What writes for all jobs of this process."""
+        with self._lock:
+            if self._publisher is None:
+                self._publisher = Publisher(
+                    self._get_backend, self.settings, self._clock, self._wall, threaded=self._threaded
+                )
+            return self._publisher
+
+    @property
+    def hub(self) -> Hub:
+        """What watches for all viewers of this process."""
+        with self._lock:
+            if self._hub is None:
+                self._hub = Hub(self._get_backend, self.settings, self._clock, threaded=self._threaded)
+            return self._hub
+
+    def _get_backend(self) -> Backend:
+        return self.backend
+
+    def _forget(self) -> None:
+        self._settings: Settings | None = None
+        self._backend: Backend | None = None
+        self._publisher: Publisher | None = None
+        self._hub: Hub | None = None
+
+    def close(self) -> None:
+        """Store what was reported (for `flush_seconds` at most) and end threads and connections; using it opens it again."""
+        with self._lock:
+            publisher, hub, backend = self._publisher, self._hub, self._backend
+            if publisher is not None:
+                publisher.close()
+            if hub is not None:
+                hub.close()
+            if backend is not None and backend is not self._given:
+                backend.close()
+            self._forget()
+
+    def forked(self) -> None:
+        """Begin anew in a forked child; what was open is the parent's and stays untouched."""
+        self._lock = RLock()
+        if self._publisher is not None:
+            self._publisher.forked()
+        if self._hub is not None:
+            self._hub.forked()
+        if self._backend is not None:
+            self._backend.forked()
+
+    def warn_unshared(self, where: str) -> None:
+        """Warn, once, where the backend cannot be seen by the other processes that matter to `where`."""
+        url = self.settings.url
+        relative = url.startswith("sqlite:///") and not url.startswith("sqlite:////") and url != "sqlite:///"
+        if self._warned or (self.backend.shared and not relative):
+            return
+        self._warned = True
+        from logging import getLogger
+
+        problem = "is relative to each process's own folder" if relative else "is seen by this process only"
+        getLogger("progresskit").warning(
+            "%s uses %s, which %s: set PROGRESSKIT_URL, or call progresskit.configure(), in every process",
+            where, redact(url), problem,
+        )  # fmt: skip
+
+    # For workers.
+
+    def observe(
+        self,
+        id: str | None = None,
+        *,
+        total: float | None = None,
+        description: str | None = None,
+        unit: str | None = None,
+        kind: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        cancellable: bool = False,
+    ) -> ProgressObserver:
+        """
+        Open a job, or join the surrounding one where `id` is None or its own.
+
+        A job that was opened here is ended here: by leaving the `with` block, or by `succeed` or `fail`. One that was
+        joined is only reported to. With another id inside a job, a child of it is opened. Without an id and a
+        surrounding job the id is a fresh one of 128 random bits.
+        """
+        job = surrounding.get()
+        if job is not None and id in (None, job.id):
+            joined = JoinedObserver(job)
+            joined.update(total=total, description=description, unit=unit, meta=meta)
+            return joined
+        parent = None if job is None else job.id
+        opened = self.open(id, kind=kind, parent=parent, cancellable=cancellable)
+        opened.update(total=total, description=description, unit=unit, meta=meta)
+        self.publisher.opened(opened)
+        return opened
+
+    @overload
+    def track(
+        self,
+        items: Iterable[Item],
+        *,
+        id: str | None = None,
+        total: float | None = None,
+        description: str | None = None,
+        unit: str | None = None,
+        kind: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        cancellable: bool = False,
+    ) -> Iterator[Item]: ...
+
+    @overload
+    def track(
+        self,
+        items: AsyncIterable[Item],
+        *,
+        id: str | None = None,
+        total: float | None = None,
+        description: str | None = None,
+        unit: str | None = None,
+        kind: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        cancellable: bool = False,
+    ) -> AsyncIterator[Item]: ...
+
+    def track(self, items: Any, *, id: str | None = None, total: float | None = None, **about: Any) -> Any:
+        """
+        Iterate over the items while a job counts them; the arguments are those of `observe`.
+
+        The job is opened or joined as by `observe`. One that was opened has succeeded when the items are used up, and
+        is cancelled when the loop is left before. `total` is `len(items)` where that can be told.
+        """
+        if total is None and hasattr(items, "__len__"):
+            total = len(items)
+        asynchronous = hasattr(items, "__aiter__")
+        iterator = items if asynchronous else iter(items)
+        job = self.observe(id, **about)
+        opened = not isinstance(job, JoinedObserver)
+        return (acount_loop if asynchronous else count_loop)(iterator, job, total, opened)
+
+    def current(self) -> ProgressObserver:
+        """Return the surrounding job, to report to, or a silent one where there is none."""
+        job = surrounding.get()
+        if job is None:
+            job = self.open()
+            job.forsake()
+        return JoinedObserver(job)
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Return when all that was reported until now is stored; FlushTimeout if that takes over `timeout` seconds."""
+        if self._publisher is not None:
+            self._publisher.flush(self.settings.flush_seconds if timeout is None else timeout)
+
+    # For integrations of queues.
+
+    def open(
+        self,
+        id: str | None = None,
+        *,
+        kind: str | None = None,
+        parent: str | None = None,
+        attempt: int = 1,
+        cancellable: bool = False,
+    ) -> ProgressObserver:
+        """Make a job, whatever surrounds it, which is published once it is given to `publisher.opened`."""
+        return ProgressObserver(
+            self.publisher,
+            os.urandom(16).hex() if id is None else check_id(id),
+            token=os.urandom(8).hex(),
+            kind=kind,
+            parent=parent,
+            attempt=attempt,
+            cancellable=cancellable,
+        )
+
+    def tell(
+        self,
+        id: str,
+        state: State,
+        *,
+        kind: str | None = None,
+        attempt: int = 1,
+        error: BaseException | str | None = None,
+    ) -> None:
+        """Say from outside that a job waits to be worked on, or that it came to a final state without its worker saying so."""
+        self.publisher.word(word(self.publisher, check_id(id), state, kind=kind, attempt=attempt, error=error))
+
+    def on_cancel(self, canceller: Callable[[list[str]], Any]) -> None:
+        """Have `canceller` called with the ids of jobs that are cancelled here, to take them out of their queue."""
+        if canceller not in self._cancellers:
+            self._cancellers += (canceller,)
+
+    # For viewers.
+
+    def get(self, id: str) -> Progress | None:
+        """Return the newest record of a job; None where nothing was reported of it."""
+        return self.get_many((id,)).get(id)
+
+    def get_many(self, ids: Collection[str]) -> dict[str, Progress]:
+        """Return the newest records of those jobs that something was reported of."""
+        return self.backend.read([check_id(id) for id in ids]) if ids else {}
+
+    async def aget(self, id: str) -> Progress | None:
+        """Do what `get` does without blocking the event loop."""
+        return (await self.aget_many((id,))).get(id)
+
+    async def aget_many(self, ids: Collection[str]) -> dict[str, Progress]:
+        """Do what `get_many` does without blocking the event loop."""
+        from asyncio import to_thread
+
+        return await to_thread(self.get_many, ids)
+
+    def watch(self, *ids: str) -> Iterator[Progress]:
+        """
+        Iterate over the records of jobs: first as they are, then each change, the newest state only.
+
+        Ends when all of them are done. Jobs that do not exist yet are waited for.
+        """
+        waiting = {check_id(id) for id in ids}
+        with self.hub.view(waiting) as viewer:
+            while waiting:
+                for progress in viewer.get().values():
+                    yield progress
+                    if progress.done:
+                        waiting.discard(progress.id)
+
+    async def awatch(self, *ids: str) -> AsyncIterator[Progress]:
+        """Do what `watch` does without blocking the event loop."""
+        waiting = {check_id(id) for id in ids}
+        with self.hub.view(waiting) as viewer:
+            while waiting:
+                for progress in (await viewer.aget()).values():
+                    yield progress
+                    if progress.done:
+                        waiting.discard(progress.id)
+
+    def subject(self, id: str) -> RemoteSubject:
+        """Return the Subject of a job, wherever it runs."""
+        return RemoteSubject(self, check_id(id))
+
+    def cancel(self, id: str) -> bool:
+        """Ask a job to stop; return False where it is not known or is done."""
+        accepted = [*self.backend.cancel((check_id(id),))]
+        if accepted:
+            for canceller in self._cancellers:
+                canceller(accepted)
+        return bool(accepted)
+
+    async def acancel(self, id: str) -> bool:
+        """Do what `cancel` does without blocking the event loop."""
+        from asyncio import to_thread
+
+        return await to_thread(self.cancel, id)
+
+    def list(
+        self, *, kind: str | None = None, state: State | str | Collection[State | str] | None = None, limit: int = 100
+    ) -> builtins.list[Progress]:
+        """Return jobs, those written last first; Unsupported where the backend cannot list."""
+        backend = self.backend
+        if not isinstance(backend, Lists):
+            raise Unsupported(f"the backend of {redact(self.settings.url)} cannot list jobs; SQL and Redis can")
+        states = None if state is None else [State(state)] if isinstance(state, str) else [State(one) for one in state]
+        return backend.list(kind=kind, states=states, limit=limit)
+
+
+
+class RemoteSubject:
+    """The Subject of a job that runs somewhere else, perhaps."""
+
+    def __init__(self, kit: Kit, id: str) -> None:
+        self._kit = kit
+        self.id = id
+
+    @property
+    def progress(self) -> Progress | None:
+        """The newest record; None where nothing was reported of the job. Asks the backend."""
+        return self._kit.get(self.id)
+
+    def attach(self, observer: Notify) -> Callable[[], None]:
+        """Call the observer for the present record and each newer one, in the hub's thread, until what is returned is called."""
+        return self._kit.hub.attach(self.id, observer)
+
+
+_default = Kit()
+
+
+def default() -> Kit:
+    """Return the Kit whose methods the functions of `progresskit` are."""
+    return _default
+
+
+def framework(settings: Mapping[str, Any]) -> None:
+    """Give the default Kit the settings of the host framework."""
+    _default.host_settings(settings)
+
+
+def _forked_child() -> None:
+    surrounding.set(None)
+    for kit in _kits:
+        kit.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked_child)

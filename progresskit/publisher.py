@@ -1,0 +1,403 @@
+"""
+Writes for all jobs of the process together, in a thread of its own.
+
+The thread owns everything here but what is handed to it through `_inbox`, so there is no lock; the inbox is a
+SimpleQueue because a finalizer may put into it at any moment, even while the thread itself is taking something out.
+`step` is one round of the thread and decides by the injected clock only.
+"""
+
+from __future__ import annotations
+
+import atexit
+from queue import Empty, SimpleQueue
+from random import uniform
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING
+from weakref import ref
+
+from .errors import BackendUnavailable, FlushTimeout
+from .progress import FINAL_STATES, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from logging import Logger
+
+    from .abc import Backend
+    from .config import Settings
+    from .observer import ProgressObserver
+    from .progress import Write
+
+    Key = tuple[str, str | None]
+
+WAKE_SECONDS = 0.01
+"""The shortest time between two rounds that news, and not the end of a job, asked for."""
+
+CANCEL_SECONDS = 1.0
+"""How often the backend is asked which jobs are to stop."""
+
+BATCH = 500
+RETRY_SECONDS = (0.1, 2.0)
+"""The wait after the first failure, and the longest; it doubles from one to the other, and up to half is left to chance."""
+
+UNSENT = 10_000
+"""How many records of jobs that have ended are kept for a backend that is down."""
+
+RECENT_SECONDS = 30.0
+RECENT = 1_000
+"""The final records of this many seconds, at most so many, are sent again to a backend that came back."""
+
+
+class _Live:
+    """A job that is published, and when what was last done for it."""
+
+    __slots__ = ("allowed", "job", "sent")
+
+    def __init__(self, job: ref[ProgressObserver], now: float) -> None:
+        self.job = job
+        self.allowed = now  # not sampled before, so that a wake-up makes no extra record of a busy job
+        self.sent = now
+
+
+class Publisher:
+    """Samples the live jobs, writes what has changed, and asks for cancels."""
+
+    def __init__(
+        self,
+        backend: Callable[[], Backend],
+        settings: Settings,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        *,
+        threaded: bool = True,
+    ) -> None:
+        self.clock, self.wall = clock, wall
+        self.lease, self.ttl, self.strict = settings.lease, settings.ttl, settings.strict
+        self.verdicts: dict[type[BaseException], State] = {}
+        self.down = False
+        """True while the last write failed."""
+        self.lost = 0
+        """How many records were given up."""
+        self._backend, self._settings, self._threaded = backend, settings, threaded
+        self.forked()
+
+    def forked(self) -> None:
+        """Begin anew; the jobs there were belong to the process that this one was forked from."""
+        for live in getattr(self, "_live", {}).values():
+            job = live.job()
+            if job is not None:
+                job.forsake()
+        self._thread: Thread | None = None
+        self._thread_lock = Lock()
+        self._closing = False
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._live: dict[str, _Live] = {}
+        self._outbox: dict[Key, Write] = {}
+        self._stored: dict[Key, list[Event]] = {}
+        self._flushes: list[tuple[Event, set[Key]]] = []
+        self._recent: list[tuple[float, Write]] = []
+        self._failures = 0
+        self._urgent = self._everything = False
+        self._rounded = self._tick = self._retry = self._ask = self.clock()
+        self.down = False
+
+    # What other threads call.
+
+    def opened(self, job: ProgressObserver) -> None:
+        """Publish the job from now on."""
+        self._start()
+        self._inbox.put(lambda job=ref(job), token=job.token: self._add(token, job))
+
+    def word(self, write: Write) -> None:
+        """Publish what somebody else than the worker says of a job."""
+        self._start()
+        self._inbox.put(lambda: self._enqueue(write))
+
+    def wake(self) -> None:
+        """Look at the jobs soon."""
+        self._inbox.put(_nothing)
+
+    def ended(self, job: ProgressObserver, write: Write) -> Callable[[], None]:
+        """Publish the last record of a job; call what is returned to wait until it is stored, or waiting is no use."""
+        stored = Event()
+        self._inbox.put(lambda: self._end(write, stored))
+
+        def wait() -> None:
+            if self._threaded and not self.down:
+                stored.wait(self._settings.flush_seconds)
+
+        return wait
+
+    def flush(self, timeout: float | None) -> None:
+        """Return when all that was reported until now is stored; FlushTimeout if that takes over `timeout` seconds."""
+        if self._thread is None and self._inbox.empty():
+            return
+        self._start()
+        flushed = Event()
+        self._inbox.put(lambda: self._flush(flushed))
+        if not flushed.wait(timeout):
+            raise FlushTimeout(f"what was reported is not stored after {timeout} seconds")
+
+    def close(self) -> None:
+        """Write what there is, for at most `flush_seconds`, and end the thread."""
+        atexit.unregister(self._exit)
+        if self._thread is None:
+            return
+        self._try_flush()
+        self._closing = True
+        self._inbox.put(_nothing)
+        self._thread.join(self._settings.flush_seconds)
+
+    def _exit(self) -> None:
+        # Whatever is still live at the end of the process will not be worked on any more.
+        for live in list(self._live.values()):
+            job = live.job()
+            if job is not None:
+                job.end(State.CANCELLED, wait=False)
+        self._try_flush()
+
+    def _try_flush(self) -> None:
+        try:
+            self.flush(self._settings.flush_seconds)
+        except FlushTimeout:
+            if self._outbox:
+                _log().error("%d records could not be stored before the end", len(self._outbox))
+
+    # The thread.
+
+    def _start(self) -> None:
+        if self._thread is not None or not self._threaded:
+            return
+        with self._thread_lock:
+            if self._thread is None:
+                atexit.register(self._exit)
+                self._thread = Thread(target=self._run, name="progresskit-publisher", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        wait: float | None = None
+        while not self._closing:
+            try:
+                self._wait(wait)
+                wait = self.step()
+            except Exception:
+                _log().exception("Publishing failed in a way it should not; it goes on")
+                wait = self._settings.interval
+
+    def _wait(self, timeout: float | None) -> None:
+        """Wait for a message; then for a little longer, so that many make one round, unless a job's end waits for it."""
+        earliest = self.clock() + WAKE_SECONDS if timeout is None else self._rounded + WAKE_SECONDS
+        try:
+            self._inbox.get(timeout=timeout)()
+            while not self._urgent and (left := earliest - self.clock()) > 0:
+                self._inbox.get(timeout=left)()
+        except Empty:
+            pass
+
+    def step(self) -> float | None:
+        """Do one round: take what was handed over, sample, write; return the seconds until the next, None for never."""
+        now = self._rounded = self.clock()
+        self._drain()
+        self._sample(now)
+        self._write(now)
+        self._ask_cancels(now)
+        self._urgent = self._everything = False
+        return self._until_next()
+
+    def _until_next(self) -> float | None:
+        deadlines = []
+        if self._live:
+            deadlines += [self._tick, self._ask]
+        if self._outbox:
+            deadlines.append(self._retry)
+        return max(min(deadlines) - self.clock(), 0) if deadlines else None
+
+    def _drain(self) -> None:
+        try:
+            while True:
+                self._inbox.get_nowait()()
+        except Empty:
+            pass
+
+    def _add(self, token: str, job: ref[ProgressObserver]) -> None:
+        now = self.clock()
+        if not self._live:
+            self._tick, self._ask = now, now + CANCEL_SECONDS
+        self._live[token] = _Live(job, now)
+        self._ask = min(self._ask, now + CANCEL_SECONDS / 4)  # it may have been cancelled while it was pending
+
+    def _end(self, write: Write, stored: Event) -> None:
+        if write.token is not None:
+            self._live.pop(write.token, None)
+        self._enqueue(write)
+        if self.down:
+            stored.set()
+        else:
+            self._urgent = True
+            self._stored.setdefault(_key(write), []).append(stored)
+
+    def _flush(self, flushed: Event) -> None:
+        self._urgent = self._everything = True
+        self._retry = self.clock()
+        self._flushes.append((flushed, set()))
+
+    def _enqueue(self, write: Write) -> None:
+        self._outbox[_key(write)] = write
+        if len(self._outbox) > UNSENT + len(self._live):
+            oldest = next(key for key in self._outbox if key[1] not in self._live)
+            self._give_up(oldest, self._outbox.pop(oldest), "the backend has been down for too long")
+
+    def _sample(self, now: float) -> None:
+        interval = self._settings.interval
+        scheduled = now
+        if now >= self._tick:
+            # A round that is late by a little keeps to the beat, so that the intervals do not add up to fewer.
+            scheduled = self._tick if now - self._tick < interval else now
+            self._tick = scheduled + interval
+        for token, live in list(self._live.items()):
+            job = live.job()
+            if job is None:
+                del self._live[token]
+                continue
+            if now < live.allowed and not self._everything:
+                continue
+            write = job.sample()
+            if write is not None:
+                live.allowed = scheduled + 0.9 * interval
+            elif now - live.sent >= self._settings.heartbeat_seconds:
+                write = job.again()
+            if write is not None:
+                live.sent = now
+                self._enqueue(write)
+        for _, keys in self._flushes:
+            if not keys:
+                keys.update(self._outbox)
+
+    def _write(self, now: float) -> None:
+        while self._outbox and now >= self._retry:
+            batch = self._next_batch()
+            try:
+                runs = self._backend().write(list(batch.values()))
+            except BackendUnavailable as error:
+                self._failed(error)
+            except Exception as error:
+                if not self._isolate(batch):
+                    self._failed(error)
+            else:
+                self._succeeded(batch, runs)
+        for flushed, keys in self._flushes:
+            if not keys & self._outbox.keys():
+                flushed.set()
+        self._flushes = [(flushed, keys) for flushed, keys in self._flushes if not flushed.is_set()]
+
+    def _next_batch(self) -> dict[Key, Write]:
+        """Return the oldest records, one a job."""
+        batch: dict[Key, Write] = {}
+        ids = set()
+        for key, write in self._outbox.items():
+            if write.id not in ids:
+                ids.add(write.id)
+                batch[key] = write
+                if len(batch) == BATCH:
+                    break
+        return batch
+
+    def _isolate(self, batch: dict[Key, Write]) -> bool:
+        """Write one at a time what failed together; if some can be written, give up those that cannot."""
+        refused = {}
+        for key, write in batch.items():
+            try:
+                self._succeeded({key: write}, self._backend().write([write]))
+            except BackendUnavailable:
+                return False
+            except Exception as error:
+                refused[key] = error
+        if len(refused) == len(batch):
+            return False
+        for key, error in refused.items():
+            self._give_up(key, self._outbox.pop(key), f"the backend refuses it: {error}")
+        return True
+
+    def _succeeded(self, batch: Mapping[Key, Write], runs: Mapping[str, int]) -> None:
+        for key, write in batch.items():
+            del self._outbox[key]
+            run = runs.get(write.id) or write.run
+            if write.state in FINAL_STATES:
+                self._recent.append((self.clock(), write._replace(run=run)))
+            live = self._live.get(write.token or "")
+            job = live.job() if live is not None else None
+            if job is not None:
+                job.stored(run)
+                job.tell()
+            self._release(key)
+        self._forget_old()
+        if self.down:
+            self._came_back()
+
+    def _failed(self, error: Exception) -> None:
+        first, longest = RETRY_SECONDS
+        delay = min(first * 2**self._failures, longest)
+        self._failures = min(self._failures + 1, 16)
+        self._retry = self.clock() + uniform(delay / 2, delay)
+        if not self.down:
+            self.down = True
+            _log().warning("Progress cannot be stored now, jobs go on and it is tried again: %s", error)
+        for key in list(self._stored):
+            self._release(key)
+        for live in self._live.values():
+            job = live.job()
+            if job is not None:
+                job.tell()
+
+    def _came_back(self) -> None:
+        self.down, self._failures = False, 0
+        _log().info("Progress is stored again")
+        for live in self._live.values():
+            job = live.job()
+            write = job.again() if job is not None else None
+            if write is not None:
+                self._outbox.setdefault(_key(write), write)
+        for _, write in self._recent:
+            self._outbox.setdefault(_key(write), write)
+        self._recent.clear()
+
+    def _forget_old(self) -> None:
+        oldest = self.clock() - RECENT_SECONDS
+        self._recent = [(time, write) for time, write in self._recent[-RECENT:] if time >= oldest]
+
+    def _give_up(self, key: Key, write: Write, why: str) -> None:
+        self.lost += 1
+        if self.lost == 1:
+            _log().error("A record of job %s is given up, as later ones may be without a word: %s", write.id, why)
+        self._release(key)
+
+    def _release(self, key: Key) -> None:
+        for stored in self._stored.pop(key, ()):
+            stored.set()
+
+    def _ask_cancels(self, now: float) -> None:
+        if not self._live or now < self._ask or self.down:
+            return
+        self._ask = now + CANCEL_SECONDS
+        jobs = {job.id: job for live in self._live.values() if (job := live.job()) is not None}
+        try:
+            cancelled = self._backend().cancels(jobs.keys())
+        except Exception as error:
+            _log().debug("It is not known which jobs are to stop: %s", error)
+            return
+        for id in cancelled:
+            if not jobs[id].cancel_requested:
+                jobs[id].request_cancel()
+
+
+def _key(write: Write) -> Key:
+    return write.id, write.token
+
+
+def _nothing() -> None:
+    """Wake the thread, no more."""
+
+
+def _log() -> Logger:
+    from logging import getLogger
+
+    return getLogger("progresskit")

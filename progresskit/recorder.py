@@ -1,0 +1,164 @@
+"""Turns the state of a job into the records that are written of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from . import values
+from .errors import PublicError
+from .estimate import RateEstimator
+from .progress import Failure, Progress, Role, State, Version, Write, encode, moment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+class Clocks(Protocol):
+    """The two clocks of a kit, and how long its records count."""
+
+    lease: float
+    ttl: float
+
+    def clock(self) -> float:
+        """Return seconds that never go back."""
+
+    def wall(self) -> float:
+        """Return seconds since the epoch."""
+
+
+class Reading(NamedTuple):
+    """What a job has reported, at one moment."""
+
+    current: float
+    total: Any
+    description: str | None
+    unit: str | None
+    meta: Mapping[str, Any]
+    cancel_requested: bool
+
+
+class Outcome(NamedTuple):
+    """How a job, or an attempt of it, came out."""
+
+    state: State
+    result: Any = None
+    error: Failure | None = None
+    next_retry_at: datetime | None = None
+
+
+def failure(error: BaseException | str | None) -> Failure | None:
+    """Return what is kept of an error."""
+    if error is None:
+        return None
+    if isinstance(error, str):
+        return Failure("Error", values.text(error, values.MESSAGE_LENGTH))
+    try:
+        message: str | None = values.text(str(error), values.MESSAGE_LENGTH)
+    except Exception:
+        message = None  # an error that cannot even say what it is
+    return Failure(values.text(type(error).__name__), message, isinstance(error, PublicError))
+
+
+def word(
+    clocks: Clocks, id: str, state: State, *, kind: str | None, attempt: int, error: BaseException | str | None
+) -> Write:
+    """Return what somebody else than the worker says of a job: that it is pending, or how it came out."""
+    now = moment(clocks.wall())
+    seq = 1 if state.final else 0
+    said = Progress(
+        id=id,
+        state=state,
+        version=Version(1, attempt, seq),
+        kind=kind,
+        error=failure(error),
+        created_at=now,
+        updated_at=now,
+        finished_at=now if state.final else None,
+        lease=clocks.lease,
+    )
+    return Write(id, Role.WORD, None, 0, attempt, seq, state, kind, encode(said), clocks.lease, clocks.ttl)
+
+
+RUNNING = Outcome(State.RUNNING)
+
+
+class Recorder:
+    """
+    The records of one job, numbered in order.
+
+    Not for several threads at once: the job guards it.
+    """
+
+    __slots__ = ("_clocks", "_created", "_rate", "_seq", "attempt", "id", "kind", "last", "parent", "run", "seen", "started", "token", "write")  # fmt: skip
+
+    def __init__(
+        self, clocks: Clocks, id: str, *, token: str, kind: str | None, parent: str | None, attempt: int
+    ) -> None:
+        self.id, self.token, self.kind, self.parent, self.attempt = id, token, kind, parent, attempt
+        self.run = self._seq = 0
+        self.started = False
+        self.seen: Reading | None = None
+        self.last: Progress | None = None
+        self.write: Write | None = None
+        self._clocks = clocks
+        self._created = moment(clocks.wall())
+        self._rate = RateEstimator(0, clocks.clock())
+
+    def record(self, reading: Reading, outcome: Outcome = RUNNING) -> Write:
+        """Make the next record of the job, to be written."""
+        self._seq += 1
+        self._rate.sample(reading.current, self._clocks.clock())
+        self.seen = reading
+        self.last = self.snapshot(reading, outcome)
+        self.write = Write(
+            id=self.id,
+            role=Role.START,
+            token=self.token,
+            run=self.run,
+            attempt=self.attempt,
+            seq=self._seq,
+            state=outcome.state,
+            kind=self.kind,
+            body=encode(self.last),
+            lease=self._clocks.lease,
+            ttl=self._clocks.ttl,
+        )
+        return self.again(self.write)
+
+    def again(self, write: Write) -> Write:
+        """Return a record as it is to be written by what is known of the job's start by now."""
+        return write._replace(role=Role.UPDATE if self.started else Role.START, run=self.run)
+
+    def stored(self, run: int | None) -> None:
+        """Learn that a record is stored, and in which run."""
+        self.started = True
+        self.run = run or self.run
+
+    def snapshot(self, reading: Reading, outcome: Outcome = RUNNING) -> Progress:
+        """Return the job as it stands, under the number of the last record made."""
+        now = moment(self._clocks.wall())
+        total = reading.total if reading.total is None else values.count(reading.total)
+        return Progress(
+            id=self.id,
+            state=outcome.state,
+            version=Version(self.run or 1, self.attempt, self._seq),
+            kind=self.kind,
+            current=reading.current,
+            total=total,
+            unit=reading.unit,
+            description=reading.description and values.text(reading.description),
+            meta=reading.meta,
+            rate=self._rate.rate,
+            eta=self._rate.eta(total) if outcome.state is State.RUNNING else None,
+            result=outcome.result,
+            error=outcome.error,
+            cancel_requested=reading.cancel_requested,
+            parent=self.parent,
+            created_at=self._created,
+            started_at=self._created,
+            updated_at=now,
+            finished_at=now if outcome.state.final else None,
+            next_retry_at=outcome.next_retry_at,
+            lease=self._clocks.lease,
+        )

@@ -1,0 +1,85 @@
+"""What a job may report: each function returns the value as it is kept, or raises ValueError saying what is wrong."""
+
+from __future__ import annotations
+
+import json
+from math import isfinite
+from numbers import Integral, Number
+from typing import Any
+
+LIMIT = 2**53
+"""The largest count: beyond it a browser's numbers are no longer exact."""
+
+DESCRIPTION_LENGTH = 500
+MESSAGE_LENGTH = 2_000
+META_BYTES = 8 * 1024
+RESULT_BYTES = 64 * 1024
+
+
+def count(value: Any) -> int | float:
+    """Return a number as an int where it is a whole kind of number, else as a float; 0 to 2**53."""
+    if isinstance(value, bool) or not isinstance(value, Number):
+        raise ValueError(f"is no number but {type(value).__name__}")
+    try:
+        number: int | float = int(value) if isinstance(value, Integral) else float(value)  # type: ignore[arg-type]
+    except Exception as error:
+        raise ValueError(f"is no number that counts: {type(error).__name__}") from None
+    if not isfinite(number) or not 0 <= number <= LIMIT:
+        raise ValueError("is not a finite number from 0 to 2**53")
+    return number + 0  # turns -0.0 into 0.0
+
+
+def text(value: Any, length: int = DESCRIPTION_LENGTH) -> str:
+    """Return text that every store and transport takes, cut to `length` characters, the last of them an ellipsis."""
+    if not isinstance(value, str):
+        raise ValueError(f"is no text but {type(value).__name__}")
+    if len(value) > length:
+        value = f"{value[: length - 1]}…"
+    return _storable(str(value))
+
+
+def meta(value: Any) -> dict[str, Any]:
+    """Return a copy of a mapping that JSON can hold, in at most 8 KiB."""
+    if not isinstance(value, dict):
+        raise ValueError(f"is no dict but {type(value).__name__}")
+    copied: dict[str, Any] = plain(value, META_BYTES)
+    return copied
+
+
+def plain(value: Any, limit: int) -> Any:
+    """Return a copy of a value that JSON can hold, in at most `limit` bytes."""
+    try:
+        encoded = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        size = len(encoded.encode("utf-8", "surrogatepass"))
+        copied = json.loads(encoded) if size <= limit else None
+    except Exception as error:
+        # A value's own methods may raise anything, and nesting too deep is a RecursionError.
+        raise ValueError(f"is not JSON: {type(error).__name__}") from None
+    if size > limit:
+        raise ValueError(f"takes {size} bytes of JSON, over {limit}")
+    return copied if "\\u0000" not in encoded and _is_storable(encoded) else _cleaned(copied)
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return _storable(value)
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {_storable(key): _cleaned(item) for key, item in value.items()}
+    return value
+
+
+def _is_storable(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value
+
+
+def _storable(value: str) -> str:
+    """Replace what PostgreSQL, JavaScript or UTF-8 would stumble over: NUL and lone surrogates."""
+    if _is_storable(value):
+        return value
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
