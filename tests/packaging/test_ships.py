@@ -113,11 +113,14 @@ def test_the_command_answers_without_an_extra(bare: Path, tmp_path: Path) -> Non
     assert "demo" in answer.stdout
 
 
-def test_every_backend_in_the_table_is_in_the_wheel(ask: Ask, shipped: dict[str, bytes]) -> None:
-    backends = ask("import json, progresskit.config; print(json.dumps(dict(progresskit.config.BACKENDS)))")
+def test_every_backend_in_the_table_is_in_the_wheel(
+    ask: Ask, shipped: dict[str, bytes], pyproject: dict[str, Any]
+) -> None:
+    backends = ask("import json, progresskit.config; print(json.dumps(progresskit.config.BACKENDS))")
     assert "memory" in backends
-    for scheme, target in backends.items():
+    for scheme, (target, extra) in backends.items():
         module, attribute = target.split(":")
         path = module.replace(".", "/")
         assert {f"{path}.py", f"{path}/__init__.py"} & shipped.keys(), scheme
         assert isinstance(getattr(importlib.import_module(module), attribute), type), scheme
+        assert extra is None or extra in pyproject["project"]["optional-dependencies"], scheme
