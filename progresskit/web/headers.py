@@ -1,0 +1,79 @@
+"""Reading request headers; whatever is malformed is taken as not sent."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from .http import Headers
+
+_TAG = re.compile(r'(?:^|,)[ \t]*(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?=,|$)')
+_WAIT = re.compile(r'(?:^|,)[ \t]*wait[ \t]*=[ \t]*"?([0-9]{1,9})"?[ \t]*(?=[,;]|$)', re.IGNORECASE)
+_QUALITY = re.compile(r"q[ \t]*=[ \t]*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+def none_match(headers: Headers, etag: str) -> bool:
+    """Tell whether `If-None-Match` names the tag, compared weakly: a proxy that compresses makes tags weak."""
+    value = headers.get("if-none-match")
+    if not value:
+        return False
+    return value.strip() == "*" or etag in _TAG.findall(value)
+
+
+def wait_seconds(headers: Headers) -> int:
+    """Return the seconds of `Prefer: wait=…`; 0 without one."""
+    found = _WAIT.search(headers.get("prefer") or "")
+    return int(found[1]) if found else 0
+
+
+def prefers_html(headers: Headers) -> bool:
+    """Tell whether `Accept` wants HTML more than JSON; where it wants both alike, JSON it is."""
+    accept = headers.get("accept") or "*/*"
+    return _quality(accept, "text/html") > _quality(accept, "application/json")
+
+
+def _quality(accept: str, wanted: str) -> float:
+    """Return how much the media type is wanted, by the most specific range that covers it."""
+    ranges = ("*/*", f"{wanted.partition('/')[0]}/*", wanted)
+    best, quality = -1, 0.0
+    for part in accept.split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        if name in ranges and ranges.index(name) > best:
+            best = ranges.index(name)
+            found = [match[1] for piece in parameters if (match := _QUALITY.fullmatch(piece))]
+            quality = float(found[0]) if found else 1.0
+    return quality
+
+
+def same_origin(headers: Headers) -> bool:
+    """
+    Tell whether a request that changes something comes from a page of this site, or from no browser at all.
+
+    A page elsewhere cannot send `X-Progresskit` (that takes a preflight, which is never granted), nor can any page
+    forge `Sec-Fetch-Site` and `Origin`, which browsers send by themselves. With none of the three, nothing tells a
+    forged form from a script on a server, so it is refused.
+    """
+    if headers.get("x-progresskit") is not None:
+        return True
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site.strip().lower() == "same-origin"
+    origin, host = headers.get("origin"), headers.get("host")
+    return bool(origin and host) and _host(origin or "") == _host(f"//{host}", like=origin)
+
+
+def _host(url: str, like: str | None = None) -> str | None:
+    """
+    Return host and port, the port left out where it is the scheme's own; None where there is no host.
+
+    The schemes are not compared: behind a proxy that ends TLS, ours is not known.
+    """
+    try:
+        scheme = urlsplit(like or url).scheme
+        location = urlsplit(url).netloc.lower()
+    except ValueError:
+        return None
+    return location.removesuffix(_DEFAULT_PORTS.get(scheme, "\n")) or None

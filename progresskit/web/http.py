@@ -1,0 +1,95 @@
+"""
+What is asked and what is answered, without a framework.
+
+A shim makes a `Request` of what its framework has, and whatever its framework wants of the `Response`.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .streams import Stream
+
+
+class Server(Enum):
+    """How the process answers several requests at once; the value is how many streams it may hold by default."""
+
+    ONE_BY_ONE = 0
+    THREADS = 2
+    LOOP = 10_000
+
+
+class Headers(Protocol):
+    """The headers of a request, by name in lower case."""
+
+    def get(self, name: str, /) -> str | None:
+        """Return the value, several of one name joined by a comma; None where it was not sent."""
+
+
+class Request(NamedTuple):
+    """
+    One request below the mount.
+
+    `path` is decoded and has no leading slash, `query` is as it was sent. `native` is the framework's own request,
+    which the site's `authorize` is given.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    server: Server
+    native: Any = None
+
+
+class Response(NamedTuple):
+    """One answer; a `Stream` is for the shim to iterate and to close."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | Stream = b""
+
+
+def respond(status: int, content_type: str, body: bytes, **headers: str | None) -> Response:
+    """Return an answer with the headers that all have; `Cache_Control="…"` sets that header, None leaves it out."""
+    given = {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
+    fixed = {
+        "Content-Type": content_type,
+        "Content-Length": str(len(body)),
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(status, fixed | given, body)
+
+
+def empty(status: int, **headers: str | None) -> Response:
+    """Return an answer that cannot have a body (204, 304)."""
+    return Response(status, {name.replace("_", "-"): value for name, value in headers.items() if value is not None})
+
+
+def problem(status: int, detail: str, **headers: str | None) -> Response:
+    """Return an `application/problem+json`; `detail` never holds what came in with the request."""
+    title = HTTPStatus(status).phrase
+    body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
+    cache: dict[str, str | None] = {"Cache_Control": "no-store"}
+    return respond(status, "application/problem+json", body.encode(), **cache | headers)
+
+
+def refused() -> Response:
+    """
+    Answer for every key that does not open what was asked: malformed, expired, foreign, without the right.
+
+    One and the same for all, so that it says nothing about the job; that it has no `Retry-After` tells a client that
+    waiting does not help.
+    """
+    return problem(404, "This key opens nothing here.")
+
+
+def unknown(retry_after: str, **headers: str | None) -> Response:
+    """Answer for a key that is good, while nobody has reported the job (yet)."""
+    return problem(404, "Nothing has been reported of this job yet.", Retry_After=retry_after, **headers)

@@ -1,0 +1,142 @@
+"""Records as they are: one or many, at once or held until there is news; and the request to cancel."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from .fragments import fragment
+from .headers import none_match, same_origin, wait_seconds
+from .http import Server, empty, problem, refused, respond, unknown
+from .tokens import MOST_IDS
+
+if TYPE_CHECKING:
+    from progresskit.progress import Progress
+
+    from .exchange import Exchange, Jobs
+    from .http import Response
+
+    Found = dict[str, Progress]
+
+LONGEST_WAIT = 25
+"""Seconds: shorter than the half minute after which many proxies give up."""
+
+RETRY_AFTER = "1"
+"""Seconds between two polls of a job that is not done."""
+
+
+async def record(exchange: Exchange, key: str) -> Response:
+    """Answer `GET KEY/`."""
+    jobs = await exchange.open(key)
+    return refused() if jobs is None else await _show(exchange, jobs)
+
+
+async def records(exchange: Exchange) -> Response:
+    """Answer `GET ?key=A&key=B`."""
+    keys = exchange.query.keys
+    jobs = await exchange.open_all(keys) if 0 < len(keys) <= MOST_IDS else None
+    if jobs is None or len(jobs.names) > MOST_IDS:
+        return bad_keys()
+    return await _show(exchange, jobs)
+
+
+async def cancel(exchange: Exchange, key: str) -> Response:
+    """Answer `POST KEY/cancel/`; a job that is done is told as it is."""
+    if not same_origin(exchange.request.headers):
+        return problem(403, "Send this from a page of the same origin, or with the header X-Progresskit.")
+    jobs = await exchange.open(key, "cancel")
+    if jobs is None:
+        return refused()
+    for id in jobs.ids:
+        await exchange.calls.cancel(id)
+    found = await exchange.calls.get_many(jobs.ids)
+    if not found:
+        return unknown(RETRY_AFTER)
+    return respond(202, "application/json", as_json(exchange, jobs, found), Cache_Control="no-store")
+
+
+def bad_keys() -> Response:
+    """Answer for a request about many jobs that names none, or too many."""
+    return problem(400, f"Give 1 to {MOST_IDS} parameters `key`, of {MOST_IDS} jobs at most.")
+
+
+async def _show(exchange: Exchange, jobs: Jobs) -> Response:
+    found = await exchange.calls.get_many(jobs.ids)
+    wait = min(wait_seconds(exchange.request.headers), LONGEST_WAIT)
+    if exchange.request.server is not Server.LOOP:
+        wait = min(wait, int(exchange.settings.stream_seconds))
+    if wait and exchange.request.method == "GET" and _is_old(exchange, jobs, found):
+        held = await _hold(exchange, jobs, found, wait)
+        if held is not None:
+            return _answer(exchange, jobs, held, f"wait={wait}")
+    return _answer(exchange, jobs, found, None)
+
+
+async def _hold(exchange: Exchange, jobs: Jobs, found: Found, wait: float) -> Found | None:
+    """Wait until there is news and return it with the rest; None where there is no place to wait."""
+    if not exchange.budget.take(exchange.stream_limit):
+        return None
+    try:
+        with exchange.kit.hub.view(jobs.ids) as viewer:
+            end = monotonic() + wait
+            while _is_old(exchange, jobs, found) and (left := end - monotonic()) > 0:
+                found = found | await exchange.calls.news(viewer, left)
+    finally:
+        exchange.budget.give_back()
+    return found
+
+
+def _is_old(exchange: Exchange, jobs: Jobs, found: Found) -> bool:
+    """Tell whether the asker knows all this, and may yet come to know more."""
+    etag = _etag(exchange, jobs, found)
+    if etag is None:
+        return True
+    return none_match(exchange.request.headers, etag) and not _are_done(jobs, found)
+
+
+def _are_done(jobs: Jobs, found: Found) -> bool:
+    return all(id in found and found[id].done for id in jobs.ids)
+
+
+def _etag(exchange: Exchange, jobs: Jobs, found: Found) -> str | None:
+    """Return a tag of what is told, other than that of its HTML; None where a single job is not known."""
+    if jobs.single:
+        cursor = next((record.cursor for record in found.values()), None)
+    else:
+        cursors = [name + (f" {found[id].cursor}" if id in found else "") for name, id in jobs.names.items()]
+        cursor = sha256("\n".join(cursors).encode("utf-8", "replace")).hexdigest()[:32]
+    if cursor is None:
+        return None
+    return f'"{cursor}.html"' if exchange.html else f'"{cursor}"'
+
+
+def _answer(exchange: Exchange, jobs: Jobs, found: Found, applied: str | None) -> Response:
+    etag = _etag(exchange, jobs, found)
+    headers = {"Vary": "Accept", "Cache_Control": "private, no-cache", "Preference_Applied": applied}
+    if etag is None:
+        return unknown(RETRY_AFTER, **headers)
+    headers |= {"ETag": etag, "Retry_After": None if _are_done(jobs, found) else RETRY_AFTER}
+    if none_match(exchange.request.headers, etag):
+        return empty(304, **headers)
+    if exchange.html:
+        return respond(200, "text/html; charset=utf-8", _as_html(exchange, jobs, found), **headers)
+    return respond(200, "application/json", as_json(exchange, jobs, found), **headers)
+
+
+def as_json(exchange: Exchange, jobs: Jobs, found: Found) -> bytes:
+    """Return the record, or `{"jobs": {name: record or null}}`."""
+    if jobs.single:
+        (id,) = jobs.ids
+        return exchange.shown(found[id]).to_json().encode("utf-8", "replace")
+    told = [
+        f"{json.dumps(name)}:{exchange.shown(found[id]).to_json() if id in found else 'null'}"
+        for name, id in jobs.names.items()
+    ]
+    return f'{{"jobs":{{{",".join(told)}}}}}'.encode("utf-8", "replace")
+
+
+def _as_html(exchange: Exchange, jobs: Jobs, found: Found) -> bytes:
+    fragments = [fragment(exchange.shown(found[id])) for id in jobs.ids if id in found]
+    return "\n".join(fragments).encode("utf-8", "replace")
