@@ -1,8 +1,9 @@
 """
-What `import progresskit` adds to the interpreter's own start: at most 25 ms. Every worker pays it.
+What `import progresskit` adds to the interpreter's own start, beside what other imports add. Every worker pays it.
 
-Each round starts the interpreter once with each import, one right after the other, so that what slows the machine slows
-them all; the median over the rounds of the difference to the bare start is what is told.
+The promise is 25 ms where `import asyncio` takes 31, so at most 0.8 of that on any machine. Each round starts the
+interpreter once for each import, one right after the other, so that what slows the machine slows them all; the median over
+the rounds of the difference to the bare start is what is told.
 """
 
 from __future__ import annotations
@@ -13,13 +14,11 @@ import sys
 import time
 
 ROUNDS = 21
-LIMIT_MS = 25.0
-STATEMENTS = {
-    "the bare interpreter": "pass",
-    "import progresskit": "import progresskit",
-    "import tqdm": "import tqdm",
-    "import asyncio": "import asyncio",
-}
+LIMIT = 0.8
+BARE = "pass"
+OURS = "import progresskit"
+PEER = "import asyncio"
+STATEMENTS = (BARE, OURS, PEER, "import tqdm")
 
 
 def milliseconds(statement: str) -> float:
@@ -29,16 +28,17 @@ def milliseconds(statement: str) -> float:
 
 
 def main() -> int:
-    for statement in STATEMENTS.values():  # once for nothing: bytecode is written, files are in the page cache
+    for statement in STATEMENTS:  # once for nothing: bytecode is written, files are in the page cache
         milliseconds(statement)
-    rounds = [{name: milliseconds(statement) for name, statement in STATEMENTS.items()} for _ in range(ROUNDS)]
-    bare = "the bare interpreter"
-    added = {name: statistics.median(each[name] - each[bare] for each in rounds) for name in STATEMENTS if name != bare}
-    for name, cost in added.items():
-        print(f"{name:20} +{cost:5.1f} ms")
-    ratio = added["import progresskit"] / added["import tqdm"]
-    print(f"ratio to tqdm: {ratio:.2f}; limit for progresskit: {LIMIT_MS:.0f} ms")
-    return int(added["import progresskit"] > LIMIT_MS)
+    rounds = [{statement: milliseconds(statement) for statement in STATEMENTS} for _ in range(ROUNDS)]
+    added = {
+        each: statistics.median(times[each] - times[BARE] for times in rounds) for each in STATEMENTS if each != BARE
+    }
+    for statement, cost in added.items():
+        print(f"{statement:20} +{cost:5.1f} ms, {cost / added[PEER]:.2f} of asyncio")
+    ratio = added[OURS] / added[PEER]
+    print(f"{'met' if ratio <= LIMIT else 'MISSED'}: {ratio:.2f} of asyncio, at most {LIMIT}")
+    return int(ratio > LIMIT)
 
 
 if __name__ == "__main__":
