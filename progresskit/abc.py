@@ -81,6 +81,7 @@ class Backend(ABC):
     def close(self) -> None:
         """Let go of what the backend opened itself, and of nothing that it was given."""
 
+    @abstractmethod
     def forked(self) -> None:
         """
         Get ready for use in a forked child; called there before anything else.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
+from .abc import Observer
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .abc import Observer
     from .progress import Progress
 
     Notify = Observer | Callable[[Progress], Any]
@@ -50,7 +51,10 @@ class Audience:
 def notify(observer: Notify, progress: Progress) -> None:
     """Tell one observer, which may be a plain callable; an error it raises is logged."""
     try:
-        getattr(observer, "notify", observer)(progress)
+        if isinstance(observer, Observer):
+            observer.notify(progress)
+        else:
+            observer(progress)
     except Exception:
         from logging import getLogger
 

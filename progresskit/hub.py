@@ -7,6 +7,7 @@ with one place per job: the newest record waits there, however slow the viewer i
 
 from __future__ import annotations
 
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING
@@ -193,10 +194,8 @@ class Hub:
         wait: float | None = None
         while not self._closing:
             try:
-                self._inbox.get(timeout=wait)()
-            except Empty:
-                pass
-            try:
+                with suppress(Empty):
+                    self._inbox.get(timeout=wait)()
                 wait = self.step()
             except Exception:
                 _log().exception("Watching failed in a way it should not; it goes on")
@@ -204,7 +203,7 @@ class Hub:
         self._unlisten()
 
     def step(self) -> float | None:
-        """Do one round: take what was handed over, read what is due; return the seconds until the next, None for never."""
+        """Do one round: take what was handed over, read what is due; return the seconds to the next, None for never."""
         self._drain()
         now = self._clock()
         if now >= self._retry:
@@ -213,11 +212,9 @@ class Hub:
         return self._until_next()
 
     def _drain(self) -> None:
-        try:
+        with suppress(Empty):
             while True:
                 self._inbox.get_nowait()()
-        except Empty:
-            pass
 
     def _until_next(self) -> float | None:
         if not self._watched:
@@ -340,10 +337,8 @@ class Hub:
         """Wake the readers of each event loop with one call."""
         waiting, self._waiting = self._waiting, {}
         for loop, futures in waiting.items():
-            try:
+            with suppress(RuntimeError):  # the loop has been closed, and its readers with it
                 loop.call_soon_threadsafe(_resolve, futures)
-            except RuntimeError:
-                pass  # the loop has been closed, and its readers with it
 
 
 def _is_newer(progress: Progress, before: Progress) -> bool:

@@ -60,7 +60,10 @@ class Kit:
         self._host: Mapping[str, Any] = {}
         self._cancellers: tuple[Callable[[list[str]], Any], ...] = ()
         self._warned = False
-        self._forget()
+        self._settings: Settings | None = None
+        self._backend: Backend | None = None
+        self._publisher: Publisher | None = None
+        self._hub: Hub | None = None
         self._explicit: dict[str, Any] = {}
         self._given = backend
         _kits.add(self)
@@ -129,14 +132,12 @@ class Kit:
     def _get_backend(self) -> Backend:
         return self.backend
 
-    def _forget(self) -> None:
-        self._settings: Settings | None = None
-        self._backend: Backend | None = None
-        self._publisher: Publisher | None = None
-        self._hub: Hub | None = None
-
     def close(self) -> None:
-        """Store what was reported (for `flush_seconds` at most) and end threads and connections; using it opens it again."""
+        """
+        Store what was reported, for `flush_seconds` at most, and end threads and connections.
+
+        Using the kit again opens them again.
+        """
         with self._lock:
             publisher, hub, backend = self._publisher, self._hub, self._backend
             if publisher is not None:
@@ -145,7 +146,7 @@ class Kit:
                 hub.close()
             if backend is not None and backend is not self._given:
                 backend.close()
-            self._forget()
+            self._settings = self._backend = self._publisher = self._hub = None
 
     def forked(self) -> None:
         """Begin anew in a forked child; what was open is the parent's and stays untouched."""
@@ -290,7 +291,7 @@ class Kit:
         attempt: int = 1,
         error: BaseException | str | None = None,
     ) -> None:
-        """Say from outside that a job waits to be worked on, or that it came to a final state without its worker saying so."""
+        """Say from outside that a job waits to be worked on, or how it ended, where its worker cannot say so."""
         self.publisher.word(word(self.publisher, check_id(id), state, kind=kind, attempt=attempt, error=error))
 
     def on_cancel(self, canceller: Callable[[list[str]], Any]) -> None:
@@ -371,7 +372,6 @@ class Kit:
         return backend.list(kind=kind, states=states, limit=limit)
 
 
-
 class RemoteSubject:
     """The Subject of a job that runs somewhere else, perhaps."""
 
@@ -385,7 +385,11 @@ class RemoteSubject:
         return self._kit.get(self.id)
 
     def attach(self, observer: Notify) -> Callable[[], None]:
-        """Call the observer for the present record and each newer one, in the hub's thread, until what is returned is called."""
+        """
+        Tell the observer of the present record, if there is one, and of each newer one; newest state only.
+
+        It is called in the hub's thread and should be quick. Call what is returned to detach it.
+        """
         return self._kit.hub.attach(self.id, observer)
 
 

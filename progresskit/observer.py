@@ -53,7 +53,7 @@ class Sink(Clocks, Protocol):
     """Where jobs are published; see publisher.py."""
 
     strict: bool
-    verdicts: Mapping[type[BaseException], State]
+    verdicts: dict[type[BaseException], State]
 
     def wake(self) -> None:
         """Look at the jobs soon: one of them has news after a quiet time."""
@@ -71,7 +71,30 @@ class ProgressObserver:
     bad value or a backend: a bad value is dropped and counted in `dropped`, unless the kit is strict.
     """
 
-    __slots__ = ("__weakref__", "_audience", "_counter", "_current", "_description", "_ended", "_gate", "_lock", "_meta", "_quiet", "_recorder", "_sink", "_tokens", "_total", "_total_given", "_unit", "cancel_requested", "cancellable", "dropped", "id")  # fmt: skip
+    __slots__ = (
+        "__weakref__",
+        "_audience",
+        "_counter",
+        "_current",
+        "_description",
+        "_ended",
+        "_gate",
+        "_lock",
+        "_meta",
+        "_quiet",
+        "_recorder",
+        "_sink",
+        "_tokens",
+        "_total",
+        "_total_given",
+        "_unit",
+        "cancel_requested",
+        "cancellable",
+        "dropped",
+        "id",
+    )
+
+    _current: float
 
     def advance(self, n: float = 1) -> None:
         """Count `n` more items as done."""
@@ -110,7 +133,7 @@ class ProgressObserver:
         self.dropped = 0
         """How many bad values were dropped."""
         self._gate = _OPEN
-        self._current: float = 0
+        self._current = 0
         self._total: Any = None
         self._total_given = False
         self._description: str | None = None
@@ -372,9 +395,7 @@ class ProgressObserver:
         return self._current if self._counter is None else min(self._current + self._counter.done(), values.LIMIT)
 
     def _read(self) -> Reading:
-        return Reading(
-            self._count(), self._total, self._description, self._unit, self._meta, self.cancel_requested
-        )
+        return Reading(self._count(), self._total, self._description, self._unit, self._meta, self.cancel_requested)
 
     # What the publisher does.
 

@@ -24,7 +24,7 @@ ID_LENGTH = 128
 ID_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:-")
 
 
-def check_id(id: str) -> str:
+def check_id(id: object) -> str:
     """
     Return the id unchanged.
 
@@ -186,7 +186,7 @@ class Progress(NamedTuple):
 
 def percentage(current: Number, total: Number | None) -> float | None:
     """
-    Return how much of `total` is done, in percent floored to 2 decimals and at most 99.99; None where that has no answer.
+    Return how much of `total` is done, in percent floored to 2 decimals, at most 99.99; None where it has no answer.
 
     Exact: a float counts as the decimal number that it is printed as, so 29 of 100 is 29 and 0.29 of 1 is 29.
     """
@@ -213,7 +213,7 @@ def parse_time(text: str | None) -> datetime | None:
 
 
 def moment(seconds: float) -> datetime:
-    """Return seconds since the epoch as an aware UTC datetime, cut to milliseconds, which is all that the wire carries."""
+    """Return seconds since the epoch as an aware UTC datetime, cut to the milliseconds that the wire carries."""
     whole = int(seconds * 1000)
     return datetime.fromtimestamp(whole // 1000, UTC).replace(microsecond=whole % 1000 * 1000)
 
@@ -258,8 +258,8 @@ class Stored(NamedTuple):
     What a backend keeps of one job, apart from when it was last heard of and when it expires.
 
     `body` is the last record of the sender or the owner. `verdict` is the record of a final word from outside that
-    came on top of it, and `created` the time (RFC 3339) at which the run was first heard of, where that was before
-    `body`. They stand beside `body` so that no backend has to merge JSON.
+    came on top of it, and `created` the time (RFC 3339) at which the run was first heard of. They stand beside `body`
+    so that no backend has to merge JSON.
     """
 
     run: int
@@ -321,9 +321,7 @@ def _opened(write: Write, run: int, before: Stored | None = None) -> Stored:
     """Return a record that a start or a word makes, with what it keeps of the same run before it."""
     created = before.created if before else json.loads(write.body).get("created_at")
     cancel_requested = before.cancel_requested if before else False
-    return Stored(
-        run, write.attempt, write.seq, write.token, write.state, write.body, None, created, cancel_requested
-    )
+    return Stored(run, write.attempt, write.seq, write.token, write.state, write.body, None, created, cancel_requested)
 
 
 def encode(progress: Progress) -> str:
@@ -338,7 +336,7 @@ def encode(progress: Progress) -> str:
 
 
 VERDICT_FIELDS = ("error", "result", "updated_at", "finished_at", "next_retry_at", "rate", "eta")
-"""The fields that a final word from outside sets on a record it comes on top of; the others stay as the owner left them."""
+"""The fields that a final word from outside sets on what was stored; the others stay as the owner left them."""
 
 
 def decode(stored: Stored, stalled: bool = False) -> Progress:

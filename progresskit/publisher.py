@@ -9,6 +9,7 @@ SimpleQueue because a finalizer may put into it at any moment, even while the th
 from __future__ import annotations
 
 import atexit
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from random import uniform
 from threading import Event, Lock, Thread
@@ -37,7 +38,7 @@ CANCEL_SECONDS = 1.0
 
 BATCH = 500
 RETRY_SECONDS = (0.1, 2.0)
-"""The wait after the first failure, and the longest; it doubles from one to the other, and up to half is left to chance."""
+"""The wait after a first failure, and the longest; it doubles from one to the other, and half of it is chance."""
 
 UNSENT = 10_000
 """How many records of jobs that have ended are kept for a backend that is down."""
@@ -78,14 +79,9 @@ class Publisher:
         self.lost = 0
         """How many records were given up."""
         self._backend, self._settings, self._threaded = backend, settings, threaded
-        self.forked()
+        self._begin()
 
-    def forked(self) -> None:
-        """Begin anew; the jobs there were belong to the process that this one was forked from."""
-        for live in getattr(self, "_live", {}).values():
-            job = live.job()
-            if job is not None:
-                job.forsake()
+    def _begin(self) -> None:
         self._thread: Thread | None = None
         self._thread_lock = Lock()
         self._closing = False
@@ -100,12 +96,23 @@ class Publisher:
         self._rounded = self._tick = self._retry = self._ask = self.clock()
         self.down = False
 
+    def _jobs(self) -> list[ProgressObserver]:
+        """Return the live jobs that have not been dropped."""
+        return [job for live in list(self._live.values()) if (job := live.job()) is not None]
+
+    def forked(self) -> None:
+        """Begin anew; the jobs there were belong to the process that this one was forked from."""
+        for job in self._jobs():
+            job.forsake()
+        self._begin()
+
     # What other threads call.
 
     def opened(self, job: ProgressObserver) -> None:
         """Publish the job from now on."""
         self._start()
-        self._inbox.put(lambda job=ref(job), token=job.token: self._add(token, job))
+        token, weak = job.token, ref(job)
+        self._inbox.put(lambda: self._add(token, weak))
 
     def word(self, write: Write) -> None:
         """Publish what somebody else than the worker says of a job."""
@@ -149,10 +156,8 @@ class Publisher:
 
     def _exit(self) -> None:
         # Whatever is still live at the end of the process will not be worked on any more.
-        for live in list(self._live.values()):
-            job = live.job()
-            if job is not None:
-                job.end(State.CANCELLED, wait=False)
+        for job in self._jobs():
+            job.end(State.CANCELLED, wait=False)
         self._try_flush()
 
     def _try_flush(self) -> None:
@@ -184,14 +189,12 @@ class Publisher:
                 wait = self._settings.interval
 
     def _wait(self, timeout: float | None) -> None:
-        """Wait for a message; then for a little longer, so that many make one round, unless a job's end waits for it."""
+        """Wait for a message, and a little longer, so that many make one round, unless a job waits at its end."""
         earliest = self.clock() + WAKE_SECONDS if timeout is None else self._rounded + WAKE_SECONDS
-        try:
+        with suppress(Empty):
             self._inbox.get(timeout=timeout)()
             while not self._urgent and (left := earliest - self.clock()) > 0:
                 self._inbox.get(timeout=left)()
-        except Empty:
-            pass
 
     def step(self) -> float | None:
         """Do one round: take what was handed over, sample, write; return the seconds until the next, None for never."""
@@ -212,11 +215,9 @@ class Publisher:
         return max(min(deadlines) - self.clock(), 0) if deadlines else None
 
     def _drain(self) -> None:
-        try:
+        with suppress(Empty):
             while True:
                 self._inbox.get_nowait()()
-        except Empty:
-            pass
 
     def _add(self, token: str, job: ref[ProgressObserver]) -> None:
         now = self.clock()
@@ -313,8 +314,8 @@ class Publisher:
                 refused[key] = error
         if len(refused) == len(batch):
             return False
-        for key, error in refused.items():
-            self._give_up(key, self._outbox.pop(key), f"the backend refuses it: {error}")
+        for key, refusal in refused.items():
+            self._give_up(key, self._outbox.pop(key), f"the backend refuses it: {refusal}")
         return True
 
     def _succeeded(self, batch: Mapping[Key, Write], runs: Mapping[str, int]) -> None:
@@ -343,17 +344,14 @@ class Publisher:
             _log().warning("Progress cannot be stored now, jobs go on and it is tried again: %s", error)
         for key in list(self._stored):
             self._release(key)
-        for live in self._live.values():
-            job = live.job()
-            if job is not None:
-                job.tell()
+        for job in self._jobs():
+            job.tell()
 
     def _came_back(self) -> None:
         self.down, self._failures = False, 0
         _log().info("Progress is stored again")
-        for live in self._live.values():
-            job = live.job()
-            write = job.again() if job is not None else None
+        for job in self._jobs():
+            write = job.again()
             if write is not None:
                 self._outbox.setdefault(_key(write), write)
         for _, write in self._recent:
@@ -378,7 +376,7 @@ class Publisher:
         if not self._live or now < self._ask or self.down:
             return
         self._ask = now + CANCEL_SECONDS
-        jobs = {job.id: job for live in self._live.values() if (job := live.job()) is not None}
+        jobs = {job.id: job for job in self._jobs()}
         try:
             cancelled = self._backend().cancels(jobs.keys())
         except Exception as error:

@@ -90,7 +90,22 @@ class Recorder:
     Not for several threads at once: the job guards it.
     """
 
-    __slots__ = ("_clocks", "_created", "_rate", "_seq", "attempt", "id", "kind", "last", "parent", "run", "seen", "started", "token", "write")  # fmt: skip
+    __slots__ = (
+        "_clocks",
+        "_created",
+        "_rate",
+        "_seq",
+        "attempt",
+        "id",
+        "kind",
+        "last",
+        "parent",
+        "run",
+        "seen",
+        "started",
+        "token",
+        "write",
+    )
 
     def __init__(
         self, clocks: Clocks, id: str, *, token: str, kind: str | None, parent: str | None, attempt: int
