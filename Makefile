@@ -56,7 +56,9 @@ types: $(VENV)/.installed-all,test ## mypy, strict
 
 .PHONY: benchmarks
 benchmarks: $(VENV)/.installed-all,test ## every promise about speed, measured beside a peer
-	@set -e; for file in $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(python) $$file; done
+	@status=0; for file in $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)); do \
+		echo "== $$file"; $(python) $$file || status=1; \
+	done; exit $$status
 
 .PHONY: clean
 clean: ## what linters, tests and builds leave behind (not the virtual environments)
