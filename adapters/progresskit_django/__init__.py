@@ -1,0 +1,13 @@
+"""
+progresskit for Django: the addresses that pages ask, and the template tag that shows a bar.
+
+    INSTALLED_APPS = [..., "progresskit_django"]
+    PROGRESSKIT = {"URL": "redis://localhost/0"}            # any setting of progresskit, in capitals
+    urlpatterns = [..., path("progress/", include("progresskit_django.urls"))]
+
+    {% load progresskit %}{% progress_bar "import-42" %}
+
+Keys are signed with SECRET_KEY, and those of SECRET_KEY_FALLBACKS are accepted, unless PROGRESSKIT has a SECRET_KEY.
+"""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Template tags of progresskit."""
+
+from __future__ import annotations

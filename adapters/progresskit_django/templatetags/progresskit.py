@@ -1,0 +1,40 @@
+"""`{% load progresskit %}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.template import Context, Library
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from progresskit.web import TOKEN_SECONDS, sign
+
+register = Library()
+
+_SCRIPT_IS_THERE = "progresskit script"
+
+
+@register.simple_tag(takes_context=True)
+def progress_bar(context: Context, id: Any, *, cancel: bool = False, ttl: float = TOKEN_SECONDS) -> SafeString:
+    """
+    Show the job of that id: `{% progress_bar task.id %}`, `{% progress_bar task.id cancel=True ttl=3600 %}`.
+
+    `cancel` adds a button, and the right that it needs. The page is good for `ttl` seconds, a day unless told. The
+    first bar of a page brings the component's script along.
+    """
+    key = sign(str(id), "cancel" if cancel else "watch", ttl)
+    source = reverse("progresskit:mount", kwargs={"path": f"{key}/"})
+    button = " cancel" if cancel else ""
+    return format_html('<progress-bar src="{}"{}></progress-bar>{}', source, button, _script(context))
+
+
+def _script(context: Context) -> SafeString:
+    # Includes push a frame of their own; the one of the whole page is the second, after Django's builtins.
+    page = context.render_context.dicts[1]
+    if _SCRIPT_IS_THERE in page:
+        return SafeString("")
+    page[_SCRIPT_IS_THERE] = True
+    source = reverse("progresskit:mount", kwargs={"path": "progresskit.js"})
+    return format_html('<script type="module" src="{}"></script>', source)

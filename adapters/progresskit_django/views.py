@@ -1,0 +1,84 @@
+"""Django's requests and responses on one side, those of `progresskit.web` on the other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import connections
+from django.db.transaction import non_atomic_requests
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
+
+from progresskit.web import Request, Response, Server, Stream, Surface
+
+
+def _let_go_of_databases() -> None:
+    """Close this thread's connections: who waits for minutes must not keep a database waiting."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    return await sync_to_async(function)(*arguments)
+
+
+surface = Surface(before_wait=_let_go_of_databases, in_thread=_in_thread)
+
+
+@csrf_exempt
+@non_atomic_requests
+def view(request: HttpRequest, path: str) -> HttpResponseBase:
+    """Answer under WSGI."""
+    surface.kit.warn_unshared("a web server")
+    server = Server.THREADS if request.META.get("wsgi.multithread") else Server.ONE_BY_ONE
+    # WSGI hands over bytes as if they were Latin-1.
+    query = request.META.get("QUERY_STRING", "").encode("latin-1", "replace").decode("utf-8", "replace")
+    answer = surface.answer(_request(request, path, query, server))
+    return _response(answer, answer.body)
+
+
+@csrf_exempt
+@non_atomic_requests
+async def async_view(request: HttpRequest, path: str) -> HttpResponseBase:
+    """Answer under ASGI."""
+    surface.kit.warn_unshared("a web server")
+    answer = await surface.aanswer(_request(request, path, request.META.get("QUERY_STRING", ""), Server.LOOP))
+    return _response(answer, _Awaited(answer.body) if isinstance(answer.body, Stream) else answer.body)
+
+
+class _Headers:
+    """The headers as they lie in `META`, which is cheaper than `request.headers`."""
+
+    def __init__(self, meta: dict[str, Any]) -> None:
+        self._meta = meta
+
+    def get(self, name: str, /) -> str | None:
+        value: str | None = self._meta.get(f"HTTP_{name.upper().replace('-', '_')}")
+        return value
+
+
+class _Awaited:
+    """A stream that can be iterated with `async for` only, which is how Django tells that it is to do so."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self.close = stream.close
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._stream)
+
+
+def _request(request: HttpRequest, path: str, query: str, server: Server) -> Request:
+    return Request(request.method or "", path, query, _Headers(request.META), server, request)
+
+
+def _response(answer: Response, body: Any) -> HttpResponseBase:
+    kind = HttpResponse if isinstance(body, bytes) else StreamingHttpResponse
+    response: HttpResponseBase = kind(body, status=answer.status, headers=answer.headers)
+    if "Content-Type" not in answer.headers:
+        del response.headers["Content-Type"]  # Django's default
+    return response

@@ -1,0 +1,100 @@
+"""
+progresskit for Flask: the addresses that pages ask, and the template function that shows a bar.
+
+    app.config["PROGRESSKIT_URL"] = "redis://localhost/0"   # and any other setting of progresskit
+    ProgressKit(app)                                        # or init_app(app), once app.config is filled
+
+    {{ progress_bar("import-42") }}
+
+Keys are signed with SECRET_KEY, and those of SECRET_KEY_FALLBACKS are accepted, unless there is a
+PROGRESSKIT_SECRET_KEY.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, request, url_for
+from markupsafe import Markup
+from werkzeug.routing import BaseConverter
+
+from progresskit.kit import framework
+from progresskit.web import TOKEN_SECONDS, Request, Server, Surface
+
+if TYPE_CHECKING:
+    from progresskit.kit import Kit
+
+__all__ = ["ProgressKit"]
+
+_SCRIPT_IS_THERE = "progresskit.script_is_there"
+
+
+class _AnyPath(BaseConverter):
+    """All that is left of a path, be it empty."""
+
+    regex = r"[\s\S]*"
+    part_isolating = False
+
+
+class ProgressKit:
+    """
+    The extension: serves what is below `url_prefix`, and adds `progress_bar` to the templates.
+
+    For the default kit, which gets the settings of `app.config`, unless it is given another.
+    """
+
+    def __init__(self, app: Flask | None = None, url_prefix: str = "/progress", *, kit: Kit | None = None) -> None:
+        self._prefix = url_prefix.rstrip("/")
+        self._kit = kit
+        self._surface = Surface(kit)
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Serve from this app, whose config has to be filled by now."""
+        if self._kit is None:
+            framework(_settings(app))
+        app.url_map.converters["progresskit"] = _AnyPath
+        # The rule is added by hand, as Flask would want a list of methods: a wrong one is answered here as well.
+        rule = app.url_rule_class(
+            f"{self._prefix}/<progresskit:path>", endpoint="progresskit", strict_slashes=False, merge_slashes=False
+        )
+        app.url_map.add(rule)
+        app.view_functions["progresskit"] = self._view
+        app.jinja_env.globals["progress_bar"] = self.progress_bar
+        app.extensions["progresskit"] = self
+
+    def progress_bar(self, id: str, cancel: bool = False, ttl: float = TOKEN_SECONDS) -> Markup:
+        """
+        Return the element that shows the job of that id.
+
+        `cancel` adds a button, and the right that it needs. The page is good for `ttl` seconds, a day unless told. The
+        first bar of a page brings the component's script along.
+        """
+        key = self._surface.sign(str(id), "cancel" if cancel else "watch", ttl)
+        source = url_for("progresskit", path=f"{key}/")
+        button = Markup(" cancel") if cancel else ""
+        return Markup('<progress-bar src="{}"{}></progress-bar>{}').format(source, button, _script())
+
+    def _view(self, path: str) -> Response:
+        self._surface.kit.warn_unshared("a web server")
+        server = Server.THREADS if request.environ.get("wsgi.multithread") else Server.ONE_BY_ONE
+        query = request.query_string.decode("utf-8", "replace")
+        asked = Request(request.method, path, query, request.headers, server, request)
+        status, headers, body = self._surface.answer(asked)
+        response = Response(body, status, headers)
+        if "Content-Type" not in headers:
+            del response.headers["Content-Type"]  # Flask's default
+        return response
+
+
+def _settings(app: Flask) -> dict[str, Any]:
+    keys = [app.config.get("SECRET_KEY"), *(app.config.get("SECRET_KEY_FALLBACKS") or ())]
+    return {"secret_key": [key for key in keys if key]} | app.config.get_namespace("PROGRESSKIT_")
+
+
+def _script() -> Markup:
+    if request.environ.get(_SCRIPT_IS_THERE):
+        return Markup("")
+    request.environ[_SCRIPT_IS_THERE] = True
+    return Markup('<script type="module" src="{}"></script>').format(url_for("progresskit", path="progresskit.js"))
