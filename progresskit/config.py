@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
 
 from .errors import ConfigurationError, MissingPackage, UnknownScheme
 
@@ -181,9 +180,11 @@ def missing_package(what: str, error: ImportError, extra: str | None) -> Missing
 
 def redact(url: str) -> str:
     """Return the URL without its password, and without its query, which may hold one too."""
-    parts = urlsplit(url)
-    location = parts.netloc
-    if "@" in location:
-        user = location.rpartition("@")[0].partition(":")[0]
-        location = f"{user}:***@{location.rpartition('@')[2]}"
-    return urlunsplit(parts._replace(netloc=location, query="...") if parts.query else parts._replace(netloc=location))
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "..."
+    # By hand: a parser takes the end of a password with an unquoted `/`, `?` or `#` for the path, and shows it.
+    credentials, at, place = ("", "", rest) if rest.startswith("/") else rest.rpartition("@")
+    user = credentials.partition(":")[0].partition("/")[0].partition("?")[0]
+    place, question, _ = place.partition("?")
+    return f"{scheme}://{user}{at and ':***@'}{place}{question and '?...'}"

@@ -1,10 +1,10 @@
 """
 The job in this process: what a worker calls, once per item or a million times a second.
 
-`advance` and `set_progress` are one store behind one comparison. `_gate` makes that one comparison enough: it is the
-largest count that may be stored, and is put below zero whenever a call has to do something else first, such as to stop
-the job, or to wake the publisher after a quiet time. Everything that takes longer is done by the publisher, which
-samples what was stored.
+`advance` and `set_progress` are one store behind one comparison. `_gate` is the largest count that may be stored just
+so, and `_step` is 1; the gate is shut (-1 and None) whenever a call has to do something else first, such as to stop the
+job, or to wake the publisher after a quiet time. Everything that takes longer is done by the publisher, which samples
+what was stored.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 surrounding: ContextVar[ProgressObserver | None] = ContextVar("progresskit_surrounding", default=None)
 """The job that code without an observer of its own reports to."""
 
-_OPEN = values.LIMIT
+_OPEN = values.LIMIT // 2  # counts beyond are checked one by one, so that the hot path need not look at the sum
 _SHUT = -1
 
 
@@ -84,6 +84,7 @@ class ProgressObserver:
         "_quiet",
         "_recorder",
         "_sink",
+        "_step",
         "_tokens",
         "_total",
         "_total_given",
@@ -95,22 +96,23 @@ class ProgressObserver:
     )
 
     _current: float
+    _step: int | None
 
     def advance(self, n: float = 1) -> None:
         """Count `n` more items as done."""
-        if n.__class__ is int:
-            current = self._current + n
-            if self._current <= current <= self._gate:
-                self._current = current
-                return
-        self._advance(n)
+        if n is self._step:
+            self._current += 1
+        elif n.__class__ is int and n >= 0 and self._current + n <= self._gate:
+            self._current += n
+        else:
+            self._advance(n)
 
     def set_progress(self, current: float, total: float | None = None, description: str | None = None) -> None:
         """Say how many items are done, of how many, and what is going on; None leaves a value as it is."""
         if (
             current.__class__ is int
             and 0 <= current <= self._gate
-            and (total is None or total is self._total)
+            and (total is self._total or total is None)
             and description is None
         ):
             self._current = current
@@ -132,8 +134,8 @@ class ProgressObserver:
         self.cancel_requested = False
         self.dropped = 0
         """How many bad values were dropped."""
-        self._gate = _OPEN
         self._current = 0
+        self._gate, self._step = _OPEN, 1
         self._total: Any = None
         self._total_given = False
         self._description: str | None = None
@@ -156,6 +158,7 @@ class ProgressObserver:
             self._current = values.count(self._current + values.count(n))
         except ValueError as problem:
             self._drop("n", problem)
+        self._open_gate()
 
     def _set(self, current: Any, total: Any, description: Any) -> None:
         if not self._admit():
@@ -187,6 +190,7 @@ class ProgressObserver:
             if self._counter is not None:
                 self.stop_counting(self._counter)
             self._current = number
+            self._open_gate()
 
     def _put(self, name: str, convert: Callable[[Any], Any], value: Any) -> None:
         try:
@@ -219,8 +223,20 @@ class ProgressObserver:
 
     def _open_gate(self) -> None:
         # While track() counts, each call is looked at, so that both do not count the same items.
-        shut = self._ended or self._counter is not None or (self.cancel_requested and self.cancellable)
-        self._gate = _SHUT if shut else _OPEN
+        shut = (
+            self._ended
+            or self._quiet
+            or self._counter is not None
+            or self._current > _OPEN
+            or (self.cancel_requested and self.cancellable)
+        )
+        if shut:
+            self._shut_gate()
+        else:
+            self._gate, self._step = _OPEN, 1
+
+    def _shut_gate(self) -> None:
+        self._gate, self._step = _SHUT, None
 
     # What else a worker calls.
 
@@ -276,7 +292,8 @@ class ProgressObserver:
                 return _nothing
             self._fold_counter()
             write = self._recorder.record(self._read(), Outcome(state, kept, failure(error), next_retry_at))
-            self._ended, self._gate = True, _SHUT
+            self._ended = True
+            self._shut_gate()
         stored = self._sink.ended(self, write)
 
         def finish() -> None:
@@ -374,7 +391,7 @@ class ProgressObserver:
             if not self._total_given:
                 self._current, self._total = 0, total
             self._counter = counter
-            self._gate = _SHUT
+            self._shut_gate()
         if self.cancel_requested and self.cancellable:
             counter.stop()
         return True
@@ -416,7 +433,8 @@ class ProgressObserver:
             reading = self._read()
             if reading != self._recorder.seen:
                 return self._recorder.record(reading)
-            self._quiet, self._gate = True, _SHUT
+            self._quiet = True
+            self._shut_gate()
             return None
 
     def again(self) -> Write | None:
@@ -434,14 +452,15 @@ class ProgressObserver:
         """Let the job know that it is asked to stop."""
         self.cancel_requested = True
         if self.cancellable:
-            self._gate = _SHUT
+            self._shut_gate()
             counter = self._counter
             if counter is not None:
                 counter.stop()
 
     def forsake(self) -> None:
         """Report nothing more and end nothing: the job belongs to the process that this one was forked from."""
-        self._ended, self._gate = True, _SHUT
+        self._ended = True
+        self._shut_gate()
         self._lock, self._audience = RLock(), Audience()
 
 

@@ -79,7 +79,10 @@ class Version(NamedTuple):
     def parse(cls, text: str) -> Version:
         """Read `"<run>.<attempt>.<seq>"`; a ValueError for anything else."""
         run, attempt, seq = text.split(".")
-        return cls(int(run), int(attempt), int(seq))
+        version = cls(int(run), int(attempt), int(seq))
+        if str(version) != text:
+            raise ValueError(f"not a version: {text!r}")
+        return version
 
 
 class Failure(NamedTuple):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import atexit
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from random import uniform
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 from weakref import ref
@@ -335,6 +334,8 @@ class Publisher:
             self._came_back()
 
     def _failed(self, error: Exception) -> None:
+        from random import uniform
+
         first, longest = RETRY_SECONDS
         delay = min(first * 2**self._failures, longest)
         self._failures = min(self._failures + 1, 16)
@@ -383,8 +384,7 @@ class Publisher:
             _log().debug("It is not known which jobs are to stop: %s", error)
             return
         for id in cancelled:
-            if not jobs[id].cancel_requested:
-                jobs[id].request_cancel()
+            jobs[id].request_cancel()
 
 
 def _key(write: Write) -> Key:
