@@ -134,7 +134,7 @@ class Hub:
 
     def __init__(
         self,
-        backend: Callable[[], Backend],
+        backend: Backend,
         settings: Settings,
         clock: Callable[[], float],
         *,
@@ -197,9 +197,10 @@ class Hub:
                 with suppress(Empty):
                     self._inbox.get(timeout=wait)()
                 wait = self.step()
-            except Exception:
-                _log().exception("Watching failed in a way it should not; it goes on")
-                wait = self._settings.interval
+            except Exception as error:
+                # Nothing that is known of raises here; whatever it is, the viewers must not lose their thread by it.
+                self._failed(error, exc_info=True)
+                wait = RETRY_SECONDS[1]
         self._unlisten()
 
     def step(self) -> float | None:
@@ -228,7 +229,7 @@ class Hub:
 
     def _polled(self) -> list[str]:
         """Return the ids that only polling tells of: none where the backend pushes, and none that are done."""
-        if self._listener is not None or isinstance(self._backend(), Pushes):
+        if self._listener is not None or isinstance(self._backend, Pushes):
             return []
         return [id for id, watched in self._watched.items() if watched.last is None or not watched.last.done]
 
@@ -271,7 +272,7 @@ class Hub:
             return
         try:
             self._listen(due)
-            records = self._backend().read(due)
+            records = self._backend.read(due)
         except Exception as error:
             self._failed(error)
             return
@@ -283,16 +284,15 @@ class Hub:
             self._greet(watched)
 
     def _listen(self, ids: Collection[str]) -> None:
-        backend = self._backend()
-        if isinstance(backend, Pushes):
+        if isinstance(self._backend, Pushes):
             if self._listener is None:
-                self._listener = backend.listen(self._pushed, self._lost)
+                self._listener = self._backend.listen(self._pushed, self._lost)
             self._listener.watch([id for id in ids if not self._watched[id].fresh])
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, exc_info: bool = False) -> None:
         first, longest = RETRY_SECONDS
         if not self._failures:
-            _log().warning("Progress cannot be read now, it is tried again: %s", error)
+            _log().warning("Progress cannot be read now, it is tried again: %s", error, exc_info=exc_info)
         self._retry = self._clock() + min(first * 2**self._failures, longest)
         self._failures = min(self._failures + 1, 16)
 

@@ -80,11 +80,11 @@ class Kit:
         """
         explicit = settings if url is None else {"url": url, **settings}
         resolved = resolve(explicit, self._host)
-        if backend is None:
-            backend_class(resolved.url)
+        made = backend or backend_class(resolved.url).from_url(resolved.url, resolved)
         self.close()
         with self._lock:
             self._explicit, self._given = explicit, backend
+            self._settings, self._backend = resolved, made
 
     def host_settings(self, settings: Mapping[str, Any]) -> None:
         """Take the settings of a web framework, which the environment and `configure()` come before."""
@@ -117,7 +117,7 @@ class Kit:
         with self._lock:
             if self._publisher is None:
                 self._publisher = Publisher(
-                    self._get_backend, self.settings, self._clock, self._wall, threaded=self._threaded
+                    self.backend, self.settings, self._clock, self._wall, threaded=self._threaded
                 )
             return self._publisher
 
@@ -126,11 +126,8 @@ class Kit:
         """What watches for all viewers of this process."""
         with self._lock:
             if self._hub is None:
-                self._hub = Hub(self._get_backend, self.settings, self._clock, threaded=self._threaded)
+                self._hub = Hub(self.backend, self.settings, self._clock, threaded=self._threaded)
             return self._hub
-
-    def _get_backend(self) -> Backend:
-        return self.backend
 
     def close(self) -> None:
         """

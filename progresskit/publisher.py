@@ -63,7 +63,7 @@ class Publisher:
 
     def __init__(
         self,
-        backend: Callable[[], Backend],
+        backend: Backend,
         settings: Settings,
         clock: Callable[[], float],
         wall: Callable[[], float],
@@ -184,8 +184,9 @@ class Publisher:
                 self._wait(wait)
                 wait = self.step()
             except Exception:
-                _log().exception("Publishing failed in a way it should not; it goes on")
-                wait = self._settings.interval
+                # Nothing that is known of raises here; whatever it is, the jobs must not lose their publisher by it.
+                _log().exception("Publishing failed in a way that it should not; it goes on")
+                wait = RETRY_SECONDS[1]
 
     def _wait(self, timeout: float | None) -> None:
         """Wait for a message, and a little longer, so that many make one round, unless a job waits at its end."""
@@ -276,7 +277,7 @@ class Publisher:
         while self._outbox and now >= self._retry:
             batch = self._next_batch()
             try:
-                runs = self._backend().write(list(batch.values()))
+                runs = self._backend.write(list(batch.values()))
             except BackendUnavailable as error:
                 self._failed(error)
             except Exception as error:
@@ -306,7 +307,7 @@ class Publisher:
         refused = {}
         for key, write in batch.items():
             try:
-                self._succeeded({key: write}, self._backend().write([write]))
+                self._succeeded({key: write}, self._backend.write([write]))
             except BackendUnavailable:
                 return False
             except Exception as error:
@@ -379,7 +380,7 @@ class Publisher:
         self._ask = now + CANCEL_SECONDS
         jobs = {job.id: job for job in self._jobs()}
         try:
-            cancelled = self._backend().cancels(jobs.keys())
+            cancelled = self._backend.cancels(jobs.keys())
         except Exception as error:
             _log().debug("It is not known which jobs are to stop: %s", error)
             return
