@@ -1,0 +1,152 @@
+"""The backend: what is the same for every database."""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine, make_url
+from sqlalchemy.exc import ArgumentError
+
+from progresskit.abc import Backend, Lists
+from progresskit.errors import BackendUnavailable, ConfigurationError
+from progresskit.progress import decode
+
+from .connections import Connections
+from .sqlite import SQLite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+
+    from sqlalchemy import URL
+
+    from progresskit.config import Settings
+    from progresskit.progress import Progress, State, Write
+
+    from .connections import Lent
+    from .dialect import Dialect
+
+DIALECTS: dict[str, type[Dialect]] = {"sqlite": SQLite}
+
+SWEEP_SECONDS = 60.0
+"""How often a process deletes what has expired."""
+
+SWEEP_ROWS = 500
+"""How much of it at once; if there is more, the next write goes on with it."""
+
+DECODED = 2_048
+"""How many records that were read are remembered, so that one that is read again unchanged is not decoded again."""
+
+
+class SQLBackend(Backend, Lists):
+    """
+    Keeps one row a job in the table `<prefix>_jobs`, which is made on first use.
+
+    `database` is a URL, or an Engine, which is used with the settings it has and is never closed. `clock` (seconds
+    since the epoch) takes the place of the host's clock where the database has none of its own.
+    """
+
+    def __init__(
+        self, database: Engine | URL | str, *, prefix: str = "progresskit", clock: Callable[[], float] | None = None
+    ) -> None:
+        url = database.url if isinstance(database, Engine) else _parsed(database)
+        self._clock = clock or time
+        self._dialect = _dialect(url)(url, prefix, self._clock)
+        self._connections = Connections(self._dialect, database if isinstance(database, Engine) else None)
+        self._sweep_at = 0.0
+        self._written_to: Hashable = None
+        self._decoded: dict[str, tuple[Hashable, Progress]] = {}
+        self.shared = self._dialect.shared
+
+    @classmethod
+    def from_url(cls, url: str, settings: Settings) -> SQLBackend:
+        """Make the backend of a URL of SQLAlchemy's."""
+        return cls(url, prefix=settings.prefix)
+
+    def write(self, batch: Sequence[Write]) -> dict[str, int]:
+        """Fold the batch in, in the database, in one transaction."""
+        if not batch:
+            return {}
+        with self._connections.lend() as lent:
+            self._check_home(lent)
+            runs = self._dialect.write(lent.connection, batch)
+            self._sweep(lent.connection)
+        return runs
+
+    def _check_home(self, lent: Lent) -> None:
+        """Fail once after the database was replaced, even if a reader met that first: all has to be sent again."""
+        known, self._written_to = self._written_to, lent.home
+        if known not in {None, lent.home}:
+            raise BackendUnavailable(f"{self._connections}: another database has taken its place")
+
+    def _sweep(self, connection: Any) -> None:
+        now = self._clock()
+        if now >= self._sweep_at:
+            swept = self._dialect.sweep(connection, SWEEP_ROWS)
+            self._sweep_at = now if swept == SWEEP_ROWS else now + SWEEP_SECONDS
+
+    def read(self, ids: Collection[str]) -> dict[str, Progress]:
+        """Return those that are known and have not expired, by one query."""
+        if not ids:
+            return {}
+        with self._connections.lend() as lent:
+            rows = self._dialect.read(lent.connection, ids)
+        return self._progress(rows)
+
+    def _progress(self, rows: Iterable[tuple[str, Hashable]]) -> dict[str, Progress]:
+        records = {}
+        for id, row in rows:
+            known = self._decoded.get(id)
+            if known is not None and known[0] == row:
+                records[id] = known[1]
+            else:
+                records[id] = decode(*self._dialect.unpack(row))
+                self._remember(id, row, records[id])
+        return records
+
+    def _remember(self, id: str, row: Hashable, progress: Progress) -> None:
+        if len(self._decoded) >= DECODED:
+            self._decoded.clear()
+        self._decoded[id] = row, progress
+
+    def cancel(self, ids: Collection[str]) -> set[str]:
+        """Mark those that are known and not done."""
+        with self._connections.lend() as lent:
+            return self._dialect.cancel(lent.connection, ids)
+
+    def cancels(self, ids: Collection[str]) -> set[str]:
+        """Return those that are marked."""
+        with self._connections.lend() as lent:
+            return self._dialect.cancels(lent.connection, ids)
+
+    def list(self, *, kind: str | None, states: Collection[State] | None, limit: int) -> list[Progress]:
+        """Return the jobs written last, newest first."""
+        with self._connections.lend() as lent:
+            rows = self._dialect.list(lent.connection, kind, states, limit)
+        return [*self._progress(rows).values()]
+
+    def close(self) -> None:
+        """Close the connections, unless they are of an engine that was given; a later call opens new ones."""
+        self._connections.close()
+        self._decoded.clear()
+
+    def forked(self) -> None:
+        """Use no connection of the parent's."""
+        self._connections.forked()
+        self._decoded = {}
+        self._written_to = None
+
+
+def _parsed(url: URL | str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        # Its own message may hold the URL, and the URL a password.
+        raise ConfigurationError("not a database URL; one looks like sqlite:////absolute/path/progress.db") from None
+
+
+def _dialect(url: URL) -> type[Dialect]:
+    name = url.get_backend_name()
+    if name not in DIALECTS:
+        raise ConfigurationError(f"progresskit_sql does not know the database {name!r}; it knows {', '.join(DIALECTS)}")
+    return DIALECTS[name]

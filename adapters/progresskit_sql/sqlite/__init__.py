@@ -1,0 +1,148 @@
+"""
+SQLite: the file is the server, and the host's clock is the one that all share.
+
+Each statement, and each row fetched, lets go of the interpreter's lock, and beside a CPU-bound thread it takes up to
+5 ms to get it back. That is why a batch is a few statements of many rows, and why what is read comes as one text.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from progresskit.progress import Role, State, Stored
+from progresskit_sql.dialect import Dialect
+
+from .database import Home, autocommit, is_memory, make_engine, prepare, transaction, unavailable
+from .upserts import Upserts, text
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy import URL, Engine
+
+    from progresskit.progress import Write
+
+UNIT, RECORD = "\x1f", "\x1e"
+"""What stands between the parts of a record and between records (see record.sql, read.sql); JSON holds neither."""
+
+
+class SQLite(Dialect):
+    """SQLite by way of Python's own driver."""
+
+    errors = (sqlite3.Error, OverflowError, UnicodeError)
+
+    def __init__(self, url: URL, prefix: str, clock: Callable[[], float]) -> None:
+        self._url, self._clock = url, clock
+        self.shared = not is_memory(url)
+        table = f"{prefix}_jobs"
+        names = {
+            "table": _quoted(table),
+            "by_heard_at": _quoted(f"{table}_by_heard_at"),
+            "by_expires_at": _quoted(f"{table}_by_expires_at"),
+        }
+        names["record"] = text("record").format(**names)
+        self._sql = {
+            name: text(name).format(**names)
+            for name in ("schema", "read", "list", "runs", "cancel", "cancellable", "cancels", "sweep")
+        }
+        self._upserts = Upserts(names["table"])
+
+    def engine(self) -> Engine:
+        """Make an engine for the file, or for one in memory."""
+        return make_engine(self._url)
+
+    def borrowed(self, connection: sqlite3.Connection) -> AbstractContextManager[None]:
+        """Switch off the transactions that the driver begins by itself."""
+        return autocommit(connection)
+
+    def open(self, connection: sqlite3.Connection, own: bool) -> Home:
+        """Make the table; the connection of a given engine keeps the journal that it has."""
+        if own:
+            prepare(connection)
+        connection.executescript(self._sql["schema"])
+        return Home.of(connection)
+
+    def leads_home(self, home: Home) -> bool:
+        """Look whether the file is the same."""
+        return home.is_there
+
+    def unavailable(self, error: Exception) -> bool:
+        """Go by SQLite's result code."""
+        return unavailable(error)
+
+    def write(self, connection: sqlite3.Connection, batch: Sequence[Write]) -> dict[str, int]:
+        """Fold the batch in by as few statements as there can be."""
+        starts = [write.id for write in batch if write.role is Role.START]
+        if len(batch) == 1 and not starts:  # one statement is a transaction of its own
+            self._upsert(connection, batch)
+            return {}
+        with transaction(connection):
+            self._upsert(connection, batch)
+            runs: dict[str, int] = self._json(connection, "runs", starts) if starts else {}
+        return runs
+
+    def _upsert(self, connection: sqlite3.Connection, batch: Sequence[Write]) -> None:
+        for sql, values in self._upserts.of(batch, self._clock()):
+            connection.execute(sql, values)
+
+    def read(self, connection: sqlite3.Connection, ids: Collection[str]) -> builtins.list[tuple[str, Hashable]]:
+        """Fetch all as one text."""
+        values = {"ids": json.dumps([*ids]), "now": self._clock()}
+        text = connection.execute(self._sql["read"], values).fetchone()[0]
+        return _with_ids(text.split(RECORD)) if text else []
+
+    def unpack(self, row: str) -> tuple[Stored, bool]:
+        """Take apart what record.sql put together."""
+        head, verdict, body = row.split(UNIT)
+        _, run, attempt, seq, state, cancel_requested, stalled, created = head.split(" ", 7)
+        stored = Stored(
+            run=int(run),
+            attempt=int(attempt),
+            seq=int(seq),
+            token=None,
+            state=State(state),
+            body=body,
+            verdict=verdict or None,
+            created=created or None,
+            cancel_requested=cancel_requested == "1",
+        )
+        return stored, stalled == "1"
+
+    def cancel(self, connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
+        """Mark them in the transaction that finds out which they are."""
+        with transaction(connection):
+            accepted = self._json(connection, "cancellable", ids)
+            connection.execute(self._sql["cancel"], {"ids": json.dumps(accepted)})
+        return set(accepted)
+
+    def cancels(self, connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
+        """Return those that are marked."""
+        return set(self._json(connection, "cancels", ids))
+
+    def list(
+        self, connection: sqlite3.Connection, kind: str | None, states: Collection[State] | None, limit: int
+    ) -> builtins.list[tuple[str, Hashable]]:
+        """Go along the index of when they were heard of."""
+        names = None if states is None else json.dumps([*states])
+        values = {"kind": kind, "states": names, "limit": limit, "now": self._clock()}
+        return _with_ids(row for (row,) in connection.execute(self._sql["list"], values))
+
+    def sweep(self, connection: sqlite3.Connection, limit: int) -> int:
+        """Go along the index of when they expire."""
+        return connection.execute(self._sql["sweep"], {"limit": limit, "now": self._clock()}).rowcount
+
+    def _json(self, connection: sqlite3.Connection, name: str, ids: Collection[str]) -> Any:
+        values = {"ids": json.dumps([*ids]), "now": self._clock()}
+        return json.loads(connection.execute(self._sql[name], values).fetchone()[0])
+
+
+def _with_ids(rows: Iterable[str]) -> list[tuple[str, Hashable]]:
+    return [(row[: row.index(" ")], row) for row in rows]
+
+
+def _quoted(name: str) -> str:
+    return '"{}"'.format(name.replace('"', '""'))

@@ -1,0 +1,160 @@
+"""Where the database is, how it is opened, and which of its errors pass."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import contextmanager
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import QueuePool, create_engine
+from sqlalchemy.exc import ArgumentError
+
+from progresskit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import URL, Engine
+
+BUSY_SECONDS = 1.0
+"""How long a call waits for a database that somebody else has locked."""
+
+CANNOT_NOW = frozenset(
+    (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    )
+)
+"""The errors after which the same may succeed later."""
+
+PASSING = ("no such table", "closed database")
+"""Messages of errors that have no code of their own and are gone with the next connection."""
+
+
+def unavailable(error: Exception) -> bool:
+    """Say whether the same may succeed later; what a result code has above its lowest byte is detail."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    return code in CANNOT_NOW or any(message in str(error) for message in PASSING)
+
+
+def is_memory(url: URL) -> bool:
+    """Say whether the database is in the memory of this process."""
+    database = url.database or ":memory:"
+    return ":memory:" in database or "mode=memory" in database or url.query.get("mode") == "memory"
+
+
+def make_engine(url: URL) -> Engine:
+    """Make an engine in autocommit mode; a database in memory has one connection, lent to one call at a time."""
+    if not is_memory(url):
+        _check_folder(url)
+    sizes = {"pool_size": 1, "max_overflow": 0} if is_memory(url) else {"pool_size": 4, "max_overflow": -1}
+    try:
+        engine = create_engine(
+            url,
+            isolation_level="AUTOCOMMIT",
+            poolclass=QueuePool,
+            pool_reset_on_return=None,
+            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+            **sizes,
+        )
+    except ArgumentError:
+        raise ConfigurationError(
+            "not the URL of an SQLite file; one looks like sqlite:////absolute/path/progress.db"
+        ) from None
+    if engine.dialect.is_async:
+        raise ConfigurationError(f"{url.drivername}:// is for asyncio only; progresskit needs sqlite://")
+    return engine
+
+
+def _check_folder(url: URL) -> None:
+    path = os.path.abspath(url.database or "")
+    if os.path.isdir(path):
+        raise ConfigurationError(
+            f"{path} is a folder; the URL must name the file in it, as in sqlite:///{path}/progress.db"
+        )
+    folder = os.path.dirname(path)
+    if not (url.database or "").startswith("file:") and not os.path.isdir(folder):
+        raise ConfigurationError(f"there is no folder {folder} for {url.database}; make it, or correct the URL")
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Let readers and a writer work beside each other, and a commit wait for no disk."""
+    _switch_to_wal(connection)
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    # Where two processes do so to a new file at once, SQLite fails one of them without waiting.
+    deadline = monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() >= deadline:
+                raise
+            sleep(0.01)
+
+
+class Home(NamedTuple):
+    """Which database a connection leads to: a path, and the device and inode of the file that was there."""
+
+    path: str
+    file: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, connection: sqlite3.Connection) -> Home:
+        """Ask the connection, which knows better than a URL."""
+        path = connection.execute("PRAGMA database_list").fetchone()[2]
+        return cls(path, _file(path))
+
+    @property
+    def is_there(self) -> bool:
+        """True while that same file is at that path; SQLite itself would go on with a file that was removed."""
+        return not self.path or (self.file is not None and self.file == _file(self.path))
+
+
+def _file(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+@contextmanager
+def autocommit(connection: sqlite3.Connection) -> Iterator[None]:
+    """Switch off the transactions that the driver begins by itself, in both of the ways that it has."""
+    ways = ("isolation_level", "autocommit")
+    before = {way: getattr(connection, way) for way in ways if hasattr(connection, way)}
+    if before.get("autocommit") is False:
+        connection.autocommit = True  # type: ignore[attr-defined,unused-ignore]
+    connection.isolation_level = None
+    try:
+        yield
+    finally:
+        for way, value in before.items():
+            setattr(connection, way, value)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Hold the right to write from the beginning, so that nothing in between finds it taken."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # some errors have ended it already
+            connection.execute("ROLLBACK")
+        raise

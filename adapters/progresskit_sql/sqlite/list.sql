@@ -1,0 +1,7 @@
+SELECT {record}
+FROM {table}
+WHERE +expires_at > :now -- the + leaves the index to the order
+    AND (:kind IS NULL OR kind = :kind)
+    AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
+ORDER BY heard_at DESC
+LIMIT :limit

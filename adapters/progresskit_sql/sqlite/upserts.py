@@ -1,0 +1,82 @@
+"""
+The fold as upserts of many rows: `progresskit.progress.fold`, decided by the database.
+
+The statements are in worker.sql and word.sql, and what they ask again and again is named here: in them `stored` is
+the row that is there, and `excluded`, as SQL has it, the one that is written.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from progresskit.progress import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from progresskit.progress import Write
+
+SIZES = [1 << power for power in range(9)]
+"""A statement writes so many rows: the powers of two are enough for batches of any size, and are prepared once each."""
+
+COLUMNS = 11
+
+EXPIRED = "(stored.expires_at <= excluded.heard_at)"
+FINAL = "(stored.state IN ('succeeded', 'failed', 'cancelled'))"
+OWN = f"(NOT {EXPIRED} AND stored.token IS excluded.token)"
+REPEATED = f"({OWN} AND (stored.attempt, stored.seq) = (excluded.attempt, excluded.seq))"
+RETRIED = f"(NOT {FINAL} AND stored.attempt < excluded.attempt)"
+SAME_RUN = f"(NOT {EXPIRED} AND ({OWN} OR stored.state = 'pending' OR {RETRIED}))"
+
+WORKER = {"expired": EXPIRED, "final": FINAL, "own": OWN, "repeated": REPEATED, "same_run": SAME_RUN}
+
+FORMS: dict[Role, tuple[str, Mapping[str, str]]] = {
+    Role.START: ("worker", WORKER | {"takes_over": "TRUE"}),
+    Role.UPDATE: ("worker", WORKER | {"takes_over": "stored.state = 'pending'"}),
+    Role.WORD: ("word", {"expired": EXPIRED, "final": FINAL}),
+}
+
+
+class Upserts:
+    """The statements for one table."""
+
+    def __init__(self, table: str) -> None:
+        row = f"({', '.join('?' * COLUMNS)})"
+        self._sql = {
+            (role, size): text(name).format(table=table, rows=", ".join([row] * size), **conditions)
+            for role, (name, conditions) in FORMS.items()
+            for size in SIZES
+        }
+
+    def of(self, batch: Sequence[Write], now: float) -> Iterator[tuple[str, list[Any]]]:
+        """Give the statements that fold the batch in, each with its values."""
+        for role in Role:
+            rows = [_row(write, now) for write in batch if write.role is role]
+            begin = 0
+            while left := len(rows) - begin:
+                size = min(1 << left.bit_length() - 1, SIZES[-1])
+                yield self._sql[role, size], [*chain.from_iterable(rows[begin : begin + size])]
+                begin += size
+
+
+def _row(write: Write, now: float) -> tuple[object, ...]:
+    return (
+        write.id,
+        1 if write.role is Role.WORD else max(write.run, 1),
+        write.attempt,
+        write.seq,
+        write.token,
+        str(write.state),  # the driver takes a while to see that a member of an enum is a string
+        write.kind,
+        write.body,
+        write.lease,
+        now,
+        now + write.ttl,
+    )
+
+
+def text(name: str) -> str:
+    """Return a file of SQL."""
+    return files(__package__).joinpath(f"{name}.sql").read_text("utf-8")

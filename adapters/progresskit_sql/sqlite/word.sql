@@ -1,0 +1,26 @@
+-- What somebody else says. Pending only renews what is pending; a verdict goes on top of whatever is not final.
+INSERT INTO {table} AS stored (id, run, attempt, seq, token, state, kind, body, lease, heard_at, expires_at)
+VALUES {rows}
+ON CONFLICT (id) DO UPDATE SET
+    run = CASE WHEN {expired} THEN excluded.run ELSE stored.run END,
+    attempt = CASE WHEN {expired} THEN excluded.attempt ELSE stored.attempt END,
+    seq = CASE WHEN {expired} THEN excluded.seq ELSE stored.seq + (excluded.state <> 'pending') END,
+    token = CASE WHEN {expired} THEN excluded.token ELSE stored.token END,
+    state = excluded.state,
+    kind = CASE WHEN {expired} THEN excluded.kind ELSE stored.kind END,
+    body = CASE WHEN {expired} THEN excluded.body ELSE stored.body END,
+    verdict = CASE
+        WHEN {expired} THEN NULL
+        WHEN excluded.state = 'pending' THEN stored.verdict
+        ELSE excluded.body
+    END,
+    created = CASE WHEN {expired} THEN NULL ELSE stored.created END,
+    cancel_requested = CASE WHEN {expired} THEN 0 ELSE stored.cancel_requested END,
+    lease = excluded.lease,
+    heard_at = excluded.heard_at,
+    expires_at = excluded.expires_at
+WHERE CASE
+    WHEN {expired} THEN TRUE
+    WHEN excluded.state = 'pending' THEN stored.state = 'pending'
+    ELSE NOT {final}
+END
