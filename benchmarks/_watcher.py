@@ -35,6 +35,7 @@ class Watcher:
         """Return what was seen in words; AssertionError unless values rose and the last record is exact."""
         counts = [record["current"] for record in self.records]
         assert counts == sorted(counts), "the count went back"
+        assert len(set(counts)) > 1, "no value but the last was seen"
         last = self.records[-1]
         assert (last["state"], last["current"]) == ("succeeded", current), f"the last record is {last}"
         return f"{len(set(counts))} rising values, the last exact"
