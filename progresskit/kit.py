@@ -13,9 +13,10 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakSet
 
+from . import values
 from .abc import Lists
 from .config import backend_class, redact, resolve
-from .errors import Unsupported
+from .errors import InvalidValue, Unsupported
 from .hub import Hub
 from .observer import JoinedObserver, ProgressObserver, surrounding
 from .progress import State, check_id
@@ -197,7 +198,11 @@ class Kit:
             return joined
         parent = None if job is None else job.id
         opened = self.open(id, kind=kind, parent=parent, cancellable=cancellable)
-        opened.update(total=total, description=description, unit=unit, meta=meta)
+        try:
+            opened.update(total=total, description=description, unit=unit, meta=meta)
+        except InvalidValue:
+            opened.forsake()
+            raise
         self.publisher.opened(opened)
         return opened
 
@@ -273,7 +278,7 @@ class Kit:
             self.publisher,
             os.urandom(16).hex() if id is None else check_id(id),
             token=os.urandom(8).hex(),
-            kind=kind,
+            kind=None if kind is None else values.text(str(kind)),
             parent=parent,
             attempt=attempt,
             cancellable=cancellable,
@@ -322,7 +327,9 @@ class Kit:
 
         Ends when all of them are done. Jobs that do not exist yet are waited for.
         """
-        waiting = {check_id(id) for id in ids}
+        return self._watch({check_id(id) for id in ids})
+
+    def _watch(self, waiting: set[str]) -> Iterator[Progress]:
         with self.hub.view(waiting) as viewer:
             while waiting:
                 for progress in viewer.get().values():
@@ -330,9 +337,11 @@ class Kit:
                     if progress.done:
                         waiting.discard(progress.id)
 
-    async def awatch(self, *ids: str) -> AsyncIterator[Progress]:
+    def awatch(self, *ids: str) -> AsyncIterator[Progress]:
         """Do what `watch` does without blocking the event loop."""
-        waiting = {check_id(id) for id in ids}
+        return self._awatch({check_id(id) for id in ids})
+
+    async def _awatch(self, waiting: set[str]) -> AsyncIterator[Progress]:
         with self.hub.view(waiting) as viewer:
             while waiting:
                 for progress in (await viewer.aget()).values():

@@ -54,6 +54,8 @@ class Sink(Clocks, Protocol):
 
     strict: bool
     verdicts: dict[type[BaseException], State]
+    generation: int
+    """How many forks there were: a job of another generation is the parent's."""
 
     def wake(self) -> None:
         """Look at the jobs soon: one of them has news after a quiet time."""
@@ -79,6 +81,7 @@ class ProgressObserver:
         "_description",
         "_ended",
         "_gate",
+        "_generation",
         "_lock",
         "_meta",
         "_quiet",
@@ -96,6 +99,7 @@ class ProgressObserver:
     )
 
     _current: float
+    _description: str | None
     _step: int | None
 
     def advance(self, n: float = 1) -> None:
@@ -113,9 +117,11 @@ class ProgressObserver:
             current.__class__ is int
             and 0 <= current <= self._gate
             and (total is self._total or total is None)
-            and description is None
+            and (description is None or description.__class__ is str)
         ):
             self._current = current
+            if description is not None:
+                self._description = description  # cut and cleaned when it is sampled, not at each call
         else:
             self._set(current, total, description)
 
@@ -138,12 +144,12 @@ class ProgressObserver:
         self._gate, self._step = _OPEN, 1
         self._total: Any = None
         self._total_given = False
-        self._description: str | None = None
+        self._description = None
         self._unit: str | None = None
         self._meta: dict[str, Any] = {}
         self._counter: Counter | None = None
         self._quiet = self._ended = False
-        self._sink = sink
+        self._sink, self._generation = sink, sink.generation
         self._lock = RLock()  # a finalizer may run while its own thread is in here
         self._recorder = Recorder(sink, id, token=token, kind=kind, parent=parent, attempt=attempt)
         self._audience = Audience()
@@ -168,18 +174,22 @@ class ProgressObserver:
         if current is not None:
             self._set_current(current)
         if description.__class__ is str:
-            self._description = description  # cut and cleaned when it is sampled, not at each call
+            self._description = description
         elif description is not None:
             self._put("description", values.text, description)
 
     def _set_total(self, total: Any) -> None:
+        self._total = self._checked_total(total)
+        self._total_given = True
+
+    def _checked_total(self, total: Any) -> Any:
+        """Return the total as it came, so that set_progress knows it by identity; the one there was if it is bad."""
         try:
             values.count(total)
         except ValueError as problem:
             self._drop("total", problem)
-        else:
-            self._total = total  # as it came, so that set_progress knows it again by identity
-            self._total_given = True
+            return self._total
+        return total
 
     def _set_current(self, current: Any) -> None:
         try:
@@ -286,6 +296,9 @@ class ProgressObserver:
         Returns what finishes the end: it waits until the record is stored, at most `flush_seconds`, and tells the
         attached observers. It has been called already unless `wait` is False.
         """
+        if self._generation != self._sink.generation:
+            self.forsake()
+            return _nothing
         kept = None if result is None else self._kept_result(result)
         with self._lock:
             if self._ended:
@@ -389,7 +402,8 @@ class ProgressObserver:
             if self._counter is not None or self._ended:
                 return False
             if not self._total_given:
-                self._current, self._total = 0, total
+                self._current = 0
+                self._total = None if total is None else self._checked_total(total)
             self._counter = counter
             self._shut_gate()
         if self.cancel_requested and self.cancellable:

@@ -77,6 +77,7 @@ class Publisher:
         """True while the last write failed."""
         self.lost = 0
         """How many records were given up."""
+        self.generation = 0
         self._backend, self._settings, self._threaded = backend, settings, threaded
         self._begin()
 
@@ -101,6 +102,7 @@ class Publisher:
 
     def forked(self) -> None:
         """Begin anew; the jobs there were belong to the process that this one was forked from."""
+        self.generation += 1
         for job in self._jobs():
             job.forsake()
         self._begin()
@@ -375,9 +377,11 @@ class Publisher:
             stored.set()
 
     def _ask_cancels(self, now: float) -> None:
-        if not self._live or now < self._ask or self.down:
+        if not self._live or now < self._ask:
             return
         self._ask = now + CANCEL_SECONDS
+        if self.down:
+            return
         jobs = {job.id: job for job in self._jobs()}
         try:
             cancelled = self._backend.cancels(jobs.keys())
