@@ -1,0 +1,142 @@
+"""
+The one table of shims: each serves the default kit at `/progress/`, by a real server on a free port of this machine.
+
+The sites are such as people have: Django with its usual middleware.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import cache
+from threading import Thread
+from typing import Any, NamedTuple
+
+SECRET, OLD_SECRET = "the secret of these sites, long enough", "the one that they had before it, long too"
+
+
+class Shim(NamedTuple):
+    """A way to serve; `site` gives the address of the site while it is served. `threaded` is about streams."""
+
+    name: str
+    site: Callable[[], AbstractContextManager[str]]
+    threaded: bool
+
+
+@cache
+def set_up_django() -> None:
+    """Configure the Django of this process, which can be done once."""
+    import django
+    from django.conf import settings
+    from django.urls import include, path
+
+    class Urls:
+        urlpatterns: tuple[Any, ...] = ()
+
+    settings.configure(
+        SECRET_KEY=SECRET,
+        SECRET_KEY_FALLBACKS=[OLD_SECRET],
+        ALLOWED_HOSTS=["*"],
+        ROOT_URLCONF=Urls,
+        INSTALLED_APPS=["progresskit_django"],
+        MIDDLEWARE=[
+            "django.middleware.security.SecurityMiddleware",
+            "django.middleware.http.ConditionalGetMiddleware",
+            "django.middleware.common.CommonMiddleware",
+            "django.middleware.csrf.CsrfViewMiddleware",
+        ],
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "file:django?mode=memory&cache=shared"}},
+        TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates"}],
+    )
+    logging.getLogger("django").setLevel(logging.CRITICAL)
+    django.setup()
+    Urls.urlpatterns = (path("progress/", include("progresskit_django.urls")),)
+
+
+def use_django_settings() -> None:
+    """Give the default kit what the Django project says, as at the start of a process."""
+    set_up_django()
+    from django.apps import apps
+
+    apps.get_app_config("progresskit_django").ready()
+
+
+@contextmanager
+def django_wsgi() -> Iterator[str]:
+    """Serve as `runserver` does."""
+    use_django_settings()
+    from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
+    from django.core.wsgi import get_wsgi_application
+
+    class Quiet(WSGIRequestHandler):  # type: ignore[misc, unused-ignore]
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+    server = ThreadedWSGIServer(("127.0.0.1", 0), Quiet)
+    server.daemon_threads = True
+    server.set_app(get_wsgi_application())
+    with _running(server.serve_forever, server.shutdown):
+        yield f"http://127.0.0.1:{server.server_port}"
+    server.server_close()
+
+
+@contextmanager
+def django_asgi() -> Iterator[str]:
+    """Serve by uvicorn."""
+    use_django_settings()
+    import uvicorn
+    from django.core.asgi import get_asgi_application
+
+    config = uvicorn.Config(
+        get_asgi_application(), lifespan="off", log_level="critical", timeout_graceful_shutdown=1, ws="none"
+    )
+    server = uvicorn.Server(config)
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+
+        def stop() -> None:
+            server.should_exit = True
+
+        with _running(lambda: server.run(sockets=[listening]), stop):
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@contextmanager
+def flask_wsgi() -> Iterator[str]:
+    """Serve by Flask's own server."""
+    from flask import Flask
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    from progresskit_flask import ProgressKit
+
+    class Quiet(WSGIRequestHandler):
+        def log(self, type: str, message: str, *arguments: Any) -> None:
+            pass
+
+    app = Flask("site")
+    app.config.update(SECRET_KEY=SECRET, SECRET_KEY_FALLBACKS=[OLD_SECRET])
+    ProgressKit(app)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
+    server.daemon_threads = True  # type: ignore[attr-defined]
+    with _running(server.serve_forever, server.shutdown):
+        yield f"http://127.0.0.1:{server.server_port}"
+    server.server_close()
+
+
+@contextmanager
+def _running(serve: Callable[[], Any], stop: Callable[[], Any]) -> Iterator[None]:
+    thread = Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop()
+        thread.join(10)
+
+
+SHIMS = (
+    Shim("django-wsgi", django_wsgi, threaded=True),
+    Shim("django-asgi", django_asgi, threaded=False),
+    Shim("flask", flask_wsgi, threaded=True),
+)
