@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 PAIRS = 5
 LOOP_SECONDS, GONE_SECONDS = 10.0, 5.0
 LIMIT = 0.05
+PLENTY = 1_000_000
 
 LOCK = """
 import sqlite3, sys, time
@@ -49,12 +50,20 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._pages = PLENTY
         self._connections: list[sqlite3.Connection] = []
         engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": 1})
-        event.listen(engine, "connect", lambda connection, _record: self._connections.append(connection))
+        event.listen(engine, "connect", self._connected)
+        event.listen(engine, "close", lambda connection, _record: self._connections.remove(connection))
         self.kit = Kit(backend=SQLBackend(engine))
 
+    def _connected(self, connection: sqlite3.Connection, _record: object) -> None:
+        self._connections.append(connection)
+        connection.execute(f"PRAGMA max_page_count = {self._pages}")
+
     def limit_pages(self, count: int) -> None:
+        """Allow so many pages, in what is connected and in what will be; SQLite never takes those that there are."""
+        self._pages = count
         for connection in self._connections:
             connection.execute(f"PRAGMA max_page_count = {count}")
 
@@ -80,11 +89,11 @@ def locked(database: Database) -> Iterator[None]:
 @contextmanager
 def full(database: Database) -> Iterator[None]:
     """Leave the database without another page, from before the loop begins."""
-    database.limit_pages(1)  # SQLite takes it as: no more than there are
+    database.limit_pages(1)
 
     def release() -> None:
         time.sleep(GONE_SECONDS)
-        database.limit_pages(1_000_000)
+        database.limit_pages(PLENTY)
 
     with in_background(release), seen_gone(database.kit):
         yield
