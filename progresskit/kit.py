@@ -60,6 +60,8 @@ class Kit:
         self._threaded = threaded
         self._host: Mapping[str, Any] = {}
         self._cancellers: tuple[Callable[[list[str]], Any], ...] = ()
+        self.verdicts: dict[type[BaseException], State] = {}
+        """What a queue's own control exceptions, which are no failures, make of a job whose block they leave."""
         self._warned = False
         self._settings: Settings | None = None
         self._backend: Backend | None = None
@@ -118,7 +120,7 @@ class Kit:
         with self._lock:
             if self._publisher is None:
                 self._publisher = Publisher(
-                    self.backend, self.settings, self._clock, self._wall, threaded=self._threaded
+                    self.backend, self.settings, self._clock, self._wall, self.verdicts, threaded=self._threaded
                 )
             return self._publisher
 

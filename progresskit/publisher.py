@@ -67,12 +67,13 @@ class Publisher:
         settings: Settings,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        verdicts: dict[type[BaseException], State] | None = None,
         *,
         threaded: bool = True,
     ) -> None:
         self.clock, self.wall = clock, wall
         self.lease, self.ttl, self.strict = settings.lease, settings.ttl, settings.strict
-        self.verdicts: dict[type[BaseException], State] = {}
+        self.verdicts = {} if verdicts is None else verdicts
         self.down = False
         """True while the last write failed."""
         self.lost = 0
