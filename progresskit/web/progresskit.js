@@ -1,21 +1,19 @@
 /**
  * `<progress-bar src="/progress/KEY/" cancel></progress-bar>`: the live progress of a background job.
  *
- * - `src`, when set again, starts afresh. `cancel` offers a button (the key must hold the right). `bar.job` is the newest record.
- * - Events, bubbling: `progress`, `done` (once), both with the record; `error` with `{reason: "refused" | "unknown"}`.
- * - Style: `--progress-bar-…`, `::part(…)`, `progress-bar[data-state=failed]`; see the sheet below.
- * - Texts: `configure({strings: {cancel: "Abbrechen"}})`, or `bar.strings = {…}`. Numbers follow `lang`.
+ * - `src`, set again, starts afresh; `cancel` offers a button (the key must hold the right); `bar.job` is the newest record.
+ * - Events, bubbling: `progress`, `done` (detail: the record), `error` (detail: `{reason: "refused" | "unknown"}`).
+ * - Style: `--progress-bar-…`, `::part(…)`, `[data-state=failed]`. Texts: `configure({strings: {…}})`, `bar.strings = {…}`.
  *
  * @typedef {{
  *   state: "pending" | "running" | "retrying" | "succeeded" | "failed" | "cancelled", done: boolean, stalled: boolean,
- *   current: number, total: number | null, unit: string | null, percent: number | null, description: string,
- *   rate: number | null, eta: number | null, error: {type: string, message: string | null} | null, attempt: number,
- *   version: string, cursor: string, cancel_requested: boolean, started_at: string | null, updated_at: string,
- *   finished_at: string | null, next_retry_at: string | null
- * }} Job what is read of a record here
+ *   description: string, current: number, total: ?number, unit: ?string, percent: ?number, rate: ?number, eta: ?number,
+ *   error: ?{type: string, message: ?string}, attempt: number, version: string, cursor: string, cancel_requested: boolean,
+ *   started_at: ?string, updated_at: string, finished_at: ?string, next_retry_at: ?string
+ * }} Job
  */
 
-/** Every text; `{name}` is filled in. */
+/** Every text. */
 export const strings = {
   connecting: "Waiting",
   pending: "Waiting",
@@ -32,12 +30,11 @@ export const strings = {
   cancelling: "Cancelling…",
   cancelFailed: "Could not cancel",
   reconnecting: "Reconnecting…",
-  refused: "Progress not available",
-  unknown: "Nothing is known of this job",
+  refused: "Not available",
+  unknown: "Unknown job",
   some: "{current} {unit}",
   someOf: "{current} of {total} {unit}",
-  perSecond: "{amount}/s",
-  perMinute: "{amount}/min",
+  rate: "{amount}/s",
   left: "{time} left",
 };
 
@@ -53,17 +50,15 @@ export function configure(options) {
 /** @type {Set<Channel>} */
 const channels = new Set();
 let mostKeys = 100; // a request, by contract
-const MOST_STREAMS = 4; // a browser opens six connections to a host: leave some to the page
 
-/** Carries records to the bars of one base address: a stream where streams pass, polls where they do not. */
+/** Carries the records of one base address: by stream where streams pass, else by polls. */
 class Channel {
   /** @type {Set<ProgressBar>} */ bars = new Set();
-  /** @type {EventSource | null} */ source = null;
+  /** @type {?EventSource} */ source = null;
   /** @type {Set<string>} */ streamed = new Set();
-  /** @type {{url?: string, etag?: string | null, jobs: Record<string, Job | null>}} */ last = { jobs: {} };
+  /** @type {{url?: string, etag?: ?string, jobs: Record<string, ?Job>}} */ last = { jobs: {} };
   heard = false;
   streamAt = 0; // when a stream may be tried
-  patience = 5_000; // how long to do without one
   pause = 0; // from poll to poll
   failures = 0;
   turn = 0; // an answer to an earlier turn plans nothing
@@ -81,14 +76,17 @@ class Channel {
     const home = [...channels].find(({ base, keys }) => base === bar.base && keys.concat(bar.key).length <= mostKeys) ?? new Channel(bar.base);
     for (const { key, job } of home.bars) if (key === bar.key && job) bar.receive(job);
     home.bars.add(bar);
-    home.updating ||= setTimeout(() => home.update(), 20); // bars come in crowds
+    home.updating ||= setTimeout(() => { // bars come in crowds
+      home.updating = 0;
+      if (!home.keys.every((key) => home.streamed.has(key))) home.run();
+    }, 20);
     return home;
   }
 
   /** @param {ProgressBar} bar */
   leave(bar) {
     this.bars.delete(bar);
-    queueMicrotask(() => { // it may only be moved
+    queueMicrotask(() => { // unless it was only moved
       if (!this.keys.includes(bar.key)) this.streamed.delete(bar.key);
       if (!this.bars.size) this.stop();
     });
@@ -100,11 +98,6 @@ class Channel {
 
   url(path = "") {
     return `${this.base}${path}?${this.keys.map((key) => "key=" + encodeURIComponent(key)).join("&")}`;
-  }
-
-  update() {
-    this.updating = 0;
-    if (!this.keys.every((key) => this.streamed.has(key))) this.run();
   }
 
   halt() {
@@ -123,7 +116,7 @@ class Channel {
 
   run() {
     this.halt();
-    if (document.hidden || Date.now() < this.streamAt || [...channels].indexOf(this) >= MOST_STREAMS) this.poll();
+    if (document.hidden || Date.now() < this.streamAt) this.poll();
     else this.stream();
   }
 
@@ -135,18 +128,19 @@ class Channel {
   stream() {
     const source = (this.source = new EventSource(this.url("events/")));
     let openedAt = 0;
+    let probing = false;
     this.streamed = new Set(this.keys);
+    this.heard = false;
     this.plan(10_000, () => this.lost());
     source.onopen = () => {
       openedAt = Date.now();
       this.failures = 0;
-      this.heard = false;
       for (const bar of this.bars) bar.missingSince ||= openedAt;
-      this.plan(5_000, () => this.probe());
+      if (!probing) this.plan(5_000, () => this.probe());
+      probing = true;
     };
     source.addEventListener("progress", ({ data }) => {
       const { key, job } = JSON.parse(data);
-      this.patience = 5_000;
       this.heard = true;
       this.tell(key, job, true);
       if (this.source && ![...this.bars].some((bar) => bar.missingSince)) this.plan(25_000, () => this.probe());
@@ -155,7 +149,7 @@ class Channel {
       const lived = openedAt && Date.now() - openedAt + 1;
       openedAt = 0;
       if (!lived) return this.lost();
-      // Closed at once: the server has no stream to spare, and EventSource comes back at the pace it was told.
+      // Closed at once: no stream to spare. EventSource comes back at the pace that the server told it.
       if (lived < 1_500 && source.readyState === EventSource.CONNECTING) return;
       this.halt();
       this.plan(200 + 500 * Math.random());
@@ -165,9 +159,8 @@ class Channel {
   /** Do without a stream for a while. */
   lost() {
     this.halt();
-    this.streamAt = Date.now() + this.patience;
-    this.patience = Math.min(this.patience * 2, 120_000);
-    this.plan(this.backoff());
+    this.streamAt = Date.now() + 30_000;
+    this.plan(500 * Math.random());
   }
 
   /** The stream is silent: nothing to tell, a dead line, or a proxy that holds it back? */
@@ -180,10 +173,6 @@ class Channel {
     else this.lost();
   }
 
-  backoff() {
-    return Math.min(500 * 2 ** this.failures, 12_000) * (0.5 + Math.random() / 2);
-  }
-
   async poll() {
     const { turn } = this;
     try {
@@ -194,7 +183,8 @@ class Channel {
       this.failures++;
       if (this.bars.size > 1 && [400, 414, 431].includes(Number(error))) return this.split();
     }
-    if (turn === this.turn) this.plan(Math.max(this.pause, this.failures && this.backoff(), document.hidden ? 15_000 : 0));
+    const backoff = this.failures && Math.min(500 * 2 ** this.failures, 12_000) * (0.5 + Math.random() / 2);
+    if (turn === this.turn) this.plan(Math.max(this.pause, backoff, document.hidden ? 15_000 : 0));
   }
 
   /** Fetch all records once; tell whether there was news. */
@@ -205,12 +195,12 @@ class Channel {
     const response = await fetch(url, { headers: etag ? { "If-None-Match": etag } : {}, signal: AbortSignal.timeout(20_000) });
     this.pause = Math.min(Number(response.headers.get("Retry-After")) || 1, 60) * 1_000;
     if (response.ok) this.last = { url, etag: response.headers.get("ETag"), ...(await response.json()) };
-    else if (response.status === 404) this.last = { jobs: {} };
+    else if (response.status === 404 || (response.status === 400 && this.bars.size === 1)) this.last = { jobs: {} };
     else if (response.status !== 304) throw response.status;
     return this.keys.map((key) => this.tell(key, this.last.jobs[key] ?? null)).includes(true);
   }
 
-  /** A stream's null is a refusal, a poll's may be too early. @param {string} key @param {Job | null} job */
+  /** A stream's null is a refusal, a poll's may be too early. @param {string} key @param {?Job} job */
   tell(key, job, streamed = false) {
     let news = false;
     for (const bar of [...this.bars].filter((bar) => bar.key === key)) {
@@ -232,9 +222,7 @@ class Channel {
   }
 }
 
-const runAll = () => channels.forEach((channel) => channel.run());
-document.addEventListener("visibilitychange", runAll);
-addEventListener("online", runAll);
+document.addEventListener("visibilitychange", () => channels.forEach((channel) => channel.run()));
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(`
@@ -246,34 +234,40 @@ sheet.replaceSync(`
   line-height: 1.45;
   font-variant-numeric: tabular-nums;
 }
-:host([hidden]), [hidden] { display: none !important }
+:host([hidden]) { display: none }
 .muted { --_color: var(--_muted) }
-.warning { --_color: var(--progress-bar-warning, light-dark(#b25a05, #f2b34c)) }
+.warning { --_color: var(--progress-bar-warning, light-dark(#b85a00, #f2b34c)) }
 .success { --_color: var(--progress-bar-success, light-dark(#15835a, #3ecf8e)) }
 .danger { --_color: var(--_danger) }
 .bar { display: grid; grid-template-columns: auto minmax(0, 1fr) auto; gap: .5em }
-svg { width: 1.125em; height: 1.125em; margin-top: .16em; border-radius: 50%; color: var(--_color); background: color-mix(in srgb, currentColor 15%, transparent); fill: none; stroke: currentColor; stroke-width: 1.7; stroke-linecap: round; stroke-linejoin: round }
+svg {
+  width: 1.125em; height: 1.125em; margin-top: .16em; border-radius: 50%;
+  color: var(--_color); background: color-mix(in srgb, currentColor 15%, transparent);
+  fill: none; stroke: currentColor; stroke-width: 1.7; stroke-linecap: round;
+}
 .label { font-weight: 500; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden; overflow-wrap: anywhere }
-.percent, .detail, button { color: var(--_muted); text-align: end }
-.detail { text-align: start }
-.track { grid-column: 1 / -1; height: var(--progress-bar-height, .375rem); border-radius: var(--progress-bar-radius, 99px); overflow: hidden; background: var(--progress-bar-track, color-mix(in srgb, currentColor 11%, transparent)) }
-.fill { display: block; height: 100%; border-radius: inherit; background: var(--_color); transform: translateX(calc(var(--_at) * 1% - 100%)) }
-:host(:dir(rtl)) .fill { transform: translateX(calc(100% - var(--_at) * 1%)) }
-.live .fill { transition: transform .4s cubic-bezier(.2, .6, .35, 1), background-color .25s }
+.percent, .detail, button { color: var(--_muted); justify-self: end }
+.track {
+  grid-column: 1 / -1; height: var(--progress-bar-height, 6px); border-radius: var(--progress-bar-radius, 99px); overflow: hidden;
+  background: var(--progress-bar-track, color-mix(in srgb, currentColor 11%, transparent));
+}
+:host(:dir(rtl)) .track { direction: ltr; scale: -1 1 }
+.fill { display: block; height: 100%; border-radius: inherit; background: var(--_color); transform: translate(calc(var(--_at) * 1% - 100%)) }
+.live .fill { transition: transform .4s cubic-bezier(.2, .6, .35, 1) }
 .muted .fill { opacity: .6 }
-.vague .fill { transform: none !important; opacity: .3 }
-.moving .fill { transform: none !important; width: 40%; animation: slide 1.7s cubic-bezier(.6, .1, .35, .95) infinite }
+.vague .fill { opacity: .3 }
+.moving .fill { width: 40%; animation: slide 1.4s ease-in-out infinite alternate }
 :host([data-state=connecting]) { animation: appear .3s .5s backwards }
-.text, button { font-size: .8125em }
-.text { grid-column: span 2; min-height: 1.45em; overflow-wrap: anywhere }
+.detail, button { font-size: .8125em }
+.detail { grid-column: span 2; min-height: 1.45em; justify-self: start; overflow-wrap: anywhere }
+.status, .piece { white-space: nowrap }
 .status { color: var(--_color); font-weight: 500 }
-.status:not(:empty) + .detail:not(:empty)::before { content: " · " }
+.muted .status { color: inherit }
 button { border: 0; padding: 0; background: none; font-family: inherit; line-height: inherit; align-self: start; cursor: pointer }
 button:hover { color: var(--_danger) }
-button:focus-visible { outline: 2px solid; outline-offset: 2px }
 button[aria-disabled=true] { cursor: default; color: inherit; opacity: .6 }
 .said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
-@keyframes slide { from { translate: -100% } to { translate: 250% } }
+@keyframes slide { from { transform: translate(-40%) } to { transform: translate(190%) } }
 @keyframes appear { from { opacity: 0 } }
 @media (prefers-reduced-motion) {
   .fill { transition: none !important }
@@ -285,9 +279,9 @@ button[aria-disabled=true] { cursor: default; color: inherit; opacity: .6 }
 }
 `);
 
-/** The tone of a state, and what is drawn in its disc of 16 by 16. @type {Record<string, string[]>} */
+/** A state's tone, and what is drawn in a disc of 16 by 16. @type {Record<string, string[]>} */
 const LOOKS = {
-  connecting: ["muted", "M5 8h0M8 8h0M11 8h0"],
+  connecting: ["muted", "M8 4.5V8l2.3 1.5"],
   pending: ["muted", "M8 4.5V8l2.3 1.5"],
   running: ["accent", "M6.5 5v6l4-3Z"],
   retrying: ["warning", "M11.3 6.5A3.6 3.6 0 1 0 11.5 9M11.6 4v2.5H9"],
@@ -307,23 +301,24 @@ const fillIn = (template = "", values) => template.replace(/{(\w+)}/g, (_, name)
 /** @type {Record<string, Intl.NumberFormat>} */
 const formats = {};
 
-/** How a language writes numbers. */
+/** The numbers of a language. */
 function speaking(lang = "") {
+  try {
+    Intl.getCanonicalLocales(lang);
+  } catch {
+    lang = ""; // not a language
+  }
+
   const number = (value = 0, /** @type {Intl.NumberFormatOptions} */ options = {}) => {
-    const id = lang + JSON.stringify(options);
-    try {
-      formats[id] ??= new Intl.NumberFormat(lang || [], options);
-    } catch {
-      formats[id] = new Intl.NumberFormat([], options); // not a language
-    }
-    return formats[id].format(value);
+    const format = (formats[lang + JSON.stringify(options)] ??= new Intl.NumberFormat(lang || [], options));
+    return format.format(value);
   };
 
-  /** "1,200", or "1.2 KiB". @param {string | null} unit */
+  /** "1,200", or "1.2 KiB". @param {?string} unit */
   const amount = (value = 0, unit) => {
-    if (unit !== "B") return number(value, { maximumFractionDigits: value < 10 ? 1 : 0 });
+    if (unit !== "B") return number(value, value < 10 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: 0 });
     const power = value < 1024 ? 0 : Math.min(Math.floor(Math.log2(value) / 10), 5);
-    return `${number(value / 1024 ** power, { maximumFractionDigits: power && 1 })} ${["B", "KiB", "MiB", "GiB", "TiB", "PiB"][power]}`;
+    return `${number(value / 1024 ** power, { maximumFractionDigits: power && 1 })} ${"B KiB MiB GiB TiB PiB".split(" ")[power]}`;
   };
 
   /** The two largest units: "3m 20s". */
@@ -340,8 +335,8 @@ function speaking(lang = "") {
   return { number, amount, duration };
 }
 
-/** @param {string | number | null} from @param {string | null} to */
-const seconds = (from, to) => (from && to ? (Date.parse(to) - +new Date(from)) / 1_000 : 0);
+/** In seconds; NaN where there is none. @param {?string} text */
+const moment = (text) => Date.parse(text ?? "") / 1_000;
 
 /** @param {Partial<HTMLElement>} properties @param {Element[]} children */
 function part(name = "", properties = {}, ...children) {
@@ -360,17 +355,17 @@ function write(node, text = "") {
 export class ProgressBar extends HTMLElement {
   static observedAttributes = ["src", "cancel"];
 
-  /** @type {Job | null} */ #job = null;
-  /** @type {Partial<typeof strings>} */ #strings = {};
+  /** @type {?Job} */ #job = null;
+  #strings = Object.create(strings);
   /** @type {"" | "refused" | "unknown"} */ #reason = "";
-  #asked = false; // for a cancel
+  #asked = false;
   #note = "";
   #endsAt = 0;
-  #left = ""; // as shown: rewritten once a second, not with each record
+  #left = ""; // rewritten once a second, not with each record
   #live = "";
   #milestone = "";
 
-  /** @type {Channel | null} */ channel = null;
+  /** @type {?Channel} */ channel = null;
   base = "";
   key = "";
   missingSince = 0;
@@ -382,11 +377,10 @@ export class ProgressBar extends HTMLElement {
   #percent = part("percent");
   #fill = part("fill");
   #track = part("track", { role: "progressbar", ariaValueMin: "0", ariaValueMax: "100" }, this.#fill);
-  #status = part("status");
   #detail = part("detail");
   #button = part("cancel", { onclick: () => this.cancel() });
   #said = part("said", { role: "status" });
-  #bar = part("bar", {}, this.#icon, this.#label, this.#percent, this.#track, part("text", {}, this.#status, this.#detail), this.#button, this.#said);
+  #bar = part("bar", {}, this.#icon, this.#label, this.#percent, this.#track, this.#detail, this.#button, this.#said);
 
   constructor() {
     super();
@@ -402,12 +396,13 @@ export class ProgressBar extends HTMLElement {
     return this.#job;
   }
 
+  /** @returns {typeof strings} */
   get strings() {
-    return { ...strings, ...this.#strings };
+    return this.#strings;
   }
 
   set strings(some) {
-    this.#strings = some;
+    this.#strings = Object.assign(Object.create(strings), some);
     this.render();
   }
 
@@ -461,8 +456,8 @@ export class ProgressBar extends HTMLElement {
     if (this.over || (old && (job.cursor === old.cursor || compare(job.version, old.version) < 0))) return false;
     this.#live = old ? "live" : ""; // the first record is painted where it is
     this.#job = job;
-    // The viewer's clock may be wrong: a wait is no longer than it was when the record was written.
-    const wait = Math.min(seconds(Date.now(), job.next_retry_at), seconds(job.updated_at, job.next_retry_at)) || job.eta;
+    // The viewer's clock may be wrong: the wait was no longer when the record was written.
+    const wait = moment(job.next_retry_at) - Math.max(moment(job.updated_at), Date.now() / 1_000) || job.eta;
     this.#endsAt = wait ? Date.now() + wait * 1_000 : 0;
     this.over = job.done;
     this.render();
@@ -503,7 +498,7 @@ export class ProgressBar extends HTMLElement {
     const job = this.#job ?? /** @type {Job} */ ({});
     const { state: stage, percent, total, error, done } = job;
     const words = this.strings;
-    const { number, amount, duration } = speaking(this.closest("[lang]")?.getAttribute("lang") || document.documentElement.lang);
+    const { number, amount, duration } = speaking((this.closest("[lang]") ?? document.documentElement).getAttribute("lang") ?? "");
     const cancelling = this.#asked || job.cancel_requested;
     const phase = done ? stage : job.stalled ? "stalled" : cancelling ? "cancelling" : (stage ?? "connecting");
     const state = this.#reason ? "error" : phase;
@@ -520,7 +515,7 @@ export class ProgressBar extends HTMLElement {
 
     let status = words[this.#reason || phase];
     if (state === "retrying") status = time(words.retryingIn, left) || status;
-    if (state === "succeeded") status = time(words.succeededIn, seconds(job.started_at, job.finished_at)) || status;
+    if (state === "succeeded") status = time(words.succeededIn, moment(job.finished_at) - moment(job.started_at)) || status;
     if (offline) status = words.reconnecting;
     const label = job.description || status;
     if (label === status || (running && !offline) || (state === "cancelling" && offer)) status = ""; // told elsewhere
@@ -528,14 +523,13 @@ export class ProgressBar extends HTMLElement {
     const unit = job.unit === "B" ? "" : job.unit;
     const some = (template = "", current = 0) => fillIn(template, { current: amount(current, job.unit), total: amount(total ?? 0, job.unit), unit });
     const count = begun && (total != null || job.current) ? some(total == null ? words.some : words.someOf, job.current) : "";
-    const details = [];
-    if (stage === "failed" && error) details.push(error.message ? `${error.type}: ${error.message}` : error.type);
-    details.push(count);
+    const details = [status];
+    const failure = error ? [error.type, error.message].filter(Boolean).join(": ") : "";
+    details.push(failure, count);
     if (running && !offline) {
-      const rate = job.rate ?? 0;
-      const slow = rate < 1 && job.unit !== "B";
       if (ticked || !this.#left || !this.#endsAt) this.#left = time(words.left, left);
-      details.push(rate && fillIn(slow ? words.perMinute : words.perSecond, { amount: some(words.some, slow ? rate * 60 : rate) }), this.#left);
+      if (job.rate) details.push(fillIn(words.rate, { amount: some(words.some, job.rate) }));
+      details.push(this.#left);
     }
     if (!done && (job.attempt > 1 || state === "retrying")) details.push(fillIn(words.attempt, { n: job.attempt }));
     if (offer) details.push(this.#note);
@@ -543,20 +537,24 @@ export class ProgressBar extends HTMLElement {
     this.dataset.state = state;
     this.#bar.className = `bar ${tone} ${this.#live} ${known || !begun ? "" : running ? "moving" : "vague"}`;
     this.#path.setAttribute("d", drawing);
-    this.#fill.style.setProperty("--_at", `${percent ?? 0}`);
+    this.#fill.style.setProperty("--_at", `${percent ?? (begun ? 100 : 0)}`);
     this.#label.title = label;
     write(this.#label, label);
     write(this.#percent, share);
-    write(this.#status, status);
-    write(this.#detail, details.filter(Boolean).join(" · "));
+    const pieces = details.filter(Boolean);
+    if (this.#detail.textContent !== pieces.join("\xa0· ")) {
+      const nodes = pieces.map((textContent) => part(textContent === status ? "status" : textContent === failure ? "failure" : "piece", { textContent }));
+      this.#detail.replaceChildren(...nodes.flatMap((node, i) => [i ? "\xa0· " : "", node]));
+    }
     write(this.#button, cancelling ? words.cancelling : words.cancel);
     this.#button.hidden = !offer;
+    this.#button.ariaDescription = label;
     this.#button.ariaDisabled = `${!!cancelling}`;
     this.#track.ariaLabel = label;
     this.#track.ariaValueNow = known ? `${whole}` : null;
     this.#track.ariaValueText = [status, share, count].filter(Boolean).join(", ") || label;
 
-    // Speak of milestones only, and only of those that are reached before the viewer's eyes.
+    // Speak of milestones only, and not of those that were reached before.
     const milestone = state + (running ? Math.floor(whole / 25) : "");
     if (this.#milestone && this.#milestone !== milestone && milestone !== "running0") write(this.#said, `${label}: ${status || share}`);
     this.#milestone = stage || this.#reason ? milestone : "";

@@ -8,6 +8,8 @@ Tests put records into it and read its log of requests. Run by hand it shows eve
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import socket
 import sys
@@ -15,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -24,14 +26,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 HERE = Path(__file__).parent
 COMPONENT = HERE.parents[2] / "progresskit" / "web" / "progresskit.js"
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
-POLICY = "default-src 'self'; base-uri 'none'; require-trusted-types-for 'script'"
 
 Record = dict[str, Any]
 
 
 def moment(seconds_from_now: float = 0) -> str:
     """Write a moment as the wire does."""
-    at = datetime.now(timezone.utc) + timedelta(seconds=seconds_from_now)
+    at = datetime.now(UTC) + timedelta(seconds=seconds_from_now)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -67,9 +68,14 @@ def record(seq: int = 1, *, run: int = 1, attempt: int = 1, **fields: Any) -> Re
     if made["done"] and made["finished_at"] is None:
         made["finished_at"] = moment()
     if "percent" not in fields:
-        total = made["total"]
-        made["percent"] = 100 if made["state"] == "succeeded" else min(made["current"] * 10_000 // total / 100, 99.99) if total else None
+        made["percent"] = percent_of(made)
     return made
+
+
+def percent_of(made: Record) -> float | None:
+    if made["state"] == "succeeded":
+        return 100
+    return min(made["current"] * 10_000 // made["total"] / 100, 99.99) if made["total"] else None
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,49 @@ class Stub:
     def until(self, condition: Callable[[], object], seconds: float = 10) -> None:
         """Wait for a condition on the log or the streams."""
         with self.changed:
-            assert self.changed.wait_for(condition, seconds), f"not within {seconds} s; log: {[r.path for r in self.log]}"
+            came = self.changed.wait_for(condition, seconds)
+            assert came, f"not within {seconds} s; the log: {[request.path for request in self.log]}"
+
+    def fill_gallery(self) -> None:
+        """Put every state on show."""
+        rows: Record = {"total": 12_400, "unit": "rows", "description": "Importing customers.csv"}
+        upload: Record = {"unit": "B", "description": "Uploading backup.tar.zst"}
+        self.jobs |= {
+            "running": record(current=5_208, **rows, rate=412.0, eta=17.4),
+            "bytes": record(current=734_003_200, total=3_221_225_472, **upload, rate=38_100_000, eta=65),
+            "slow": record(current=3, total=48, unit="models", description="Training", rate=0.0042, eta=10_700),
+            "indeterminate": record(current=18_230, unit="files", description="Scanning the archive", rate=1_204.0),
+            "bare": record(),
+            "pending": record(state="pending", description="Importing orders.csv", started_at=None),
+            "retrying": record(state="retrying", current=5_208, **rows, next_retry_at=moment(42)),
+            "second": record(attempt=2, current=520, **rows, rate=398.0, eta=31),
+            "stalled": record(current=9_114, **rows, stalled=True),
+            "cancelling": record(current=9_114, **rows, rate=390.0, cancel_requested=True),
+            "cancelled": record(state="cancelled", current=9_114, **rows),
+            "failed": record(
+                state="failed",
+                current=7_302,
+                **rows,
+                error={"type": "ValueError", "message": "row 7,303 has 11 columns, 12 were expected"},
+            ),
+            "failed-early": record(
+                state="failed",
+                description="Scanning the archive",
+                current=40,
+                error={"type": "PermissionError", "message": None},
+            ),
+            "succeeded": record(state="succeeded", current=12_400, **rows),
+            "long": record(
+                current=29,
+                total=100,
+                unit="reports",
+                description="Rebuilding the quarterly revenue reports of every subsidiary, with currency conversion "
+                "as of the last day of each month and all corrections that came in after the books were closed",
+                rate=2.4,
+                eta=29.6,
+            ),
+        }
+        self.refused.add("refused")
 
     @property
     def stream_requests(self) -> list[Request]:
@@ -178,10 +226,8 @@ class _Server(ThreadingHTTPServer):
 
     def cut_all(self) -> None:
         for connection in list(self._sockets):
-            try:
+            with contextlib.suppress(OSError):  # it has gone by itself
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # it has gone by itself
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass  # a browser that hangs up is no error
@@ -194,23 +240,27 @@ class _Handler(BaseHTTPRequestHandler):
     def stub(self) -> Stub:
         return cast(_Server, self.server).stub
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         pass
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
         if path == "/progress/progresskit.js":
-            return self.send_file(COMPONENT)
-        if not path.startswith("/progress/"):
-            return self.send_file(HERE / (path.strip("/") or "index.html"))
-        request = self.take()
-        if len(self.path) > self.stub.longest_url:
-            return self.send(414)
-        if request.is_stream:
-            return self.send_stream(request)
-        if request.is_poll:
-            return self.send_jobs(request)
-        return self.send(404)
+            self.send_file(COMPONENT)
+        elif not path.startswith("/progress/"):
+            self.send_file(HERE / (path.strip("/") or "index.html"))
+        else:
+            self.send_progress(self.take())
+
+    def send_progress(self, request: Request) -> None:
+        if len(request.path) > self.stub.longest_url:
+            self.send(414)
+        elif request.is_stream:
+            self.send_stream(request)
+        elif request.is_poll:
+            self.send_jobs(request)
+        else:
+            self.send(404)
 
     def do_POST(self) -> None:
         request = self.take()
@@ -236,9 +286,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def send_file(self, path: Path) -> None:
-        if not path.is_file() or path.suffix not in TYPES:
-            return self.send(404)
-        self.send(200, path.read_bytes(), Content_Type=TYPES[path.suffix], Content_Security_Policy=POLICY, Cache_Control="no-cache")
+        if path.is_file() and path.suffix in TYPES:
+            kind = TYPES[path.suffix]
+            policy = "default-src 'self'; base-uri 'none'; require-trusted-types-for 'script'"
+            self.send(
+                200, path.read_bytes(), Content_Type=kind, Content_Security_Policy=policy, Cache_Control="no-cache"
+            )
+        elif path.name == "favicon.ico":
+            self.send(204)
+        else:
+            self.send(404)
 
     def send_jobs(self, request: Request) -> None:
         jobs = {key: None if key in self.stub.refused else self.stub.jobs.get(key) for key in request.keys}
@@ -247,21 +304,27 @@ class _Handler(BaseHTTPRequestHandler):
         if self.stub.retry_after:
             headers["Retry-After"] = self.stub.retry_after
         if request.headers.get("if-none-match") == etag:
-            return self.send(304, **headers)
-        self.send(200, json.dumps({"jobs": jobs}).encode(), Content_Type="application/json", **headers)
+            self.send(304, b"", **headers)
+        else:
+            self.send(200, json.dumps({"jobs": jobs}).encode(), Content_Type="application/json", **headers)
 
     def send_stream(self, request: Request) -> None:
         if self.stub.streams == "broken":
-            return self.send(500)
-        if request.headers.get("last-event-id") == "end":
-            return self.send(204)
-        self.close_connection = True
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Cache-Control", "no-cache, no-transform")
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(b": welcome\n\n")
+            self.send(500)
+        elif request.headers.get("last-event-id") == "end":
+            self.send(204)
+        else:
+            self.close_connection = True
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Cache-Control", "no-cache, no-transform")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            with contextlib.suppress(OSError):  # the browser hung up
+                self.wfile.write(b"retry: 1000\n\n")
+                self.stream(request)
+
+    def stream(self, request: Request) -> None:
         if self.stub.streams == "refused":
             self.write_news(request, {})
             self.wfile.write(b"retry: 2000\n\n")
@@ -269,8 +332,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.count_stream(1)
         try:
             self.follow(request)
-        except OSError:
-            pass  # the browser hung up
         finally:
             self.count_stream(-1)
 
@@ -293,7 +354,7 @@ class _Handler(BaseHTTPRequestHandler):
     def hung_up(self) -> bool:
         self.connection.settimeout(0)
         try:
-            return self.connection.recv(1, socket.MSG_PEEK) == b""
+            return not self.connection.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
         finally:
@@ -312,40 +373,22 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(f"event: progress\ndata: {data}\n\n".encode())
 
 
-def show_gallery(stub: Stub) -> None:
-    """Put every state on show, and keep two jobs moving."""
-    rows = {"total": 12_400, "unit": "rows", "description": "Importing customers.csv"}
-    stub.jobs |= {
-        "running": record(current=5_208, **rows, rate=412.0, eta=17.4),
-        "bytes": record(current=734_003_200, total=3_221_225_472, unit="B", description="Uploading backup.tar.zst", rate=38_100_000, eta=65),
-        "slow": record(current=3, total=48, unit="models", description="Training", rate=0.0042, eta=10_700),
-        "indeterminate": record(current=18_230, unit="files", description="Scanning the archive", rate=1_204.0),
-        "bare": record(),
-        "pending": record(state="pending", description="Importing orders.csv", started_at=None),
-        "retrying": record(state="retrying", current=5_208, **rows, next_retry_at=moment(42)),
-        "second": record(attempt=2, current=520, **rows, rate=398.0, eta=31),
-        "stalled": record(current=9_114, **rows, stalled=True),
-        "cancelling": record(current=9_114, **rows, rate=390.0, cancel_requested=True),
-        "cancelled": record(state="cancelled", current=9_114, **rows),
-        "failed": record(state="failed", current=7_302, **rows, error={"type": "ValueError", "message": "row 7,303 has 11 columns, 12 were expected"}),
-        "failed-early": record(state="failed", description="Scanning the archive", current=40, error={"type": "PermissionError", "message": None}),
-        "succeeded": record(state="succeeded", current=12_400, **rows),
-        "long": record(
-            current=29,
-            total=100,
-            unit="reports",
-            description="Rebuilding the quarterly revenue reports of every subsidiary, with currency conversion as of the last day of each month and all corrections "
-            "that came in after the books were closed",
-            rate=2.4,
-            eta=29.6,
-        ),
-    }
-    stub.refused.add("refused")
-    step = 0
-    while True:
-        step = step % 400 + 1
-        state = "succeeded" if step == 400 else "running"
-        stub.put("live", record(step, run=int(time.time()), current=step * 31, **rows, state=state, rate=310.0, eta=(400 - step) / 10))
+def keep_moving(stub: Stub) -> None:
+    """Run one job over and over."""
+    for step in itertools.count():
+        rounds, moved = divmod(step, 400)
+        state = "succeeded" if moved == 399 else "running"
+        moving = record(
+            moved,
+            run=rounds + 1,
+            current=(moved + 1) * 31,
+            total=12_400,
+            unit="rows",
+            description="Importing customers.csv",
+            state=state,
+            rate=310.0,
+        )
+        stub.put("live", moving | {"eta": (400 - moved) / 10})
         time.sleep(0.1)
 
 
@@ -353,4 +396,5 @@ if __name__ == "__main__":
     gallery = Stub(port=int(sys.argv[1]) if len(sys.argv) > 1 else 8010)
     gallery.start()
     print(gallery.url)
-    show_gallery(gallery)
+    gallery.fill_gallery()
+    keep_moving(gallery)

@@ -1,0 +1,40 @@
+import { configure } from "/progress/progresskit.js";
+
+const main = /** @type {HTMLElement} */ (document.querySelector("main"));
+
+/** What the tests of the component use on its page. */
+window.lab = {
+  configure,
+
+  /** Every event of every bar, in order. @type {{type: string, key: string, detail: any, at: number}[]} */
+  events: [],
+
+  /** Every text the live regions spoke. @type {string[]} */
+  spoken: [],
+
+  /** How often a bar began to move from one place to another. */
+  moves: 0,
+
+  add(keys, attributes = {}) {
+    for (const key of keys) {
+      const bar = document.createElement("progress-bar");
+      for (const [name, value] of Object.entries({ src: `/progress/${key}/`, id: key, ...attributes })) bar.setAttribute(name, value);
+      main.append(bar);
+      bar.shadowRoot.querySelector("[part=fill]").addEventListener("transitionrun", () => lab.moves++);
+      new MutationObserver((changes) => changes.forEach(({ target }) => lab.spoken.push(target.textContent))).observe(
+        bar.shadowRoot.querySelector("[role=status]"),
+        { childList: true },
+      );
+    }
+  },
+
+  setHidden(hidden) {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+    document.dispatchEvent(new Event("visibilitychange"));
+  },
+};
+
+for (const type of ["progress", "done", "error"]) {
+  main.addEventListener(type, (event) => lab.events.push({ type, key: event.target.id, detail: event.detail, at: Date.now() }));
+}
+document.documentElement.dataset.ready = "";

@@ -1,0 +1,609 @@
+"""The browser component against a server that is only a wire."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.browser.gallery.stub import COMPONENT, Record, Stub, moment, record
+
+ROWS: Record = {"total": 100, "unit": "rows", "description": "Importing"}
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    stub = Stub()
+    stub.start()
+    yield stub
+    stub.stop()
+
+
+class Lab:
+    """A page with bars, and what they did."""
+
+    def __init__(self, page: Page, stub: Stub) -> None:
+        self.page = page
+        self.stub = stub
+
+    def open(self, *keys: str, clock: bool = False, **attributes: str) -> Locator:
+        """Show bars of these keys; with `clock`, the page's time passes only when the test says so."""
+        if clock:
+            self.page.clock.install()
+        self.page.goto(f"{self.stub.url}/bars.html")
+        self.page.wait_for_selector("html[data-ready]")
+        if clock:
+            self.page.clock.pause_at(datetime.now(UTC) + timedelta(seconds=1))
+        return self.add(*keys, **attributes)
+
+    def add(self, *keys: str, **attributes: str) -> Locator:
+        self.page.evaluate("([keys, attributes]) => lab.add(keys, attributes)", [keys, attributes])
+        return self.bar(keys[0]) if keys else self.page.locator("progress-bar")
+
+    def bar(self, key: str) -> Locator:
+        return self.page.locator(f"progress-bar[id='{key}']")
+
+    def part(self, name: str, key: str = "a") -> Locator:
+        return self.bar(key).locator(f"[part={name}]")
+
+    def events(self, kind: str, key: str = "a") -> list[Any]:
+        return [event for event in self.page.evaluate("lab.events") if event["type"] == kind and event["key"] == key]
+
+    def job(self, key: str = "a") -> Record | None:
+        job: Record | None = self.bar(key).evaluate("bar => bar.job")
+        return job
+
+    def pass_time(self, seconds: float, until: Callable[[], object] = lambda: False) -> None:
+        """Let the page's clock run, second by second, so that answers have their chance in between."""
+        for _ in range(int(seconds)):
+            if until():
+                return
+            self.page.clock.run_for(1_000)
+            self.round_trip()
+
+    def round_trip(self) -> None:
+        """Return when the server has had what the page sent before, and the page its answers."""
+        self.page.evaluate("async () => { await fetch('/bars.html'); await fetch('/bars.html') }")
+
+
+@pytest.fixture
+def lab(page: Page, stub: Stub) -> Lab:
+    return Lab(page, stub)
+
+
+# ---- what is shown
+
+
+def test_a_bar_shows_how_far_its_job_is_and_moves_with_it(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(1, current=29, **ROWS, rate=12.5))
+    lab.open("a")
+
+    expect(lab.part("label")).to_have_text("Importing")
+    expect(lab.part("percent")).to_have_text("29%")
+    expect(lab.part("detail")).to_have_text("29 of 100 rows · 13 rows/s")
+    for current in (30, 50, 99):
+        stub.put("a", record(current, current=current, **ROWS))
+        expect(lab.part("track")).to_have_attribute("aria-valuenow", str(current))
+        share = lab.part("fill").evaluate(
+            """async fill => {
+                await Promise.all(fill.getAnimations().map(animation => animation.finished));
+                const track = fill.parentElement.getBoundingClientRect();
+                return (fill.getBoundingClientRect().right - track.left) / track.width;
+            }"""
+        )
+        assert share == pytest.approx(current / 100, abs=0.01)
+    stub.put("a", record(100, current=100, **ROWS, state="succeeded"))
+    expect(lab.part("percent")).to_have_text("100%")
+
+
+@pytest.mark.parametrize(
+    ("fields", "state", "text"),
+    [
+        ({"state": "pending", "started_at": None}, "pending", "Waiting"),
+        ({"stalled": True}, "stalled", "Stalled · 29 of 100 rows"),
+        ({"cancel_requested": True}, "cancelling", "Cancelling… · 29 of 100 rows"),
+        ({"state": "cancelled"}, "cancelled", "Cancelled · 29 of 100 rows"),
+        ({"state": "succeeded"}, "succeeded", "Done in 18s · 29 of 100 rows"),
+        ({"attempt": 2, "rate": 0.25}, "running", "29 of 100 rows · 0.25 rows/s · attempt 2"),
+        (
+            {"state": "failed", "error": {"type": "ValueError", "message": "row 30"}},
+            "failed",
+            "Failed · ValueError: row 30 · 29 of 100 rows",
+        ),
+        (
+            {"state": "failed", "error": {"type": "KeyError", "message": None}},
+            "failed",
+            "Failed · KeyError · 29 of 100 rows",
+        ),
+    ],
+)
+def test_each_state_is_told_in_words(lab: Lab, stub: Stub, fields: Record, state: str, text: str) -> None:
+    stub.put("a", record(current=29, **ROWS, **fields))
+
+    expect(lab.open("a")).to_have_attribute("data-state", state)
+    expect(lab.part("detail")).to_have_text(text)
+
+
+def test_a_job_without_a_total_has_no_percentage_and_no_valuenow(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(current=4, unit="files"))
+    lab.open("a")
+
+    expect(lab.part("label")).to_have_text("Working")
+    expect(lab.part("percent")).to_be_empty()
+    expect(lab.part("track")).to_have_role("progressbar")
+    expect(lab.part("track")).not_to_have_attribute("aria-valuenow", re.compile(""))
+    expect(lab.part("track")).to_have_attribute("aria-valuetext", "4 files")
+    assert lab.part("fill").evaluate("fill => fill.getAnimations().length") == 1
+
+
+def test_bytes_are_counted_in_powers_of_1024(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(current=1_536, total=3 << 30, unit="B", rate=5 << 20))
+    lab.open("a")
+
+    expect(lab.part("detail")).to_have_text("1.5 KiB of 3 GiB · 5 MiB/s")
+
+
+def test_the_time_left_counts_down_by_itself(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(current=29, **ROWS, eta=65))
+    lab.open("a", clock=True)
+    lab.page.clock.run_for(30)
+
+    expect(lab.part("detail")).to_have_text("29 of 100 rows · 1m 5s left")
+    lab.page.clock.run_for(10_000)
+    expect(lab.part("detail")).to_have_text("29 of 100 rows · 55s left")
+    stub.put("a", record(current=29, **ROWS, eta=65, stalled=True))
+    expect(lab.part("detail")).to_have_text("Stalled · 29 of 100 rows")
+
+
+def test_the_next_attempt_is_counted_down_to(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(state="retrying", current=29, **ROWS, attempt=2, next_retry_at=moment(90)))
+    lab.open("a", clock=True)
+    lab.page.clock.run_for(30)
+
+    expect(lab.part("status")).to_have_text(re.compile(r"Retrying in 1m (2.|30)s"))
+    expect(lab.part("detail")).to_have_text(re.compile("29 of 100 rows.* attempt 2"))
+    lab.page.clock.run_for(80_000)
+    expect(lab.part("status")).to_have_text(re.compile(r"Retrying in ([789]|10)s"))
+    lab.page.clock.run_for(20_000)
+    expect(lab.part("status")).to_have_text("Retrying")
+
+
+def test_numbers_follow_the_language_and_words_can_be_replaced(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(current=1_234.5, total=20_000, unit="Zeilen"))
+    lab.open("a", lang="de", cancel="")
+
+    expect(lab.part("detail")).to_have_text("1.235 of 20.000 Zeilen")
+    lab.page.evaluate("lab.configure({strings: {someOf: '{current} von {total} {unit}'}})")
+    lab.bar("a").evaluate("bar => { bar.strings = {cancel: 'Abbrechen'} }")
+    expect(lab.part("detail")).to_have_text("1.235 von 20.000 Zeilen")
+    expect(lab.part("cancel")).to_have_text("Abbrechen")
+
+
+def test_a_language_that_is_none_does_no_harm(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(current=29, **ROWS))
+    lab.open("a", lang="not a language")
+
+    expect(lab.part("percent")).to_have_text("29%")
+
+
+def test_a_reload_paints_at_the_right_place_without_moving_there(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(1, current=70, **ROWS))
+    lab.open("a")
+    expect(lab.part("percent")).to_have_text("70%")
+    assert lab.page.evaluate("lab.moves") == 0
+    stub.put("a", record(2, current=99, **ROWS))
+    lab.page.wait_for_function("() => lab.moves === 1")
+
+
+def test_only_milestones_are_spoken(lab: Lab, stub: Stub) -> None:
+    steps = [record(n, current=n, **ROWS) for n in (30, 40, 51, 60, 76, 99)]
+    steps.insert(4, record(60, current=60, **ROWS, stalled=True))
+    steps.append(record(100, current=100, **ROWS, state="succeeded", started_at=None))
+    stub.put("a", steps[0])
+    lab.open("a")
+    for step in steps:
+        stub.put("a", step)
+        lab.page.wait_for_function("cursor => document.querySelector('#a').job?.cursor === cursor", arg=step["cursor"])
+
+    assert lab.page.evaluate("lab.spoken") == [
+        "Importing: 51%",
+        "Importing: Stalled",
+        "Importing: 76%",
+        "Importing: Done",
+    ]
+
+
+def test_less_motion_is_less_motion(browser: Browser, stub: Stub) -> None:
+    page = browser.new_page(reduced_motion="reduce")
+    lab = Lab(page, stub)
+    stub.put("a", record(current=4))
+    lab.open("a")
+
+    expect(lab.bar("a")).to_have_attribute("data-state", "running")
+    assert lab.part("fill").evaluate("fill => fill.getAnimations().length") == 0
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_state_shows_under_a_strict_content_security_policy(
+    browser: Browser, stub: Stub, scheme: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    page = browser.new_page(color_scheme=scheme)
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    stub.fill_gallery()
+    page.goto(stub.url)
+
+    states = {"running", "pending", "retrying", "stalled", "cancelling", "cancelled", "failed", "succeeded", "error"}
+    for state in states:
+        expect(page.locator(f"progress-bar[data-state={state}]").first).to_be_visible()
+    assert page.screenshot(full_page=True)
+    assert complaints == []
+    page.close()
+
+
+# ---- what is sent
+
+
+def test_all_bars_of_a_page_share_one_stream(lab: Lab, stub: Stub) -> None:
+    for key in "abc":
+        stub.put(key, record(current=1, **ROWS))
+    lab.open(*"abc")
+    for key in "abc":
+        expect(lab.part("percent", key)).to_have_text("1%")
+
+    assert [request.keys for request in stub.log] == [["a", "b", "c"]]
+
+
+def test_a_bar_that_comes_later_opens_the_stream_anew_once_and_one_that_goes_does_not(lab: Lab, stub: Stub) -> None:
+    for key in "abcd":
+        stub.put(key, record(current=1, **ROWS))
+    lab.open("a", "b")
+    expect(lab.part("percent", "b")).to_have_text("1%")
+    lab.add("c", "d")
+    expect(lab.part("percent", "d")).to_have_text("1%")
+    lab.bar("a").evaluate("bar => bar.remove()")
+    stub.put("b", record(2, current=2, **ROWS, state="succeeded"))
+    stub.put("c", record(2, current=2, **ROWS))
+    expect(lab.part("percent", "c")).to_have_text("2%")
+
+    assert [request.keys for request in stub.log] == [["a", "b"], ["a", "b", "c", "d"]]
+    stub.until(lambda: stub.open_streams == 1)
+
+
+def test_a_bar_that_is_moved_goes_on(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(1, current=1, **ROWS))
+    lab.open("a")
+    expect(lab.part("percent")).to_have_text("1%")
+    lab.bar("a").evaluate("bar => document.body.append(bar)")
+    stub.put("a", record(2, current=2, **ROWS))
+
+    expect(lab.part("percent")).to_have_text("2%")
+    assert len(stub.log) == 1
+
+
+def test_a_second_bar_of_the_same_job_needs_no_stream_of_its_own(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(1, current=1, **ROWS))
+    lab.open("a")
+    expect(lab.part("percent")).to_have_text("1%")
+    lab.add("a", id="twin")
+
+    expect(lab.part("percent", "twin")).to_have_text("1%")
+    stub.put("a", record(2, current=2, **ROWS))
+    expect(lab.part("percent", "twin")).to_have_text("2%")
+    expect(lab.part("percent")).to_have_text("2%")
+    assert len(stub.log) == 1
+
+
+def test_nothing_is_sent_once_every_job_has_ended(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(1, current=1, **ROWS))
+    stub.put("b", record(1, current=1, **ROWS, state="cancelled"))
+    lab.open("a", "b", clock=True)
+    lab.page.clock.run_for(30)
+    expect(lab.part("percent")).to_have_text("1%")
+    stub.put("a", record(2, current=100, **ROWS, state="succeeded"))
+    expect(lab.bar("a")).to_have_attribute("data-state", "succeeded")
+    lab.pass_time(60)
+
+    assert len(stub.log) == 1
+    stub.until(lambda: stub.open_streams == 0)
+
+
+def test_a_hundred_keys_go_on_one_stream_and_the_next_on_another(lab: Lab, stub: Stub) -> None:
+    keys = [f"job-{n}" for n in range(101)]
+    for key in keys:
+        stub.put(key, record(current=1, **ROWS))
+    lab.open(*keys)
+    expect(lab.part("percent", keys[-1])).to_have_text("1%")
+    expect(lab.part("percent", keys[0])).to_have_text("1%")
+
+    assert sorted(len(request.keys) for request in stub.log) == [1, 100]
+
+
+def test_a_server_that_takes_only_short_addresses_gets_short_ones(lab: Lab, stub: Stub) -> None:
+    keys = [f"job-{n}" for n in range(20)]
+    for key in keys:
+        stub.put(key, record(current=1, **ROWS))
+    stub.longest_url = 150
+    lab.open(*keys)
+    for key in keys:
+        expect(lab.part("percent", key)).to_have_text("1%")
+
+    stub.until(lambda: 2 <= stub.open_streams <= 4)
+
+
+# ---- what goes wrong
+
+
+def test_a_server_that_is_killed_and_started_again_is_found_again(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(1, current=1, **ROWS))
+    lab.open("a")
+    expect(lab.part("percent")).to_have_text("1%")
+    stub.stop()
+    expect(lab.part("status")).to_have_text("Reconnecting…")
+    stub.put("a", record(2, current=2, **ROWS))
+    stub.start()
+
+    expect(lab.part("percent")).to_have_text("2%")
+    expect(lab.part("status")).to_have_count(0)
+    stub.until(lambda: stub.open_streams == 1)
+    stub.put("a", record(3, current=100, **ROWS, state="succeeded"))
+    expect(lab.part("percent")).to_have_text("100%")
+
+
+def test_a_stream_that_the_server_ends_is_opened_again_within_a_second(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(1, current=1, **ROWS))
+    lab.open("a", clock=True)
+    lab.page.clock.run_for(30)
+    expect(lab.part("percent")).to_have_text("1%")
+    lab.page.clock.run_for(3_000)
+    stub.stop()
+    lab.page.wait_for_function("() => document.querySelector('#a').channel.source === null")
+    stub.start()
+    lab.page.clock.run_for(700)
+    stub.until(lambda: stub.open_streams == 1)
+
+    assert len(stub.stream_requests) == 2
+    assert stub.polls == []
+
+
+def test_refused_streams_become_polls_by_themselves_and_end_with_the_job(lab: Lab, stub: Stub) -> None:
+    stub.streams = "refused"
+    stub.put("a", record(1, current=1, **ROWS))
+    lab.open("a")
+    expect(lab.part("percent")).to_have_text("1%")
+    stub.put("a", record(2, current=2, **ROWS))
+    expect(lab.part("percent")).to_have_text("2%")
+    stub.put("a", record(3, current=100, **ROWS, state="succeeded"))
+    expect(lab.part("percent")).to_have_text("100%")
+
+    assert len(stub.log) == 3
+    assert len(stub.stream_requests) == 3
+
+
+def test_a_key_of_which_refused_streams_know_nothing_ends_in_error_too(lab: Lab, stub: Stub) -> None:
+    stub.streams = "refused"
+    lab.open("a", clock=True)
+    lab.pass_time(45, until=lambda: lab.events("error"))
+
+    assert [event["detail"] for event in lab.events("error")] == [{"reason": "unknown"}]
+
+
+def test_where_streams_do_not_work_records_are_polled_by_etag_and_streams_tried_now_and_then(
+    lab: Lab, stub: Stub
+) -> None:
+    stub.streams = "broken"
+    stub.put("a", record(1, current=1, **ROWS))
+    lab.open("a", clock=True)
+    lab.pass_time(9, until=lambda: len(stub.polls) >= 2)
+    expect(lab.part("percent")).to_have_text("1%")
+    assert len(stub.stream_requests) == 1
+    assert "if-none-match" not in stub.polls[0].headers
+    assert stub.polls[1].headers["if-none-match"] == '"1.1.1"'
+
+    stub.put("a", record(2, current=2, **ROWS))
+    lab.pass_time(2)
+    expect(lab.part("percent")).to_have_text("2%")
+    lab.pass_time(65)
+    assert 2 <= len(stub.stream_requests) <= 3
+
+    stub.streams = "open"
+    lab.pass_time(35, until=lambda: stub.open_streams)
+    stub.until(lambda: stub.open_streams == 1)
+    polls = len(stub.polls)
+    lab.pass_time(10)
+    assert len(stub.polls) <= polls + 1
+
+
+def test_polls_keep_the_pace_that_the_server_asks_for(lab: Lab, stub: Stub) -> None:
+    stub.streams = "broken"
+    stub.retry_after = "4"
+    stub.put("a", record(1, current=1, **ROWS))
+    lab.open("a", clock=True)
+    lab.pass_time(5, until=lambda: stub.polls)
+    lab.pass_time(8)
+
+    assert 2 <= len(stub.polls) <= 3
+
+
+def test_a_stream_that_a_proxy_holds_back_is_noticed(lab: Lab, stub: Stub) -> None:
+    stub.streams = "held"
+    stub.put("a", record(1, current=1, **ROWS))
+    lab.open("a", clock=True)
+    lab.pass_time(8, until=lambda: lab.job())
+
+    expect(lab.part("percent")).to_have_text("1%")
+    stub.put("a", record(2, current=2, **ROWS))
+    lab.pass_time(3)
+    expect(lab.part("percent")).to_have_text("2%")
+
+
+def test_an_older_record_is_never_shown_and_a_flag_of_the_same_version_is(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(9, run=2, current=9, **ROWS))
+    bar = lab.open("a")
+    expect(lab.part("percent")).to_have_text("9%")
+
+    def offer(offered: Record) -> bool:
+        news: bool = bar.evaluate("(bar, record) => bar.receive(record)", offered)
+        return news
+
+    assert not offer(record(10, run=1, attempt=3, current=50, **ROWS))
+    assert not offer(record(8, run=2, current=50, **ROWS))
+    assert not offer(record(9, run=2, current=9, **ROWS))
+    assert offer(record(9, run=2, current=9, **ROWS, stalled=True))
+    assert offer(record(9, run=2, current=9, **ROWS))
+    assert offer(record(10, run=2, current=10, **ROWS))
+    assert offer(record(1, run=2, attempt=2, current=1, **ROWS))
+    assert offer(record(1, run=10, current=0, **ROWS))
+    assert not offer(record(1, run=9, current=50, **ROWS))
+
+
+def test_a_refused_key_ends_in_error_at_once_and_the_others_go_on(lab: Lab, stub: Stub) -> None:
+    stub.refused.add("a")
+    stub.put("b", record(1, current=1, **ROWS))
+    lab.open("a", "b")
+
+    expect(lab.bar("a")).to_have_attribute("data-state", "error")
+    expect(lab.part("label")).to_have_text("Not available")
+    assert [event["detail"] for event in lab.events("error")] == [{"reason": "refused"}]
+    expect(lab.part("percent", "b")).to_have_text("1%")
+    assert len(stub.log) == 1
+
+
+@pytest.mark.parametrize("streams", ["open", "broken"])
+def test_a_key_that_is_unknown_for_thirty_seconds_ends_in_error(lab: Lab, stub: Stub, streams: str) -> None:
+    stub.streams = streams
+    stub.put("b", record(1, current=1, **ROWS))
+    lab.open("a", "b", clock=True)
+    began = lab.page.evaluate("Date.now()")
+    lab.pass_time(45, until=lambda: lab.events("error"))
+
+    (event,) = lab.events("error")
+    assert event["detail"] == {"reason": "unknown"}
+    assert 30 <= (event["at"] - began) / 1_000 <= 37
+    expect(lab.part("label")).to_have_text("Unknown job")
+    expect(lab.bar("b")).to_have_attribute("data-state", "running")
+
+
+def test_a_key_that_becomes_known_in_time_is_no_error(lab: Lab, stub: Stub) -> None:
+    lab.open("a", clock=True)
+    lab.pass_time(28)
+    expect(lab.bar("a")).to_have_attribute("data-state", "connecting")
+    stub.put("a", record(1, current=1, **ROWS))
+    expect(lab.part("percent")).to_have_text("1%")
+    lab.pass_time(10)
+
+    assert lab.events("error") == []
+
+
+def test_a_hidden_tab_holds_no_stream_and_polls_each_fifteen_seconds(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(1, current=1, **ROWS))
+    lab.open("a", clock=True)
+    lab.page.clock.run_for(30)
+    expect(lab.part("percent")).to_have_text("1%")
+    lab.page.evaluate("lab.setHidden(true)")
+    stub.until(lambda: stub.open_streams == 0)
+    lab.pass_time(44)
+    assert len(stub.polls) == 3
+    assert len(stub.stream_requests) == 1
+
+    stub.put("a", record(2, current=2, **ROWS))
+    lab.page.evaluate("lab.setHidden(false)")
+    expect(lab.part("percent")).to_have_text("2%")
+    stub.until(lambda: stub.open_streams == 1)
+    assert len(stub.polls) == 3
+
+
+# ---- what is told to the page
+
+
+def test_each_newer_record_is_an_event_and_the_end_is_told_once(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(1, current=1, **ROWS))
+    lab.open("a")
+    expect(lab.part("percent")).to_have_text("1%")
+    last = record(2, current=2, **ROWS, state="failed", error={"type": "ValueError", "message": None})
+    stub.put("a", last)
+    expect(lab.bar("a")).to_have_attribute("data-state", "failed")
+
+    assert [event["detail"]["version"] for event in lab.events("progress")] == ["1.1.1", "1.1.2"]
+    assert [event["detail"] for event in lab.events("done")] == [last]
+    assert lab.events("error") == []
+    assert lab.job() == last
+
+
+def test_an_ended_bar_starts_afresh_with_its_src_set_or_put_in_again(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(1, current=1, **ROWS, state="succeeded"))
+    bar = lab.open("a")
+    expect(bar).to_have_attribute("data-state", "succeeded")
+    stub.put("a", record(1, run=2, current=5, **ROWS))
+    bar.evaluate("bar => bar.setAttribute('src', bar.getAttribute('src'))")
+    expect(lab.part("percent")).to_have_text("5%")
+    stub.put("a", record(2, run=2, current=5, **ROWS, state="cancelled"))
+    expect(bar).to_have_attribute("data-state", "cancelled")
+    stub.put("a", record(1, run=3, current=7, **ROWS))
+    bar.evaluate("bar => document.body.append(bar)")
+
+    expect(lab.part("percent")).to_have_text("7%")
+
+
+# ---- cancelling
+
+
+def test_the_cancel_button_asks_for_it_and_says_so(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(1, current=1, **ROWS))
+    lab.open("a", cancel="")
+    button = lab.bar("a").get_by_role("button", name="Cancel")
+    button.click()
+
+    expect(lab.bar("a")).to_have_attribute("data-state", "cancelling")
+    expect(button).to_have_text("Cancelling…")
+    expect(button).to_be_disabled()
+    stub.until(lambda: [request for request in stub.log if request.method == "POST"])
+    (request,) = [request for request in stub.log if request.method == "POST"]
+    assert request.path == "/progress/a/cancel/"
+    assert request.headers["x-progresskit"] == "1"
+    lab.page.wait_for_function("() => document.querySelector('#a').job.cancel_requested")
+    stub.put("a", record(2, current=1, **ROWS, state="cancelled"))
+    expect(lab.part("cancel")).to_be_hidden()
+    expect(lab.part("status")).to_have_text("Cancelled")
+
+
+def test_a_cancel_that_fails_can_be_tried_again(lab: Lab, stub: Stub) -> None:
+    stub.cancel_status = 500
+    stub.put("a", record(1, current=1, **ROWS))
+    lab.open("a", cancel="")
+    button = lab.bar("a").get_by_role("button")
+    button.click()
+    expect(lab.part("detail")).to_have_text("1 of 100 rows · Could not cancel")
+    expect(button).to_be_enabled()
+    stub.cancel_status = 202
+    button.click()
+
+    expect(button).to_have_text("Cancelling…")
+    expect(lab.part("detail")).to_have_text("1 of 100 rows")
+
+
+def test_there_is_no_cancel_button_without_the_attribute_or_after_the_end(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(1, current=1, **ROWS))
+    stub.put("b", record(1, current=1, **ROWS, state="cancelled"))
+    lab.open("a")
+    lab.add("b", cancel="")
+    expect(lab.part("percent", "b")).to_have_text("1%")
+
+    expect(lab.part("cancel", "a")).to_be_hidden()
+    expect(lab.part("cancel", "b")).to_be_hidden()
+    lab.bar("a").evaluate("bar => bar.setAttribute('cancel', '')")
+    expect(lab.part("cancel", "a")).to_be_visible()
+
+
+# ---- what ships
+
+
+def test_the_component_is_small() -> None:
+    assert len(gzip.compress(COMPONENT.read_bytes(), 6)) <= 8_000
