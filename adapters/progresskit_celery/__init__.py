@@ -1,0 +1,23 @@
+"""
+Every Celery task is a job, without a line in the task.
+
+    app = Celery("proj", broker=...)
+    progresskit_celery.install(app)
+
+Inside a task `progresskit.current()`, `progresskit.track()` and `progresskit.observe()` report to its job. A bound task
+may also use an observer of the classic form: `observer = ProgressObserver(self)`.
+"""
+
+from __future__ import annotations
+
+try:
+    import celery  # noqa: F401
+except ImportError as error:
+    from progresskit.config import missing_package
+
+    raise missing_package("progresskit_celery", error, "celery") from error
+
+from .classic import ProgressObserver
+from .installation import install
+
+__all__ = ["ProgressObserver", "install"]

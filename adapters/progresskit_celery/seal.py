@@ -1,0 +1,110 @@
+"""
+Keeps `Cancelled` inside the task.
+
+It is no Exception, so that a task's own `except Exception` does not swallow it; but Celery lets such an error end the
+process of its pool. Therefore the `run` of every task is wrapped when the task is bound to its app: to Celery a
+cancelled task is one that raises `Ignore`, which is neither retried nor failed. Only a wrapper around `run` catches
+every kind of task (plain, bound, of a base with its own `__call__`, autoretry, class, shared, registered late).
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from inspect import getattr_static
+from typing import TYPE_CHECKING, Any
+
+from celery import states
+from celery.app.annotations import prepare, resolve_all
+from celery.exceptions import Ignore, TaskRevokedError
+
+from progresskit.errors import Cancelled
+
+from .run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def seal_tasks(app: Any) -> None:
+    """Seal all tasks of the app, those that are to come as well."""
+    app.annotations = (_Annotation(app),)
+    for task in app._tasks.values():
+        if type(task).__bound__:
+            _seal(type(task))
+            if hasattr(task, "_orig_run"):  # autoretry keeps what it wrapped when the task was made
+                task._orig_run = _sealed(task._orig_run)
+
+
+def is_sealed(task: Any) -> bool:
+    """Tell whether `Cancelled` stays inside the task; not so in one that ran before progresskit was installed."""
+    return hasattr(getattr(task, "_orig_run", task.run), "sealed_by_progresskit")
+
+
+class _Annotation:
+    """
+    Stands in place of the setting `task_annotations`, and applies that before it seals a task.
+
+    It does so itself because Celery takes the first annotation that matches only, and because its own way to wrap a
+    method (`@run`) drops the wrappers that were there before.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    def annotate(self, task: Any) -> None:
+        for values in resolve_all(prepare(self._app.conf.task_annotations), task):
+            for name, value in values.items():
+                if name.startswith("@"):
+                    task.add_around(name[1:], value)
+                else:
+                    setattr(task, name, value)
+        _seal(task)
+
+    def annotate_any(self) -> None:
+        """Nothing: what is for any task has been applied by `annotate`."""
+
+
+def _seal(task_class: Any) -> None:
+    run = getattr_static(task_class, "run")
+    if isinstance(run, staticmethod):
+        task_class.run = staticmethod(_sealed(run.__func__))
+    elif callable(run):
+        task_class.run = _sealed(run)
+
+
+def _sealed(run: Callable[..., Any]) -> Callable[..., Any]:
+    if hasattr(run, "sealed_by_progresskit"):
+        return run
+
+    @wraps(run)
+    def sealed(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return run(*args, **kwargs)
+        except Cancelled:
+            execution = Run.current()
+            if execution is None:
+                raise  # called as a plain function: whoever calls it is cancelled
+            _store_revoked(execution.task)
+            raise Ignore("cancelled") from None
+
+    sealed.sealed_by_progresskit = True  # type: ignore[attr-defined]
+    return sealed
+
+
+def _store_revoked(task: Any) -> None:
+    """Let those that wait for the result, in a chain or chord too, know that there will be none."""
+    request = task.request
+    ignored = task.ignore_result if request.ignore_result is None else request.ignore_result
+    try:
+        task.backend.mark_as_failure(
+            request.id,
+            TaskRevokedError("cancelled"),
+            request=request,
+            store_result=not ignored and (not request.is_eager or task.store_eager_result),
+            call_errbacks=False,
+            state=states.REVOKED,
+        )
+    except Exception:
+        from logging import getLogger
+
+        getLogger("progresskit").warning("Task %s was cancelled, which cannot be stored", request.id, exc_info=True)

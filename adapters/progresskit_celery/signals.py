@@ -1,0 +1,147 @@
+"""Listens to Celery: in the process that sends, in the one that executes, and in the one that looks after the pool."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from celery import signals, states
+from celery.exceptions import NotRegistered
+from celery.utils.time import maybe_iso8601, maybe_make_aware
+
+from progresskit.errors import FlushTimeout
+from progresskit.progress import State, fit_id
+
+from .canvas import after
+from .installation import find, kits, sending
+from .run import Run
+
+
+def connect() -> None:
+    """Begin to listen; once is enough for all apps."""
+    for signal, receiver in (
+        (signals.before_task_publish, _before_sending),
+        (signals.after_task_publish, _sent),
+        (signals.task_prerun, _starting),
+        (signals.task_postrun, _ended),
+        (signals.task_failure, _failed),
+        (signals.task_revoked, _revoked),
+        (signals.task_unknown, _unknown),
+        (signals.worker_init, _worker_starting),
+        (signals.worker_shutdown, _worker_ending),
+        (signals.worker_process_shutdown, _child_ending),
+    ):
+        signal.connect(receiver, weak=False, dispatch_uid=f"progresskit{receiver.__name__}")
+
+
+# In the process that sends.
+
+
+def _before_sending(headers: Any = None, body: Any = None, **_: Any) -> None:
+    run = Run.current()
+    if run is None:
+        return
+    message, followers = _read(headers, body)
+    if run.job.id in {fit_id(message["id"]), *(id for id, _ in followers)}:
+        run.hand_on(_moment(run.task.app, message.get("eta")))
+
+
+def _sent(headers: Any = None, body: Any = None, **_: Any) -> None:
+    # After the message was sent, and not before: what could not be sent does not wait for a worker. That the worker may
+    # have begun meanwhile does no harm, for a pending job never replaces a running or an ended one.
+    installation = sending()
+    message, followers = _read(headers, body)
+    if installation is None or message.get("retries"):
+        return
+    for id, name in ((fit_id(message["id"]), message["task"]), *followers):
+        if not installation.ignores(name):
+            installation.kit.tell(id, State.PENDING, kind=name)
+
+
+def _read(headers: Any, body: Any) -> tuple[Any, list[tuple[str, str]]]:
+    """Return what a message says of its task, and the tasks after it."""
+    if "task" not in headers:  # the old protocol
+        return body, []
+    embedded = body[2]
+    return headers, [*after(embedded.get("chain"), embedded.get("chord"))]
+
+
+def _moment(app: Any, eta: Any) -> datetime | None:
+    if not eta:
+        return None
+    aware: datetime = maybe_make_aware(maybe_iso8601(eta), app.timezone)
+    return aware.astimezone(UTC)
+
+
+# In the process that executes.
+
+
+def _starting(task: Any = None, **_: Any) -> None:
+    installation = find(task.app)
+    if installation is not None and not installation.ignores(task.name):
+        Run(installation, task)
+
+
+def _ended(task: Any = None, state: Any = None, retval: Any = None, **_: Any) -> None:
+    run = Run.of(task)
+    if run is None:
+        return
+    if state == states.SUCCESS:
+        run.returned(retval)
+    else:
+        # Without a state, an error is on its way through Celery that it does not handle.
+        run.raised(retval if state is not None else sys.exc_info()[1])
+
+
+# In the process that looks after the pool, of what the executing one cannot say: a time limit, a lost worker, a
+# revoked task. Where both are one, the run has the first word.
+
+
+def _failed(sender: Any = None, task_id: Any = None, exception: Any = None, **_: Any) -> None:
+    if Run.of(sender) is None:
+        _tell(sender, task_id, State.FAILED, exception)
+
+
+def _revoked(sender: Any = None, request: Any = None, **_: Any) -> None:
+    _tell(sender, request.id, State.CANCELLED, request=request)
+
+
+def _tell(task: Any, id: str, state: State, error: BaseException | None = None, request: Any = None) -> None:
+    installation = find(task.app)
+    if installation is None or installation.ignores(task.name):
+        return
+    request = request or task.request
+    installation.kit.tell(fit_id(id), state, kind=task.name, error=error)
+    if request.id == id:
+        for follower, name in after(request.chain, request.chord):
+            installation.kit.tell(follower, state, kind=name, error=error)
+
+
+def _unknown(sender: Any = None, name: Any = None, id: Any = None, **_: Any) -> None:
+    installation = find(sender.app)
+    if installation is not None and not installation.ignores(name):
+        installation.kit.tell(fit_id(id), State.FAILED, kind=name, error=NotRegistered(name))
+
+
+# The life of processes.
+
+
+def _worker_starting(sender: Any = None, **_: Any) -> None:
+    installation = find(sender.app)
+    if installation is not None:
+        installation.kit.warn_unshared("a Celery worker")
+
+
+def _worker_ending(**_: Any) -> None:
+    for kit in kits():
+        try:
+            kit.flush()
+        except FlushTimeout:
+            pass  # it is tried once more, and logged, when the process exits
+
+
+def _child_ending(**_: Any) -> None:
+    # The processes of the prefork pool end without running what is registered with atexit.
+    for kit in kits():
+        kit.close()
