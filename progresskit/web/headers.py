@@ -61,19 +61,20 @@ def same_origin(headers: Headers) -> bool:
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site.strip().lower() == "same-origin"
-    origin, host = headers.get("origin"), headers.get("host")
-    return bool(origin and host) and _host(origin or "") == _host(f"//{host}", like=origin)
+    return _is_origin(headers.get("origin") or "", headers.get("host") or "")
 
 
-def _host(url: str, like: str | None = None) -> str | None:
+def _is_origin(origin: str, host: str) -> bool:
     """
-    Return host and port, the port left out where it is the scheme's own; None where there is no host.
+    Tell whether the origin has this host and port.
 
-    The schemes are not compared: behind a proxy that ends TLS, ours is not known.
+    Its scheme is not compared: behind a proxy that ends TLS, ours is not known.
     """
     try:
-        scheme = urlsplit(like or url).scheme
-        location = urlsplit(url).netloc.lower()
+        parts = urlsplit(origin)
     except ValueError:
-        return None
-    return location.removesuffix(_DEFAULT_PORTS.get(scheme, "\n")) or None
+        return False
+    port = _DEFAULT_PORTS.get(parts.scheme)
+    if not parts.netloc or port is None:
+        return False
+    return parts.netloc.lower().removesuffix(port) == host.lower().removesuffix(port)

@@ -28,11 +28,11 @@ def find(path: str) -> Route | None:
     if path in FILES:
         return Route("file", file=path)
     match path.removesuffix("/").split("/"):
-        case [""] if path != "/":
+        case [""] if not path:
             return Route("records")
         case ["events"]:
             return Route("streams")
-        case [key] if key not in FILES:
+        case [key] if key and key not in FILES:
             return Route("record", key=key)
         case [key, "events"]:
             return Route("stream", key=key)

@@ -1,0 +1,72 @@
+"""Records as HTML."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from progresskit import Failure, Progress, State, Version
+from progresskit.web.fragments import count, fragment
+
+ALLOWED = {"div", "span", "progress"}
+
+
+class Parsed(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.names: set[str] = set()
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.names |= {name for name, _ in attributes}
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def job(**fields: Any) -> Progress:
+    given: dict[str, Any] = {"id": "a", "state": State.RUNNING, "version": Version(1, 1, 1)} | fields
+    return Progress(**given)
+
+
+@given(description=st.text(), unit=st.text(), kind=st.text(), message=st.text())
+def test_no_text_becomes_markup_or_a_second_line(description: str, unit: str, kind: str, message: str) -> None:
+    html = fragment(job(description=description, unit=unit, error=Failure(kind, message), total=3))
+    parsed = Parsed(html)
+    assert parsed.tags == ALLOWED
+    assert parsed.names == {"class", "data-job", "data-state", "max", "value", "aria-label"}
+    assert len(html.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"current": 3, "total": 10, "unit": "rows"}, "3 of 10 rows"),
+        ({"current": 12345, "unit": "rows"}, "12,345 rows"),
+        ({"current": 1.25, "total": 2.5}, "1.2 of 2.5"),
+        ({"current": 1536, "total": 4 * 2**20, "unit": "B"}, "1.5 KiB of 4.0 MiB"),
+        ({"current": 0, "unit": "B"}, "0 B"),
+        ({"current": 2**53, "unit": "B"}, "8.0 PiB"),
+    ],
+)
+def test_the_count_is_said_as_people_do(fields: dict[str, Any], shown: str) -> None:
+    assert count(job(**fields)) == shown
+
+
+def test_an_unknown_total_makes_an_indeterminate_bar() -> None:
+    assert '<progress max="100" aria-label="running"></progress>' in fragment(job())
+    assert '<progress max="100" value="25" aria-label="x"></progress>' in fragment(
+        job(current=1, total=4, description="x")
+    )
+
+
+def test_a_stalled_job_says_so() -> None:
+    assert 'data-state="stalled"' in fragment(job(stalled=True))

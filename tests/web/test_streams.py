@@ -1,0 +1,151 @@
+"""What a stream holds, and that it lets go of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from progresskit import Kit
+from progresskit.web import Request, Server, Stream, Surface
+from progresskit.web.budget import Budget
+
+
+@pytest.fixture
+def budget() -> Budget:
+    return Budget()
+
+
+@pytest.fixture
+def kit() -> Iterator[Kit]:
+    kit = Kit("memory://", open=True, secret_key="a secret key that is long enough", max_streams=1)
+    yield kit
+    kit.close()
+
+
+@pytest.fixture
+def surface(kit: Kit, budget: Budget) -> Surface:
+    return Surface(kit, budget=budget)
+
+
+def stream(surface: Surface, server: Server = Server.THREADS, path: str = "job/events/") -> Stream:
+    response = surface.answer(Request("GET", path, "", {}, server))
+    assert isinstance(response.body, Stream)
+    return response.body
+
+
+async def async_stream(surface: Surface) -> Stream:
+    response = await surface.aanswer(Request("GET", "job/events/", "", {}, Server.LOOP))
+    assert isinstance(response.body, Stream)
+    return response.body
+
+
+def test_a_stream_that_never_begins_takes_no_place(surface: Surface, budget: Budget) -> None:
+    never = stream(surface)
+    assert budget.taken == 0
+    never.close()
+    never.close()
+    assert budget.taken == 0
+
+
+def test_a_stream_gives_its_place_back_once_when_it_is_closed(surface: Surface, budget: Budget) -> None:
+    begun = stream(surface)
+    frames = iter(begun)
+    assert next(frames) == b"retry: 1000\n\n"
+    assert budget.taken == 1
+    begun.close()
+    begun.close()
+    assert budget.taken == 0
+    del frames
+    assert budget.taken == 0
+
+
+def test_a_stream_that_is_dropped_gives_its_place_back(surface: Surface, budget: Budget) -> None:
+    begun = stream(surface)
+    gone = weakref.ref(begun)
+    frames = iter(begun)
+    next(frames)
+    del begun, frames
+    gc.collect()
+    assert gone() is None
+    assert budget.taken == 0
+
+
+async def test_a_stream_of_a_loop_that_is_cancelled_gives_its_place_back(surface: Surface, budget: Budget) -> None:
+    begun = await async_stream(surface)
+    started = asyncio.Event()
+
+    async def read() -> None:
+        async for _ in begun:
+            started.set()
+
+    task = asyncio.create_task(read())
+    await started.wait()
+    assert budget.taken == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert budget.taken == 0
+
+
+async def test_a_stream_of_a_loop_that_is_left_gives_its_place_back(surface: Surface, budget: Budget) -> None:
+    begun = await async_stream(surface)
+    async for frame in begun:
+        assert frame == b"retry: 1000\n\n"
+        break
+    begun.close()
+    assert budget.taken == 0
+
+
+def test_a_stream_that_finds_no_place_holds_none(kit: Kit, surface: Surface, budget: Budget) -> None:
+    first = stream(surface)
+    held = iter(first)
+    assert next(held) == b"retry: 1000\n\n"
+    assert list(stream(surface)) == [b"retry: 2000\n\n"]
+    assert budget.taken == 1
+    first.close()
+    with kit.observe("job"):
+        kit.flush()
+        frames = iter(stream(surface))
+        assert next(frames) == b"retry: 1000\n\n"
+        assert b'"state":"running"' in next(frames)
+
+
+@pytest.mark.parametrize(("server", "places"), [(Server.ONE_BY_ONE, 0), (Server.THREADS, 2), (Server.LOOP, 10_000)])
+def test_the_places_of_a_process_depend_on_its_server(server: Server, places: int, budget: Budget) -> None:
+    kit = Kit("memory://", open=True)
+    surface = Surface(kit, budget=budget)
+    budget.taken = max(places - 1, 0)
+    last, none = iter(stream(surface, server)), iter(stream(surface, server))
+    assert next(last) == (b"retry: 1000\n\n" if places else b"retry: 2000\n\n")
+    assert next(none) == b"retry: 2000\n\n"
+    kit.close()
+
+
+def test_a_stream_ends_with_its_key(surface: Surface) -> None:
+    brief = surface.sign("job", ttl=0.5)
+    frames = list(stream(surface, Server.LOOP, f"{brief}/events/"))
+    assert frames[0] == frames[-1] == b"retry: 1000\n\n"
+    assert surface.answer(Request("GET", f"{brief}/events/", "", {}, Server.LOOP)).status == 404
+
+
+def test_a_database_is_let_go_of_before_a_thread_waits(kit: Kit, budget: Budget) -> None:
+    calls: list[str] = []
+    surface = Surface(kit, budget=budget, before_wait=lambda: calls.append("let go"))
+    with kit.observe("job"):
+        kit.flush()
+        surface.answer(Request("GET", "job/", "", {}, Server.THREADS))
+        assert calls == []
+        etag = f'"{kit.get_many(["job"])["job"].cursor}"'
+        held = {"if-none-match": etag, "prefer": "wait=1"}
+        surface.answer(Request("GET", "job/", "", held, Server.THREADS))
+        assert calls
+        calls.clear()
+        frames = iter(stream(surface))
+        next(frames)
+        assert calls == []
+        next(frames)
+        assert calls
