@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from math import isfinite
+from collections.abc import Mapping
 from numbers import Integral, Number
 from typing import Any
 
@@ -15,6 +15,9 @@ MESSAGE_LENGTH = 2_000
 META_BYTES = 8 * 1024
 RESULT_BYTES = 64 * 1024
 
+DEPTH = 100
+"""How deep lists and objects may be nested: few enough for every reader's stack."""
+
 
 def count(value: Any) -> int | float:
     """Return a number as an int where it is a whole kind of number, else as a float; 0 to 2**53."""
@@ -24,7 +27,7 @@ def count(value: Any) -> int | float:
         number: int | float = int(value) if isinstance(value, Integral) else float(value)  # type: ignore[arg-type]
     except Exception as error:
         raise ValueError(f"is no number that counts: {type(error).__name__}") from None
-    if not isfinite(number) or not 0 <= number <= LIMIT:
+    if not 0 <= number <= LIMIT:  # which NaN is not
         raise ValueError("is not a finite number from 0 to 2**53")
     return number + 0  # turns -0.0 into 0.0
 
@@ -33,15 +36,16 @@ def text(value: Any, length: int = DESCRIPTION_LENGTH) -> str:
     """Return text that every store and transport takes, cut to `length` characters, the last of them an ellipsis."""
     if not isinstance(value, str):
         raise ValueError(f"is no text but {type(value).__name__}")
+    value = str.__str__(value)  # whatever a subclass makes of itself
     if len(value) > length:
         value = f"{value[: length - 1]}…"
-    return _storable(str(value))
+    return _storable(value)
 
 
 def meta(value: Any) -> dict[str, Any]:
     """Return a copy of a mapping that JSON can hold, in at most 8 KiB."""
-    if not isinstance(value, dict):
-        raise ValueError(f"is no dict but {type(value).__name__}")
+    if not isinstance(value, Mapping):
+        raise ValueError(f"is no mapping but {type(value).__name__}")
     copied: dict[str, Any] = plain(value, META_BYTES)
     return copied
 
@@ -49,7 +53,8 @@ def meta(value: Any) -> dict[str, Any]:
 def plain(value: Any, limit: int) -> Any:
     """Return a copy of a value that JSON can hold, in at most `limit` bytes."""
     try:
-        encoded = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        given = dict(value) if isinstance(value, Mapping) else value
+        encoded = json.dumps(given, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(encoded.encode("utf-8", "surrogatepass"))
         copied = json.loads(encoded) if size <= limit else None
     except Exception as error:
@@ -57,7 +62,17 @@ def plain(value: Any, limit: int) -> Any:
         raise ValueError(f"is not JSON: {type(error).__name__}") from None
     if size > limit:
         raise ValueError(f"takes {size} bytes of JSON, over {limit}")
+    if _is_deep(copied):
+        raise ValueError(f"is nested more than {DEPTH} deep")
     return copied if "\\u0000" not in encoded and _is_storable(encoded) else _cleaned(copied)
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEPTH + 1):
+        nested = [inner for inner in level if isinstance(inner, dict | list)]
+        level = [inner for outer in nested for inner in (outer.values() if isinstance(outer, dict) else outer)]
+    return bool(level)
 
 
 def _cleaned(value: Any) -> Any:
