@@ -116,10 +116,12 @@ class _Gate:
     def __init__(self) -> None:
         self._condition = Condition()
         self._calls = 0
+        self._forks = 0
 
     @contextmanager
     def call(self) -> Iterator[None]:
         with self._condition:
+            self._condition.wait_for(lambda: not self._forks)
             self._calls += 1
         try:
             yield
@@ -130,15 +132,18 @@ class _Gate:
 
     def before_fork(self) -> None:
         self._condition.acquire()
+        self._forks += 1
         self._condition.wait_for(lambda: not self._calls, FORK_SECONDS)
+        self._forks -= 1
         for connections in list(_all):
             connections.close_before_fork()
 
     def after_in_parent(self) -> None:
+        self._condition.notify_all()
         self._condition.release()
 
     def after_in_child(self) -> None:
-        self._calls = 0  # of threads that are not here
+        self._calls = self._forks = 0  # those of threads that are not here
         self._condition.release()
 
 

@@ -27,14 +27,15 @@ EXPIRED = "(stored.expires_at <= excluded.heard_at)"
 FINAL = "(stored.state IN ('succeeded', 'failed', 'cancelled'))"
 OWN = f"(NOT {EXPIRED} AND stored.token IS excluded.token)"
 REPEATED = f"({OWN} AND (stored.attempt, stored.seq) = (excluded.attempt, excluded.seq))"
+AWAITED = "(stored.state = 'pending' AND stored.attempt <= excluded.attempt)"
 RETRIED = f"(NOT {FINAL} AND stored.attempt < excluded.attempt)"
-SAME_RUN = f"(NOT {EXPIRED} AND ({OWN} OR stored.state = 'pending' OR {RETRIED}))"
+SAME_RUN = f"(NOT {EXPIRED} AND ({OWN} OR {AWAITED} OR {RETRIED}))"
 
 WORKER = {"expired": EXPIRED, "final": FINAL, "own": OWN, "repeated": REPEATED, "same_run": SAME_RUN}
 
 FORMS: dict[Role, tuple[str, Mapping[str, str]]] = {
     Role.START: ("worker", WORKER | {"takes_over": "TRUE"}),
-    Role.UPDATE: ("worker", WORKER | {"takes_over": "stored.state = 'pending'"}),
+    Role.UPDATE: ("worker", WORKER | {"takes_over": AWAITED}),
     Role.WORD: ("word", {"expired": EXPIRED, "final": FINAL}),
 }
 

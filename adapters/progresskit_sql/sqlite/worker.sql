@@ -1,5 +1,5 @@
 -- What a worker writes. To its own record: what is newer, unless that is final; what is there already only renews it.
--- Over a stranger's: an update if that is pending, a start always, in the same run where that is not over.
+-- Over a stranger's: an update if that is pending, a start always, and where it can be in the same run.
 INSERT INTO {table} AS stored (id, run, attempt, seq, token, state, kind, body, lease, heard_at, expires_at)
 VALUES {rows}
 ON CONFLICT (id) DO UPDATE SET
@@ -11,7 +11,10 @@ ON CONFLICT (id) DO UPDATE SET
     kind = CASE WHEN {repeated} THEN stored.kind ELSE excluded.kind END,
     body = CASE WHEN {repeated} THEN stored.body ELSE excluded.body END,
     verdict = CASE WHEN {own} THEN stored.verdict END,
-    created = CASE WHEN {same_run} THEN coalesce(stored.created, json_extract(stored.body, '$.created_at'), '') END,
+    created = CASE
+        WHEN {repeated} THEN stored.created
+        WHEN {same_run} THEN coalesce(stored.created, json_extract(stored.body, '$.created_at'), '')
+    END,
     cancel_requested = CASE WHEN {same_run} THEN stored.cancel_requested ELSE 0 END,
     lease = excluded.lease,
     heard_at = excluded.heard_at,
