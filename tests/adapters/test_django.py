@@ -1,0 +1,195 @@
+"""What is Django's own: settings, the template tag, middleware that would hold streams back, database connections."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from inspect import iscoroutinefunction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import progresskit
+from progresskit import kit as kits
+from progresskit.web import sign, tokens
+from tests.contract.shims import OLD_SECRET, SECRET, set_up_django, use_django_settings
+
+set_up_django()
+
+from django.db import connection, connections  # noqa: E402
+from django.template import Context, Template, engines  # noqa: E402
+from django.test import AsyncClient, Client, override_settings  # noqa: E402
+from django.urls import resolve  # noqa: E402
+
+from progresskit_django import views  # noqa: E402
+
+GZIP = override_settings(MIDDLEWARE=["django.middleware.gzip.GZipMiddleware"])
+
+
+@pytest.fixture(autouse=True)
+def default_kit() -> Iterator[None]:
+    progresskit.configure("memory://", max_streams=5)  # Django's test client says that it has no threads
+    use_django_settings()
+    yield
+    progresskit.configure()
+    kits.framework({})
+
+
+def render(template: str, **values: Any) -> str:
+    return str(Template("{% load progresskit %}" + template).render(Context(values)))
+
+
+def key_in(html: str) -> str:
+    found = re.search(r'src="/progress/(~[^/"]+)/"', html)
+    assert found is not None
+    return found[1]
+
+
+# Settings
+
+
+def test_the_keys_of_the_project_sign_and_its_fallbacks_are_accepted() -> None:
+    assert kits.default().settings.secret_key == [SECRET, OLD_SECRET]
+
+
+@override_settings(PROGRESSKIT={"MAX_STREAMS": 5, "SECRET_KEY": "its own"})
+def test_the_project_sets_what_it_likes() -> None:
+    progresskit.configure()
+    use_django_settings()
+    assert kits.default().settings.max_streams == 5
+    assert kits.default().settings.secret_key == "its own"
+
+
+@override_settings(PROGRESSKIT={"URI": "redis://localhost"})
+def test_a_setting_that_does_not_exist_is_told_at_the_start() -> None:
+    with pytest.raises(progresskit.ConfigurationError, match="'uri'"):
+        use_django_settings()
+
+
+@override_settings(SECRET_KEY="")
+def test_a_project_without_a_secret_key_starts_and_whoever_signs_is_told() -> None:
+    use_django_settings()
+    with pytest.raises(progresskit.ConfigurationError, match="SECRET_KEY"):
+        render('{% progress_bar "import-42" %}')
+
+
+# The tag
+
+
+def test_the_tag_renders_a_bar_whose_key_opens_the_job() -> None:
+    html = render("{% progress_bar id %}", id="import-42")
+    with progresskit.observe("import-42"):
+        progresskit.flush()
+        assert Client().get(f"/progress/{key_in(html)}/").json()["id"] == "import-42"
+        assert Client().post(f"/progress/{key_in(html)}/cancel/", headers={"X-Progresskit": "1"}).status_code == 404
+    assert re.fullmatch(
+        r'<progress-bar src="/progress/~[\w~-]+/"></progress-bar>'
+        r'<script type="module" src="/progress/progresskit.js"></script>',
+        html,
+    )
+
+
+def test_a_bar_with_a_button_has_the_right_to_cancel() -> None:
+    html = render('{% progress_bar "import-42" cancel=True %}')
+    assert " cancel></progress-bar>" in html
+    with progresskit.observe("import-42"):
+        progresskit.flush()
+        assert Client().post(f"/progress/{key_in(html)}/cancel/", headers={"X-Progresskit": "1"}).status_code == 202
+
+
+def test_a_bar_is_good_for_as_long_as_it_says() -> None:
+    html = render('{% progress_bar "import-42" ttl=60 %}')
+    grant = tokens.read(SECRET, key_in(html), 0)
+    day = tokens.read(SECRET, key_in(render('{% progress_bar "import-42" %}')), 0)
+    assert grant is not None
+    assert day is not None
+    assert day.expires - grant.expires == pytest.approx(86_400 - 60, abs=5)
+
+
+def test_each_page_brings_the_script_once_wherever_its_bars_are() -> None:
+    included = engines["django"].from_string('{% load progresskit %}{% progress_bar "b" %}')
+    page = (
+        "{% include included %}{% include included only %}{% for id in ids %}{% progress_bar id %}{% endfor %}"
+        '{% with x=1 %}{% progress_bar "c" %}{% endwith %}'
+    )
+    for _ in range(2):
+        html = render(page, included=included, ids=["d", "e"])
+        assert html.count("<progress-bar") == 5
+        assert html.count("<script") == 1
+
+
+def test_one_context_may_render_two_pages() -> None:
+    template, context = Template('{% load progresskit %}{% progress_bar "a" %}'), Context()
+    assert [template.render(context).count("<script") for _ in range(2)] == [1, 1]
+
+
+def test_an_id_that_is_none_is_told_to_who_wrote_the_page() -> None:
+    with pytest.raises(progresskit.InvalidId):
+        render("{% progress_bar nothing %}")
+
+
+# Middleware, servers and databases
+
+
+def test_compression_does_not_hold_a_stream_back() -> None:
+    with progresskit.observe("import-42"), GZIP:
+        response = Client().get(f"/progress/{sign('import-42')}/events/", headers={"Accept-Encoding": "gzip"})
+        frames = iter(response)
+        assert next(frames) == b"retry: 1000\n\n"
+        assert b"import-42" in next(frames)
+        response.close()
+
+
+async def test_compression_does_not_hold_a_stream_back_in_a_loop() -> None:
+    with progresskit.observe("import-42"), GZIP:
+        response = await AsyncClient().get(
+            f"/progress/{sign('import-42')}/events/", headers={"Accept-Encoding": "gzip"}
+        )
+        frames = aiter(response)
+        assert await anext(frames) == b"retry: 1000\n\n"
+        assert b"import-42" in await anext(frames)
+        await frames.aclose()
+
+
+def test_compression_does_not_break_polling() -> None:
+    with progresskit.observe("import-42", meta={"long": "x" * 400}), GZIP:
+        progresskit.flush()
+        path, asking = f"/progress/{sign('import-42')}/", {"Accept-Encoding": "gzip"}
+        response = Client().get(path, headers=asking)
+        assert response.headers["Content-Encoding"] == "gzip"
+        again = Client().get(path, headers=asking | {"If-None-Match": response.headers["ETag"]})
+        assert again.status_code == 304
+
+
+def test_the_view_is_plain_without_a_loop() -> None:
+    assert not iscoroutinefunction(resolve("/progress/").func)
+
+
+async def test_the_view_is_a_coroutine_function_in_a_loop() -> None:
+    assert iscoroutinefunction(resolve("/progress/").func)
+
+
+@pytest.mark.parametrize("view", [views.view, views.async_view])
+def test_a_view_waits_in_no_transaction_and_asks_for_no_csrf_token(view: Any) -> None:
+    assert view._non_atomic_requests == {"default"}
+    assert view.csrf_exempt is True
+
+
+def test_a_stream_keeps_no_database_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def authorize(request: Any, id: str, right: str) -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        assert connection.connection is not None
+        return True
+
+    connections["default"].close()
+    monkeypatch.setitem(connections["default"].settings_dict, "NAME", str(tmp_path / "site.sqlite3"))
+    progresskit.configure("memory://", authorize=authorize, max_streams=5)
+    with progresskit.observe("import-42"):
+        response = Client().get("/progress/import-42/events/")
+        frames = iter(response)
+        next(frames)
+        next(frames)
+        assert connection.connection is None
+        response.close()

@@ -1,0 +1,122 @@
+"""What is Flask's own: its config, the factory pattern, and the template function."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask, render_template_string
+from flask.testing import FlaskClient
+
+import progresskit
+from progresskit import Kit
+from progresskit import kit as kits
+from progresskit_flask import ProgressKit
+
+PAGE = "{{ progress_bar('a') }}{{ progress_bar('b', cancel=True) }}{{ progress_bar('c', ttl=60) }}"
+
+
+@pytest.fixture(autouse=True)
+def default_kit() -> Iterator[None]:
+    progresskit.configure()
+    yield
+    progresskit.configure()
+    kits.framework({})
+
+
+def site(**config: object) -> Flask:
+    app = Flask("site")
+    app.config.update({"SECRET_KEY": "the secret of the site"} | config)
+    app.add_url_rule("/", view_func=lambda: render_template_string(PAGE), endpoint="page")
+    return app
+
+
+@pytest.fixture
+def client() -> FlaskClient:
+    app = site()
+    ProgressKit(app)
+    return app.test_client()
+
+
+def test_the_config_of_the_app_is_that_of_the_default_kit() -> None:
+    ProgressKit(
+        site(SECRET_KEY_FALLBACKS=["the one before"], PROGRESSKIT_URL="memory://here", PROGRESSKIT_MAX_STREAMS=7)
+    )
+    settings = kits.default().settings
+    assert (settings.url, settings.max_streams) == ("memory://here", 7)
+    assert settings.secret_key == ["the secret of the site", "the one before"]
+
+
+def test_a_secret_key_of_its_own_comes_first() -> None:
+    ProgressKit(site(PROGRESSKIT_SECRET_KEY="its own"))
+    assert kits.default().settings.secret_key == "its own"
+
+
+def test_a_setting_that_does_not_exist_is_told_at_the_start() -> None:
+    with pytest.raises(progresskit.ConfigurationError, match="'uri'"):
+        ProgressKit(site(PROGRESSKIT_URI="redis://localhost"))
+
+
+def test_an_app_without_a_secret_key_starts_and_whoever_signs_is_told() -> None:
+    app = site(SECRET_KEY=None)
+    ProgressKit(app)
+    with app.test_request_context(), pytest.raises(progresskit.ConfigurationError, match="SECRET_KEY"):
+        render_template_string(PAGE)
+
+
+def test_one_extension_serves_the_apps_of_a_factory() -> None:
+    extension = ProgressKit(url_prefix="/jobs/")
+    for _ in range(2):
+        app = site()
+        extension.init_app(app)
+        assert app.extensions["progresskit"] is extension
+        assert app.test_client().get("/jobs/progresskit.js").status_code == 200
+        assert app.test_client().get("/progress/progresskit.js").status_code == 404
+
+
+def test_an_app_may_have_a_kit_of_its_own() -> None:
+    kit = Kit("memory://", secret_key="of the kit")
+    app = site()
+    ProgressKit(app, kit=kit)
+    with kit.observe("a"):
+        kit.flush()
+        page = app.test_client().get("/").text
+        key = re.findall(r'src="/progress/(~[^/"]+)/"', page)[0]
+        assert app.test_client().get(f"/progress/{key}/").get_json()["id"] == "a"
+    assert kits.default().settings.secret_key is None
+    kit.close()
+
+
+def test_a_page_has_its_bars_and_the_script_once(client: FlaskClient) -> None:
+    for _ in range(2):
+        html = client.get("/").text
+        assert re.fullmatch(
+            r'<progress-bar src="/progress/~[\w~-]+/"></progress-bar>'
+            r'<script type="module" src="/progress/progresskit.js"></script>'
+            r'<progress-bar src="/progress/~[\w~-]+/" cancel></progress-bar>'
+            r'<progress-bar src="/progress/~[\w~-]+/"></progress-bar>',
+            html,
+        )
+
+
+def test_only_a_bar_with_a_button_has_the_right_to_cancel(client: FlaskClient) -> None:
+    watch, cancel, _ = re.findall(r'src="/progress/(~[^/"]+)/"', client.get("/").text)
+    headers = {"X-Progresskit": "1"}
+    with progresskit.observe("a"), progresskit.observe("b"):
+        progresskit.flush()
+        assert client.get(f"/progress/{watch}/").get_json()["id"] == "a"
+        assert client.post(f"/progress/{watch}/cancel/", headers=headers).status_code == 404
+        assert client.post(f"/progress/{cancel}/cancel/", headers=headers).status_code == 202
+
+
+def test_a_site_below_a_folder_finds_itself(client: FlaskClient) -> None:
+    html = client.get("/", environ_overrides={"SCRIPT_NAME": "/shop"}).text
+    assert html.count('src="/shop/progress/') == 4
+
+
+def test_an_id_that_is_none_is_told_to_who_wrote_the_page() -> None:
+    app = site()
+    ProgressKit(app)
+    with app.test_request_context(), pytest.raises(progresskit.InvalidId):
+        render_template_string("{{ progress_bar(nothing) }}")
