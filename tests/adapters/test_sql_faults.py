@@ -185,16 +185,6 @@ def test_what_is_no_database_is_an_error_and_passes_when_it_is_one_again(path: P
     assert backend.read(["job"]).keys() == {"job"}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to everything")
-def test_a_file_that_may_not_be_written_to_is_told(path: Path, backend: SQLBackend) -> None:
-    backend.write([start("job")])
-    backend.close()
-    path.chmod(0o400)
-    refused(lambda: backend.write([update("job", 2)]))
-    path.chmod(0o600)
-    backend.write([update("job", 2)])
-
-
 def test_a_database_that_only_allows_reading_is_read(path: Path, backend: SQLBackend) -> None:
     backend.write([start("job")])
     with closing(SQLBackend(f"sqlite:///file:{path}?mode=ro&uri=true")) as viewer:

@@ -91,7 +91,7 @@ def test_processes_that_make_the_same_database_at_once_all_succeed(tmp_path: Pat
     children = [Child(lambda child=child: make(child)) for child in range(count)]
     for _ in children:
         signal.give()
-    assert all([child.succeeds() for child in children])
+    assert [child.succeeds() for child in children] == [True] * count
     for file in files:
         with closing(SQLBackend(f"sqlite:///{file}")) as backend:
             assert len(backend.read([f"job-{child}" for child in range(count)])) == count
