@@ -1,0 +1,51 @@
+"""The command line: `progresskit watch`, `list`, `cancel`, `doctor` and `demo`; one file a command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import progresskit
+from progresskit.cli import cancel, demo, doctor, watch
+from progresskit.cli import list as list_
+from progresskit.cli.options import Exit
+from progresskit.errors import BackendError, ConfigurationError, InvalidId
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        code: int = given.run(given)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has enough (`progresskit list | head`); nothing may be written at the interpreter's end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.NO
+    except (ConfigurationError, InvalidId) as error:
+        return _complain(error, Exit.USAGE)
+    except BackendError as error:
+        return _complain(error, Exit.UNAVAILABLE)
+    return code
+
+
+def _complain(error: Exception, code: Exit) -> Exit:
+    print(f"progresskit: {error}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="progresskit", description="Progress of any background job.")
+    parser.add_argument("--version", action="version", version=f"progresskit {progresskit.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in (demo, watch, list_, cancel, doctor):
+        command.add(commands)
+    return parser

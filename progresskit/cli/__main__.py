@@ -1,0 +1,9 @@
+"""`python -m progresskit.cli` is the command `progresskit`."""
+
+from __future__ import annotations
+
+import sys
+
+from progresskit.cli import main
+
+sys.exit(main())

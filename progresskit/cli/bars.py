@@ -1,0 +1,166 @@
+"""Records as lines of a terminal: a bar for each job, in columns that stand below each other. Pure."""
+
+from __future__ import annotations
+
+from math import floor
+from typing import TYPE_CHECKING, NamedTuple
+
+from progresskit.progress import State
+
+from .text import count, duration, fit, harmless, rate, width
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from progresskit.progress import Progress
+
+    from .terminal import Terminal
+
+COLOURS = {
+    "unknown": "dim", "pending": "dim", "running": "blue", "retrying": "yellow", "stalled": "yellow",
+    "cancelling": "dim", "succeeded": "green", "failed": "red", "cancelled": "dim",
+}  # fmt: skip
+_WAITING = frozenset(("unknown", "pending"))
+
+FRAMES_PER_SECOND = 10
+_NARROWEST_BAR, _WIDEST_BAR = 8, 40
+
+
+class Seen(NamedTuple):
+    """A record, and when it arrived (seconds of the viewer's clock); the record is None while nothing is known."""
+
+    id: str
+    progress: Progress | None = None
+    at: float = 0.0
+
+
+class _Columns(NamedTuple):
+    label: int
+    bar: int
+    details: int
+
+
+def phase(progress: Progress | None) -> str:
+    """Return the state as a viewer sees it: `stalled` and `cancelling` are states too, and so is `unknown`."""
+    if progress is None:
+        return "unknown"
+    if progress.done:
+        return progress.state.value
+    if progress.stalled:
+        return "stalled"
+    return "cancelling" if progress.cancel_requested else progress.state.value
+
+
+def label(seen: Seen) -> str:
+    """Return what to call a job: what it does, if that is known."""
+    description = seen.progress.description if seen.progress else None
+    return harmless(description or "") or seen.id
+
+
+def details(progress: Progress | None, age: float) -> list[str]:
+    """Return all that the bar does not show, what matters most first; `age` is how many seconds ago it was told."""
+    if progress is None:
+        return ["waiting for a first report"]
+    parts = [_status(progress, age)]
+    if progress.state is State.FAILED and progress.error is not None:
+        parts.append(harmless(": ".join(filter(None, (progress.error.type, progress.error.message)))))
+    if progress.attempt > 1 and not progress.done:
+        parts.append(f"attempt {progress.attempt}")
+    going = phase(progress) in {"running", "cancelling"}
+    if going and progress.eta is not None:
+        # Counted down here: the job may say nothing for a while.
+        parts.append(f"{duration(max(progress.eta - age, 0))} left")
+    parts += [count(progress), rate(progress) if going else ""]
+    return [part for part in parts if part]
+
+
+def joined(parts: Sequence[str], columns: int, dot: str) -> str:
+    """Join as many of the parts as there is room for, one at least."""
+    for number in range(len(parts), 1, -1):
+        text = dot.join(parts[:number])
+        if width(text) <= columns:
+            return text
+    return parts[0] if parts else ""
+
+
+def _status(progress: Progress, age: float) -> str:
+    state = phase(progress)
+    if state == "running":
+        return ""
+    if state == "succeeded" and progress.started_at and progress.finished_at:
+        return f"done in {duration((progress.finished_at - progress.started_at).total_seconds())}"
+    if state == "retrying" and progress.next_retry_at and progress.updated_at:
+        wait = (progress.next_retry_at - progress.updated_at).total_seconds() - age
+        return f"retrying in {duration(wait)}"
+    return {"pending": "waiting for a worker", "succeeded": "done"}.get(state, state)
+
+
+def draw(jobs: Sequence[Seen], columns: int, now: float, terminal: Terminal) -> list[str]:
+    """Return a line for each job, none wider than `columns`."""
+    lines = _columns(jobs, columns)
+    return [_draw_one(seen, lines, now, terminal) for seen in jobs]
+
+
+def _columns(jobs: Sequence[Seen], columns: int) -> _Columns:
+    room = columns - 2
+    longest = max((width(label(seen)) for seen in jobs), default=0)
+    bar = min(max(room // 4, _NARROWEST_BAR), _WIDEST_BAR) if room >= 40 else 0
+    rest = room - (bar + 2 + 6 if bar else 6)
+    wanted = min(longest, max(rest // 2, 12))
+    return _Columns(min(wanted, rest), bar, max(rest - wanted - 2, 0))
+
+
+def _draw_one(seen: Seen, columns: _Columns, now: float, terminal: Terminal) -> str:
+    progress, glyphs = seen.progress, terminal.glyphs
+    state = phase(progress)
+    colour = COLOURS[state]
+    sign = glyphs.states[state]
+    if state == "running":
+        sign = glyphs.spinner[floor(now * FRAMES_PER_SECOND) % len(glyphs.spinner)]
+    percent = None if progress is None or state in _WAITING else progress.percent
+    parts = [
+        terminal.paint(sign, colour),
+        " ",
+        terminal.paint(fit(label(seen), columns.label, glyphs.ellipsis), *(("dim",) if state in _WAITING else ())),
+    ]
+    if columns.bar:
+        parts += ["  ", _bar(percent, state, columns.bar, now, terminal)]
+    parts.append(f"{'' if percent is None else f'{floor(percent)}%':>6}")
+    if columns.details > 3:
+        text = joined(details(progress, now - seen.at), columns.details, glyphs.dot)
+        text = fit(text, columns.details, glyphs.ellipsis).rstrip()
+        parts += ["  ", terminal.paint(text, "red" if state == "failed" else "dim")]
+    return "".join(parts).rstrip()
+
+
+def _bar(percent: float | None, state: str, size: int, now: float, terminal: Terminal) -> str:
+    glyphs = terminal.glyphs
+    if percent is None:
+        return _vague_bar(state, size, now, terminal)
+    halves = floor(size * 2 * percent / 100)
+    full, half = divmod(halves, 2)
+    done = glyphs.full * full + (glyphs.half if half else "")
+    return terminal.paint(done, COLOURS[state]) + terminal.paint(glyphs.rest * (size - len(done)), "dim")
+
+
+def _vague_bar(state: str, size: int, now: float, terminal: Terminal) -> str:
+    """Draw a bar without a length: a piece that wanders while the job runs."""
+    glyphs = terminal.glyphs
+    if state != "running":
+        return terminal.paint(glyphs.rest * size, "dim")
+    piece = max(size // 4, 2)
+    way = size - piece
+    # There and back: 0, 1, … way, way - 1, … 1.
+    step = floor(now * FRAMES_PER_SECOND) % (2 * way)
+    at = min(step, 2 * way - step)
+    before, after = glyphs.rest * at, glyphs.rest * (way - at)
+    return terminal.paint(before, "dim") + terminal.paint(glyphs.full * piece, "blue") + terminal.paint(after, "dim")
+
+
+def summary(jobs: Mapping[str, Seen]) -> str:
+    """Return how many jobs are in which state: "3 running, 1 succeeded"."""
+    counts: dict[str, int] = {}
+    for seen in jobs.values():
+        state = phase(seen.progress)
+        counts[state] = counts.get(state, 0) + 1
+    return ", ".join(f"{n} {state}" for state, n in counts.items())

@@ -1,0 +1,38 @@
+"""`progresskit cancel ID…`: ask jobs to stop."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from .options import Exit, add_command, job_id, kit_of
+from .terminal import Terminal
+
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+_DETAILS = """\
+Cancelling is cooperative: the job is asked, and stops where it looks. See how it ends with `progresskit watch`."""
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(commands, "cancel", "ask jobs to stop", no="a job is not known, or is done", details=_DETAILS)
+    parser.add_argument("ids", metavar="ID", nargs="+", type=job_id)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask each of the jobs."""
+    terminal = Terminal(sys.stdout)
+    accepted = []
+    with kit_of(arguments) as kit:
+        for id in dict.fromkeys(arguments.ids):
+            accepted.append(kit.cancel(id))
+            if arguments.json:
+                terminal.line(json.dumps({"id": id, "asked": accepted[-1]}))
+            else:
+                terminal.line(f"{id}: {'asked to stop' if accepted[-1] else 'not known, or done already'}")
+    return Exit.OK if all(accepted) else Exit.NO

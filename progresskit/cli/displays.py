@@ -1,0 +1,148 @@
+"""The three ways in which `watch` shows jobs: bars that move, lines, and records for machines."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from datetime import datetime
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from . import bars
+from .screen import Screen
+from .text import fit, harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from types import TracebackType
+
+    from .bars import Seen
+    from .terminal import Terminal
+
+QUIET_SECONDS = 10.0
+"""A line is written for a job that goes on at each tenth of its way, and after so many seconds without one."""
+
+
+class Display(ABC):
+    """Shows jobs, from entering to leaving."""
+
+    tick: float | None = None
+    """It wants to show them again after so many seconds without news."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+
+    @abstractmethod
+    def show(self, jobs: Mapping[str, Seen], changed: Collection[str]) -> None:
+        """Show the jobs as they are; those in `changed` are not as they were shown before."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(  # noqa: B027  (most have nothing to put right)
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+class Records(Display):
+    """Writes each record as one line of JSON."""
+
+    def show(self, jobs: Mapping[str, Seen], changed: Collection[str]) -> None:
+        """Write those that have changed."""
+        for id in changed:
+            progress = jobs[id].progress
+            if progress is not None:
+                self._terminal.line(progress.to_json())
+
+
+class _Said(NamedTuple):
+    state: str
+    tenth: int | None
+    at: float
+
+
+class Plain(Display):
+    """Writes a line where there is something to say."""
+
+    tick = 1.0
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__(terminal)
+        self._said: dict[str, _Said] = {}
+
+    def show(self, jobs: Mapping[str, Seen], changed: Collection[str]) -> None:
+        """Write a line for each job that has come to another state or tenth, or was silent for long."""
+        now = monotonic()
+        for seen in jobs.values():
+            percent = seen.progress.percent if seen.progress else None
+            saying = _Said(bars.phase(seen.progress), None if percent is None else int(percent) // 10, now)
+            said = self._said.get(seen.id)
+            news = said is None or said[:2] != saying[:2]
+            if news or (said is not None and now - said.at >= QUIET_SECONDS and seen.id in changed):
+                self._said[seen.id] = saying
+                self._terminal.line(self._line(seen, saying.state, now))
+
+    def _line(self, seen: Seen, state: str, now: float) -> str:
+        progress, dot = seen.progress, self._terminal.glyphs.dot
+        percent = None if progress is None or progress.percent is None else f"{int(progress.percent)}%"
+        description = harmless(progress.description or "") if progress else ""
+        texts = filter(None, (percent, *bars.details(progress, now - seen.at), description))
+        return f"{datetime.now().astimezone():%H:%M:%S} {seen.id} {state:<9} {dot.join(texts)}".rstrip()
+
+
+class Live(Display):
+    """Draws bars in place."""
+
+    tick = 1 / bars.FRAMES_PER_SECOND
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__(terminal)
+        self._screen = Screen(terminal)
+        self._warnings = _Warnings()
+
+    def show(self, jobs: Mapping[str, Seen], changed: Collection[str]) -> None:
+        """Draw one frame."""
+        columns, lines = self._terminal.size
+        shown = self._chosen(jobs, lines - 1)
+        # The last column stays free: some terminals break a line that fills it.
+        frame = bars.draw(shown, columns - 1, monotonic(), self._terminal)
+        if len(shown) < len(jobs):
+            left = {id: seen for id, seen in jobs.items() if seen not in shown}
+            frame.append(self._terminal.paint(fit(f"  and {bars.summary(left)}", columns - 1), "dim"))
+        self._screen.draw(frame, [self._terminal.paint(text, "yellow") for text in self._warnings.take()])
+
+    def _chosen(self, jobs: Mapping[str, Seen], room: int) -> list[Seen]:
+        """Return the jobs that have room, the ones that are not done before others; all of them in the end."""
+        live = [seen for seen in jobs.values() if not (seen.progress and seen.progress.done)]
+        if len(jobs) <= room or not live:
+            return list(jobs.values())
+        done = [seen for seen in jobs.values() if seen not in live]
+        kept = {seen.id for seen in (live + done)[: max(room - 1, 1)]}
+        return [seen for seen in jobs.values() if seen.id in kept]
+
+    def __enter__(self) -> Self:
+        logging.getLogger("progresskit").addHandler(self._warnings)
+        self._screen.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._screen.__exit__(kind, error, trace)
+        logging.getLogger("progresskit").removeHandler(self._warnings)
+
+
+class _Warnings(logging.Handler):
+    """Keeps what is logged until the next frame: a line in the midst of the bars would tear them."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._kept: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._kept.append(harmless(record.getMessage()))
+
+    def take(self) -> list[str]:
+        kept, self._kept = self._kept, []
+        return kept

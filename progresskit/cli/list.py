@@ -1,0 +1,73 @@
+"""`progresskit list`: what jobs there are."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from progresskit.progress import State
+
+from . import bars
+from .options import Exit, add_command, kit_of
+from .terminal import Terminal
+from .text import count, duration, fit, harmless, width
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from progresskit.progress import Progress
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(commands, "list", "list jobs, those that were written last first", no="(never)")
+    parser.add_argument(
+        "--state", action="append", choices=[state.value for state in State], help="only such; again for several"
+    )
+    parser.add_argument("--kind", help="only those of this kind, such as a task's name")
+    parser.add_argument("--limit", type=_limit, default=100, metavar="N", help="at most so many (100)")
+    parser.set_defaults(run=run)
+
+
+def _limit(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"not a whole number over 0: {text}")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List the jobs."""
+    terminal = Terminal(sys.stdout)
+    with kit_of(arguments) as kit:
+        jobs = kit.list(kind=arguments.kind, state=arguments.state, limit=arguments.limit)
+    if arguments.json:
+        for progress in jobs:
+            terminal.line(progress.to_json())
+    elif jobs:
+        _table(jobs, terminal)
+    else:
+        print("no jobs", file=sys.stderr)
+    return Exit.OK
+
+
+def _table(jobs: list[Progress], terminal: Terminal) -> None:
+    now = datetime.now(UTC)
+    rows = [_row(progress, now) for progress in jobs]
+    widths = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))]
+    columns = terminal.size[0] - 1
+    for progress, row in zip(jobs, rows, strict=True):
+        state = bars.phase(progress)
+        texts = [fit(text, size) for text, size in zip(row, widths, strict=True)]
+        line = "  ".join(texts).rstrip()
+        # Cut where somebody looks, whole where a program reads.
+        shown = fit(line, columns - 2, terminal.glyphs.ellipsis).rstrip() if terminal.live else line
+        terminal.line(f"{terminal.paint(terminal.glyphs.states[state], bars.COLOURS[state])} {shown}")
+
+
+def _row(progress: Progress, now: datetime) -> tuple[str, ...]:
+    age = (now - progress.updated_at).total_seconds() if progress.updated_at else 0
+    percent = "" if progress.percent is None else f"{int(progress.percent)}%"
+    about = " ".join(filter(None, (progress.kind, harmless(progress.description or ""))))
+    return progress.id, bars.phase(progress), f"{percent:>4}", count(progress), f"{duration(age)} ago", about

@@ -1,0 +1,79 @@
+"""What several commands have in common: their options, the kit they ask for, and how they end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from progresskit.errors import ConfigurationError
+from progresskit.kit import Kit
+from progresskit.progress import check_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Exit(IntEnum):
+    """How a command ends."""
+
+    OK = 0
+    NO = 1
+    USAGE = 2
+    UNAVAILABLE = 3
+    INTERRUPTED = 130
+
+
+EXITS = """\
+exit codes:
+  0    as wished
+  1    {no}
+  2    wrong use or set-up; the message says what to do
+  3    the backend cannot be reached
+  130  interrupted
+"""
+
+
+def add_command(
+    commands: Any, name: str, summary: str, *, no: str, details: str = "", backend: bool = True
+) -> argparse.ArgumentParser:
+    """Add a command, `backend` with the options `--url` and `--json`; `no` says when it ends with 1."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.\n\n{details}".strip(),
+        epilog=EXITS.format(no=no),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if backend:
+        parser.add_argument("--url", help="the backend, such as sqlite:////srv/progress.db; else PROGRESSKIT_URL's")
+        parser.add_argument("--json", action="store_true", help="JSON for machines, one object a line")
+    return parser
+
+
+def job_id(text: str) -> str:
+    """Read the argument ID."""
+    try:
+        return check_id(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+@contextmanager
+def kit_of(arguments: argparse.Namespace) -> Iterator[Kit]:
+    """
+    Give the kit of `--url` or PROGRESSKIT_URL, and close it.
+
+    A backend that no other process sees would show nothing, for ever: ConfigurationError.
+    """
+    kit = Kit(arguments.url)
+    if arguments.url is None and not os.environ.get("PROGRESSKIT_URL"):
+        raise ConfigurationError("which backend? Set PROGRESSKIT_URL, or give --url, to what your workers use")
+    if not kit.backend.shared:
+        raise ConfigurationError("memory:// is seen by one process only, so there is nothing to see from here")
+    try:
+        yield kit
+    finally:
+        kit.close()

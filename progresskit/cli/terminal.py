@@ -1,0 +1,95 @@
+"""What the stream that is written to can show."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# The sixteen colours of the terminal itself: whoever set them up can read them, on a dark ground or a light one.
+_CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34"}
+
+
+class Glyphs(NamedTuple):
+    """The characters that bars are drawn with."""
+
+    full: str
+    half: str
+    rest: str
+    spinner: str
+    states: Mapping[str, str]
+    ellipsis: str
+    dot: str
+
+
+_UNICODE = Glyphs(
+    full="━",
+    half="╸",
+    rest="─",
+    spinner="⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏",
+    states={
+        "unknown": "·", "pending": "○", "running": "●", "retrying": "↻", "stalled": "!", "cancelling": "◌",
+        "succeeded": "✔", "failed": "✘", "cancelled": "■",
+    },
+    ellipsis="…",
+    dot=" · ",
+)  # fmt: skip
+_ASCII = Glyphs(
+    full="#",
+    half="",
+    rest="-",
+    spinner="|/-\\",
+    states={
+        "unknown": ".", "pending": "o", "running": "*", "retrying": "~", "stalled": "!", "cancelling": "x",
+        "succeeded": "+", "failed": "X", "cancelled": "x",
+    },
+    ellipsis="...",
+    dot=" | ",
+)  # fmt: skip
+
+
+class Terminal:
+    """A stream that text is written to, with what it can do."""
+
+    def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:
+        environ = os.environ if environ is None else environ
+        self._stream = stream
+        self.live = stream.isatty() and environ.get("TERM") != "dumb"
+        """Lines can be drawn again in place."""
+        self.colour = self.live and not environ.get("NO_COLOR")
+        self.glyphs = _UNICODE if _can_encode(stream, _UNICODE) else _ASCII
+
+    def paint(self, text: str, *styles: str) -> str:
+        """Return the text in these colours, where there are colours."""
+        if not self.colour or not text.strip():
+            return text
+        return f"\x1b[{';'.join(_CODES[style] for style in styles)}m{text}\x1b[0m"
+
+    def write(self, text: str) -> None:
+        """Write now, whatever the stream buffers; what it cannot encode is shown as `?`."""
+        encoding = self._stream.encoding or "utf-8"
+        self._stream.write(text.encode(encoding, "replace").decode(encoding))
+        self._stream.flush()
+
+    def line(self, text: str = "") -> None:
+        """Write a line."""
+        self.write(f"{text}\n")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and lines as they are now; 80 by 24 where nobody knows."""
+        try:
+            columns, lines = os.get_terminal_size(self._stream.fileno())
+        except (OSError, ValueError):
+            return 80, 24
+        return columns or 80, lines or 24
+
+
+def _can_encode(stream: TextIO, glyphs: Glyphs) -> bool:
+    try:
+        "".join((*glyphs.states.values(), glyphs.full, glyphs.spinner, glyphs.ellipsis)).encode(stream.encoding or "")
+    except (UnicodeError, LookupError):
+        return False
+    return True

@@ -1,0 +1,100 @@
+"""How counts, times and foreign text are written in a terminal; pure functions."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from progresskit.progress import Number, Progress
+
+_BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_SPANS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+
+
+def harmless(text: str) -> str:
+    """
+    Return the text on one line, without what a terminal would obey rather than show.
+
+    A description comes from anywhere: an escape sequence in it must not reach the terminal of whoever watches.
+    """
+    spaced = " ".join(text.split())
+    return "".join(character for character in spaced if unicodedata.category(character) not in {"Cc", "Cf", "Cs"})
+
+
+def width(text: str) -> int:
+    """Return how many columns the text takes: two for a wide character, none for a combining one."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(character) for character in text)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in {"Mn", "Me"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def fit(text: str, columns: int, ellipsis: str = "…") -> str:
+    """Cut the text to so many columns, with an ellipsis where something is cut, and fill it up with spaces."""
+    taken = width(text)
+    if taken > columns:
+        room = columns - width(ellipsis)
+        kept, taken = "", 0
+        for character in text:
+            if taken + _columns(character) > room:
+                break
+            kept += character
+            taken += _columns(character)
+        text = (kept + ellipsis)[: max(columns, 0)]
+        taken = width(text)
+    return text + " " * (columns - taken)
+
+
+def number(value: Number) -> str:
+    """Return "12,400", and "3.5" for what is no whole number."""
+    return f"{value:,}" if isinstance(value, int) or value >= 1000 else f"{value:,.1f}".removesuffix(".0")
+
+
+def amount(value: Number, unit: str | None) -> str:
+    """Return "12,400 rows", or "1.2 MiB" where the unit is bytes."""
+    if unit != "B":
+        return " ".join(filter(None, (number(value), unit and harmless(unit))))
+    power = min(max(int(value).bit_length() - 1, 0) // 10, len(_BYTES) - 1)
+    return f"{value / 1024**power:.1f} {_BYTES[power]}" if power else f"{int(value)} B"
+
+
+def count(progress: Progress) -> str:
+    """Return "5,208/12,400 rows", "18,230 files" where the total is not known, and nothing where there is no count."""
+    current, total, unit = progress.current, progress.total, progress.unit
+    if total is None:
+        return amount(current, unit) if current else ""
+    before, whole = amount(current, unit), amount(total, unit)
+    if before == whole:
+        return whole
+    return f"{before if unit == 'B' else number(current)}/{whole}"
+
+
+def rate(progress: Progress) -> str:
+    """Return "412/s", "2.5/min" for what is slow, and nothing where it is not known."""
+    value = progress.rate
+    if not value:
+        return ""
+    if progress.unit == "B":
+        return f"{amount(value, 'B')}/s"
+    if value < 1:
+        return f"{value * 60:.1f}".removesuffix(".0") + "/min"
+    return f"{value:,.0f}/s" if value >= 10 else f"{value:.1f}".removesuffix(".0") + "/s"
+
+
+def duration(seconds: float) -> str:
+    """Return the two largest units: "17s", "3m 20s", "2h 5m"."""
+    rest = max(round(seconds), 0)
+    parts = []
+    for name, size in _SPANS:
+        whole, rest = divmod(rest, size)
+        if whole:
+            parts.append(f"{whole}{name}")
+        elif parts:
+            break
+    return " ".join(parts[:2]) or "0s"

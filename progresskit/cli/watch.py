@@ -1,0 +1,69 @@
+"""`progresskit watch ID…`: live bars in the terminal."""
+
+from __future__ import annotations
+
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from progresskit.progress import State
+
+from .bars import Seen
+from .displays import Live, Plain, Records
+from .options import Exit, add_command, job_id, kit_of
+from .terminal import Terminal
+
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+    from progresskit.hub import Viewer
+
+    from .displays import Display
+
+_DETAILS = """\
+In a terminal the bars move in place. Elsewhere a line is written at each change of state, each tenth of the way, and
+each 10 seconds; with --json it is the whole record, at each change. Jobs that do not exist yet are waited for."""
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands, "watch", "show jobs until they are done", no="a job failed or was cancelled", details=_DETAILS
+    )
+    parser.add_argument("ids", metavar="ID", nargs="+", type=job_id)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show the jobs; return when all are done."""
+    ids = list(dict.fromkeys(arguments.ids))
+    display = _display(arguments.json)
+    with kit_of(arguments) as kit:
+        known = kit.get_many(ids)  # raises where the backend cannot be reached; later on, the hub waits an outage out
+        jobs = {id: Seen(id, known.get(id), monotonic()) for id in ids}
+        with kit.hub.view(ids) as viewer, display:
+            _follow(viewer, jobs, display)
+    return Exit.OK if all(_succeeded(seen) for seen in jobs.values()) else Exit.NO
+
+
+def _display(json: bool) -> Display:
+    terminal = Terminal(sys.stdout)
+    if json:
+        return Records(terminal)
+    return Live(terminal) if terminal.live else Plain(terminal)
+
+
+def _follow(viewer: Viewer, jobs: dict[str, Seen], display: Display) -> None:
+    """Show the jobs, which are brought up to date, until all are done."""
+    display.show(jobs, jobs.keys())
+    while not all(seen.progress and seen.progress.done for seen in jobs.values()):
+        news = viewer.get(display.tick)
+        now = monotonic()
+        changed = {id: Seen(id, progress, now) for id, progress in news.items() if progress != jobs[id].progress}
+        jobs |= changed
+        display.show(jobs, changed.keys())
+
+
+def _succeeded(seen: Seen) -> bool:
+    return seen.progress is not None and seen.progress.state is State.SUCCEEDED
