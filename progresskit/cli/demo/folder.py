@@ -1,0 +1,55 @@
+"""The temporary folder that holds all that the demo writes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from tempfile import mkdtemp
+
+
+class Folder:
+    """Knows what lies where; every process of the demo makes its own of the same path."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.broker = self.path / "broker"
+        self.control = self.path / "control"
+        self.processed = self.path / "processed"
+        self.results = self.path / "results"
+        self.uploads = self.path / "uploads"
+        self.tables = self.path / "tables"
+        self.jobs = self.path / "jobs.db"
+        self.broken = self.path / "broken.py"
+        self.log = self.path / "worker.log"
+
+    @classmethod
+    def create(cls) -> Folder:
+        """Make a fresh one, for this user only."""
+        folder = cls(mkdtemp(prefix="progresskit-demo-"))
+        for path in (folder.broker, folder.control, folder.processed, folder.results, folder.uploads, folder.tables):
+            path.mkdir()
+        folder.broken.write_text("# This file is in the way of whoever compiles all the others.\nprint('Hello'\n")
+        return folder
+
+    @property
+    def url(self) -> str:
+        """Where progress is kept."""
+        return f"sqlite:///{self.path / 'progress.db'}"
+
+    def upload(self, id: str) -> Path:
+        """Return where the file of a job is put."""
+        return self.uploads / id
+
+    def table(self, id: str) -> Path:
+        """Return the SQLite file that a job imports into."""
+        return self.tables / f"{id}.db"
+
+    def forget(self, id: str) -> None:
+        """Delete the files of a job."""
+        table = self.table(id)
+        for path in (self.upload(id), table, Path(f"{table}-wal"), Path(f"{table}-shm")):
+            path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Delete all of it."""
+        shutil.rmtree(self.path, ignore_errors=True)

@@ -1,0 +1,118 @@
+"""The two parts of the demo that run beside it: the worker, a process, and the web server, a thread."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from threading import Thread
+from time import monotonic, sleep
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Flask
+
+    from .folder import Folder
+
+STOP_SECONDS = 3.0
+"""How long the worker may take to stop before it is killed."""
+
+_LAST_LINES = 15
+
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class Worker:
+    """A Celery worker in a process group of its own: what Ctrl-C sends to everybody reaches the demo alone."""
+
+    def __init__(self, folder: Folder, died: Callable[[str], None]) -> None:
+        self._folder, self._died, self._stopping = folder, died, False
+        with folder.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "progresskit.cli.demo.worker", str(folder.path)],
+                stdin=subprocess.PIPE,  # its end is how the worker learns that the demo was killed
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        code = self._process.wait()
+        if not self._stopping:
+            self._died(f"the worker has ended by itself (exit code {code}); its last words:\n{self._last_words()}")
+
+    def _last_words(self) -> str:
+        lines = self._folder.log.read_text("utf-8", "replace").splitlines()
+        return "\n".join(f"  {line}" for line in lines[-_LAST_LINES:])
+
+    def stop(self) -> None:
+        """End the worker and its children now, and return when they are gone: no task is worth waiting for."""
+        self._stopping = True
+        group = self._process.pid
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        _until_gone(group)
+
+
+def _until_gone(group: int) -> None:
+    deadline = monotonic() + STOP_SECONDS
+    with suppress(ProcessLookupError, PermissionError):
+        while monotonic() < deadline:
+            os.killpg(group, 0)
+            sleep(0.01)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there; OSError where that cannot be."""
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    return socket.create_server(address[:2], family=family)
+
+
+class WebServer:
+    """Werkzeug's threaded server: a thread a request, so that each stream has one."""
+
+    def __init__(self, app: Flask, listener: socket.socket, died: Callable[[str], None]) -> None:
+        from werkzeug.serving import WSGIRequestHandler, make_server
+
+        class Quiet(WSGIRequestHandler):
+            """Logs no requests."""
+
+            def log(self, type: str, message: str, *args: object) -> None:
+                pass
+
+        host, port = listener.getsockname()[:2]
+        if host in _ANYWHERE:
+            host = _ANYWHERE[host]
+        self.address = host, port
+        """Where this machine reaches it."""
+        self._died = died
+        self._server = make_server(host, port, app, threaded=True, request_handler=Quiet, fd=listener.fileno())
+        self._thread = Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine finds it."""
+        host, port = self.address
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def _serve(self) -> None:
+        try:
+            self._server.serve_forever(poll_interval=0.1)
+        except Exception as error:
+            self._died(f"the web server has ended by itself: {error!r}")
+
+    def stop(self) -> None:
+        """Answer no more. Streams that are open end with the process, they are not waited for."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

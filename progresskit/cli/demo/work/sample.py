@@ -1,0 +1,26 @@
+"""A file to import for whoever has none at hand: the characters of Unicode, as the running Python knows them."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "unicode.csv"
+
+
+def write_sample(path: Path) -> None:
+    """Write the CSV file: a header, and a row for each character that has a name."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("code point", "character", "name", "category", "bidirectional", "decomposition"))
+        for code in range(sys.maxunicode + 1):
+            character = chr(code)
+            name = unicodedata.name(character, "")
+            if name:
+                about = unicodedata.category(character), unicodedata.bidirectional(character)
+                writer.writerow((f"U+{code:04X}", character, name, *about, unicodedata.decomposition(character)))
