@@ -56,7 +56,6 @@ class Channel {
   /** @type {Set<ProgressBar>} */ bars = new Set();
   /** @type {?EventSource} */ source = null;
   /** @type {Set<string>} */ streamed = new Set();
-  /** @type {{url?: string, etag?: ?string, jobs: Record<string, ?Job>}} */ last = { jobs: {} };
   heard = false;
   streamAt = 0; // when a stream may be tried
   pause = 0; // from poll to poll
@@ -94,6 +93,10 @@ class Channel {
 
   get keys() {
     return [...new Set([...this.bars].map((bar) => bar.key))];
+  }
+
+  get isMissing() {
+    return [...this.bars].some((bar) => bar.missingSince);
   }
 
   url(path = "") {
@@ -143,7 +146,7 @@ class Channel {
       const { key, job } = JSON.parse(data);
       this.heard = true;
       this.tell(key, job, true);
-      if (this.source && ![...this.bars].some((bar) => bar.missingSince)) this.plan(25_000, () => this.probe());
+      if (this.source && !this.isMissing) this.plan(25_000, () => this.probe());
     });
     source.onerror = () => {
       const lived = openedAt && Date.now() - openedAt + 1;
@@ -152,7 +155,7 @@ class Channel {
       // Closed at once: no stream to spare. EventSource comes back at the pace that the server told it.
       if (lived < 1_500 && source.readyState === EventSource.CONNECTING) return;
       this.halt();
-      this.plan(200 + 500 * Math.random());
+      this.plan(200 + 500 * Math.random(), () => (this.isMissing ? this.poll() : this.run()));
     };
   }
 
@@ -187,20 +190,18 @@ class Channel {
     if (turn === this.turn) this.plan(Math.max(this.pause, backoff, document.hidden ? 15_000 : 0));
   }
 
-  /** Fetch all records once; tell whether there was news. */
+  /** Fetch all records once, or, by their ETag, learn that none is new; tell whether there was news. */
   async ask() {
-    const url = this.url();
-    const etag = this.last.url === url && this.last.etag;
     this.pause = 1_000;
-    const response = await fetch(url, { headers: etag ? { "If-None-Match": etag } : {}, signal: AbortSignal.timeout(20_000) });
+    const response = await fetch(this.url(), { cache: "no-cache", signal: AbortSignal.timeout(20_000) });
     this.pause = Math.min(Number(response.headers.get("Retry-After")) || 1, 60) * 1_000;
-    if (response.ok) this.last = { url, etag: response.headers.get("ETag"), ...(await response.json()) };
-    else if (response.status === 404 || (response.status === 400 && this.bars.size === 1)) this.last = { jobs: {} };
-    else if (response.status !== 304) throw response.status;
-    return this.keys.map((key) => this.tell(key, this.last.jobs[key] ?? null)).includes(true);
+    const absent = response.status === 404 || (response.status === 400 && this.bars.size === 1);
+    if (!response.ok && !absent) throw response.status;
+    const { jobs } = absent ? { jobs: {} } : await response.json();
+    return this.keys.map((key) => this.tell(key, jobs[key])).includes(true);
   }
 
-  /** A stream's null is a refusal, a poll's may be too early. @param {string} key @param {?Job} job */
+  /** A stream's null is a refusal, a poll's may be too early. @param {string} key @param {?Job} [job] */
   tell(key, job, streamed = false) {
     let news = false;
     for (const bar of [...this.bars].filter((bar) => bar.key === key)) {
@@ -222,7 +223,9 @@ class Channel {
   }
 }
 
-document.addEventListener("visibilitychange", () => channels.forEach((channel) => channel.run()));
+const runAll = () => channels.forEach((channel) => channel.run());
+document.addEventListener("visibilitychange", runAll);
+addEventListener("online", runAll);
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(`

@@ -33,12 +33,13 @@ class Lab:
 
     def open(self, *keys: str, clock: bool = False, **attributes: str) -> Locator:
         """Show bars of these keys; with `clock`, the page's time passes only when the test says so."""
+        now = datetime.now(UTC)
         if clock:
-            self.page.clock.install()
+            self.page.clock.install(time=now - timedelta(hours=1))
         self.page.goto(f"{self.stub.url}/bars.html")
         self.page.wait_for_selector("html[data-ready]")
         if clock:
-            self.page.clock.pause_at(datetime.now(UTC) + timedelta(seconds=1))
+            self.page.clock.pause_at(now)
         return self.add(*keys, **attributes)
 
     def add(self, *keys: str, **attributes: str) -> Locator:
