@@ -287,7 +287,7 @@ class BackendContract:
                 for seq in range(2, count):
                     backend.write([update("shared", seq, token=name, run=run, description=name), update(name, seq)])
                     assert read(backend, name).version.seq == seq
-            except BaseException as problem:  # noqa: BLE001 (told to the test, which is in another thread)
+            except BaseException as problem:
                 problems.append(problem)
 
         names = [f"thread-{number}" for number in range(4)]

@@ -143,7 +143,7 @@ def _fork(backend: Backend, ids: list[str], count: int) -> dict[str, Any]:
             backend.forked()
             _write(backend, [childs], count)
             backend.close()
-        except BaseException:  # noqa: BLE001 (a child must not run on in its parent's code)
+        except BaseException:
             os._exit(1)
         os._exit(0)
     for seq in range(2, count + 1):

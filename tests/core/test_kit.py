@@ -1,0 +1,561 @@
+"""What a user calls: settings to a running kit and back, two kits beside each other, the default one, and forks."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import progresskit
+from progresskit import ConfigurationError, FlushTimeout, Kit, Progress, State, UnknownScheme, Unsupported
+from progresskit.config import BACKENDS, Settings
+from progresskit.memory import MemoryBackend
+from progresskit.testing import FakeClock, start
+
+from .doubles import FlakyBackend
+
+Step = Callable[..., float | None]
+
+THREADS = ("progresskit-publisher", "progresskit-hub")
+
+
+def threads() -> int:
+    return sum(thread.name in THREADS for thread in threading.enumerate())
+
+
+class Remembered(FlakyBackend):
+    """A backend that an URL leads to."""
+
+    made: list[Remembered]
+
+    @classmethod
+    def from_url(cls, url: str, settings: Settings) -> Remembered:
+        from time import monotonic
+
+        backend = cls(monotonic)
+        cls.made.append(backend)
+        return backend
+
+
+@pytest.fixture
+def remembered(monkeypatch: pytest.MonkeyPatch) -> list[Remembered]:
+    """Register the scheme `remembered`, and give the backends that are made by it."""
+    monkeypatch.setitem(BACKENDS, "remembered", (f"{__name__}:Remembered", None))
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
+    Remembered.made = []
+    return Remembered.made
+
+
+# From settings to a kit.
+
+
+@pytest.mark.parametrize(("url", "settings", "error"), [
+    ("carrier-pigeon://roof", {}, UnknownScheme),
+    ("memory", {}, ConfigurationError),
+    ("memory://", {"intervall": 1}, ConfigurationError),
+    ("memory://", {"lease": 5, "heartbeat": 6}, ConfigurationError),
+])  # fmt: skip
+def test_a_mistake_in_the_configuration_raises_at_once_and_leaves_what_was(
+    url: str, settings: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        Kit(url, **settings)
+    kit = Kit("memory://", prefix="before")
+    with pytest.raises(error):
+        kit.configure(url, **settings)
+    assert kit.settings.prefix == "before"
+
+
+def test_a_kit_opens_nothing_before_it_is_used(remembered: list[Remembered]) -> None:
+    before = threads()
+    kit = Kit("remembered://")
+    kit.current().advance()
+    kit.flush()
+    kit.close()
+    assert threads() == before
+    assert not any(backend.batches or backend.reads for backend in remembered)
+
+
+def test_a_kit_has_one_backend_which_it_closes_with_itself(remembered: list[Remembered]) -> None:
+    kit = Kit("remembered://")
+    with kit.observe("job"):
+        pass
+    assert kit.get("job") is not None
+    assert len(list(kit.watch("job"))) == 1
+    (backend,) = remembered
+    assert backend.closed == 0
+    kit.close()
+    assert backend.closed == 1
+    kit.close()
+    assert backend.closed == 1
+
+
+def test_closing_stores_what_was_reported(remembered: list[Remembered]) -> None:
+    kit = Kit("remembered://")
+    job = kit.observe("job")
+    job.advance(5)
+    kit.close()
+    assert remembered[0].store.read(["job"])["job"].current == 5
+    del job
+
+
+def test_a_closed_kit_opens_again_when_it_is_used(remembered: list[Remembered]) -> None:
+    kit = Kit("remembered://")
+    for number in range(3):
+        with kit.observe(f"job-{number}"):
+            pass
+        kit.close()
+    stored = [set(backend.store._entries) for backend in remembered if backend.batches]
+    assert stored == [{"job-0"}, {"job-1"}, {"job-2"}]
+    assert threads() == 0
+
+
+def test_configuring_anew_flushes_what_there_was_to_where_it_was(remembered: list[Remembered]) -> None:
+    kit = Kit("remembered://")
+    with kit.observe("old"):
+        pass
+    old = remembered[-1]
+    kit.configure("remembered://other", interval=0.01)
+    with kit.observe("new"):
+        pass
+    kit.close()
+    assert old.closed == 1
+    assert set(old.store._entries) == {"old"}
+    assert set(remembered[-1].store._entries) == {"new"}
+
+
+def test_two_kits_know_nothing_of_each_other(make_kit: Callable[..., Kit]) -> None:
+    one, other = make_kit(url="memory://"), make_kit(url="memory://")
+    with one.observe("job"):
+        pass
+    assert one.get("job") is not None
+    assert other.get("job") is None
+
+
+def test_the_environment_configures_a_kit_that_nobody_configured(
+    monkeypatch: pytest.MonkeyPatch, remembered: list[Remembered]
+) -> None:
+    monkeypatch.setenv("PROGRESSKIT_URL", "remembered://")
+    monkeypatch.setenv("PROGRESSKIT_LEASE", "12")
+    kit = Kit()
+    with kit.observe("job"):
+        pass
+    kit.close()
+    assert remembered[0].batches
+    assert kit.settings.lease == 12
+
+
+def test_a_framework_may_tell_its_settings_which_come_after_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROGRESSKIT_PREFIX", "environment")
+    kit = Kit(interval=5)
+    kit.host_settings({"INTERVAL": 7, "PREFIX": "framework", "LEASE": 60})
+    assert (kit.settings.interval, kit.settings.prefix, kit.settings.lease) == (5, "environment", 60)
+
+
+# What others cannot see.
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///progress.db"])
+def test_a_backend_that_others_cannot_see_is_warned_of_once(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    kit = Kit(url)
+    for _ in range(3):
+        kit.warn_unshared("a Celery worker")
+    (message,) = caplog.messages
+    assert "a Celery worker" in message
+    assert url in message
+    assert "PROGRESSKIT_URL" in message
+    kit.close()
+
+
+def test_a_backend_that_others_see_is_not_warned_of(
+    remembered: list[Remembered], caplog: pytest.LogCaptureFixture
+) -> None:
+    Kit("remembered://").warn_unshared("a web server")
+    assert caplog.messages == []
+
+
+# Reading.
+
+
+def test_jobs_are_got_by_their_ids(kit: Kit, backend: FlakyBackend) -> None:
+    backend.store.write([start("a", current=1), start("b")])
+    progress = kit.get("a")
+    assert progress is not None
+    assert (progress.id, progress.current) == ("a", 1)
+    assert kit.get("unknown") is None
+    assert kit.get_many(["a", "b", "unknown"]).keys() == {"a", "b"}
+    assert kit.get_many([]) == {}
+    assert backend.reads[-1] == {"a", "b", "unknown"}, "one round trip"
+
+
+def test_listing_is_for_backends_that_can(kit: Kit) -> None:
+    with pytest.raises(Unsupported, match="cannot list"):
+        kit.list()
+
+
+def test_jobs_are_listed_by_kind_and_state() -> None:
+    backend = MemoryBackend()
+    kit = Kit(backend=backend)
+    backend.write([start("a", kind="mail"), start("b", kind="mail", state=State.FAILED), start("c", kind="import")])
+
+    def ids(**wanted: Any) -> set[str]:
+        return {progress.id for progress in kit.list(**wanted)}
+
+    assert ids() == {"a", "b", "c"}
+    assert ids(kind="mail") == {"a", "b"}
+    assert ids(state="failed") == ids(state=State.FAILED) == {"b"}
+    assert ids(state=["running", State.FAILED], kind="mail") == {"a", "b"}
+    assert len(ids(limit=2)) == 2
+    with pytest.raises(ValueError, match="flying"):
+        kit.list(state="flying")
+
+
+# Words of the queue, and cancelling through it.
+
+
+def test_a_queue_may_say_that_a_job_waits_and_how_it_ended(kit: Kit, step: Step, backend: FlakyBackend) -> None:
+    kit.tell("job", State.PENDING, kind="mail")
+    step()
+    progress = kit.get("job")
+    assert progress is not None
+    assert (progress.state, progress.kind, progress.done) == (State.PENDING, "mail", False)
+    with kit.observe("job", kind="mail"):
+        step()
+        kit.tell("job", State.PENDING, kind="mail")
+        step()
+        assert kit.get("job").state is State.RUNNING  # type: ignore[union-attr]
+        kit.tell("job", State.FAILED, error=RuntimeError("worker lost"))
+        step()
+    step()
+    progress = kit.get("job")
+    assert progress is not None
+    assert (progress.state, progress.error) == (State.FAILED, ("RuntimeError", "worker lost", False))
+
+
+def test_who_takes_jobs_out_of_a_queue_is_called_for_those_that_are_known(kit: Kit, backend: FlakyBackend) -> None:
+    called: list[list[str]] = []
+    kit.on_cancel(called.append)
+    backend.store.write([start("job"), start("done", state=State.SUCCEEDED)])
+    assert [kit.cancel(id) for id in ("job", "done", "unknown")] == [True, False, False]
+    assert called == [["job"]]
+
+
+# The default kit.
+
+
+def test_the_functions_of_the_package_are_those_of_one_kit(monkeypatch: pytest.MonkeyPatch) -> None:
+    kit = progresskit.observe.__self__  # type: ignore[attr-defined]
+    assert isinstance(kit, Kit)
+    functions = (
+        "acancel aget aget_many awatch cancel configure current flush get get_many list observe subject track watch"
+    )
+    for name in functions.split():
+        assert getattr(progresskit, name) == getattr(kit, name), name
+    assert set(functions.split()) <= set(progresskit.__all__)
+
+
+def test_every_public_name_is_there_and_they_are_listed_in_order() -> None:
+    assert all(hasattr(progresskit, name) for name in progresskit.__all__)
+    assert progresskit.__all__ == sorted(progresskit.__all__)
+
+
+# Processes of their own: forks, and the end of the interpreter.
+
+
+def run(code: str, tmp_path: Path) -> Any:
+    """Run a script in a fresh interpreter and return the JSON that it printed last."""
+    script = tmp_path / "script.py"
+    script.write_text(PREAMBLE + code)
+    answer = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PYTHONPATH": ":".join(filter(None, sys.path)), "LOG": str(tmp_path / "log")},
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "Traceback" not in answer.stderr, answer.stderr
+    return json.loads(answer.stdout.splitlines()[-1])
+
+
+# A store that processes share: a file to which each write is appended in one piece, and replayed to read.
+PREAMBLE = """
+import json, os, signal, sys, threading, time
+from progresskit import Backend, Cancelled, Kit
+from progresskit.memory import MemoryBackend
+from progresskit.progress import Role, State, Write
+
+class LogBackend(Backend):
+    def __init__(self):
+        self.forks = self.closed = 0
+    @classmethod
+    def from_url(cls, url, settings):
+        return cls()
+    def replay(self):
+        memory = MemoryBackend()
+        with open(os.environ["LOG"], "a+") as log:
+            log.seek(0)
+            for line in log:
+                pid, role, state, rest = json.loads(line)
+                memory.write([Write(rest[0], Role(role), *rest[1:5], State(state), *rest[5:])])
+        return memory
+    def write(self, batch):
+        with open(os.environ["LOG"], "a") as log:
+            for write in batch:
+                rest = [*write[:1], *write[2:6], *write[7:]]
+                log.write(json.dumps([os.getpid(), write.role.value, write.state.value, rest]) + "\\n")
+        memory = self.replay()
+        return {id: progress.version.run for id, progress in memory.read([write.id for write in batch]).items()}
+    def read(self, ids):
+        return self.replay().read(ids)
+    def cancel(self, ids):
+        return set()
+    def cancels(self, ids):
+        return set()
+    def close(self):
+        self.closed += 1
+    def forked(self):
+        self.forks += 1
+
+def writers(id):
+    with open(os.environ["LOG"]) as log:
+        return {pid for pid, role, state, rest in map(json.loads, log) if rest[0] == id}
+
+backend = LogBackend()
+kit = Kit(backend=backend)
+
+def fork(work):
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        work()
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+"""
+
+
+def test_a_job_that_lives_at_a_fork_is_the_parents_and_the_child_is_clean(tmp_path: Path) -> None:
+    answer = run(
+        """
+with kit.observe("parents") as job:
+    job.advance()
+    kit.flush(10)
+    viewer = kit.hub.view(["parents"])
+    viewer.get(10)
+
+    def child():
+        assert backend.forks == 1
+        assert [thread.name for thread in threading.enumerate()] == ["MainThread"]
+        assert kit.current().id != "parents"
+        job.advance(1000)
+        job.fail("not yours")
+        assert not kit.publisher._live and kit.publisher._inbox.empty()
+        for number in range(3):
+            with kit.observe(f"childs-{number}") as own:
+                own.advance(5)
+            assert kit.get(f"childs-{number}").current == 5
+        with kit.observe("quick"):
+            pass
+        assert next(iter(kit.watch("quick"))).done
+
+    status = fork(child)
+    job.advance()
+    kit.flush(10)
+print(json.dumps({
+    "status": status,
+    "parents": [kit.get("parents").state, kit.get("parents").current],
+    "writers of the parent's": writers("parents") == {os.getpid()},
+    "writers of the child's": os.getpid() in writers("childs-0"),
+    "forks": backend.forks, "closed": backend.closed,
+}))
+""",
+        tmp_path,
+    )
+    assert answer == {
+        "status": 0,
+        "parents": ["succeeded", 2],
+        "writers of the parent's": True,
+        "writers of the child's": False,
+        "forks": 0,
+        "closed": 0,
+    }
+
+
+def test_a_job_opened_just_before_a_fork_is_not_the_childs_either(kit: Kit) -> None:
+    job = kit.observe("job")
+    kit.forked()
+    job.fail("not yours")
+    assert kit.publisher._inbox.empty()
+
+
+def test_a_fork_in_the_middle_of_everything_leaves_no_lock_held(tmp_path: Path) -> None:
+    answer = run(
+        """
+stop = threading.Event()
+def busy(number):
+    while not stop.is_set():
+        with kit.observe(f"busy-{number}") as job:
+            job.advance()
+            kit.current()
+threads = [threading.Thread(target=busy, args=(number,)) for number in range(3)]
+for thread in threads:
+    thread.start()
+
+def child():
+    signal.alarm(30)
+    with kit.observe(f"child-{os.getpid()}") as job:
+        job.advance()
+    kit.flush(10)
+    kit.close()
+
+statuses = [fork(child) for _ in range(20)]
+stop.set()
+for thread in threads:
+    thread.join()
+print(json.dumps(statuses))
+""",
+        tmp_path,
+    )
+    assert answer == [0] * 20
+
+
+def test_a_child_of_a_child_is_clean_too(tmp_path: Path) -> None:
+    answer = run(
+        """
+def grandchild():
+    assert not kit.publisher._live
+    with kit.observe("grandchild"):
+        pass
+
+def child():
+    with kit.observe("child"):
+        kit.flush(10)
+        assert fork(grandchild) == 0
+
+job = kit.observe("parent")
+kit.flush(10)
+status = fork(child)
+job.succeed()
+print(json.dumps([status, *(kit.get(id).state for id in ("parent", "child", "grandchild"))]))
+""",
+        tmp_path,
+    )
+    assert answer == [0, "succeeded", "succeeded", "succeeded"]
+
+
+def test_a_job_that_nobody_ended_is_cancelled_when_the_process_ends(tmp_path: Path) -> None:
+    answer = run(
+        """
+if len(sys.argv) == 1:
+    import subprocess
+    subprocess.run([sys.executable, __file__, "inner"], check=True)
+    progress = kit.get("job")
+    print(json.dumps([progress.state, progress.current]))
+else:
+    job = kit.observe("job")
+    job.advance(7)
+    kit.flush(10)
+""",
+        tmp_path,
+    )
+    assert answer == ["cancelled", 7]
+
+
+def test_what_was_reported_is_stored_before_the_process_ends(tmp_path: Path) -> None:
+    answer = run(
+        """
+if len(sys.argv) == 1:
+    import subprocess
+    subprocess.run([sys.executable, __file__, "inner"], check=True)
+    print(json.dumps([kit.get(f"job-{number}").state for number in range(200)]))
+else:
+    for number in range(200):
+        kit.observe(f"job-{number}").end(State.SUCCEEDED, wait=False)
+""",
+        tmp_path,
+    )
+    assert answer == ["succeeded"] * 200
+
+
+def test_a_process_whose_backend_is_down_ends_within_its_time(tmp_path: Path) -> None:
+    answer = run(
+        """
+from progresskit import BackendUnavailable
+if len(sys.argv) == 1:
+    import subprocess
+    began = time.monotonic()
+    subprocess.run([sys.executable, __file__, "inner"], check=True, stderr=subprocess.DEVNULL)
+    print(json.dumps(time.monotonic() - began))
+else:
+    def write(batch):
+        raise BackendUnavailable("down")
+    backend.write = write
+    kit.configure(backend=backend, flush_seconds=0.2)
+    job = kit.observe("job")
+    job.advance()
+""",
+        tmp_path,
+    )
+    assert answer < 10
+
+
+def test_importing_the_package_starts_no_thread_and_reads_no_environment(tmp_path: Path) -> None:
+    answer = run(
+        """
+os.environ["PROGRESSKIT_URL"] = "memory://"
+os.environ["PROGRESSKIT_PREFIX"] = "set after the import"
+import progresskit
+names = [thread.name for thread in threading.enumerate()]
+print(json.dumps([names, progresskit.kit.default().settings.prefix]))
+""",
+        tmp_path,
+    )
+    assert answer == [["MainThread"], "set after the import"]
+
+
+# What is told where it can be seen.
+
+
+def test_no_password_reaches_a_log_or_a_repr(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, remembered: list[Remembered]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    kit = Kit("remembered://user:hunter2@host/0", flush_seconds=0.05)
+    kit.warn_unshared("a web server")
+    remembered[-1].down = True
+    job = kit.observe("job")
+    with pytest.raises(FlushTimeout) as late:
+        kit.flush(0.05)
+    with pytest.raises(Unsupported) as unsupported:
+        kit.list()
+    job.succeed()
+    kit.close()
+    shown = [
+        caplog.text,
+        repr(kit),
+        repr(kit.settings),
+        str(late.value),
+        str(unsupported.value),
+        repr(kit.subject("a")),
+    ]
+    assert not [text for text in shown if "hunter2" in text]
+
+
+def test_a_record_is_the_same_whoever_asks(kit: Kit, step: Step, clock: FakeClock) -> None:
+    job = kit.observe("job", total=10)
+    job.advance(3)
+    step()
+    got, many, subject = kit.get("job"), kit.get_many(["job"])["job"], kit.subject("job").progress
+    assert isinstance(got, Progress)
+    assert got == many == subject == job.progress
