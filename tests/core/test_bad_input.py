@@ -124,8 +124,8 @@ good_numbers = st.one_of(
     st.sampled_from(GOOD_NUMBERS),
     st.integers(0, LIMIT),
     st.floats(0, LIMIT),
-    st.decimals(0, LIMIT, allow_nan=False),
-    st.fractions(0, LIMIT - 1),
+    st.integers(0, 10**6).map(lambda number: Decimal(number) / 1000),
+    st.integers(0, 10**6).map(lambda number: Fraction(number, 7)),
     st.integers(0, 2**31 - 1).map(numpy.int32),
     st.floats(0, 1e9, width=32).map(numpy.float32),
 )
@@ -135,11 +135,9 @@ bad_numbers = st.one_of(
     st.integers(min_value=LIMIT + 1),
     st.floats(max_value=-1e-300),
     st.floats(min_value=LIMIT * 1.01),
-    st.decimals(max_value=-1, allow_nan=False),
     st.booleans(),
     st.text(),
     st.binary(),
-    st.dates(),
     st.complex_numbers(),
     st.lists(st.integers()),
 )
@@ -229,13 +227,13 @@ def test_what_is_no_good_number_is_dropped_and_counted(kit: Kit, check: Check, v
 
 
 @FUZZ
-@given(st.lists(st.tuples(st.booleans(), good_numbers, bad_numbers), max_size=8))
+@given(st.lists(st.tuples(st.just(True), good_numbers) | st.tuples(st.just(False), bad_numbers), max_size=6))
 def test_any_mixture_of_numbers_leaves_the_last_good_one(
-    kit: Kit, check: Check, calls: list[tuple[bool, Any, Any]]
+    kit: Kit, check: Check, calls: list[tuple[bool, Any]]
 ) -> None:
     job, expected, bad = kit.observe(), 0.0, 0
-    for good, number, trash in calls:
-        job.set_progress(number if good else trash)
+    for good, number in calls:
+        job.set_progress(number)
         expected = float(number) if good else expected
         bad += not good
     assert check(job, bad)["current"] == pytest.approx(expected)

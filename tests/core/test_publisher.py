@@ -189,7 +189,6 @@ def test_the_run_that_the_backend_told_goes_with_later_records(
     assert stored("job").version.run == 2
 
 
-@pytest.mark.xfail(reason="what is shown in the process gets its run with the next record only")
 def test_what_is_shown_in_the_process_has_the_run_that_the_backend_told(
     kit: Kit, step: Step, backend: FlakyBackend
 ) -> None:
@@ -464,7 +463,6 @@ def test_whatever_the_backend_raises_it_is_tried_again_and_nothing_is_lost(
     assert kit.publisher.lost == 0
 
 
-@pytest.mark.xfail(reason="a job that cannot be sampled keeps all others from being written")
 def test_a_job_that_cannot_be_sampled_does_not_keep_the_others_from_being_written(
     kit: Kit, step: Step, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
