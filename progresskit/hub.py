@@ -41,6 +41,7 @@ class _Box:
 
     def __init__(self, ids: Iterable[str]) -> None:
         self.ids = frozenset(ids)
+        self.closed = False
         self._ready = Condition()
         self._records: dict[str, Progress] = {}
         self._waiter: tuple[AbstractEventLoop, Future[None]] | None = None
@@ -49,15 +50,24 @@ class _Box:
         """Put a record in place of an older one; note whom of an event loop to wake."""
         with self._ready:
             self._records[progress.id] = progress
-            self._ready.notify_all()
-            if self._waiter is not None:
-                loop, future = self._waiter
-                waiting.setdefault(loop, []).append(future)
-                self._waiter = None
+            self._wake(waiting)
+
+    def close(self, waiting: Waiting) -> None:
+        """Let nobody wait for what will not come."""
+        with self._ready:
+            self.closed = True
+            self._wake(waiting)
+
+    def _wake(self, waiting: Waiting) -> None:
+        self._ready.notify_all()
+        if self._waiter is not None:
+            loop, future = self._waiter
+            waiting.setdefault(loop, []).append(future)
+            self._waiter = None
 
     def take(self, timeout: float | None) -> dict[str, Progress]:
         with self._ready:
-            self._ready.wait_for(lambda: self._records, timeout)
+            self._ready.wait_for(lambda: self._records or self.closed, timeout)
             taken, self._records = self._records, {}
         return taken
 
@@ -67,7 +77,7 @@ class _Box:
         loop = get_running_loop()
         with self._ready:
             future: Future[None] | None = None
-            if not self._records:
+            if not (self._records or self.closed):
                 future = loop.create_future()
                 self._waiter = loop, future
         if future is not None:
@@ -93,12 +103,21 @@ class Viewer:
         self._hub, self._box = hub, box
 
     def get(self, timeout: float | None = None) -> dict[str, Progress]:
-        """Return the newest records of the jobs that have changed, by id; wait for one, `timeout` seconds at most."""
+        """
+        Return the newest records of the jobs that have changed, by id; wait for one, `timeout` seconds at most.
+
+        An empty dict means that the time is over, or that the kit was closed.
+        """
         return self._box.take(timeout)
 
     async def aget(self, timeout: float | None = None) -> dict[str, Progress]:
         """Do the same without blocking the event loop."""
         return await self._box.atake(timeout)
+
+    @property
+    def closed(self) -> bool:
+        """True once the kit was closed: nothing more will come."""
+        return self._box.closed
 
     def close(self) -> None:
         """Watch no longer."""
@@ -182,7 +201,7 @@ class Hub:
         self._inbox.put(lambda: self._add(box))
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread; viewers get nothing more and wait no longer."""
         self._closing = True
         self._inbox.put(_nothing)
         if self._thread is not None:
@@ -201,7 +220,12 @@ class Hub:
                 # Nothing that is known of raises here; whatever it is, the viewers must not lose their thread by it.
                 self._failed(error, exc_info=True)
                 wait = RETRY_SECONDS[1]
+        self._drain()
         self._unlisten()
+        for watched in self._watched.values():
+            for box in watched.boxes:
+                box.close(self._waiting)
+        self._wake_loops()
 
     def step(self) -> float | None:
         """Do one round: take what was handed over, read what is due; return the seconds to the next, None for never."""

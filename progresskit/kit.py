@@ -92,7 +92,7 @@ class Kit:
     def host_settings(self, settings: Mapping[str, Any]) -> None:
         """Take the settings of a web framework, which the environment and `configure()` come before."""
         if settings != self._host:
-            resolve(self._explicit, settings)
+            backend_class(resolve(self._explicit, settings).url)
             self.close()
             with self._lock:
                 self._host = dict(settings)
@@ -327,13 +327,13 @@ class Kit:
         """
         Iterate over the records of jobs: first as they are, then each change, the newest state only.
 
-        Ends when all of them are done. Jobs that do not exist yet are waited for.
+        Ends when all of them are done, or when the kit is closed. Jobs that do not exist yet are waited for.
         """
         return self._watch({check_id(id) for id in ids})
 
     def _watch(self, waiting: set[str]) -> Iterator[Progress]:
         with self.hub.view(waiting) as viewer:
-            while waiting:
+            while waiting and not viewer.closed:
                 for progress in viewer.get().values():
                     yield progress
                     if progress.done:
@@ -345,7 +345,7 @@ class Kit:
 
     async def _awatch(self, waiting: set[str]) -> AsyncIterator[Progress]:
         with self.hub.view(waiting) as viewer:
-            while waiting:
+            while waiting and not viewer.closed:
                 for progress in (await viewer.aget()).values():
                     yield progress
                     if progress.done:

@@ -50,12 +50,13 @@ RECENT = 1_000
 class _Live:
     """A job that is published, and when what was last done for it."""
 
-    __slots__ = ("allowed", "job", "sent")
+    __slots__ = ("allowed", "failed", "job", "sent")
 
     def __init__(self, job: ref[ProgressObserver], now: float) -> None:
         self.job = job
         self.allowed = now  # not sampled before, so that a wake-up makes no extra record of a busy job
         self.sent = now
+        self.failed = False
 
 
 class Publisher:
@@ -262,19 +263,25 @@ class Publisher:
             if job is None:
                 del self._live[token]
                 continue
-            if now < live.allowed and not self._everything:
-                continue
-            write = job.sample()
-            if write is not None:
-                live.allowed = scheduled + 0.9 * interval
-            elif now - live.sent >= self._settings.heartbeat_seconds:
-                write = job.again()
-            if write is not None:
-                live.sent = now
-                self._enqueue(write)
+            if now >= live.allowed or self._everything:
+                write = self._news_of(job, live, now)
+                if write is not None:
+                    live.allowed, live.sent = scheduled + 0.9 * interval, now
+                    self._enqueue(write)
         for _, keys in self._flushes:
             if not keys:
                 keys.update(self._outbox)
+
+    def _news_of(self, job: ProgressObserver, live: _Live, now: float) -> Write | None:
+        """Return what is to be written of the job: what has changed, or a heartbeat."""
+        try:
+            return job.sample() or (job.again() if now - live.sent >= self._settings.heartbeat_seconds else None)
+        except Exception:
+            # Nothing that is known of raises here; whatever it is, the other jobs are published.
+            if not live.failed:
+                _log().exception("Job %s cannot be published; the others are", job.id)
+            live.failed = True
+            return None
 
     def _write(self, now: float) -> None:
         while self._outbox and now >= self._retry:

@@ -148,7 +148,10 @@ class Recorder:
     def stored(self, run: int | None) -> None:
         """Learn that a record is stored, and in which run."""
         self.started = True
-        self.run = run or self.run
+        if run and run != self.run:
+            self.run = run
+            if self.last is not None:
+                self.last = self.last._replace(version=self.last.version._replace(run=run))
 
     def snapshot(self, reading: Reading, outcome: Outcome = RUNNING) -> Progress:
         """Return the job as it stands, under the number of the last record made."""

@@ -14,6 +14,9 @@ from typing import NoReturn
 
 import pytest
 
+# Before any folder's conftest imports it: what it asserts is to be told in full.
+pytest.register_assert_rewrite("progresskit.testing")
+
 # A developer's own settings must not reach the tests; and here a bad value raises, so that none goes unseen.
 for name in [name for name in os.environ if name.startswith("PROGRESSKIT_") and name != "PROGRESSKIT_CI"]:
     del os.environ[name]

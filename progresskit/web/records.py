@@ -81,7 +81,7 @@ async def _hold(exchange: Exchange, jobs: Jobs, found: Found, wait: float) -> Fo
     try:
         with exchange.kit.hub.view(jobs.ids) as viewer:
             end = monotonic() + wait
-            while _is_old(exchange, jobs, found) and (left := end - monotonic()) > 0:
+            while not viewer.closed and _is_old(exchange, jobs, found) and (left := end - monotonic()) > 0:
                 found = found | await exchange.calls.news(viewer, left)
     finally:
         exchange.budget.give_back()

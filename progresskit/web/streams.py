@@ -128,6 +128,8 @@ class Stream:
         yield _retry(RETRY_MS) + self._refusals()
         while self._unfinished and (left := end - monotonic()) > 0:
             news = await exchange.calls.news(viewer, min(left, COMMENT_SECONDS))
+            if viewer.closed:
+                break
             frames = self._told(news) if news else b":\n\n"
             if frames:
                 yield frames

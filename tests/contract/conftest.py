@@ -6,8 +6,6 @@ from collections import Counter
 
 import pytest
 
-pytest.register_assert_rewrite("progresskit.testing")
-
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Count what recorded the property `contract`, by its value and by how it went."""
