@@ -1,0 +1,222 @@
+"""
+Never run: type checkers read it, and tell when what a user types is not typed as it should be.
+
+Everything is written as a user would. Where a checker has to refuse something, the line says so, and strict mypy in
+turn refuses a line that says so without need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from datetime import datetime
+from typing import Any, assert_type
+
+import progresskit
+from progresskit import (
+    Backend,
+    BackendUnavailable,
+    Cancelled,
+    Failure,
+    Kit,
+    Lists,
+    MissingPackage,
+    Observer,
+    Progress,
+    ProgressKitError,
+    ProgressObserver,
+    PublicError,
+    Pushes,
+    State,
+    Subject,
+    Version,
+)
+from progresskit.testing import BackendContract, FakeClock, RecordingObserver
+
+
+class Row: ...
+
+
+def configuring() -> None:
+    progresskit.configure("redis://localhost/0")
+    progresskit.configure("sqlite:////var/lib/progress.db", interval=0.5, lease=60, strict=True)
+    progresskit.configure(secret_key=["new", "old"], authorize=lambda request, id, right: True)
+    kit = Kit("memory://", ttl=3_600)
+    kit.configure(backend=an_adapter())
+    kit.close()
+
+
+def an_adapter() -> Backend:
+    raise NotImplementedError
+
+
+# Workers.
+
+
+def tracking(rows: list[Row], names: dict[str, int], lines: Iterable[str]) -> None:
+    for row in progresskit.track(rows, id="import-42"):
+        assert_type(row, Row)
+    for name in progresskit.track(names, total=5, description="Reading", unit="names", meta={"a": 1}):
+        assert_type(name, str)
+    assert_type(progresskit.track(lines, cancellable=True, kind="import"), Iterator[str])
+    progresskit.track(5)  # type: ignore[call-overload]
+    progresskit.track(rows, "import-42")  # type: ignore[call-overload]
+
+
+async def tracking_asynchronously(rows: AsyncIterable[Row]) -> None:
+    async for row in progresskit.track(rows, id="import-42", total=100):
+        assert_type(row, Row)
+    assert_type(progresskit.track(rows), AsyncIterator[Row])
+
+
+def observing(rows: list[Row]) -> None:
+    with progresskit.observe("import-42", total=len(rows), description="Importing") as observer:
+        assert_type(observer, ProgressObserver)
+        for number, _ in enumerate(rows):
+            observer.advance()
+            observer.advance(2.5)
+            observer.set_progress(number, len(rows), "reading")
+            observer.set_progress(0.5)
+            observer.check_cancelled()
+        observer.update(description="Tidying up", meta={"skipped": 3}, total=None, unit="rows")
+        assert_type(observer.cancel_requested, bool)
+        assert_type(observer.dropped, int)
+        assert_type(observer.id, str)
+        assert_type(observer.progress, Progress)
+    progresskit.observe().succeed(result={"rows": 5})
+    progresskit.observe(kind="import", unit="B", meta={}, cancellable=True).fail(ValueError("no"))
+    progresskit.observe().fail("no")
+    assert_type(progresskit.current(), ProgressObserver)
+    progresskit.current().advance("5")  # type: ignore[arg-type]
+    progresskit.observe("import-42", 100)  # type: ignore[call-arg]
+
+
+async def observing_asynchronously() -> None:
+    async with progresskit.observe("import-42") as observer:
+        assert_type(observer, ProgressObserver)
+
+
+def as_context_managers() -> None:
+    synchronous: AbstractContextManager[ProgressObserver] = progresskit.observe()
+    asynchronous: AbstractAsyncContextManager[ProgressObserver] = progresskit.observe()
+    del synchronous, asynchronous
+
+
+# Viewers.
+
+
+def viewing() -> None:
+    assert_type(progresskit.get("import-42"), Progress | None)
+    assert_type(progresskit.get_many(["a", "b"]), dict[str, Progress])
+    assert_type(progresskit.watch("a", "b"), Iterator[Progress])
+    assert_type(progresskit.cancel("import-42"), bool)
+    assert_type(progresskit.list(kind="import", state="failed", limit=5), list[Progress])
+    progresskit.list(state=State.RUNNING)
+    progresskit.list(state=[State.RUNNING, "failed"])
+    progresskit.flush()
+    progresskit.flush(5.0)
+    progresskit.flush(timeout=None)
+
+
+async def viewing_asynchronously() -> None:
+    assert_type(await progresskit.aget("import-42"), Progress | None)
+    assert_type(await progresskit.aget_many({"a", "b"}), dict[str, Progress])
+    assert_type(await progresskit.acancel("import-42"), bool)
+    async for progress in progresskit.awatch("a"):
+        assert_type(progress, Progress)
+
+
+def reading(progress: Progress) -> None:
+    assert_type(progress.id, str)
+    assert_type(progress.kind, str | None)
+    assert_type(progress.state, State)
+    assert_type(progress.state.final, bool)
+    assert_type(progress.done, bool)
+    assert_type(progress.current, int | float)
+    assert_type(progress.total, int | float | None)
+    assert_type(progress.percent, float | None)
+    assert_type(progress.description, str | None)
+    assert_type(progress.rate, float | None)
+    assert_type(progress.eta, float | None)
+    assert_type(progress.result, Any)
+    assert_type(progress.error, Failure | None)
+    assert_type(progress.attempt, int)
+    assert_type(progress.version, Version)
+    assert_type(progress.cursor, str)
+    assert_type(progress.stalled, bool)
+    assert_type(progress.cancel_requested, bool)
+    assert_type(progress.created_at, datetime | None)
+    assert_type(progress.to_dict(), dict[str, Any])
+    assert_type(progress.to_json(), str)
+    assert_type(progress.redacted(), Progress)
+    if progress.state == "failed" and progress.error:
+        assert_type(progress.error.message, str | None)
+    progress.current = 5  # type: ignore[misc]
+
+
+# Subjects and observers.
+
+
+class Bar:
+    def notify(self, progress: Progress) -> None: ...
+
+
+class NoObserver:
+    def notify(self, text: str) -> None: ...
+
+
+def attaching(observer: ProgressObserver, told: list[Progress]) -> None:
+    for subject in (observer, progresskit.subject("import-42")):
+        detach = subject.attach(Bar())
+        assert_type(detach, Callable[[], None])
+        detach()
+        subject.attach(told.append)
+        subject.attach(lambda progress: print(progress.percent))
+        subject.attach(NoObserver())  # type: ignore[arg-type]
+    near: Subject = observer
+    far: Subject = progresskit.subject("import-42")
+    bar: Observer = Bar()
+    assert_type(near.progress, Progress | None)
+    del far, bar
+
+
+# Errors.
+
+
+def handling() -> None:
+    try:
+        progresskit.flush()
+    except BackendUnavailable as error:
+        raise PublicError("Try again later.") from error
+    except MissingPackage as error:
+        assert_type(error.name, str | None)
+    except ProgressKitError:
+        pass
+    except Cancelled:
+        raise
+
+
+# What third parties build.
+
+
+def powers(backend: Backend) -> None:
+    if isinstance(backend, Lists):
+        assert_type(backend.list(kind=None, states=None, limit=5), list[Progress])
+    if isinstance(backend, Pushes):
+        backend.listen(lambda records: None, lambda: None).watch(["a"])
+
+
+def testing() -> None:
+    clock = FakeClock()
+    clock.advance(5)
+    assert_type(clock(), float)
+    observer: Observer = RecordingObserver()
+    recorded = RecordingObserver()
+    assert_type(recorded.wait_for(lambda progress: progress.done, timeout=5), Progress)
+    assert_type(recorded.last, Progress | None)
+    assert_type(recorded.states, list[State])
+    Kit(clock=clock)
+    del observer
+
+
+class TestMine(BackendContract): ...
