@@ -5,8 +5,6 @@ from __future__ import annotations
 from math import floor
 from typing import TYPE_CHECKING, NamedTuple
 
-from progresskit.progress import State
-
 from .text import count, duration, fit, harmless, rate, width
 
 if TYPE_CHECKING:
@@ -62,8 +60,6 @@ def details(progress: Progress | None, age: float) -> list[str]:
     if progress is None:
         return ["waiting for a first report"]
     parts = [_status(progress, age)]
-    if progress.state is State.FAILED and progress.error is not None:
-        parts.append(harmless(": ".join(filter(None, (progress.error.type, progress.error.message)))))
     if progress.attempt > 1 and not progress.done:
         parts.append(f"attempt {progress.attempt}")
     going = phase(progress) in {"running", "cancelling"}
@@ -87,6 +83,8 @@ def _status(progress: Progress, age: float) -> str:
     state = phase(progress)
     if state == "running":
         return ""
+    if state == "failed" and progress.error is not None:
+        return harmless(": ".join(filter(None, ("failed", progress.error.type, progress.error.message))))
     if state == "succeeded" and progress.started_at and progress.finished_at:
         return f"done in {duration((progress.finished_at - progress.started_at).total_seconds())}"
     if state == "retrying" and progress.next_retry_at and progress.updated_at:

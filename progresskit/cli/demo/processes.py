@@ -39,6 +39,8 @@ class Worker:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env=os.environ
+                | {"TMPDIR": str(folder.path)},  # where multiprocessing keeps files: they go with the rest
             )
         Thread(target=self._wait, daemon=True).start()
 

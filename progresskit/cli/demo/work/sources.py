@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import os
 import sysconfig
 import tokenize
 import warnings
@@ -25,9 +26,11 @@ def standard_library(tests: bool = True) -> list[Path]:
     """Return its .py files, sorted by path."""
     progresskit.current().update(description="Looking for the files")
     skipped = _NOT_OURS if tests else _NOT_OURS | _TESTS
-    root = Path(sysconfig.get_path("stdlib"))
-    files = (path for path in root.rglob("*.py") if skipped.isdisjoint(path.relative_to(root).parts))
-    return sorted(path for path in files if path.is_file())
+    found = []
+    for folder, folders, files in os.walk(sysconfig.get_path("stdlib")):
+        folders[:] = [name for name in folders if name not in skipped]
+        found += [Path(folder, name) for name in files if name.endswith(".py")]
+    return sorted(found)
 
 
 def index_library() -> dict[str, Any]:

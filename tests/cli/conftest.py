@@ -1,0 +1,65 @@
+"""The demo, a job in another process, and a browser, for the tests of this folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import browser, page
+from tests.cli.processes import Demo, demo, environment
+
+__all__ = ["browser", "page"]
+
+WRITER = """
+import sys, time, progresskit
+url, id, seconds, way = sys.argv[1:]
+progresskit.configure(url)
+with progresskit.observe(id, total=40, unit="rows", description="Importing", kind="import", cancellable=True) as job:
+    for row in range(40):
+        time.sleep(float(seconds) / 40)
+        job.advance()
+    if way == "fail":
+        raise progresskit.PublicError("row 41 is missing")
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "page" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="module")
+def running_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """Give a demo that the tests of a module share."""
+    with demo(tmp_path_factory.mktemp("demo")) as running:
+        yield running
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """Give the address of a backend that is empty."""
+    return f"sqlite:///{tmp_path / 'progress.db'}"
+
+
+Write = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def write(url: str) -> Iterator[Write]:
+    """Give a function that starts a process with a job of 40 rows in it, which ends well, or does not."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(id: str, seconds: float = 1.0, way: str = "succeed") -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", WRITER, url, id, str(seconds), way]
+        started.append(subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()

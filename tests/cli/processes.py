@@ -1,0 +1,131 @@
+"""The command line in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+
+from progresskit.kit import Kit
+from tests.adapters.celery_worker import wait_for
+
+ROOT = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-m", "progresskit.cli")
+START_SECONDS = 60
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a user who has configured nothing, and has installed this checkout."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PROGRESSKIT_")}
+    return kept | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'adapters'}", "PYTHONUNBUFFERED": "1"} | dict(more or {})
+
+
+def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; `more` are variables of its environment."""
+    return subprocess.run(
+        [*COMMAND, *arguments], env=environment(more), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@contextmanager
+def start(*arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a command, in a process group of its own; what is left of it afterwards is killed."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=environment(more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+class Demo:
+    """A demo that runs, with its temporary folder in `folder`."""
+
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self.process, self.folder = process, folder
+        self.url = self._address()
+        self.http = httpx.Client(base_url=self.url, headers={"X-Progresskit": "1"}, trust_env=False)
+
+    def _address(self) -> str:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if found := re.search(r"http://\S+", line):
+                return found[0]
+        assert self.process.stderr is not None
+        raise AssertionError(f"the demo did not start: {self.process.stderr.read()}")
+
+    @property
+    def kit(self) -> Kit:
+        """Make a kit that sees the demo's jobs."""
+        (path,) = self.folder.glob("progresskit-demo-*/progress.db")
+        return Kit(f"sqlite:///{path}")
+
+    def post(self, path: str, **files: tuple[str, bytes]) -> str:
+        """Start a job; return where its progress is."""
+        answer = self.http.post(path, files=files or None)
+        assert answer.status_code == 201, answer.text
+        return progress_of(answer.text)
+
+    def processes(self) -> set[int]:
+        """Return the ids of the demo and all that descends from it."""
+        return descendants(self.process.pid)
+
+
+@contextmanager
+def demo(folder: Path) -> Iterator[Demo]:
+    """Start a demo on a free port, and use it once it says where it is."""
+    with start("demo", "--port", "0", TMPDIR=str(folder)) as process:
+        running = Demo(process, folder)
+        started = running.processes()
+        try:
+            with running.http:
+                yield running
+        finally:
+            for pid in started - {process.pid}:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def progress_of(html: str) -> str:
+    """Return the address of the first bar in the HTML."""
+    found = re.search(r'<progress-bar src="([^"]+)"', html)
+    assert found is not None, html
+    return found[1]
+
+
+def descendants(pid: int) -> set[int]:
+    """Return a process and its children and theirs, those of them that are not dead."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                parents[int(path.parent.name)] = int(parent)
+    found = {pid} & parents.keys()
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def until_gone(pids: set[int]) -> None:
+    """Wait until none of the processes is there."""
+
+    def gone() -> bool:
+        return not any(pid in descendants(pid) for pid in pids)
+
+    wait_for("all processes are gone", gone)

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import io
+import itertools
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from progresskit.cli.bars import Seen, details, draw, phase
+from progresskit.cli.terminal import Terminal
+from progresskit.cli.text import width
+from progresskit.progress import Failure, Progress, State, Version
+
+BEGUN = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+class Tty(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+def terminal(encoding: str = "utf-8", **environ: str) -> Terminal:
+    return Terminal(Tty(io.BytesIO(), encoding=encoding), environ)
+
+
+def job(state: State = State.RUNNING, **fields: Any) -> Progress:
+    return Progress("job", state, Version(1, 1, 1))._replace(**fields)
+
+
+ROWS: dict[str, Any] = {
+    "current": 5208,
+    "total": 12400,
+    "unit": "rows",
+    "description": "Importing",
+    "rate": 412.0,
+    "eta": 17.0,
+}
+EVERY_STATE = [
+    Seen("never-heard-of"),
+    Seen("a", job(State.PENDING)),
+    Seen("b", job(**ROWS)),
+    Seen("c", job(**ROWS, stalled=True)),
+    Seen("d", job(**ROWS, cancel_requested=True)),
+    Seen("e", job(current=3, unit="files", description="Ein sehr langer Name: 日本語のファイル, und noch mehr davon")),
+    Seen("f", job(State.RETRYING, updated_at=BEGUN, next_retry_at=BEGUN + timedelta(seconds=42))),
+    Seen("g", job(State.SUCCEEDED, **ROWS, started_at=BEGUN, finished_at=BEGUN + timedelta(seconds=61))),
+    Seen("h", job(State.FAILED, **ROWS, error=Failure("ValueError", "row 7,303\nhas 11 columns"))),
+    Seen("i", job(State.CANCELLED, **ROWS)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", [10, 24, 39, 40, 60, 79, 120, 300])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_no_line_is_wider_than_the_terminal_in_any_state(columns: int, encoding: str) -> None:
+    for now in (0.0, 3.3, 1000.0):
+        lines = draw(EVERY_STATE, columns, now, terminal(encoding, NO_COLOR="1"))
+        assert len(lines) == len(EVERY_STATE)
+        assert max(map(width, lines)) <= columns
+
+
+def test_bars_stand_below_each_other() -> None:
+    lines = draw(EVERY_STATE, 100, 0, terminal(NO_COLOR="1"))
+    starts = {width(line[: found.start()]) for line in lines if (found := re.search("[━─]", line))}
+    assert len(starts) == 1
+
+
+def test_a_bar_is_as_long_as_the_percent_say() -> None:
+    halves = []
+    for current in range(101):
+        (line,) = draw([Seen("x", job(current=current, total=100))], 100, 0, terminal(NO_COLOR="1"))
+        halves.append(2 * line.count("━") + line.count("╸"))
+    assert halves == sorted(halves)
+    assert halves[0] == 0
+    assert halves[50] == 24
+    assert halves[100] == 47  # full is only what has succeeded
+    (line,) = draw([Seen("x", job(State.SUCCEEDED))], 100, 0, terminal(NO_COLOR="1"))
+    assert line.count("━") == 24
+
+
+def test_a_job_without_a_total_moves_there_and_back() -> None:
+    lines = [draw([Seen("x", job())], 100, frame / 10, terminal(NO_COLOR="1"))[0] for frame in range(40)]
+    starts = [line.index("━") for line in lines]
+    assert {abs(a - b) for a, b in itertools.pairwise(starts)} == {1}
+
+
+def test_the_time_left_is_counted_down_while_nothing_comes() -> None:
+    assert "17s left" in details(job(**ROWS), 0)
+    assert "7s left" in details(job(**ROWS), 10)
+    assert "0s left" in details(job(**ROWS), 1000)
+
+
+def test_a_failure_says_why_before_all_else() -> None:
+    (line,) = draw([EVERY_STATE[8]], 80, 0, terminal(NO_COLOR="1"))
+    assert "✘" in line
+    assert "failed: ValueError: row 7,303 has" in line
+
+
+@pytest.mark.parametrize(
+    ("fields", "seen"),
+    [({}, "running"), ({"stalled": True}, "stalled"), ({"cancel_requested": True}, "cancelling"),
+     ({"state": State.FAILED, "cancel_requested": True, "stalled": True}, "failed")],
+)  # fmt: skip
+def test_stalled_and_cancelling_are_states_to_a_viewer(fields: dict[str, Any], seen: str) -> None:
+    assert phase(job()._replace(**fields)) == seen
+
+
+@pytest.mark.parametrize(
+    ("environ", "coloured"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)],
+)
+def test_colour_is_for_terminals_that_want_it(environ: dict[str, str], coloured: bool) -> None:
+    (line,) = draw([EVERY_STATE[2]], 80, 0, terminal(**environ))
+    assert ("\x1b[" in line) is coloured
+
+
+def test_nothing_is_coloured_in_a_file() -> None:
+    assert not Terminal(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), {}).colour

@@ -1,0 +1,250 @@
+"""The commands, each in a process of its own, beside a job in another one."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from progresskit.kit import Kit
+from progresskit.progress import State
+from tests.adapters.celery_worker import wait_for
+from tests.cli.conftest import Write
+from tests.cli.processes import COMMAND, environment, run, start
+
+
+def test_watch_writes_a_line_for_each_tenth_and_ends_well_with_the_job(url: str, write: Write) -> None:
+    with start("watch", "import-42", "--url", url) as process:
+        assert process.stdout is not None
+        assert "import-42 unknown   waiting for a first report" in process.stdout.readline()
+        write("import-42", 2)
+        lines = process.stdout.read().splitlines()
+        assert process.wait() == 0
+    assert re.fullmatch(r"\d\d:\d\d:\d\d import-42 succeeded 100% · done in \d+s · 40 rows · Importing", lines[-1])
+    tenths = [int(found[1]) // 10 for line in lines if (found := re.search(r"running +(\d+)%", line))]
+    assert tenths == sorted(set(tenths))
+    assert len(tenths) >= 5
+
+
+def test_watch_waits_for_all_and_ends_with_1_where_one_has_failed(url: str, write: Write) -> None:
+    write("good", 0.4)
+    write("bad", 0.8, "fail")
+    watched = run("watch", "good", "bad", PROGRESSKIT_URL=url)
+    assert watched.returncode == 1
+    assert "good succeeded" in watched.stdout
+    assert "failed: PublicError: row 41 is missing" in watched.stdout
+
+
+def test_watch_gives_records_to_machines_one_a_line(url: str) -> None:
+    kit = Kit(url)
+    with start("watch", "import-42", "--json", "--url", url) as process, kit.observe("import-42", total=3) as job:
+        assert process.stdout is not None
+        for count in range(1, 4):
+            job.set_progress(count)
+            while (record := json.loads(process.stdout.readline()))["current"] < count:
+                assert record["state"] == "running"
+            assert (record["id"], record["current"], record["total"]) == ("import-42", count, 3)
+        job.succeed({"rows": 3})
+        (last,) = map(json.loads, process.stdout)
+        assert process.wait() == 0
+    kit.close()
+    assert (last["state"], last["percent"], last["done"], last["result"]) == ("succeeded", 100, True, {"rows": 3})
+
+
+def test_watch_of_what_is_over_ends_at_once(url: str, write: Write) -> None:
+    write("import-42", 0, "fail").wait()
+    watched = run("watch", "import-42", "--json", "--url", url)
+    assert [json.loads(line)["state"] for line in watched.stdout.splitlines()] == ["failed"]
+    assert watched.returncode == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_watch_can_be_interrupted(url: str, number: int, code: int) -> None:
+    with start("watch", "never-begun", "--url", url) as process:
+        assert process.stdout is not None
+        assert "waiting for a first report" in process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(5) == code
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+def in_a_terminal(arguments: list[str], act: signal.Signals | None = None, seconds: float = 20) -> tuple[str, int]:
+    """Run a command in a pseudo-terminal; return what it wrote, and its exit code."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], env=environment({"TERM": "xterm"}), stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    written, deadline = b"", time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            chunk = os.read(ours, 65536)
+        except OSError:  # the other end is closed: so ends a terminal on Linux
+            break
+        if not chunk:
+            break
+        written += chunk
+        if act is not None and "━".encode() in written:
+            process.send_signal(act)
+            act = None
+    os.close(ours)
+    return written.decode(), process.wait(5)
+
+
+def test_watch_draws_in_place_in_a_terminal_and_gives_the_cursor_back(url: str, write: Write) -> None:
+    write("import-42")
+    write("bad", 0.5, "fail")
+    written, code = in_a_terminal(["watch", "import-42", "bad", "--url", url])
+    assert code == 1
+    assert written.startswith("\x1b[?25l")
+    assert written.endswith("\x1b[?25h")
+    frames = written.split("\r\x1b[2A")
+    assert len(frames) > 10
+    percents = [int(found[1]) for frame in frames if (found := re.search(r"Importing.*?(\d+)%", frame))]
+    assert percents == sorted(percents)
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", frames[-1])
+    assert re.search(r"✔ Importing +━+ +100% +done in", last)
+    assert re.search(r"✘ Importing +━+", last)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM)])
+def test_a_terminal_gets_its_cursor_back_when_watch_is_interrupted(
+    url: str, write: Write, number: signal.Signals, code: int
+) -> None:
+    write("import-42", 10)
+    written, ended = in_a_terminal(["watch", "import-42", "--url", url], number)
+    assert ended == code
+    assert written.endswith("\x1b[?25h")
+
+
+def test_list_shows_what_there_is_newest_first(url: str, write: Write) -> None:
+    assert run("list", "--url", url).stderr == "no jobs\n"
+    write("first", 0).wait()
+    write("second", 0, "fail").wait()
+    listed = run("list", "--url", url)
+    assert [line.split()[:4] for line in listed.stdout.splitlines()] == [
+        ["✘", "second", "failed", "99%"],
+        ["✔", "first", "succeeded", "100%"],
+    ]
+    assert listed.returncode == 0
+
+
+def test_list_takes_out_what_was_not_asked_for(url: str, write: Write) -> None:
+    write("good", 0).wait()
+    write("bad", 0, "fail").wait()
+
+    def listed(*options: str) -> list[str]:
+        return [json.loads(line)["id"] for line in run("list", "--json", "--url", url, *options).stdout.splitlines()]
+
+    assert listed("--state", "failed") == ["bad"]
+    assert listed("--state", "failed", "--state", "succeeded") == ["bad", "good"]
+    assert listed("--kind", "import", "--limit", "1") == ["bad"]
+    assert listed("--kind", "export") == []
+
+
+def test_cancel_stops_a_job_in_another_process(url: str, write: Write) -> None:
+    job = write("import-42", 30)
+    kit = Kit(url)
+    wait_for("the job runs", lambda: kit.get("import-42"))
+    cancelled = run("cancel", "import-42", "nobody", "--json", "--url", url)
+    assert [json.loads(line) for line in cancelled.stdout.splitlines()] == [
+        {"id": "import-42", "asked": True},
+        {"id": "nobody", "asked": False},
+    ]
+    assert cancelled.returncode == 1
+    job.wait(10)
+    progress = kit.get("import-42")
+    kit.close()
+    assert progress is not None
+    assert progress.state is State.CANCELLED
+    assert run("watch", "import-42", "--url", url).returncode == 1
+
+
+def test_doctor_finds_a_good_backend_good(url: str) -> None:
+    found = run("doctor", "--json", "--url", url)
+    findings = {finding["check"]: finding for finding in map(json.loads, found.stdout.splitlines())}
+    assert list(findings) == ["configured", "reachable", "written", "read", "watched", "cancelled", "ended", "listed"]
+    assert {finding["verdict"] for finding in findings.values()} == {"ok"}
+    assert 0 < findings["written"]["seconds"] < 5
+    assert found.returncode == 0
+    assert "✔ watched" in run("doctor", "--url", url).stdout
+
+
+def test_doctor_says_that_memory_is_seen_by_nobody_else() -> None:
+    found = run("doctor")
+    assert found.returncode == 2
+    assert "memory:// (the default)" in found.stdout
+    assert "set PROGRESSKIT_URL" in found.stdout
+
+
+def test_doctor_says_that_a_relative_path_leads_elsewhere_in_each_process(tmp_path: Path) -> None:
+    found = subprocess.run(
+        [*COMMAND, "doctor", "--url", "sqlite:///here.db"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 1
+    assert f"sqlite:///{tmp_path}/here.db" in found.stdout
+    assert "✔ listed" in found.stdout
+
+
+def test_doctor_says_what_is_wrong_with_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no database, only notes\n" * 100)
+    found = run("doctor", "--url", f"sqlite:///{tmp_path}/notes.txt")
+    assert found.returncode == 3, found.stdout
+    assert "✘ reachable" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, "COMMAND"),
+        (["watch"], 2, "ID"),
+        (["watch", "no job!"], 2, "not a job id"),
+        (["list"], 2, "Set PROGRESSKIT_URL"),
+        (["list", "--url", "memory://"], 2, "one process only"),
+        (["list", "--url", "carrier-pigeon://loft"], 2, "known are memory://"),
+        (["list", "--limit", "0"], 2, "not a whole number"),
+        (["watch", "x", "--url", "sqlite:////no/such/folder/x.db"], 2, "/no/such/folder"),
+        (["demo", "--port", "70000"], 2, "not a port"),
+    ],
+)
+def test_a_wrong_use_ends_with_2_and_says_what_to_do(arguments: list[str], code: int, said: str) -> None:
+    ended = run(*arguments)
+    assert ended.returncode == code
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_backend_that_cannot_be_reached_ends_with_3(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no database, only notes\n" * 100)
+    for command in (["watch", "x"], ["list"], ["cancel", "x"]):
+        ended = run(*command, "--url", f"sqlite:///{tmp_path}/notes.txt")
+        assert ended.returncode == 3, command
+        assert "Traceback" not in ended.stderr
+
+
+def test_a_reader_that_has_enough_is_no_error(url: str, write: Write) -> None:
+    for number in range(3):
+        write(f"job-{number}", 0).wait()
+    with start("list", "--url", url) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(10) in {0, 1}
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("command", ["demo", "watch", "list", "cancel", "doctor"])
+def test_every_command_documents_its_exit_codes(command: str) -> None:
+    assert "exit codes:" in run(command, "--help").stdout

@@ -1,0 +1,207 @@
+"""`progresskit demo` with a real worker: every kind of job over HTTP, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.adapters.celery_worker import wait_for
+from tests.cli.processes import Demo, demo, environment, run, start, until_gone
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc which processes are left")
+
+JOB_SECONDS = 120
+CSV = b"id,name\n" + b"".join(b'%d,"No. %d, as one field"\n' % (n, n) for n in range(20_000))
+
+
+def records(running: Demo, path: str) -> Iterator[dict[str, Any]]:
+    """Follow a job over HTTP as a long poll does, to its end."""
+    etag, deadline = "", time.monotonic() + JOB_SECONDS
+    while time.monotonic() < deadline:
+        answer = running.http.get(path, headers={"If-None-Match": etag, "Prefer": "wait=5"}, timeout=30)
+        if answer.status_code == 304 or answer.status_code == 404:
+            continue
+        assert answer.status_code == 200, answer.text
+        yield answer.json()
+        if answer.json()["done"]:
+            return
+        etag = answer.headers["ETag"]
+    raise AssertionError(f"not done within {JOB_SECONDS} s")
+
+
+def follow(running: Demo, path: str) -> list[dict[str, Any]]:
+    seen = list(records(running, path))
+    counts = [record["current"] for record in seen]
+    assert counts == sorted(counts)
+    return seen
+
+
+def card_of(running: Demo, record: dict[str, Any]) -> str:
+    """Return the HTML of a job, which shows what came of it."""
+    return running.http.get(f"/jobs/{record['id']}/").text
+
+
+def test_a_file_is_imported_row_by_row_and_its_table_can_be_looked_at(running_demo: Demo) -> None:
+    seen = follow(running_demo, running_demo.post("/import/", file=("people & more.csv", CSV)))
+    assert len({record["current"] for record in seen}) >= 3
+    last = seen[-1]
+    assert (last["state"], last["current"], last["total"], last["unit"]) == ("succeeded", 20_000, 20_000, "rows")
+    assert last["kind"] == "import_file"
+    card = card_of(running_demo, last)
+    assert "people &amp; more.csv" in card
+    assert "<b>20,000</b> rows in <b>2</b> columns" in card
+    table = running_demo.http.get(f"/jobs/{last['id']}/table/?page=400").text
+    assert 'data-rows="20000"' in table
+    assert "<td>No. 19999, as one field</td>" in table
+
+
+def test_a_job_that_fails_half_way_says_why(running_demo: Demo) -> None:
+    seen = follow(running_demo, running_demo.post("/jobs/compile/"))
+    assert len({record["current"] for record in seen}) >= 3
+    assert seen[-1]["state"] == "failed"
+    assert seen[-1]["error"] == {"type": "PublicError", "message": "broken.py, line 2: '(' was never closed"}
+    assert 40 < seen[-1]["percent"] < 60
+
+
+def test_the_library_is_indexed_and_a_gap_is_found_at_once_while_a_third_job_waits(running_demo: Demo) -> None:
+    index, primes, third = (running_demo.post(f"/jobs/{kind}/") for kind in ("index", "primes", "compile"))
+    assert next(records(running_demo, third))["state"] == "pending"
+    assert running_demo.http.post(f"{third}cancel/").status_code == 202
+    found = follow(running_demo, primes)
+    assert len({record["current"] for record in found}) >= 10
+    assert {record["total"] for record in found} == {None}
+    assert "Between <b>4,652,353</b> and <b>4,652,507</b>" in card_of(running_demo, found[-1])
+    indexed = follow(running_demo, index)[-1]
+    assert (indexed["state"], indexed["unit"]) == ("succeeded", "files")
+    assert indexed["current"] == indexed["total"] > 100
+    assert "<code>self</code>" in card_of(running_demo, indexed)
+    assert follow(running_demo, third)[-1]["state"] == "cancelled"
+
+
+def test_finished_jobs_are_cleared_with_their_files_and_running_ones_stay(running_demo: Demo) -> None:
+    done = follow(running_demo, running_demo.post("/import/", file=("a.csv", b"a,b\n1,2\n")))[-1]["id"]
+    path = running_demo.post("/jobs/primes/")
+    cleared = running_demo.http.post("/clear/").json()["cleared"]
+    assert done in cleared
+    assert not list(running_demo.folder.glob(f"*/*/{done}*"))
+    assert running_demo.http.get(f"/jobs/{done}/table/").status_code == 404
+    assert path.split("/")[-2] not in cleared
+    assert "Search for a prime gap" in running_demo.http.get("/").text.partition('id="list"')[2]
+    running_demo.http.post(f"{path}cancel/")
+    assert follow(running_demo, path)[-1]["state"] == "cancelled"
+
+
+def test_what_cannot_be_imported_is_refused_in_words(running_demo: Demo) -> None:
+    large = running_demo.http.post("/import/", files={"file": ("large.csv", b"x" * (101 * 2**20))}, timeout=60)
+    assert (large.status_code, large.json()) == (
+        413,
+        {"error": "The file is too large: this demo takes up to 100 MiB."},
+    )
+    nothing = running_demo.http.post("/import/", files={"file": ("", b"")})
+    assert (nothing.status_code, nothing.json()) == (400, {"error": "Choose a file first."})
+    image = follow(running_demo, running_demo.post("/import/", file=("image.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")))
+    assert image[-1]["error"] == {"type": "PublicError", "message": "this is not a text file"}
+    assert running_demo.http.post("/jobs/unheard-of/").status_code == 404
+
+
+def test_a_page_elsewhere_can_start_nothing(running_demo: Demo) -> None:
+    with running_demo.http.stream("GET", "/") as page:
+        assert page.headers["Content-Security-Policy"].startswith("default-src 'self';")
+    del running_demo.http.headers["X-Progresskit"]
+    try:
+        for headers in ({}, {"Origin": "https://elsewhere.example"}, {"Sec-Fetch-Site": "cross-site"}):
+            assert running_demo.http.post("/jobs/primes/", headers=headers).status_code == 403
+        answer = running_demo.http.post("/clear/", headers={"Sec-Fetch-Site": "same-origin"})
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+    finally:
+        running_demo.http.headers["X-Progresskit"] = "1"
+
+
+def interrupt_all(process: subprocess.Popen[str]) -> None:
+    """Do what a terminal does at Ctrl-C."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def terminate(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+
+
+def hang_up(process: subprocess.Popen[str]) -> None:
+    os.killpg(process.pid, signal.SIGHUP)
+
+
+@pytest.mark.parametrize("stop", [interrupt_all, terminate, hang_up])
+def test_stopping_with_a_job_running_and_a_stream_open_leaves_no_process_and_no_file(stop: Any, tmp_path: Path) -> None:
+    with demo(tmp_path) as running:
+        path = running.post("/jobs/primes/")
+        with running.http.stream("GET", f"{path}events/") as stream:
+            lines = stream.iter_lines()
+            while not next(lines).startswith("data:"):
+                pass
+            processes = running.processes()
+            assert len(processes) == 4  # the demo, the worker, and its two children
+            stop(running.process)
+            assert running.process.wait(10) == 0
+            assert running.process.stderr is not None
+            assert running.process.stderr.read() == ""
+        until_gone(processes)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demo_that_is_killed_takes_its_worker_and_files_along(tmp_path: Path) -> None:
+    with demo(tmp_path) as running:
+        processes = running.processes()
+        running.process.kill()
+        until_gone(processes)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demo_that_is_stopped_while_it_starts_leaves_nothing_either(tmp_path: Path) -> None:
+    with start("demo", "--port", "0", TMPDIR=str(tmp_path)) as process:
+        wait_for("the folder is there", lambda: list(tmp_path.iterdir()))
+        process.terminate()
+        output, errors = process.communicate(timeout=20)
+        assert (process.returncode, output, errors) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demo_whose_worker_dies_says_so_and_ends(tmp_path: Path) -> None:
+    with demo(tmp_path) as running:
+        (worker,) = running.processes() - {running.process.pid} & children(running.process.pid)
+        os.kill(worker, signal.SIGKILL)
+        assert running.process.wait(10) == 1
+        assert running.process.stderr is not None
+        assert "the worker has ended by itself (exit code -9)" in running.process.stderr.read()
+    assert list(tmp_path.iterdir()) == []
+
+
+def children(pid: int) -> set[int]:
+    with suppress(FileNotFoundError):
+        return {int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    raise AssertionError("this kernel does not tell the children of a process")
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        ended = run("demo", "--port", str(taken.getsockname()[1]), TMPDIR=str(tmp_path))
+    assert ended.returncode == 1
+    assert "Address already in use" in ended.stderr
+    assert "--port 0" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_package_that_is_missing_is_told_with_the_command_that_brings_it(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['flask'] = None; from progresskit.cli import main; sys.exit(main(['demo']))"
+    ended = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert 'the demo needs the package flask, which is not installed: pip install "progresskit[demo]"' in ended.stderr

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from progresskit.cli import text
+from progresskit.progress import Progress, State, Version
+
+
+def running(**fields: Any) -> Progress:
+    return Progress("job", State.RUNNING, Version(1, 1, 1))._replace(**fields)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0s"), (0.4, "0s"), (17, "17s"), (59.6, "1m"), (200, "3m 20s"), (3600, "1h"), (3605, "1h"), (7500, "2h 5m"),
+     (90_061, "1d 1h"), (-3, "0s")],
+)  # fmt: skip
+def test_a_duration_is_told_by_its_two_largest_units(seconds: float, shown: str) -> None:
+    assert text.duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"current": 5208, "total": 12400, "unit": "rows"}, "5,208/12,400 rows"),
+        ({"current": 12400, "total": 12400, "unit": "rows"}, "12,400 rows"),
+        ({"current": 18230, "unit": "files"}, "18,230 files"),
+        ({"current": 0}, ""),
+        ({"current": 0, "total": 3}, "0/3"),
+        ({"current": 1.25, "total": 2.5}, "1.2/2.5"),
+        ({"current": 1536, "total": 5 * 2**20, "unit": "B"}, "1.5 KiB/5.0 MiB"),
+    ],
+)
+def test_a_count_is_told_with_its_total_and_unit(fields: dict[str, Any], shown: str) -> None:
+    assert text.count(running(**fields)) == shown
+
+
+@pytest.mark.parametrize(
+    ("rate", "unit", "shown"),
+    [
+        (412.4, "rows", "412/s"),
+        (2.5, "rows", "2.5/s"),
+        (0.0042, "models", "0.3/min"),
+        (2**21, "B", "2.0 MiB/s"),
+        (None, "B", ""),
+    ],
+)
+def test_a_slow_rate_is_told_per_minute(rate: float | None, unit: str, shown: str) -> None:
+    assert text.rate(running(rate=rate, unit=unit)) == shown
+
+
+def test_text_of_a_job_cannot_steer_the_terminal() -> None:
+    assert text.harmless("a\x1b[2Jb\r\nc\u202ed\x9be\x07") == "a[2Jb cde"
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5, 9, 30])
+@pytest.mark.parametrize("content", ["Importing", "日本語のファイル", "e\u0301tude", ""])
+def test_text_is_fitted_to_exactly_so_many_columns(content: str, columns: int) -> None:
+    assert text.width(text.fit(content, columns)) == columns
