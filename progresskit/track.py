@@ -20,7 +20,8 @@ from .progress import State
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
-    from .observer import Counter, ProgressObserver
+    from .observer import ProgressObserver
+    from .reports import Counter
 
 Item = TypeVar("Item")
 

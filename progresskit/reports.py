@@ -1,0 +1,289 @@
+"""
+What a job reports: called by the worker once per item, or a million times a second.
+
+`advance` and `set_progress` are one store behind one comparison. `_gate` is the largest count that may be stored just
+so, and `_step` is 1; the gate is shut (-1 and None) whenever a call has to do something else first, such as to stop the
+job, or to wake the publisher after a quiet time. Everything that takes longer is done by the publisher, which samples
+what was stored.
+"""
+
+from __future__ import annotations
+
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Protocol
+
+from . import values
+from .errors import Cancelled, InvalidValue
+from .recorder import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_OPEN = values.LIMIT // 2  # counts beyond are checked one by one, so that the hot path need not look at the sum
+_SHUT = -1
+
+
+class Counter(Protocol):
+    """Counts for `track()`, outside of Python."""
+
+    def done(self) -> int:
+        """Return how many items are done: the one in hand is not."""
+
+    def finish(self) -> None:
+        """Count the last item as done too: the loop has asked for another one."""
+
+    def stop(self) -> None:
+        """Raise Cancelled in the loop instead of giving it another item."""
+
+
+class Waker(Protocol):
+    """What a job needs to know of its publisher while it reports."""
+
+    strict: bool
+
+    def wake(self) -> None:
+        """Look at the jobs soon: one of them has news after a quiet time."""
+
+
+class Reports:
+    """
+    The values of a job as its worker reports them.
+
+    Reporting does no I/O, never blocks, and never raises because of a backend or a bad value: a bad value is dropped
+    and counted in `dropped`, unless the kit is strict.
+    """
+
+    __slots__ = (
+        "_counter",
+        "_current",
+        "_description",
+        "_ended",
+        "_gate",
+        "_lock",
+        "_meta",
+        "_quiet",
+        "_step",
+        "_total",
+        "_total_given",
+        "_unit",
+        "_waker",
+        "cancel_requested",
+        "cancellable",
+        "dropped",
+        "id",
+    )
+
+    _current: float
+    _description: str | None
+    _step: int | None
+
+    def advance(self, n: float = 1) -> None:
+        """Count `n` more items as done."""
+        if n is self._step:
+            self._current += 1
+        elif n.__class__ is int and n >= 0 and self._current + n <= self._gate:
+            self._current += n
+        else:
+            self._advance(n)
+
+    def set_progress(self, current: float, total: float | None = None, description: str | None = None) -> None:
+        """Say how many items are done, of how many, and what is going on; None leaves a value as it is."""
+        if (
+            current.__class__ is int
+            and 0 <= current <= self._gate
+            and (total is self._total or total is None)
+            and (description is None or description.__class__ is str)
+        ):
+            self._current = current
+            if description is not None:
+                self._description = description  # cut and cleaned when it is sampled, not at each call
+        else:
+            self._set(current, total, description)
+
+    def __init__(self, waker: Waker, id: str, cancellable: bool) -> None:
+        self.id, self.cancellable = id, cancellable
+        self.cancel_requested = False
+        self.dropped = 0
+        """How many bad values were dropped."""
+        self._waker = waker
+        self._current = 0
+        self._gate, self._step = _OPEN, 1
+        self._total: Any = None
+        self._total_given = False
+        self._description = None
+        self._unit: str | None = None
+        self._meta: dict[str, Any] = {}
+        self._counter: Counter | None = None
+        self._quiet = self._ended = False
+        self._lock = RLock()  # a finalizer may run while its own thread is in here
+
+    def update(
+        self,
+        *,
+        current: float | None = None,
+        total: float | None = None,
+        description: str | None = None,
+        unit: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Set what is given; `meta` (at most 8 KiB as JSON) replaces the one before."""
+        self._set(current, total, description)
+        if self._ended:
+            return
+        if unit is not None:
+            self._put("unit", values.text, unit)
+        if meta is not None:
+            self._put("meta", values.meta, meta)
+
+    def check_cancelled(self) -> None:
+        """Raise Cancelled if somebody asked the job to stop."""
+        if self.cancel_requested:
+            raise Cancelled(self.id)
+
+    # What the hot path leaves over.
+
+    def _advance(self, n: Any) -> None:
+        if not self._admit():
+            return
+        try:
+            self._current = values.count(self._current + values.count(n))
+        except ValueError as problem:
+            self._drop("n", problem)
+        self._open_gate()
+
+    def _set(self, current: Any, total: Any, description: Any) -> None:
+        if not self._admit():
+            return
+        if total is not None:
+            self._set_total(total)
+        if current is not None:
+            self._set_current(current)
+        if description.__class__ is str:
+            self._description = description
+        elif description is not None:
+            self._put("description", values.text, description)
+
+    def _set_total(self, total: Any) -> None:
+        self._total = self._checked_total(total)
+        self._total_given = True
+
+    def _checked_total(self, total: Any) -> Any:
+        """Return the total as it came, so that set_progress knows it by identity; the one there was if it is bad."""
+        try:
+            values.count(total)
+        except ValueError as problem:
+            self._drop("total", problem)
+            return self._total
+        return total
+
+    def _set_current(self, current: Any) -> None:
+        try:
+            number = values.count(current)
+        except ValueError as problem:
+            self._drop("current", problem)
+        else:
+            if self._counter is not None:
+                self.stop_counting(self._counter)
+            self._current = number
+            self._open_gate()
+
+    def _put(self, name: str, convert: Callable[[Any], Any], value: Any) -> None:
+        try:
+            setattr(self, f"_{name}", convert(value))
+        except ValueError as problem:
+            self._drop(name, problem)
+
+    def _drop(self, name: str, problem: ValueError) -> None:
+        if self._waker.strict:
+            raise InvalidValue(f"{name} {problem}") from None
+        self.dropped += 1
+        if self.dropped == 1:
+            from logging import getLogger
+
+            getLogger("progresskit").warning(
+                "Job %s: a bad value was dropped, as later ones will be without a word: %s %s", self.id, name, problem
+            )
+
+    def _admit(self) -> bool:
+        """Do what the gate was shut for; return whether the job still takes reports."""
+        if self._ended:
+            return False
+        if self.cancel_requested and self.cancellable:
+            raise Cancelled(self.id)
+        if self._quiet:
+            self._quiet = False
+            self._open_gate()
+            self._waker.wake()
+        return True
+
+    def _open_gate(self) -> None:
+        # While track() counts, each call is looked at, so that both do not count the same items.
+        shut = (
+            self._ended
+            or self._quiet
+            or self._counter is not None
+            or self._current > _OPEN
+            or (self.cancel_requested and self.cancellable)
+        )
+        if shut:
+            self._shut_gate()
+        else:
+            self._gate, self._step = _OPEN, 1
+
+    def _shut_gate(self) -> None:
+        self._gate, self._step = _SHUT, None
+
+    # What track() does to a job.
+
+    def count_with(self, counter: Counter, total: float | None) -> bool:
+        """
+        Add what the counter counts to the job; return False if another one is counting already.
+
+        Where nobody gave the job a total, the loop makes it its own: the count begins at 0 and the total is this one.
+        """
+        with self._lock:
+            if self._counter is not None or self._ended:
+                return False
+            if not self._total_given:
+                self._current = 0
+                self._total = None if total is None else self._checked_total(total)
+            self._counter = counter
+            self._shut_gate()
+        if self.cancel_requested and self.cancellable:
+            counter.stop()
+        return True
+
+    def stop_counting(self, counter: Counter) -> None:
+        """Keep what the counter has counted, and count by calls again."""
+        with self._lock:
+            if self._counter is counter:
+                self._fold_counter()
+        self._open_gate()
+
+    def _fold_counter(self) -> None:
+        if self._counter is not None:
+            self._current = self._count()
+            self._counter = None
+
+    def _count(self) -> float:
+        return self._current if self._counter is None else min(self._current + self._counter.done(), values.LIMIT)
+
+    # What the publisher does.
+
+    def read(self) -> Reading:
+        """Return what was reported until now; not without the lock."""
+        return Reading(self._count(), self._total, self._description, self._unit, self._meta, self.cancel_requested)
+
+    def ask_to_wake(self) -> None:
+        """Have the next report wake the publisher."""
+        self._quiet = True
+        self._shut_gate()
+
+    def request_cancel(self) -> None:
+        """Let the job know that it is asked to stop."""
+        self.cancel_requested = True
+        if self.cancellable:
+            self._shut_gate()
+            counter = self._counter
+            if counter is not None:
+                counter.stop()
