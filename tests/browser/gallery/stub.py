@@ -110,6 +110,8 @@ class Stub:
     streams: str = "open"  # or "refused": no budget; "broken": 500; "held": a proxy that buffers
     cancel_status: int = 202
     retry_after: str | None = None
+    retry_ms: int = 2_000
+    ended: int = 0
     longest_url: int = 60_000
     port: int = 0
 
@@ -138,6 +140,12 @@ class Stub:
             server.alive = False
             self.changed.notify_all()
         server.cut_all()
+
+    def end_streams(self) -> None:
+        """End the streams that are open, as a server does that lets none live long."""
+        with self.changed:
+            self.ended += 1
+            self.changed.notify_all()
 
     def put(self, key: str, new: Record) -> None:
         with self.changed:
@@ -327,7 +335,7 @@ class _Handler(BaseHTTPRequestHandler):
     def stream(self, request: Request) -> None:
         if self.stub.streams == "refused":
             self.write_news(request, {})
-            self.wfile.write(b"retry: 2000\n\n")
+            self.wfile.write(f"retry: {self.stub.retry_ms}\n\n".encode())
             return
         self.count_stream(1)
         try:
@@ -342,7 +350,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def follow(self, request: Request) -> None:
         told: dict[str, str | None] = {}
-        while cast(_Server, self.server).alive and not self.hung_up():
+        ended = self.stub.ended
+        while cast(_Server, self.server).alive and self.stub.ended == ended and not self.hung_up():
             if self.stub.streams != "held":
                 self.write_news(request, told)
                 if all(key in told and (told[key] is None or self.stub.jobs[key]["done"]) for key in request.keys):
