@@ -35,7 +35,7 @@ FINAL = sorted(FINAL_STATES)
 PATIENCE = 20.0
 """Seconds after which something that another thread or process should have done counts as not done."""
 
-EXAMPLES = 60
+EXAMPLES = 150
 """How many random histories are run."""
 
 
@@ -410,6 +410,17 @@ class BackendContract:
         assert not told(backend, update("job", 1, lease=20)).stalled
         clock.advance(20)
         assert read(backend, "job").stalled
+
+    def test_lease_and_ttl_are_those_of_the_last_write(self, backend: Backend, clock: FakeClock) -> None:
+        backend.write([start("longer", lease=10, ttl=60), start("shorter", lease=50, ttl=600)])
+        backend.write([update("longer", 1, lease=50, ttl=600), update("shorter", 1, lease=10, ttl=60)])
+        clock.advance(20)
+        assert {id: job.stalled for id, job in backend.read(["longer", "shorter"]).items()} == {
+            "longer": False,
+            "shorter": True,
+        }
+        clock.advance(40)
+        assert backend.read(["longer", "shorter"]).keys() == {"longer"}
 
     def test_a_job_that_is_heard_of_without_progress_is_not_stalled(self, backend: Backend, clock: FakeClock) -> None:
         backend.write([start("job", lease=30)])
