@@ -111,11 +111,11 @@ class Publisher:
 
     # What other threads call.
 
-    def opened(self, job: ProgressObserver) -> None:
-        """Publish the job from now on."""
+    def opened(self, job: ProgressObserver, unless: Callable[[], bool] | None = None) -> None:
+        """Publish the job from now on; or its end only, if `unless`, called in the publisher's thread, tells so."""
         self._start()
         token, weak = job.token, ref(job)
-        self._inbox.put(lambda: self._add(token, weak))
+        self._inbox.put(lambda: self._add(token, weak, unless))
 
     def word(self, write: Write) -> None:
         """Publish what somebody else than the worker says of a job."""
@@ -223,7 +223,9 @@ class Publisher:
             while True:
                 self._inbox.get_nowait()()
 
-    def _add(self, token: str, job: ref[ProgressObserver]) -> None:
+    def _add(self, token: str, job: ref[ProgressObserver], unless: Callable[[], bool] | None) -> None:
+        if unless is not None and unless():
+            return
         now = self.clock()
         if not self._live:
             self._tick, self._ask = now, now + CANCEL_SECONDS
