@@ -228,9 +228,7 @@ def test_what_is_no_good_number_is_dropped_and_counted(kit: Kit, check: Check, v
 
 @FUZZ
 @given(st.lists(st.tuples(st.just(True), good_numbers) | st.tuples(st.just(False), bad_numbers), max_size=6))
-def test_any_mixture_of_numbers_leaves_the_last_good_one(
-    kit: Kit, check: Check, calls: list[tuple[bool, Any]]
-) -> None:
+def test_any_mixture_of_numbers_leaves_the_last_good_one(kit: Kit, check: Check, calls: list[tuple[bool, Any]]) -> None:
     job, expected, bad = kit.observe(), 0.0, 0
     for good, number in calls:
         job.set_progress(number)
