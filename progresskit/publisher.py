@@ -86,7 +86,8 @@ class Publisher:
     def _begin(self) -> None:
         self._thread: Thread | None = None
         self._thread_lock = Lock()
-        self._closing = False
+        self._stop = Event()
+        self._closed = False
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._live: dict[str, _Live] = {}
         self._outbox: dict[Key, Write] = {}
@@ -132,6 +133,7 @@ class Publisher:
         self._inbox.put(lambda: self._end(write, stored))
 
         def wait() -> None:
+            self._start()
             if self._threaded and not self.down:
                 stored.wait(self._settings.flush_seconds)
 
@@ -148,20 +150,29 @@ class Publisher:
             raise FlushTimeout(f"what was reported is not stored after {timeout} seconds")
 
     def close(self) -> None:
-        """Write what there is, for at most `flush_seconds`, and end the thread."""
+        """
+        Write what there is, for at most `flush_seconds`, and end the thread.
+
+        A job that lives on is not published any more, but its end still is.
+        """
         atexit.unregister(self._exit)
         if self._thread is None:
             return
         self._try_flush()
-        self._closing = True
+        self._stop.set()
         self._inbox.put(_nothing)
         self._thread.join(self._settings.flush_seconds)
+        self._thread, self._closed = None, True
+        self._live.clear()
 
     def _exit(self) -> None:
         # Whatever is still live at the end of the process will not be worked on any more.
+        self._inbox.put(self._end_all)
+        self._try_flush()
+
+    def _end_all(self) -> None:
         for job in self._jobs():
             job.end(State.CANCELLED, wait=False)
-        self._try_flush()
 
     def _try_flush(self) -> None:
         try:
@@ -173,17 +184,18 @@ class Publisher:
     # The thread.
 
     def _start(self) -> None:
-        if self._thread is not None or not self._threaded:
+        if not self._threaded or (self._thread is not None and not self._closed):
             return
         with self._thread_lock:
             if self._thread is None:
                 atexit.register(self._exit)
-                self._thread = Thread(target=self._run, name="progresskit-publisher", daemon=True)
+                self._stop = Event()
+                self._thread = Thread(target=self._run, args=(self._stop,), name="progresskit-publisher", daemon=True)
                 self._thread.start()
 
-    def _run(self) -> None:
+    def _run(self, stop: Event) -> None:
         wait: float | None = None
-        while not self._closing:
+        while not stop.is_set() and not self._is_over(wait):
             try:
                 self._wait(wait)
                 wait = self.step()
@@ -191,6 +203,16 @@ class Publisher:
                 # Nothing that is known of raises here; whatever it is, the jobs must not lose their publisher by it.
                 _log().exception("Publishing failed in a way that it should not; it goes on")
                 wait = RETRY_SECONDS[1]
+
+    def _is_over(self, wait: float | None) -> bool:
+        """Tell whether the thread, begun after the kit was closed for the end of a job, has nothing more to do."""
+        if not self._closed or wait is not None:
+            return False
+        with self._thread_lock:
+            over = self._inbox.empty() and not self._outbox
+            if over:
+                self._thread = None
+        return over
 
     def _wait(self, timeout: float | None) -> None:
         """Wait for a message, and a little longer, so that many make one round, unless a job waits at its end."""

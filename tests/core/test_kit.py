@@ -106,7 +106,6 @@ def test_closing_stores_what_was_reported(remembered: list[Remembered]) -> None:
     del job
 
 
-@pytest.mark.xfail(reason="the end goes to a publisher without a thread: it waits for nothing and is lost")
 def test_a_job_that_lives_on_when_its_kit_is_closed_or_configured_anew_can_still_end(
     make_kit: Callable[..., Kit],
 ) -> None:
@@ -488,7 +487,6 @@ else:
     assert answer == ["cancelled", 7]
 
 
-@pytest.mark.xfail(reason="at exit only those jobs are ended that the publisher's thread has taken over")
 def test_a_job_opened_just_before_the_process_ends_is_cancelled_too(tmp_path: Path) -> None:
     answer = run(
         """
