@@ -1,0 +1,163 @@
+"""The testing kit itself: the doubles do what they say, and the contract finds a backend that does not."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Collection, Sequence
+
+import pytest
+
+from progresskit import Observer, Progress, State
+from progresskit.memory import MemoryBackend
+from progresskit.progress import Role, Write
+from progresskit.testing import BackendContract, FakeClock, RecordingObserver, record, start, update
+
+
+def test_a_clock_stands_still_until_it_is_told_to_advance() -> None:
+    clock = FakeClock(5)
+    assert (clock(), clock()) == (5, 5)
+    clock.advance(2.5)
+    assert clock() == 7.5
+    with pytest.raises(ValueError, match="back"):
+        clock.advance(-1)
+
+
+def test_a_recording_observer_remembers_all_that_it_is_told() -> None:
+    observer = RecordingObserver()
+    assert isinstance(observer, Observer)
+    assert (observer.records, observer.last, observer.states) == ([], None, [])
+    told = [record("job", state) for state in (State.PENDING, State.RUNNING, State.RUNNING, State.FAILED)]
+    for progress in told:
+        observer.notify(progress)
+    assert (observer.records, observer.last) == (told, told[-1])
+    assert observer.states == [State.PENDING, State.RUNNING, State.FAILED]
+
+
+def test_waiting_finds_what_was_told_before_and_what_another_thread_tells_later() -> None:
+    observer = RecordingObserver()
+    observer.notify(record("job", current=1))
+    assert observer.wait_for(lambda progress: progress.current == 1, timeout=0).current == 1
+    teller = threading.Thread(target=lambda: observer.tell([record("job", current=n) for n in (2, 3, 4)]))
+    teller.start()
+    assert observer.wait_for(lambda progress: progress.current >= 3).current == 3
+    teller.join()
+
+
+def test_waiting_in_vain_ends_with_what_was_seen_instead() -> None:
+    observer = RecordingObserver()
+    with pytest.raises(TimeoutError, match="0 records"):
+        observer.wait_for(lambda progress: True, timeout=0.01)
+    observer.notify(record("job", description="the last one"))
+    with pytest.raises(TimeoutError, match="the last one"):
+        observer.wait_for(lambda progress: progress.done, timeout=0.01)
+
+
+# Backends with one fault each.
+
+
+class WritesEverything(MemoryBackend):
+    """Lets late writes replace an end."""
+
+    def write(self, batch: Sequence[Write]) -> dict[str, int]:
+        self._entries = {id: entry for id, entry in self._entries.items() if not entry.stored.state.final}
+        return super().write(batch)
+
+
+class OnlyStarts(MemoryBackend):
+    """Begins a new run with each write."""
+
+    def write(self, batch: Sequence[Write]) -> dict[str, int]:
+        return super().write([w if w.role is Role.WORD else w._replace(role=Role.START, token=w.body) for w in batch])
+
+
+class ForgetsRuns(MemoryBackend):
+    def write(self, batch: Sequence[Write]) -> dict[str, int]:
+        return dict.fromkeys(super().write(batch), 1)
+
+
+class InventsJobs(MemoryBackend):
+    def read(self, ids: Collection[str]) -> dict[str, Progress]:
+        return {id: record(id, State.PENDING) for id in ids} | super().read(ids)
+
+
+class NeverForgets(MemoryBackend):
+    def write(self, batch: Sequence[Write]) -> dict[str, int]:
+        return super().write([write._replace(ttl=1e9) for write in batch])
+
+
+class NeverStalls(MemoryBackend):
+    def read(self, ids: Collection[str]) -> dict[str, Progress]:
+        return {id: progress._replace(stalled=False) for id, progress in super().read(ids).items()}
+
+
+class CancelsAnything(MemoryBackend):
+    def cancel(self, ids: Collection[str]) -> set[str]:
+        super().cancel(ids)
+        return set(ids)
+
+
+class ForgetsCancels(MemoryBackend):
+    def write(self, batch: Sequence[Write]) -> dict[str, int]:
+        for write in batch:
+            entry = self._entries.get(write.id)
+            if entry is not None:
+                self._entries[write.id] = entry._replace(stored=entry.stored._replace(cancel_requested=False))
+        return super().write(batch)
+
+
+class TakesTenAtOnce(MemoryBackend):
+    def read(self, ids: Collection[str]) -> dict[str, Progress]:
+        return super().read(list(ids)[:10])
+
+
+class IgnoresCase(MemoryBackend):
+    def read(self, ids: Collection[str]) -> dict[str, Progress]:
+        known = {id.lower(): id for id in self._entries}
+        found = super().read([known[id.lower()] for id in ids if id.lower() in known])
+        return {id: found[known[id.lower()]] for id in ids if known.get(id.lower()) in found}
+
+
+FAULTY = [
+    WritesEverything, OnlyStarts, ForgetsRuns, InventsJobs, NeverForgets, NeverStalls, CancelsAnything, ForgetsCancels,
+    TakesTenAtOnce, IgnoresCase,
+]  # fmt: skip
+
+
+def failures(make: Callable[[FakeClock], MemoryBackend]) -> list[str]:
+    """Run the contract's tests that are about a backend alone, without the random ones, and name those that fail."""
+    failed = []
+    for name, test in inspect.getmembers(BackendContract, inspect.isfunction):
+        if not name.startswith("test_") or "suite" in name or "random" in name:
+            continue
+        clock = FakeClock()
+        arguments = {"backend": make(clock), "clock": clock}
+        try:
+            test(
+                BackendContract(),
+                **{wanted: arguments[wanted] for wanted in list(inspect.signature(test).parameters)[1:]},
+            )
+        except (AssertionError, KeyError):
+            failed.append(name)
+    return failed
+
+
+def test_the_contract_holds_for_a_backend_without_a_fault() -> None:
+    assert failures(MemoryBackend) == []
+
+
+@pytest.mark.parametrize("backend", FAULTY, ids=lambda backend: backend.__name__)
+def test_the_contract_finds_each_fault_by_name(backend: type[MemoryBackend]) -> None:
+    assert failures(backend) != []
+
+
+def test_a_part_of_the_contract_that_was_forgotten_is_missed() -> None:
+    with pytest.raises(AssertionError, match="PushesContract"):
+        BackendContract().test_the_suite_has_a_part_for_each_power_of_the_backend(MemoryBackend())
+
+
+def test_builders_make_what_the_fold_takes() -> None:
+    backend = MemoryBackend(FakeClock())
+    assert backend.write([start("job", current=1, token="me")]) == {"job": 1}
+    backend.write([update("job", 2, token="me", current=2, state=State.SUCCEEDED)])
+    assert (backend.read(["job"])["job"].current, backend.read(["job"])["job"].state) == (2, State.SUCCEEDED)
