@@ -18,33 +18,34 @@ if TYPE_CHECKING:
 class Audience:
     """The observers attached to a job: each is told the newest record only, and none is harmed by another's errors."""
 
-    __slots__ = ("_lock", "_observers", "_told")
+    __slots__ = ("_attached", "_lock", "_told")
 
     def __init__(self) -> None:
         self._lock = RLock()
-        self._observers: tuple[Notify, ...] = ()
+        self._attached: tuple[list[Notify], ...] = ()
         self._told: tuple[int, bool] = (0, False)
 
     def attach(self, observer: Notify) -> Callable[[], None]:
         """Tell the observer from now on; call what is returned to detach it."""
+        attached = [observer]  # an object of its own, as the same observer may be attached twice
         with self._lock:
-            self._observers += (observer,)
+            self._attached += (attached,)
 
         def detach() -> None:
             with self._lock:
-                self._observers = tuple(other for other in self._observers if other is not observer)
+                self._attached = tuple(other for other in self._attached if other is not attached)
 
         return detach
 
     def tell(self, progress: Progress) -> None:
         """Tell them of a record, unless they know it or a newer one."""
-        if not self._observers:
+        if not self._attached:
             return
         with self._lock:
             news = (progress.version.seq, progress.cancel_requested)
             if news > self._told:
                 self._told = news
-                for observer in self._observers:
+                for (observer,) in self._attached:
                     notify(observer, progress)
 
 

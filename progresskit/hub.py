@@ -304,7 +304,10 @@ class Hub:
         for id in due:
             watched = self._watched[id]
             watched.fresh = True
-            self._arrived(watched, records.get(id), now, LEASE_CHECK_SECONDS)
+            record = records.get(id)
+            if record is None or (watched.last is not None and _is_of_new_life(record, watched.last)):
+                watched.last = None
+            self._arrived(watched, record, now, LEASE_CHECK_SECONDS)
             self._greet(watched)
 
     def _listen(self, ids: Collection[str]) -> None:
@@ -336,13 +339,14 @@ class Hub:
         for progress in records:
             watched = self._watched.get(progress.id)
             if watched is not None:
+                if watched.last is not None and progress.version < watched.last.version:
+                    watched.fresh = False  # late, or of a job that begins again in a backend that had forgotten it
                 self._arrived(watched, progress, now, progress.lease or self._settings.lease)
 
     def _arrived(self, watched: _Watched, progress: Progress | None, now: float, lease: float) -> None:
         """Take a record that was read or pushed; its lease, if it has one, is looked at again after `lease` seconds."""
         before, watched.check = watched.last, None
         if progress is None:
-            watched.last = None  # it has expired, and may begin again from the first run
             return
         if self._listener is not None and progress.state is State.RUNNING and not progress.stalled:
             watched.check = now + lease
@@ -369,6 +373,11 @@ def _is_newer(progress: Progress, before: Progress) -> bool:
     if progress.version == before.version:
         return progress.cursor != before.cursor
     return progress.version > before.version
+
+
+def _is_of_new_life(progress: Progress, before: Progress) -> bool:
+    """Tell whether the backend had forgotten a job that was done, and it began again from the first run."""
+    return before.done and progress.version.run < before.version.run
 
 
 def _is_over(deadline: float | None, now: float) -> bool:

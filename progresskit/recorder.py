@@ -31,7 +31,7 @@ class Reading(NamedTuple):
     """What a job has reported, at one moment."""
 
     current: float
-    total: Any
+    total: float | None
     description: str | None
     unit: str | None
     meta: Mapping[str, Any]
@@ -156,19 +156,18 @@ class Recorder:
     def snapshot(self, reading: Reading, outcome: Outcome = RUNNING) -> Progress:
         """Return the job as it stands, under the number of the last record made."""
         now = moment(self._clocks.wall())
-        total = reading.total if reading.total is None else values.count(reading.total)
         return Progress(
             id=self.id,
             state=outcome.state,
             version=Version(self.run or 1, self.attempt, self._seq),
             kind=self.kind,
             current=reading.current,
-            total=total,
+            total=reading.total,
             unit=reading.unit,
             description=reading.description and values.text(reading.description),
             meta=reading.meta,
             rate=self._rate.rate,
-            eta=self._rate.eta(total) if outcome.state is State.RUNNING else None,
+            eta=self._rate.eta(reading.total) if outcome.state is State.RUNNING else None,
             result=outcome.result,
             error=outcome.error,
             cancel_requested=reading.cancel_requested,

@@ -65,6 +65,7 @@ class Reports:
         "_step",
         "_total",
         "_total_given",
+        "_total_number",
         "_unit",
         "_waker",
         "cancel_requested",
@@ -109,6 +110,7 @@ class Reports:
         self._current = 0
         self._gate, self._step = _OPEN, 1
         self._total: Any = None
+        self._total_number: float | None = None
         self._total_given = False
         self._description = None
         self._unit: str | None = None
@@ -164,17 +166,13 @@ class Reports:
             self._put("description", values.text, description)
 
     def _set_total(self, total: Any) -> None:
-        self._total = self._checked_total(total)
-        self._total_given = True
-
-    def _checked_total(self, total: Any) -> Any:
-        """Return the total as it came, so that set_progress knows it by identity; the one there was if it is bad."""
         try:
-            values.count(total)
+            self._total_number = values.count(total)
         except ValueError as problem:
             self._drop("total", problem)
-            return self._total
-        return total
+        else:
+            self._total = total  # as it came, so that set_progress knows it again by identity
+            self._total_given = True
 
     def _set_current(self, current: Any) -> None:
         try:
@@ -245,8 +243,10 @@ class Reports:
             if self._counter is not None or self._ended:
                 return False
             if not self._total_given:
-                self._current = 0
-                self._total = None if total is None else self._checked_total(total)
+                self._current, self._total, self._total_number = 0, None, None
+                if total is not None:
+                    self._set_total(total)
+                    self._total_given = False
             self._counter = counter
             self._shut_gate()
         if self.cancel_requested and self.cancellable:
@@ -272,7 +272,9 @@ class Reports:
 
     def read(self) -> Reading:
         """Return what was reported until now; not without the lock."""
-        return Reading(self._count(), self._total, self._description, self._unit, self._meta, self.cancel_requested)
+        return Reading(
+            self._count(), self._total_number, self._description, self._unit, self._meta, self.cancel_requested
+        )
 
     def ask_to_wake(self) -> None:
         """Have the next report wake the publisher."""
