@@ -1,0 +1,18 @@
+import pytest
+from file_backend import FileBackend
+
+from progresskit.testing import BackendContract, FakeClock, ListsContract, SharedContract
+
+
+class TestFile(BackendContract, ListsContract, SharedContract):
+    @pytest.fixture
+    def clock(self):
+        return FakeClock()
+
+    @pytest.fixture
+    def backend(self, tmp_path, clock):
+        return FileBackend(tmp_path / "progress.json", clock)
+
+    @pytest.fixture
+    def url(self, tmp_path):
+        return f"jsonfile://{tmp_path}/progress.json"
