@@ -1,0 +1,311 @@
+"""Every file of docs/examples is really run, each by the test that is marked with its name."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any, TypeVar
+
+import pytest
+
+import progresskit
+from progresskit import State
+from progresskit import kit as kits
+from progresskit.web import sign
+from tests.adapters.celery_worker import start_worker
+
+from .pages import EXAMPLES
+
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+_run: set[Path] = set()
+
+
+def runs(*names: str) -> Callable[[Test], Test]:
+    """Mark a test with the examples that it runs."""
+    _run.update(EXAMPLES / name for name in names)
+    return lambda test: test
+
+
+@pytest.fixture(autouse=True)
+def default_kit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    progresskit.configure("memory://")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield
+    progresskit.configure()
+    kits.framework({})
+
+
+def load(name: str) -> Any:
+    """Import an example, under a name that no other module has."""
+    spec = importlib.util.spec_from_file_location(f"example_{name.removesuffix('.py')}", EXAMPLES / name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def python(*arguments: str, cwd: Path, **env: str) -> str:
+    """Run Python in a folder, which it imports from, and return what it prints."""
+    paths = [str(cwd), *sys.path]
+    process = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONDONTWRITEBYTECODE": "1"} | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert not process.returncode, process.stdout + process.stderr
+    return process.stdout
+
+
+def copied(folder: Path, name: str) -> Path:
+    """Return a copy of a file or folder of the examples, which may write beside itself there."""
+    source, target = EXAMPLES / name, folder / name
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source, target)
+    return target
+
+
+def done(id: str) -> progresskit.Progress:
+    """Wait for the end of a job."""
+    *_, last = progresskit.watch(id)
+    return last
+
+
+def address(page: str) -> str:
+    """Return the address that the first bar of a page asks."""
+    return re.findall(r'<progress-bar src="([^"]+)"', page)[0]  # type: ignore[no-any-return]
+
+
+def test_every_example_is_run_here() -> None:
+    assert _run == {path for path in EXAMPLES.rglob("*.*") if path.is_file() and "__pycache__" not in path.parts}
+
+
+# Web.
+
+
+@runs("quickstart.py")
+def test_the_quickstart_serves_a_page_whose_job_runs_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    quickstart = load("quickstart.py")
+    monkeypatch.setattr(quickstart, "sleep", lambda seconds: time.sleep(seconds / 50))
+    client = quickstart.app.test_client()
+    source = address(client.get("/").text)
+    assert client.get("/progress/progresskit.js").status_code == 200
+    until = time.monotonic() + 20
+    while (answer := client.get(source)).status_code == 404 and time.monotonic() < until:
+        assert answer.headers["Retry-After"] == "1"
+        time.sleep(0.01)
+    last = done(answer.json["id"])
+    assert (last.state, last.current, last.total, last.unit) == (State.SUCCEEDED, 300, 300, "rows")
+    assert client.get(source).json["state"] == "succeeded"
+
+
+@runs("flask_factory.py")
+def test_the_factory_makes_an_app_with_its_settings() -> None:
+    app = load("flask_factory.py").create_app()
+    assert kits.default().settings.max_streams == 4
+    for _ in progresskit.track("abc", id="job"):
+        pass
+    client = app.test_client()
+    page = client.get("/jobs/job").text
+    assert " cancel>" in page
+    assert client.get(address(page)).json["percent"] == 100
+
+
+DJANGO = """
+import re, time
+import django
+django.setup()
+from django.test import Client
+from django_site import views
+import progresskit
+
+views.sleep = lambda seconds: time.sleep(seconds / 20)
+page = Client().get("/").content.decode()
+source = re.findall('<progress-bar src="([^"]+)" cancel>', page)[0]
+while (answer := Client().get(source)).status_code == 404:
+    time.sleep(0.01)
+*_, last = progresskit.watch(answer.json()["id"])
+answer = Client().get(source).json()
+print(answer["state"], answer["percent"], progresskit.kit.default().settings.max_streams)
+"""
+
+
+@runs("django_site/settings.py", "django_site/urls.py", "django_site/views.py", "django_site/templates/job.html")
+def test_the_django_site_shows_a_job(tmp_path: Path) -> None:
+    copied(tmp_path, "django_site")
+    assert python("-c", DJANGO, cwd=tmp_path, DJANGO_SETTINGS_MODULE="django_site.settings") == "succeeded 100 4\n"
+    assert (tmp_path / "django_site" / "progress.db").exists()
+
+
+@runs("plain_wsgi.py")
+def test_a_shim_for_plain_wsgi_serves_records_streams_and_refusals() -> None:
+    from werkzeug.test import Client
+
+    progresskit.configure("memory://", secret_key="a long random string")
+    client = Client(load("plain_wsgi.py").application)
+    with progresskit.observe("job", total=4) as observer:
+        observer.advance(4)
+    key = sign("job")
+    assert '"state":"succeeded"' in client.get(f"/{key}/").text
+    assert "event: progress\ndata: {" in client.get(f"/{key}/events/").text
+    assert client.get("/job/").status == "404 Not Found"
+
+
+TUTORIAL = """
+import re
+import web
+import progresskit
+
+client = web.app.test_client()
+page = client.post("/", follow_redirects=True).text
+source = re.findall('<progress-bar src="([^"]+)" cancel>', page)[0]
+seen = [progress.state for progress in progresskit.watch(re.findall('"id":"([^"]+)"', client.get(source).text)[0])]
+record = client.get(source).json
+print(seen[-1], record["current"], record["total"], record["kind"])
+"""
+
+
+@runs("tutorial/tasks.py", "tutorial/web.py")
+def test_the_tutorial_ends_with_a_page_and_a_worker(tmp_path: Path) -> None:
+    folder = copied(tmp_path, "tutorial")
+    (folder / "people.csv").write_text("".join(f"{n},person {n}\r\n" for n in range(20)))
+    with start_worker(folder, app="tasks", concurrency=1) as worker:
+        assert python("-c", TUTORIAL, cwd=folder) == "succeeded 20 20 tasks.import_rows\n"
+        worker.kill()  # no need to wait for what it does at its end
+
+
+# Workers.
+
+
+@runs("threads.py")
+def test_threads_report_to_the_job_around_them() -> None:
+    assert load("threads.py").fetch_all(["a", "bb", "ccc"], "job") == 6
+    assert progresskit.get("job").current == 3  # type: ignore[union-attr]
+
+
+PROCESSES = """
+import processes
+processes.setup()
+print(processes.count_results(range(1000), "squares"))
+processes.resize_all(["a", "b"], "{url}")
+"""
+
+
+@runs("processes.py")
+def test_processes_are_counted_where_results_arrive_or_have_jobs_of_their_own(tmp_path: Path) -> None:
+    copied(tmp_path, "processes.py")
+    url = f"sqlite:///{tmp_path}/progress.db"
+    assert python("-c", PROCESSES.format(url=url), cwd=tmp_path) == f"{sum(n * n for n in range(1000))}\n"
+    kit = progresskit.Kit(url)
+    found = {progress.id: (progress.state, progress.current) for progress in kit.list()}
+    kit.close()
+    assert found == {
+        "squares": (State.SUCCEEDED, 1000),
+        "resize-a": (State.SUCCEEDED, 10),
+        "resize-b": (State.SUCCEEDED, 10),
+    }
+
+
+@runs("asyncio_job.py")
+def test_asyncio_reports_and_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(load("asyncio_job.py").main())
+    assert capsys.readouterr().out.splitlines()[-1] == "20 succeeded"
+    assert progresskit.get("read-1").current == 5  # type: ignore[union-attr]
+
+
+@runs("any_queue.py")
+def test_any_queue_shows_jobs_that_wait_run_and_are_cancelled(capsys: pytest.CaptureFixture[str]) -> None:
+    example, queue = load("any_queue.py"), list[tuple[Any, ...]]()
+    for id in ("good", "cancelled"):
+        example.send(example.import_rows, id, [1, 2, 3], enqueue=lambda *call: queue.append(call))
+    progresskit.flush()
+    assert {state_of(id) for id in ("good", "cancelled")} == {State.PENDING}
+    progresskit.cancel("cancelled")
+    for function, id, *arguments in queue:
+        function(id, arguments[0] if id == "good" else iter(lambda: 0, 1))
+    assert (state_of("good"), state_of("cancelled")) == (State.SUCCEEDED, State.CANCELLED)
+    assert progresskit.get("good").kind == "import_rows"  # type: ignore[union-attr]
+    assert capsys.readouterr().out.startswith("1\n2\n3\n")
+
+
+def state_of(id: str) -> State:
+    progress = progresskit.get(id)
+    assert progress is not None
+    return progress.state
+
+
+@runs("cancel.py")
+def test_each_way_to_stop_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    example, endless = load("cancel.py"), Endless()
+    ways = {"rows": example.count_rows, "convert": example.convert, "halfway": example.convert_halfway}
+    threads = [Thread(target=swallowing, args=(way, id, endless)) for id, way in ways.items()]
+    for thread in threads:
+        thread.start()
+    for id in ways:
+        next(iter(progresskit.watch(id)))
+        assert progresskit.cancel(id)
+    assert {id: done(id).state for id in ways} == {
+        "rows": State.CANCELLED,
+        "convert": State.CANCELLED,
+        "halfway": State.SUCCEEDED,
+    }
+    for thread in threads:
+        thread.join()
+
+
+class Endless:
+    """Steps without an end."""
+
+    def __len__(self) -> int:
+        return 1_000_000
+
+    def __iter__(self) -> Iterator[Callable[[], None]]:
+        while True:
+            yield lambda: time.sleep(0.01)
+
+
+def swallowing(function: Callable[..., Any], *arguments: Any) -> None:
+    try:
+        function(*arguments)
+    except progresskit.Cancelled:
+        pass
+
+
+# Tests.
+
+
+TESTS = ("importing.py", "test_importing.py", "file_backend.py", "test_file_backend.py")
+
+
+@runs(*TESTS)
+def test_the_tests_among_the_examples_pass(tmp_path: Path) -> None:
+    for name in TESTS:
+        copied(tmp_path, name)
+    info = tmp_path / "file_backend-1.dist-info"  # as if the backend were a package that is installed
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: file-backend\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[progresskit.backends]\njsonfile = file_backend:FileBackend\n")
+    told = python(
+        "-m", "pytest", "-q", "-p", "no:asyncio", "-c", os.devnull, "--rootdir", ".", *TESTS[1::2], cwd=tmp_path
+    )
+    passed = re.search(r"(\d+) passed in", told)
+    assert passed
+    assert int(passed[1]) > 60
+    assert "skipped" not in told
