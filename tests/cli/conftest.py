@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,10 +36,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
+@pytest.fixture(scope="session")
+def small_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder that makes any Python with it on its path take a part of the standard library for the whole."""
+    folder = tmp_path_factory.mktemp("small")
+    whole, part = Path(sysconfig.get_path("stdlib")), folder / "library"
+    for name in ("asyncio", "email", "encodings", "http", "json", "multiprocessing", "unittest", "xml"):
+        shutil.copytree(whole / name, part / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "sitecustomize.py").write_text(f"import sysconfig\nsysconfig.get_path = lambda *_: {str(part)!r}\n")
+    return folder
+
+
 @pytest.fixture(scope="module")
-def running_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """Give a demo that the tests of a module share."""
-    with demo(tmp_path_factory.mktemp("demo")) as running:
+def running_demo(tmp_path_factory: pytest.TempPathFactory, small_library: Path) -> Iterator[Demo]:
+    """Give a demo that the tests of a module share; what takes it half a minute elsewhere takes a few seconds in it."""
+    path = f"{small_library}{os.pathsep}{environment()['PYTHONPATH']}"
+    with demo(tmp_path_factory.mktemp("demo"), PYTHONPATH=path) as running:
         yield running
 
 

@@ -87,9 +87,9 @@ class Demo:
 
 
 @contextmanager
-def demo(folder: Path) -> Iterator[Demo]:
+def demo(folder: Path, **more: str) -> Iterator[Demo]:
     """Start a demo on a free port, and use it once it says where it is."""
-    with start("demo", "--port", "0", TMPDIR=str(folder)) as process:
+    with start("demo", "--port", "0", TMPDIR=str(folder), **more) as process:
         running = Demo(process, folder)
         started = running.processes()
         try:

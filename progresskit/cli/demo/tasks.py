@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .broker import steady_transport
 from .work.importing import import_file, import_sample
 from .work.primes import find_gap
 from .work.sources import compile_library, index_library
@@ -32,6 +33,7 @@ def make_queue(folder: Folder) -> Celery:
 
     queue = Celery("progresskit-demo", broker="filesystem://", backend=f"file://{folder.results}")
     queue.conf.update(
+        broker_transport=steady_transport(),
         broker_transport_options={
             "data_folder_in": str(folder.broker),
             "data_folder_out": str(folder.broker),

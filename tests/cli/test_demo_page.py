@@ -1,0 +1,105 @@
+"""The demo's page in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.cli.processes import Demo, demo
+
+FIRST_SECONDS = 30_000  # milliseconds, as the browser counts; the machine may be busy with other tests
+
+
+@pytest.fixture
+def shown(page: Page, running_demo: Demo) -> Iterator[Page]:
+    """Give the demo's page, which nothing may go wrong on, with no jobs of an earlier test."""
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(running_demo.url)
+    yield page
+    assert complaints == []
+
+
+def bar_of(page: Page, title: str) -> Locator:
+    return page.locator("article", has=page.get_by_role("heading", name=title)).first.locator("progress-bar")
+
+
+def percent(bar: Locator) -> int:
+    return int((bar.get_by_role("progressbar").get_attribute("aria-valuenow")) or 0)
+
+
+def test_a_file_is_chosen_its_bar_moves_to_the_end_and_a_reload_keeps_it(shown: Page, tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("id,name\n" + "".join(f"{n},Somebody\n" for n in range(150_000)))
+    shown.get_by_label("Import a CSV or text file").set_input_files(path)
+    bar = bar_of(shown, "people.csv")
+    expect(bar).to_have_attribute("data-state", "running", timeout=FIRST_SECONDS)
+    values = {0}
+    while bar.get_attribute("data-state") == "running" and len(values) < 6:
+        values.add(percent(bar))
+    assert len(values) >= 3
+    shown.reload()
+    assert max(values) <= percent_when_known(bar_of(shown, "people.csv"))
+    expect(bar_of(shown, "people.csv")).to_have_attribute("data-state", "succeeded", timeout=FIRST_SECONDS)
+    expect(shown.locator("article .result")).to_contain_text("150,000 rows in 2 columns")
+    shown.get_by_role("link", name="Look at the table").click()
+    expect(shown.locator("#count")).to_have_text("Rows 1–50 of 150,000")
+    shown.get_by_role("link", name="To the jobs").click()
+    expect(bar_of(shown, "people.csv")).to_have_attribute("data-state", "succeeded")
+    shown.get_by_role("button", name="Clear finished").click()
+    expect(shown.locator("article")).to_have_count(0)
+
+
+def percent_when_known(bar: Locator) -> int:
+    expect(bar.get_by_role("progressbar")).to_have_attribute("aria-valuenow", re.compile(r"\d+"))
+    return percent(bar)
+
+
+def test_the_third_job_waits_until_another_is_cancelled(shown: Page) -> None:
+    first, second, third = (shown.locator("article").nth(place).locator("progress-bar") for place in (2, 1, 0))
+    shown.get_by_role("button", name="Clear finished").evaluate("button => button.click()")
+    expect(shown.locator("article")).to_have_count(0)
+    for number, button in enumerate(("Search", "Search", "Compile"), 1):
+        shown.get_by_role("button", name=button).click()
+        expect(shown.locator("article")).to_have_count(number)
+    for bar in (first, second):
+        expect(bar).to_have_attribute("data-state", "running", timeout=FIRST_SECONDS)
+    expect(third).to_have_attribute("data-state", "pending")
+    expect(third).to_contain_text("Waiting")
+    first.get_by_role("button", name="Cancel").click()
+    expect(first).to_have_attribute("data-state", "cancelled", timeout=FIRST_SECONDS)
+    expect(third).to_have_attribute("data-state", "failed", timeout=FIRST_SECONDS)
+    expect(third).to_contain_text("broken.py, line 2: '(' was never closed")
+    second.get_by_role("button", name="Cancel").click()
+    expect(second).to_have_attribute("data-state", "cancelled", timeout=FIRST_SECONDS)
+
+
+def test_a_file_can_be_dropped_on_the_page(shown: Page) -> None:
+    drop = """name => {
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File(["a,b\\n1,2\\n"], name));
+        document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true }));
+    }"""
+    shown.evaluate(drop, "dropped.csv")
+    expect(bar_of(shown, "dropped.csv")).to_have_attribute("data-state", "succeeded", timeout=FIRST_SECONDS)
+    expect(shown.locator("article", has=shown.get_by_role("heading", name="dropped.csv"))).to_contain_text("1 row in 2")
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_sent(shown: Page) -> None:
+    shown.evaluate("document.querySelector('.drop').dataset.most = 10")
+    field = shown.get_by_label("Import a CSV or text file")
+    field.set_input_files({"name": "large.csv", "mimeType": "text/csv", "buffer": b"more than ten bytes"})
+    expect(shown.get_by_role("alert")).to_contain_text("large.csv is too large")
+    expect(shown.get_by_role("heading", name="large.csv")).to_have_count(0)
+
+
+def test_a_page_says_so_when_the_demo_has_gone(page: Page, tmp_path: Path) -> None:
+    with demo(tmp_path) as running:
+        page.goto(running.url)
+    page.get_by_role("button", name="Search for a prime gap").click()
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
