@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
 WAITING = frozenset((State.PENDING, State.RETRYING))
 
-REPLY_SECONDS = 1.0
-"""How long to wait for a worker to say that it will not run the tasks."""
-
 
 class Revoker:
     """
@@ -43,25 +40,21 @@ class Revoker:
             from logging import getLogger
 
             getLogger("progresskit").warning(
-                "Celery could not be told to revoke %s; it stops once a worker begins it", ", ".join(ids), exc_info=True
+                "Celery could not be told to revoke %s, which stop once a worker begins them",
+                ", ".join(ids),
+                exc_info=True,
             )
 
     def _revoke(self, ids: list[str]) -> None:
         """
         Have waiting tasks discarded; kill running ones where the site wants that, else they stop by themselves.
 
-        Workers remember what is revoked in their memory only. So `cancelled` is said once one has confirmed, and if
-        none does the job goes on waiting, with the request to stop, which its run will find.
+        A waiting one counts as cancelled at once. If a worker begins it all the same, its run finds that out.
         """
         terminate = self._kit.settings.terminate
-        waiting = self._waiting(ids)
-        if waiting:
-            replies = self._app.control.revoke(waiting, terminate=terminate, reply=True, limit=1, timeout=REPLY_SECONDS)
-            for id in self._waiting(waiting) if replies else ():
-                self._kit.tell(id, State.CANCELLED)
-        running = [id for id in ids if id not in waiting]
-        if running and terminate:
-            self._app.control.revoke(running, terminate=True)
-
-    def _waiting(self, ids: list[str]) -> list[str]:
-        return [id for id, progress in self._kit.get_many(ids).items() if progress.state in WAITING]
+        waiting = [id for id, progress in self._kit.get_many(ids).items() if progress.state in WAITING]
+        for id in waiting:
+            self._kit.tell(id, State.CANCELLED)
+        revoked = ids if terminate else waiting
+        if revoked:
+            self._app.control.revoke(revoked, terminate=terminate)

@@ -9,7 +9,7 @@ from celery import current_task
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import maybe_make_aware
 
-from progresskit.errors import Cancelled, FlushTimeout, InvalidValue
+from progresskit.errors import BackendError, Cancelled, FlushTimeout, InvalidValue
 from progresskit.observer import surrounding
 from progresskit.progress import State, fit_id
 
@@ -31,6 +31,9 @@ class Run:
 
     __slots__ = ("_handed_on", "_installation", "job", "task")
 
+    in_pool_process = False
+    """True in a process of the prefork pool, whose end its parent notices."""
+
     def __init__(self, installation: Installation, task: Any) -> None:
         request = task.request
         outer = surrounding.get() if request.is_eager else None
@@ -44,8 +47,28 @@ class Run:
             cancellable=installation.cancellable(task),
         )
         setattr(request, ATTRIBUTE, self)
-        installation.kit.publisher.opened(self.job)
+        installation.kit.publisher.opened(self.job, unless=self._was_cancelled)
         self.job.__enter__()
+
+    def _was_cancelled(self) -> bool:
+        """
+        Stop the job if it was cancelled while it waited; a worker may have begun its task all the same.
+
+        Workers remember what is revoked in their memory only, and not for tasks that they hold already. Were the start
+        published, it would be a new run, of which nobody has cancelled anything.
+        """
+        kit, job = self._installation.kit, self.job
+        try:
+            before = None if kit.publisher.down else kit.get(job.id)
+        except BackendError:
+            return False
+        if before is None or not before.cancel_requested:
+            return False
+        attempt = self.task.request.retries + 1
+        ended = before.state is State.CANCELLED and (before.started_at is None or before.attempt < attempt)
+        if ended:
+            job.request_cancel()
+        return ended
 
     @classmethod
     def of(cls, task: Any) -> Self | None:
@@ -66,6 +89,11 @@ class Run:
         """
         self._handed_on = True
         self.job.end(State.RETRYING, next_retry_at=next_retry_at)
+
+    def precedes(self, id: str) -> bool:
+        """Tell whether the job of that id is the next step of the chain that this task is in."""
+        chain = self.task.request.chain or ()
+        return any(id == follower for follower, _ in after(chain[-1:], None))
 
     def returned(self, result: Any) -> None:
         """End the job well."""
@@ -101,7 +129,9 @@ class Run:
             return State.CANCELLED
         if isinstance(error, Exception):
             return State.FAILED
-        return State.CANCELLED if request.is_eager else None
+        if Run.in_pool_process and not request.is_eager:
+            return None
+        return State.FAILED if isinstance(error, SystemExit) else State.CANCELLED
 
     def _retry_time(self, error: Any) -> datetime | None:
         when = error.when

@@ -30,6 +30,7 @@ def connect() -> None:
         (signals.task_unknown, _unknown),
         (signals.worker_init, _worker_starting),
         (signals.worker_shutdown, _worker_ending),
+        (signals.worker_process_init, _child_starting),
         (signals.worker_process_shutdown, _child_ending),
     ):
         signal.connect(receiver, weak=False, dispatch_uid=f"progresskit{receiver.__name__}")
@@ -50,11 +51,14 @@ def _before_sending(headers: Any = None, body: Any = None, **_: Any) -> None:
 def _sent(headers: Any = None, body: Any = None, **_: Any) -> None:
     # After the message was sent, and not before: what could not be sent does not wait for a worker. That the worker may
     # have begun meanwhile does no harm, for a pending job never replaces a running or an ended one.
-    installation = sending()
+    installation, run = sending(), Run.current()
     message, followers = _read(headers, body)
     if installation is None or message.get("retries"):
         return
-    for id, name in ((fit_id(message["id"]), message["task"]), *followers):
+    sent = (fit_id(message["id"]), message["task"])
+    if run is not None and run.precedes(sent[0]):
+        followers = []  # this is the next step of a chain, and they were told of with its first
+    for id, name in (sent, *followers):
         if not installation.ignores(name):
             installation.kit.tell(id, State.PENDING, kind=name)
 
@@ -139,6 +143,10 @@ def _worker_ending(**_: Any) -> None:
             kit.flush()
         except FlushTimeout:
             pass  # it is tried once more, and logged, when the process exits
+
+
+def _child_starting(**_: Any) -> None:
+    Run.in_pool_process = True
 
 
 def _child_ending(**_: Any) -> None:
