@@ -2,8 +2,9 @@
 Start a real Celery worker, in a folder that is nobody else's, and end it for certain.
 
     with start_worker(tmp_path, pool="threads") as worker:
-        app = client(worker)
-        result = app.send_task("proj.count", (100,))
+        app = Celery("client")
+        app.conf.update(configuration(tmp_path), broker_transport=steady_transport())
+        app.send_task("proj.steps", (100,))
 
 The broker and the results are files in the folder, the progress is a SQLite file there. Another process (a web server)
 that is started with `worker.env` sees the same.
@@ -11,6 +12,7 @@ that is started with `worker.env` sees the same.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -29,7 +31,7 @@ STOP_SECONDS = 15
 Found = TypeVar("Found")
 
 
-def wait_for(what: str, condition: Callable[[], Found], seconds: float = 10, step: float = 0.01) -> Found:
+def wait_for(what: str, condition: Callable[[], Found], seconds: float = 20, step: float = 0.01) -> Found:
     """Return what the condition gives once that is true; an AssertionError that says `what` after so many seconds."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -39,12 +41,33 @@ def wait_for(what: str, condition: Callable[[], Found], seconds: float = 10, ste
     return found
 
 
+def configuration(folder: Path) -> dict[str, object]:
+    """Return the settings of a Celery app whose broker and results are files in the folder."""
+    for part in ("queue", "processed", "control", "results"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    return {
+        "broker_url": "filesystem://",
+        "broker_transport_options": {
+            "data_folder_in": str(folder / "queue"),
+            "data_folder_out": str(folder / "queue"),
+            "processed_folder": str(folder / "processed"),
+            "control_folder": str(folder / "control"),
+            "store_processed": True,
+            "polling_interval": 0.1,
+        },
+        "result_backend": f"file://{folder}/results",
+        "broker_connection_retry_on_startup": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_lost_wait": 1.0,
+    }
+
+
 def environment(folder: Path, **more: str) -> dict[str, str]:
     """Return the environment of a process that takes part: `proj` can be imported, and what it needs is in `folder`."""
     paths = [str(HERE / "celery_app"), str(ROOT), str(ROOT / "adapters"), os.environ.get("PYTHONPATH", "")]
     ours = {
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "PROJ_FOLDER": str(folder),
+        "PROJ_CONFIGURATION": json.dumps(configuration(folder)),
         "PROGRESSKIT_URL": f"sqlite:///{folder}/progress.db",
     }
     return {**os.environ, **ours, **more}
@@ -119,8 +142,6 @@ def start_worker(
     `app` is what `celery -A` takes, `options` are more of `celery worker`. Several workers of one folder each need a
     `name` of their own.
     """
-    for part in ("queue", "processed", "control", "results"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
     whole = environment(folder, **(env or {}))
     log = folder / f"{name}.log"
     command = [sys.executable, "-m", "celery", "-A", app, "worker", "--pool", pool, "-c", str(concurrency)]
