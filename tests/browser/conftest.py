@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ARGUMENTS = [
     "--headless",
@@ -17,6 +17,9 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+# What does not come at all is seen soon enough; what comes late on a busy machine is no failure.
+expect.set_options(timeout=20_000)
 
 
 # One a module, not one a session: while it is there, its event loop would be in the way of asyncio tests elsewhere.
@@ -34,6 +37,6 @@ def browser(program: Callable[..., str]) -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """Give a page of its own, without cookies or cache of another test."""
     context = browser.new_context()
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(20_000)
     yield context.new_page()
     context.close()

@@ -60,16 +60,12 @@ class Lab:
         return job
 
     def pass_time(self, seconds: float, until: Callable[[], object] = lambda: False) -> None:
-        """Let the page's clock run, second by second, so that answers have their chance in between."""
+        """Let the page's clock run, second by second, with the answers to its requests in between."""
         for _ in range(int(seconds)):
             if until():
                 return
             self.page.clock.run_for(1_000)
-            self.round_trip()
-
-    def round_trip(self) -> None:
-        """Return when the server has had what the page sent before, and the page its answers."""
-        self.page.evaluate("async () => { await fetch('/bars.html'); await fetch('/bars.html') }")
+            self.page.wait_for_function("() => lab.underWay === 0")
 
 
 @pytest.fixture
@@ -155,7 +151,7 @@ def test_the_time_left_counts_down_by_itself(lab: Lab, stub: Stub) -> None:
     lab.page.clock.run_for(30)
 
     expect(lab.part("detail")).to_have_text("29 of 100 rows · 1m 5s left")
-    lab.page.clock.run_for(10_000)
+    lab.pass_time(10)
     expect(lab.part("detail")).to_have_text("29 of 100 rows · 55s left")
     stub.put("a", record(current=29, **ROWS, eta=65, stalled=True))
     expect(lab.part("detail")).to_have_text("Stalled · 29 of 100 rows")
@@ -168,9 +164,9 @@ def test_the_next_attempt_is_counted_down_to(lab: Lab, stub: Stub) -> None:
 
     expect(lab.part("status")).to_have_text(re.compile(r"Retrying in 1m (2.|30)s"))
     expect(lab.part("detail")).to_have_text(re.compile("29 of 100 rows.* attempt 2"))
-    lab.page.clock.run_for(80_000)
+    lab.pass_time(80)
     expect(lab.part("status")).to_have_text(re.compile(r"Retrying in ([789]|10)s"))
-    lab.page.clock.run_for(20_000)
+    lab.pass_time(20)
     expect(lab.part("status")).to_have_text("Retrying")
 
 

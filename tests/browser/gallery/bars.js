@@ -1,5 +1,25 @@
 import { configure } from "/progress/progresskit.js";
 
+const fetchAsIs = window.fetch;
+
+/** Fetch, and count as under way until whoever asked has had the whole answer. */
+window.fetch = async (...what) => {
+  lab.underWay++;
+  const settle = () => {
+    const channel = new MessageChannel(); // a task of its own, after the asker's; no timer: a test may have stopped the clock
+    channel.port1.onmessage = () => lab.underWay--;
+    channel.port2.postMessage("");
+  };
+  try {
+    const response = await fetchAsIs(...what);
+    response.clone().arrayBuffer().then(settle, settle);
+    return response;
+  } catch (error) {
+    settle();
+    throw error;
+  }
+};
+
 const main = /** @type {HTMLElement} */ (document.querySelector("main"));
 
 /** What the tests of the component use on its page. */
@@ -14,6 +34,9 @@ window.lab = {
 
   /** How often a bar began to move from one place to another. */
   moves: 0,
+
+  /** How many requests have no answer yet. */
+  underWay: 0,
 
   add(keys, attributes = {}) {
     for (const key of keys) {

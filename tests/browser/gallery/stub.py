@@ -157,7 +157,7 @@ class Stub:
             self.log.append(request)
             self.changed.notify_all()
 
-    def until(self, condition: Callable[[], object], seconds: float = 10) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
         """Wait for a condition on the log or the streams."""
         with self.changed:
             came = self.changed.wait_for(condition, seconds)
