@@ -21,6 +21,7 @@ from progresskit.config import BACKENDS, Settings
 from .pages import DOCS, EXAMPLES, PAGES, README, ROOT, Block, anchors, blocks, links, name_of, table, text_of
 
 REFERENCE = DOCS / "reference"
+PACKAGE = Path(progresskit.__file__).parent
 
 
 class Readme(NamedTuple):
@@ -54,7 +55,7 @@ def readme_key(block: Block) -> str:
 def to_run(block: Block, folder: Path) -> list[tuple[int, str]]:
     """Return the code to be run for a block, by lines of the page; none for a block that stands in a file."""
     if block.page == README:
-        how = README_BLOCKS[readme_key(block)]
+        how = README_BLOCKS.get(readme_key(block), Readme())
         if block.code.startswith("# app.py"):
             return []
         code = block.code.replace(*how.instead).replace("{folder}", str(folder))
@@ -138,7 +139,7 @@ def test_the_index_names_every_page() -> None:
 
 def test_every_test_that_a_page_names_exists() -> None:
     there = set()
-    for folder in (ROOT / "tests", ROOT / "progresskit"):
+    for folder in (ROOT / "tests", PACKAGE):
         for path in folder.rglob("*.py"):
             there.update(re.findall(r"def (test_\w+)\(", path.read_text()))
     named = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", text_of(page))}
@@ -221,7 +222,7 @@ def test_the_tree_of_errors_is_that_of_the_code() -> None:
 
 
 def test_the_reference_of_the_browser_component_is_that_of_its_source() -> None:
-    source = (ROOT / "progresskit" / "web" / "progresskit.js").read_text()
+    source = (PACKAGE / "web" / "progresskit.js").read_text()
     page = REFERENCE / "browser.md"
 
     (told,) = re.findall(r"export const strings = \{\n(.*?)\n\};", source, re.DOTALL)
@@ -246,7 +247,7 @@ def test_the_table_of_backends_names_each_and_no_other() -> None:
 
 
 def test_the_addresses_are_those_of_the_description() -> None:
-    described = json.loads((ROOT / "progresskit" / "web" / "openapi.json").read_text())["paths"]
+    described = json.loads((PACKAGE / "web" / "openapi.json").read_text())["paths"]
     listed = {
         re.sub(r"\?.*", "", path).replace("KEY", "{key}")
         for row in table(REFERENCE / "http.md")
