@@ -24,6 +24,4 @@ def test_twenty_processes_share_no_connection_with_a_parent_whose_job_is_live(si
     assert list(inherited) == [[]] * 20, "connections of the parent's that were open in a child"
     live = site.kit.get(parent)
     assert live is not None
-    assert live.state is State.RUNNING, "no child has ended it"
-    site.worker.stop()
-    assert site.done(parent).current == 2
+    assert (live.state, live.current) == (State.RUNNING, 1), "no child has ended it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -180,3 +181,11 @@ def test_what_follows_a_failed_step_is_failed_too(any_site: Site) -> None:
 
     assert (done.state, done.kind) == (State.FAILED, "proj.plain")
     assert any_site.done(last.parent.id).state is State.FAILED
+
+
+def test_the_classic_form_works_in_an_app_that_knows_nothing_of_progresskit(sites: Callable[..., Site]) -> None:
+    site = sites("prefork", name="bare", env={"PROJ_BARE": "1"})
+    for id in (site.send("classic", 5).id, site.send("classic", 6).id):
+        done = site.done(id)
+        assert (done.state, done.description) == (State.SUCCEEDED, "reading")
+        assert done.current == done.total

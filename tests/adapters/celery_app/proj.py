@@ -248,9 +248,10 @@ def _open_parent_job(**_: Any) -> None:
         job.advance()
         progresskit.flush()
         assert descriptors(), "the parent has no connection that could be inherited"
-        signals.worker_shutdown.connect(lambda **_: (job.advance(), job.succeed()), weak=False)
+        _live.append(job)
 
 
+_live: list[progresskit.ProgressObserver] = []
 _inherited: list[str] = []
 
 
