@@ -1,0 +1,53 @@
+"""A real browser in front of real servers, and a real worker behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.adapters.celery_worker import Worker
+from tests.browser.conftest import browser
+from tests.end_to_end.house import House
+from tests.end_to_end.screen import OpenPage, Screen
+
+__all__ = ["browser"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "open_page" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Give a folder to share, and a view of the progress in it."""
+    house = House(tmp_path_factory.mktemp("house"))
+    yield house
+    house.kit.close()
+
+
+@pytest.fixture(scope="module")
+def worker(house: House) -> Iterator[Worker]:
+    """Give a worker with a pool of two processes."""
+    worker = house.start_worker()
+    yield worker
+    worker.kill()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Give a function that opens a page, each in a tab and with cookies and a cache of its own."""
+    contexts = []
+
+    def open(url: str) -> Screen:
+        context = browser.new_context()
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        return Screen(context, url)
+
+    yield open
+    for context in contexts:
+        context.close()

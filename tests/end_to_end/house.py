@@ -1,0 +1,245 @@
+"""
+Real server processes of the sites, beside a real Celery worker, and a look at what each of them did.
+
+Whatever is started here is ended here, by the object that was returned for it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import httpx
+
+from progresskit import Kit, Progress
+from tests.adapters.celery_worker import Worker, environment, start_worker, wait_for
+
+APPS = "tests.end_to_end.apps"
+POOL = 2
+"""How many tasks a worker has in hand at once."""
+
+START_SECONDS = 30
+
+KINDS = ("django-wsgi", "django-asgi", "flask")
+
+COMMANDS: dict[str, list[str]] = {
+    "django-wsgi": [
+        "django",
+        "runserver",
+        "--noreload",
+        "--settings",
+        f"{APPS}.django_site.settings",
+        "127.0.0.1:{port}",
+    ],
+    "django-asgi": ["uvicorn", f"{APPS}.django_site.asgi:application", "--port", "{port}", "--lifespan", "off"],
+    "flask": ["flask", "--app", f"{APPS}.flask_site.wsgi", "run", "--no-reload", "--no-debugger", "--port", "{port}"],
+}
+"""How a user starts them; `runserver` and `flask run` have a thread for each request."""
+
+
+class Asked(NamedTuple):
+    """A request that reached a server."""
+
+    time: float
+    method: str
+    path: str
+    query: str
+
+    @property
+    def is_stream(self) -> bool:
+        return self.path.startswith("/progress/") and self.path.endswith("/events/")
+
+
+class House:
+    """The folder that a worker and sites share, with the broker's files and the progress in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("gates", "starts"):
+            (folder / name).mkdir()
+        self.kit = Kit(self.url)
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.folder}/progress.db"
+
+    def start_worker(self, *, name: str = "worker", lease: float = 30) -> Worker:
+        return start_worker(
+            self.folder,
+            app=f"{APPS}.tasks",
+            concurrency=POOL,
+            env={"PROGRESSKIT_LEASE": str(lease), "HOUSE": str(self.folder)},
+            name=name,
+        )
+
+    def get(self, id: str) -> Progress | None:
+        return self.kit.get(id)
+
+    def record(self, id: str) -> Progress:
+        """Return the record of a job that is known."""
+        record = self.get(id)
+        assert record is not None, f"{id} is not known"
+        return record
+
+    def await_step(self, id: str, step: float) -> Progress:
+        """Return the job's record once it has come so far."""
+        return self.await_job(id, f"step {step}", lambda record: record.current == step)
+
+    def await_job(self, id: str, what: str, condition: Callable[[Progress], bool], seconds: float = 15) -> Progress:
+        """Return the job's record once it is as the condition wants it."""
+
+        def found() -> Progress | None:
+            record = self.get(id)
+            return record if record is not None and condition(record) else None
+
+        record = wait_for(f"{what} of {id}", found, seconds)
+        assert record is not None
+        return record
+
+    def open_gate(self, id: str, number: int) -> None:
+        """Let the task go on until it has done so many steps."""
+        gate = self.folder / "gates" / id
+        gate.with_suffix(".new").write_text(str(number))
+        gate.with_suffix(".new").rename(gate)
+
+    def starts(self, id: str) -> list[int]:
+        """Return the process of each start of a task."""
+        try:
+            return [int(pid) for pid in (self.folder / "starts" / id).read_text().split()]
+        except FileNotFoundError:
+            return []
+
+    def celery_state(self, id: str) -> str | None:
+        """Return what Celery has stored of a task."""
+        try:
+            state: str = json.loads((self.folder / "results" / f"celery-task-meta-{id}").read_text())["status"]
+        except FileNotFoundError:
+            return None
+        return state
+
+
+class Site:
+    """A site and its server process, which may be killed and started again."""
+
+    def __init__(self, house: House, kind: str, **settings: Any) -> None:
+        self.house, self.kind, self.settings = house, kind, settings
+        self.name = kind if settings.get("MAX_STREAMS") != 0 else f"{kind}-without-streams"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.streams = settings.get("MAX_STREAMS") != 0
+        self._log = house.folder / f"{self.name}-{self.port}.requests"
+        self._output = house.folder / f"{self.name}-{self.port}.output"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def start(self) -> None:
+        """Start the server and return when it answers."""
+        env = environment(
+            self.house.folder,
+            HOUSE=str(self.house.folder),
+            SITE_PROGRESS=self.house.url,
+            SITE_SETTINGS=json.dumps(self.settings),
+            SITE_SECRET=f"the secret of the site at port {self.port}",
+            SITE_LOG=str(self._log),
+        )
+        del env["PROGRESSKIT_URL"]  # the framework's settings have it
+        command = [part.format(port=self.port) for part in COMMANDS[self.kind]]
+        with self._output.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                cwd=self.house.folder, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        try:
+            wait_for(f"{self} answers", self._answers, START_SECONDS, step=0.05)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"the server has ended:\n{self.output()}"
+        try:
+            return httpx.get(f"{self.url}/", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def kill(self) -> None:
+        """End the server with SIGKILL."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+    def output(self) -> str:
+        """Return what the server has printed."""
+        return self._output.read_text(errors="replace")
+
+    def requests(self, since: float = 0, until: float = math.inf) -> list[Asked]:
+        """Return the access log between two times."""
+        asked = [Asked(**json.loads(line)) for line in self._log.read_text().splitlines()]
+        return [one for one in asked if since <= one.time < until]
+
+    def start_task(self, task: str, *arguments: Any, id: str | None = None) -> str:
+        """Have the site send a task, and return its id."""
+        id = id or f"{task}-{uuid4().hex[:8]}"
+        response = httpx.post(f"{self.url}/start/", json={"task": task, "arguments": arguments, "id": id}, timeout=10)
+        assert response.status_code == 202, f"{self}: {response.status_code}\n{self.output()}"
+        return id
+
+    def page(self, *ids: str, watch_only: bool = False) -> str:
+        """Return the address of the page that shows these jobs."""
+        query = "&".join([f"id={id}" for id in ids] + ["watch"] * watch_only)
+        return f"{self.url}/jobs/?{query}"
+
+    def keys(self, *ids: str, watch_only: bool = False) -> list[str]:
+        """Return the keys that the page of these jobs has."""
+        html = httpx.get(self.page(*ids, watch_only=watch_only)).text
+        return [part.partition('/"')[0] for part in html.split('src="/progress/') if part.startswith("~")]
+
+
+@contextmanager
+def running(*sites: Site) -> Iterator[None]:
+    """Start the sites together, and kill them at the end."""
+    try:
+        together(Site.start, *sites)
+        yield
+    finally:
+        for site in sites:
+            site.kill()
+
+
+def together(act: Callable[[Site], None], *sites: Site) -> None:
+    """Do so with all the sites at once."""
+    with ThreadPoolExecutor(len(sites)) as threads:
+        list(threads.map(act, sites))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def kill(pid: int) -> None:
+    """Kill a process of a worker's pool."""
+    os.kill(pid, signal.SIGKILL)
+
+
+def pause(seconds: float) -> None:
+    """Let time pass in which nothing is to happen; the only use of it is to see that nothing does."""
+    time.sleep(seconds)

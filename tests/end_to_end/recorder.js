@@ -1,0 +1,38 @@
+// Runs in each page before anything of the page's own: keeps what its bars tell and show.
+(() => {
+  const part = (bar, name) => bar.shadowRoot?.querySelector(`[part=${name}]`);
+  const all = () => [...document.querySelectorAll("progress-bar")];
+  const percent = (bar) => parseInt(part(bar, "percent")?.textContent);
+
+  window.recorded = { events: [], frames: [] };
+
+  for (const type of ["progress", "done", "error"]) {
+    document.addEventListener(type, ({ target, detail }) => {
+      if (target.localName !== "progress-bar") return;
+      recorded.events.push({
+        type,
+        bar: all().indexOf(target),
+        time: Date.now() / 1_000,
+        job: detail,
+        state: target.dataset.state,
+        percent: percent(target),
+        text: part(target, "detail").textContent,
+      });
+    });
+  }
+
+  document.addEventListener("click", () => (recorded.clicked = Date.now() / 1_000), true);
+
+  // The first frames that show a percentage, and how much of the track is filled in them: what stands in the document
+  // when a frame begins was or will be painted.
+  const look = () => {
+    all().forEach((bar, index) => {
+      if (isNaN(percent(bar))) return;
+      const { left, width } = part(bar, "track").getBoundingClientRect();
+      const share = (part(bar, "fill").getBoundingClientRect().right - left) / width;
+      recorded.frames.push({ bar: index, percent: percent(bar), share });
+    });
+    if (recorded.frames.length < 50) requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+})();

@@ -1,0 +1,258 @@
+"""What becomes of tasks and of those who work on them, as it is seen on the pages of every site at once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from threading import Event, Thread
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from progresskit import State
+from tests.adapters.celery_worker import Worker, wait_for
+from tests.end_to_end.house import KINDS, POOL, House, Site, kill, running
+from tests.end_to_end.screen import OpenPage, Screen
+
+LEASE = 2.0
+POLL_SECONDS = 0.1
+
+
+@pytest.fixture(scope="module")
+def sites(house: House) -> Iterator[list[Site]]:
+    """Give a site of each kind, with room for the streams of clients that it has not noticed to be gone."""
+    sites = [Site(house, kind, MAX_STREAMS=20) for kind in KINDS]
+    with running(*sites):
+        yield sites
+
+
+class Seen(NamedTuple):
+    """An answer, or an event of a stream, and when it was there."""
+
+    time: float
+    status: int
+    record: dict[str, Any] | None
+
+
+class Watcher(Thread):
+    """Reads along, and keeps what it reads."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self.url = url
+        self.seen: list[Seen] = []
+
+    def first_stalled(self, id: str) -> Seen | None:
+        return next((one for one in self.seen if one.record and one.record["id"] == id and one.record["stalled"]), None)
+
+
+class StreamWatcher(Watcher):
+    """Reads a stream of many jobs, for as long as there is a server."""
+
+    def run(self) -> None:
+        with suppress(httpx.TransportError), httpx.stream("GET", self.url, timeout=20) as response:
+            for line in response.iter_lines():
+                if line.startswith("data: "):
+                    self.seen.append(Seen(time.time(), response.status_code, json.loads(line[6:])["job"]))
+
+
+class PollWatcher(Watcher):
+    """Asks for one job again and again, with the ETag of what it knows, until it is stopped."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.stopped = Event()
+
+    def run(self) -> None:
+        etag = ""
+        with httpx.Client(timeout=20) as client:
+            while not self.stopped.wait(POLL_SECONDS):
+                response = client.get(self.url, headers={"If-None-Match": etag})
+                record = response.json() if response.status_code == 200 else None
+                self.seen.append(Seen(time.time(), response.status_code, record))
+                etag = response.headers["ETag"]
+
+    def statuses(self, since: float = 0) -> list[int]:
+        return [one.status for one in self.seen if one.time >= since]
+
+
+def heard_at(house: House, id: str) -> float:
+    """Return when the store heard of a job last, by the clock that judges its lease."""
+    with closing(sqlite3.connect(house.folder / "progress.db")) as database:
+        (time,) = database.execute("SELECT heard_at FROM progresskit_jobs WHERE id = ?", (id,)).fetchone()
+        return float(time)
+
+
+def test_a_killed_worker_shows_as_stalled_one_lease_later(house: House, sites: list[Site], open_page: OpenPage) -> None:
+    """
+    The lease runs from when the store heard of the job last: stalled shows not before one lease after that.
+
+    A busy job was heard of 0.1 s before its worker died, a quiet one up to a heartbeat (lease / 3) before. For both it
+    shows at most one lease + 1 s after the kill. The time is taken where it is seen: by a client that reads a stream,
+    by one that polls with the ETag, and in the event of the bar on the page.
+    """
+    worker = house.start_worker(name="killed", lease=LEASE)
+    streams: list[Watcher] = []
+    polls: list[PollWatcher] = []
+    try:
+        busy, quiet = (sites[0].start_task(task) for task in ("busy", "quiet"))
+        house.await_step(quiet, 3)
+        began = house.await_job(busy, "its start", lambda record: record.current > 0)
+        screens = [open_page(site.page(busy, quiet)) for site in sites]
+        for site in sites:
+            busy_key, quiet_key = site.keys(busy, quiet)
+            streams.append(StreamWatcher(f"{site.url}/progress/events/?key={busy_key}&key={quiet_key}"))
+            polls.append(PollWatcher(f"{site.url}/progress/{quiet_key}/"))
+        for watcher in (*streams, *polls):
+            watcher.start()
+        for screen in screens:
+            for index in range(2):
+                screen.expect_state("running", index)
+        reported = house.record(quiet)
+        silent = time.time()
+        wait_for("a silence longer than the lease", lambda: time.time() > silent + LEASE + 0.5)
+        assert not any(watcher.first_stalled(id) for watcher in (*streams, *polls) for id in (busy, quiet))
+        assert house.record(quiet) == reported
+        assert house.record(busy).current > began.current
+
+        killed = time.time()
+        worker.kill()
+        for screen in screens:
+            for index in range(2):
+                screen.expect_state("stalled", index)
+        wait_for("an answer after the change", lambda: all(poll.statuses()[-1] == 304 for poll in polls))
+    finally:
+        worker.kill()
+        for poll in polls:
+            poll.stopped.set()
+
+    shown: dict[str, float] = {}
+    for site, screen, stream, poll in zip(sites, screens, streams, polls, strict=True):
+        for name, id, index in (("busy", busy, 0), ("quiet", quiet, 1)):
+            told = stream.first_stalled(id)
+            assert told is not None, (site, name)
+            shown[f"{site} {name} stream"] = told.time
+            shown[f"{site} {name} page"] = stalled_on(screen, index)
+        answer = poll.first_stalled(quiet)
+        assert answer is not None, site
+        shown[f"{site} quiet poll"] = answer.time
+        first, *rest = poll.statuses()
+        assert (first, rest.count(200), set(rest)) == (200, 1, {200, 304}), site
+        assert poll.statuses(killed)[0] == 304, site
+    for name, at in shown.items():
+        print(f"{name}: stalled {at - killed:.2f} s after the kill")
+    assert killed - heard_at(house, busy) < LEASE / 4
+    assert killed - heard_at(house, quiet) < LEASE / 2
+    for name, at in shown.items():
+        heard = heard_at(house, busy if "busy" in name else quiet)
+        assert heard + LEASE <= at <= killed + LEASE + 1, (name, at - heard, at - killed)
+
+
+def stalled_on(screen: Screen, index: int) -> float:
+    return min(float(event["time"]) for event in screen.events("progress", index) if event["job"]["stalled"])
+
+
+def test_a_task_whose_process_is_killed_shows_what_celery_makes_of_it(
+    house: House, worker: Worker, sites: list[Site], open_page: OpenPage
+) -> None:
+    lost, redelivered = (sites[0].start_task(task) for task in ("quiet", "redelivered"))
+    for id in (lost, redelivered):
+        house.await_step(id, 3)
+    screens = [open_page(site.page(lost, redelivered)) for site in sites]
+    for screen in screens:
+        for index in range(2):
+            screen.expect_percent(30, index)
+
+    for id in (lost, redelivered):
+        (pid,) = house.starts(id)
+        assert pid in worker.children()
+        kill(pid)
+    wait_for("another start", lambda: len(house.starts(redelivered)) == 2, 30)
+    again = house.await_job(redelivered, "the second run", lambda record: record.version.run == 2)
+    assert (again.state, again.attempt) == (State.RUNNING, 1)
+    house.open_gate(redelivered, 1)
+
+    for screen in screens:
+        screen.expect_state("failed", 0)
+        assert "WorkerLostError" in screen.part("detail", 0).inner_text()
+        screen.expect_percent(30, 0)
+        screen.expect_state("succeeded", 1)
+        screen.expect_percent(100, 1)
+        versions = [event["job"]["version"] for event in screen.events("progress", 1)]
+        assert {version.partition(".")[0] for version in versions} == {"1", "2"}
+    assert house.celery_state(lost) == "FAILURE"
+    assert len(house.starts(lost)) == 1
+
+
+def test_a_queued_task_waits_on_its_page_and_then_moves(
+    house: House, worker: Worker, sites: list[Site], open_page: OpenPage
+) -> None:
+    before = [sites[0].start_task("quiet") for _ in range(POOL)]
+    for id in before:
+        house.await_step(id, 3)
+    id = sites[0].start_task("steps", 4)
+    screens = [open_page(site.page(id)) for site in sites]
+    for screen in screens:
+        screen.expect_state("pending")
+        assert screen.part("label").inner_text() == "Waiting"
+
+    house.open_gate(id, 2)
+    for one in before:
+        house.open_gate(one, 1)
+    for screen in screens:
+        screen.expect_percent(50)
+    house.open_gate(id, 4)
+    for screen in screens:
+        screen.expect_state("succeeded")
+        assert screen.states() == ["pending", "running", "succeeded"]
+
+
+def test_a_task_that_fails_after_a_block_that_went_well_has_failed(
+    house: House, worker: Worker, sites: list[Site], open_page: OpenPage
+) -> None:
+    screens, id = watched_from_the_start(sites, open_page, "failing_after_a_block")
+    for screen in screens:
+        screen.expect_state("failed")
+        assert "ValueError" in screen.part("detail").inner_text()
+        (event,) = screen.events("done")
+        assert event["job"]["error"] == {"type": "ValueError", "message": None}
+        assert "succeeded" not in screen.states()
+        assert "secret" not in screen.page.content()
+    error = house.record(id).error
+    assert error is not None
+    assert error.message == "the secret of the house"
+    wait_for("Celery's word on it", lambda: house.celery_state(id) == "FAILURE")
+
+
+def test_a_task_that_retries_within_a_block_is_seen_to_try_again(
+    house: House, worker: Worker, sites: list[Site], open_page: OpenPage
+) -> None:
+    screens, id = watched_from_the_start(sites, open_page, "retrying_in_a_block")
+    house.await_job(id, "attempt 2", lambda record: record.state is State.RUNNING and record.attempt == 2)
+    for screen in screens:
+        screen.expect_state("running")
+        assert "attempt 2" in screen.part("detail").inner_text()
+    house.open_gate(id, 1)
+    for screen in screens:
+        screen.expect_state("succeeded")
+        screen.expect_percent(100)
+        states = screen.states()
+        assert states[states.index("retrying") :] == ["retrying", "running", "succeeded"]
+        (told,) = (event["text"] for event in screen.events("progress") if event["state"] == "retrying")
+        assert "Retrying in " in told
+        assert "attempt 1" in told
+        assert [event["job"]["attempt"] for event in screen.events("done")] == [2]
+
+
+def watched_from_the_start(sites: list[Site], open_page: OpenPage, task: str) -> tuple[list[Screen], str]:
+    """Open the pages of a job that is not known yet, and start it."""
+    id = f"{task}-{time.time_ns()}"
+    screens = [open_page(site.page(id)) for site in sites]
+    for screen in screens:
+        screen.expect_state("connecting")
+    sites[0].start_task(task, id=id)
+    return screens, id
