@@ -169,16 +169,18 @@ def test_a_shim_for_plain_wsgi_serves_records_streams_and_refusals() -> None:
 
 
 TUTORIAL = """
-import re
+import re, time
 import web
 import progresskit
 
 client = web.app.test_client()
 page = client.post("/", follow_redirects=True).text
 source = re.findall('<progress-bar src="([^"]+)" cancel>', page)[0]
-seen = [progress.state for progress in progresskit.watch(re.findall('"id":"([^"]+)"', client.get(source).text)[0])]
+while (answer := client.get(source)).status_code == 404:  # it is told in a moment
+    time.sleep(0.01)
+*_, last = progresskit.watch(answer.json["id"])
 record = client.get(source).json
-print(seen[-1], record["current"], record["total"], record["kind"])
+print(last.state, record["current"], record["total"], record["kind"])
 """
 
 

@@ -10,14 +10,7 @@ import progresskit_celery
 here = Path(__file__).resolve().parent
 progresskit.configure(f"sqlite:///{here}/progress.db")
 
-app = Celery("tasks", broker="filesystem://")
-queue = here / "queue"
-queue.mkdir(exist_ok=True)
-app.conf.broker_transport_options = {
-    "data_folder_in": str(queue),
-    "data_folder_out": str(queue),
-    "control_folder": str(queue),
-}
+app = Celery("tasks", broker=f"sqla+sqlite:///{here}/queue.db")
 progresskit_celery.install(app)
 
 
