@@ -8,8 +8,8 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from select import select
 from threading import Thread
-from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .folder import Folder
 
 STOP_SECONDS = 3.0
-"""How long the worker may take to stop before it is killed."""
+"""How long it may take until what was killed is gone."""
 
 _LAST_LINES = 15
 
@@ -32,16 +32,19 @@ class Worker:
 
     def __init__(self, folder: Folder, died: Callable[[str], None]) -> None:
         self._folder, self._died, self._stopping = folder, died, False
+        # Every process of the worker holds this pipe: its end is the end of the last of them.
+        self._alive, held = os.pipe()
         with folder.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "progresskit.cli.demo.worker", str(folder.path)],
                 stdin=subprocess.PIPE,  # its end is how the worker learns that the demo was killed
                 stdout=log,
                 stderr=log,
+                pass_fds=(held,),
                 start_new_session=True,
-                env=os.environ
-                | {"TMPDIR": str(folder.path)},  # where multiprocessing keeps files: they go with the rest
+                env=os.environ | {"TMPDIR": str(folder.path)},  # so that multiprocessing's files go with the rest
             )
+        os.close(held)
         Thread(target=self._wait, daemon=True).start()
 
     def _wait(self) -> None:
@@ -56,21 +59,11 @@ class Worker:
     def stop(self) -> None:
         """End the worker and its children now, and return when they are gone: no task is worth waiting for."""
         self._stopping = True
-        group = self._process.pid
         with suppress(ProcessLookupError):
-            os.killpg(group, signal.SIGKILL)
-        self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        _until_gone(group)
-
-
-def _until_gone(group: int) -> None:
-    deadline = monotonic() + STOP_SECONDS
-    with suppress(ProcessLookupError, PermissionError):
-        while monotonic() < deadline:
-            os.killpg(group, 0)
-            sleep(0.01)
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.communicate()
+        select([self._alive], [], [], STOP_SECONDS)
+        os.close(self._alive)
 
 
 def listen(host: str, port: int) -> socket.socket:
