@@ -107,7 +107,7 @@ def _checked(name: str, value: Any) -> Any:
     if name in _POSITIVE or name in _NOT_NEGATIVE:
         return value if value is None else _amount(name, value)
     if name == "url" and not (isinstance(value, str) and "://" in value):
-        raise ConfigurationError("url must be a string such as 'redis://localhost/0' or 'sqlite:///progress.db'")
+        raise ConfigurationError("url must be a string such as 'sqlite:////var/lib/site/progress.db'")
     return value
 
 

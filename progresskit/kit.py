@@ -375,7 +375,7 @@ class Kit:
         """Return jobs, those written last first; Unsupported where the backend cannot list."""
         backend = self.backend
         if not isinstance(backend, Lists):
-            raise Unsupported(f"the backend of {redact(self.settings.url)} cannot list jobs; SQL and Redis can")
+            raise Unsupported(f"the backend of {redact(self.settings.url)} cannot list jobs")
         states = None if state is None else [State(state)] if isinstance(state, str) else [State(one) for one in state]
         return backend.list(kind=kind, states=states, limit=limit)
 

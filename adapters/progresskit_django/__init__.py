@@ -2,7 +2,7 @@
 progresskit for Django: the addresses that pages ask, and the template tag that shows a bar.
 
     INSTALLED_APPS = [..., "progresskit_django"]
-    PROGRESSKIT = {"URL": "redis://localhost/0"}            # any setting of progresskit, in capitals
+    PROGRESSKIT = {"URL": "sqlite:////var/lib/site/progress.db"}    # any setting of progresskit, in capitals
     urlpatterns = [..., path("progress/", include("progresskit_django.urls"))]
 
     {% load progresskit %}{% progress_bar "import-42" %}

@@ -1,8 +1,8 @@
 """
 progresskit for Flask: the addresses that pages ask, and the template function that shows a bar.
 
-    app.config["PROGRESSKIT_URL"] = "redis://localhost/0"   # and any other setting of progresskit
-    ProgressKit(app)                                        # or init_app(app), once app.config is filled
+    app.config["PROGRESSKIT_URL"] = "sqlite:////var/lib/site/progress.db"   # and any other setting of progresskit
+    ProgressKit(app)                                                        # or init_app(app), once that is filled
 
     {{ progress_bar("import-42") }}
 
