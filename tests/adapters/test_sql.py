@@ -20,6 +20,7 @@ from progresskit.progress import State
 from progresskit.testing import FakeClock
 from progresskit.testing.writes import start, update, word
 from progresskit_sql import SQLBackend
+from progresskit_sql.sqlite import SQLite
 
 
 @pytest.fixture
@@ -232,6 +233,7 @@ def test_each_query_goes_by_an_index(
     name: str, values: dict[str, object], index: str, path: Path, backend: SQLBackend
 ) -> None:
     backend.read(["job"])
+    assert isinstance(backend._dialect, SQLite)
     statement = backend._dialect._sql[name]
     with closing(sqlite3.connect(path)) as connection:
         plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values))

@@ -6,6 +6,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
@@ -88,7 +89,7 @@ def test_processes_that_make_the_same_database_at_once_all_succeed(tmp_path: Pat
             with closing(SQLBackend(f"sqlite:///{file}")) as backend:
                 backend.write([start(f"job-{child}")])
 
-    children = [Child(lambda child=child: make(child)) for child in range(count)]
+    children = [Child(partial(make, child)) for child in range(count)]
     for _ in children:
         signal.give()
     assert [child.succeeds() for child in children] == [True] * count
@@ -169,7 +170,7 @@ def test_forks_beside_busy_threads_leave_every_child_able_to_write(path: Path, b
         assert backend.read([id])
 
     ids = [f"child-{number}" for number in range(20)]
-    succeeded = [Child(lambda id=id: work(id)).succeeds() for id in ids]
+    succeeded = [Child(partial(work, id)).succeeds() for id in ids]
     done.set()
     for thread in threads:
         thread.join()
