@@ -59,6 +59,7 @@ def configuration(folder: Path) -> dict[str, object]:
         "broker_connection_retry_on_startup": True,
         "worker_prefetch_multiplier": 1,
         "worker_lost_wait": 1.0,
+        "worker_pool_putlocks": False,  # with it the worker hears nothing while the pool is busy
     }
 
 
