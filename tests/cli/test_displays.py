@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import io
+import logging
+import re
+
+from progresskit.cli.bars import Seen
+from progresskit.cli.displays import Live
+from progresskit.cli.terminal import Terminal
+from progresskit.progress import Progress, State, Version
+
+
+class Tty(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def jobs(live: int, done: int) -> dict[str, Seen]:
+    """Return so many jobs that run and that have succeeded, those that are done first."""
+    version = Version(1, 1, 1)
+    states = [State.SUCCEEDED] * done + [State.RUNNING] * live
+    return {f"job-{n}": Seen(f"job-{n}", Progress(f"job-{n}", state, version)) for n, state in enumerate(states)}
+
+
+def last_frame(stream: Tty) -> list[str]:
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", re.split(r"\r\x1b\[\d+A", stream.getvalue())[-1])
+    return plain.splitlines()
+
+
+def test_more_jobs_than_lines_leave_room_to_those_that_run() -> None:
+    stream = Tty()
+    with Live(Terminal(stream, {})) as live:
+        live.show(jobs(live=10, done=30), ())
+    lines = last_frame(stream)
+    assert len(lines) == 23  # of 24: the cursor has one
+    assert lines[-1].strip() == "and 18 succeeded"
+    assert [line.split()[1] for line in lines[-11:-1]] == [f"job-{n}" for n in range(30, 40)]
+
+
+def test_in_the_end_all_jobs_are_shown() -> None:
+    stream = Tty()
+    with Live(Terminal(stream, {})) as live:
+        live.show(jobs(live=1, done=39), ())
+        live.show(jobs(live=0, done=40), ())
+    assert len(last_frame(stream)) == 40
+
+
+def test_a_warning_stays_above_the_bars_and_does_not_tear_them() -> None:
+    stream = Tty()
+    logger = logging.getLogger("progresskit")
+    with Live(Terminal(stream, {})) as live:
+        live.show(jobs(live=2, done=0), ())
+        logger.warning("Progress cannot be read now, it is tried again: %s", "database is locked\x1b[2J")
+        live.show(jobs(live=2, done=0), ())
+        assert last_frame(stream)[0] == "Progress cannot be read now, it is tried again: database is locked[2J"
+        live.show(jobs(live=2, done=0), ())
+        assert len(last_frame(stream)) == 2
+    assert not logger.handlers
