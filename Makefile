@@ -3,7 +3,7 @@
 .NOTPARALLEL:
 
 VENV := .venv
-PORT ?= 8000
+PORT ?= 8765
 PYTEST_OPTIONS ?=
 # QUICK=1 make test: the subset for a laptop. No system package is installed, what needs one is skipped, one Python.
 QUICK ?=
