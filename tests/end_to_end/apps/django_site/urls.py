@@ -15,6 +15,10 @@ def index(request: HttpRequest) -> HttpResponse:
     return HttpResponse("<!doctype html><title>The site</title>")
 
 
+def icon(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(status=204)
+
+
 @csrf_exempt
 @require_POST
 def start(request: HttpRequest) -> HttpResponse:
@@ -30,6 +34,7 @@ def jobs(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("", index),
+    path("favicon.ico", icon),
     path("start/", start),
     path("jobs/", jobs),
     path("progress/", include("progresskit_django.urls")),

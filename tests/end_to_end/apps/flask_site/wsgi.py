@@ -19,6 +19,11 @@ def index() -> str:
     return "<!doctype html><title>The site</title>"
 
 
+@app.get("/favicon.ico")
+def icon() -> Response:
+    return Response(status=204)
+
+
 @app.post("/start/")
 def start() -> Response:
     site.start_task(request.get_data())
