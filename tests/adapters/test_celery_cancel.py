@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from celery import Celery
-from celery.exceptions import TaskRevokedError
+from celery import Celery, chord
+from celery.exceptions import ChordError, TaskRevokedError
 
 import progresskit_celery
 from progresskit.kit import Kit
@@ -17,6 +17,7 @@ from .celery_worker import start_worker, wait_for
 from .conftest import Site
 
 SECONDS = 1.5
+HEADER = (("plain", (1,)), ("advances", ()))
 
 
 @pytest.mark.parametrize("loop", ["tracks", "advances"])
@@ -112,6 +113,20 @@ def test_what_follows_a_cancelled_step_is_cancelled_too(prefork: Site) -> None:
     assert prefork.done(last.id).state is State.CANCELLED
     with pytest.raises(TaskRevokedError):
         last.get(timeout=5)
+
+
+def test_the_body_of_a_chord_waits_for_its_header_and_is_cancelled_with_it(prefork: Site) -> None:
+    prefork.app.set_current()
+    header = [prefork.app.signature(f"proj.{name}", args, immutable=True) for name, args in HEADER]
+    body = chord(header, prefork.app.signature("proj.plain", (2,), immutable=True), app=prefork.app).apply_async()
+    prefork.until(body.id, State.PENDING)
+    prefork.until(body.parent[1].id, State.RUNNING)
+    prefork.kit.cancel(body.parent[1].id)
+
+    assert prefork.done(body.parent[0].id).state is State.SUCCEEDED
+    assert prefork.done(body.id).state is State.CANCELLED
+    with pytest.raises((ChordError, TaskRevokedError)):
+        body.get(timeout=10)
 
 
 def test_an_unreachable_broker_does_not_reach_whoever_cancels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from progresskit.progress import State
 
+from .celery_worker import start_worker, wait_for
 from .conftest import Site
 
 LEASE = 2.0
@@ -100,10 +101,17 @@ def test_a_warm_shutdown_stores_what_its_last_task_reported(sites: Callable[...,
     result = site.send("steps", 10, str(gate))
     site.until(result.id, State.RUNNING)
     os.kill(site.worker.pid, signal.SIGTERM)
-    time.sleep(0)  # the gate opens while the worker is going down
+    wait_for("the worker is going down", lambda: "Warm shutdown" in site.worker.logged())
     gate.touch()
     site.worker.process.wait(15)
 
     progress = site.kit.get(result.id)
     assert progress is not None
     assert progress.state is State.SUCCEEDED
+
+
+def test_a_worker_warns_of_progress_that_nobody_else_can_see(tmp_path: Path) -> None:
+    worker = start_worker(tmp_path, pool="solo", env={"PROGRESSKIT_URL": "memory://"})
+    worker.kill()
+
+    assert "a Celery worker uses memory://, which is seen by this process only: set PROGRESSKIT_URL" in worker.logged()
