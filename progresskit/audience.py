@@ -56,7 +56,8 @@ def notify(observer: Notify, progress: Progress) -> None:
             observer.notify(progress)
         else:
             observer(progress)
-    except Exception:
+    except BaseException:
+        # Not even Cancelled or SystemExit: it would end the publisher's thread, and so the progress of all jobs.
         from logging import getLogger
 
         getLogger("progresskit").exception("An observer of job %s raised; the job and others go on", progress.id)

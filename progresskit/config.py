@@ -29,6 +29,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import ConfigurationError, MissingPackage, UnknownScheme
+from .progress import ID_ALPHABET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -72,6 +73,7 @@ _FALSE = frozenset(("0", "false", "no", "off", ""))
 _POSITIVE = frozenset(("interval", "lease", "heartbeat", "ttl", "stream_seconds"))
 _NOT_NEGATIVE = frozenset(("flush_seconds", "max_streams"))
 _WHOLE = frozenset(("max_streams",))
+_OPTIONAL = frozenset(("heartbeat", "max_streams", "authorize", "secret_key"))
 _FLAGS = frozenset(("strict", "open", "expose_errors", "expose_results", "terminate"))
 
 
@@ -87,7 +89,7 @@ def resolve(
     from_environment = {
         name: environ[f"PROGRESSKIT_{name.upper()}"]
         for name in Settings._fields
-        if name != "authorize" and f"PROGRESSKIT_{name.upper()}" in environ
+        if name != "authorize" and environ.get(f"PROGRESSKIT_{name.upper()}")
     }
     chosen = {name.lower(): value for name, value in framework.items()}
     chosen |= from_environment
@@ -96,19 +98,32 @@ def resolve(
         if name not in Settings._fields:
             raise ConfigurationError(f"no setting is called {name!r}; there are {', '.join(Settings._fields)}")
     settings = Settings(**{name: _checked(name, value) for name, value in chosen.items()})
-    if settings.heartbeat_seconds >= settings.lease:
-        raise ConfigurationError("heartbeat must be shorter than lease, or every quiet job would look stalled")
+    if max(settings.heartbeat_seconds, settings.interval) >= settings.lease:
+        raise ConfigurationError("heartbeat and interval must be shorter than lease, or live jobs would look stalled")
     return settings
 
 
 def _checked(name: str, value: Any) -> Any:
     if name in _FLAGS:
         return _flag(name, value)
+    if value is None and name in _OPTIONAL:
+        return None
     if name in _POSITIVE or name in _NOT_NEGATIVE:
-        return value if value is None else _amount(name, value)
+        return _amount(name, value)
+    if name == "authorize" and not callable(value):
+        raise ConfigurationError(f"authorize must be a function (request, id, right) -> bool, not {value!r}")
+    if name == "secret_key" and not _is_key(value):
+        raise ConfigurationError("secret_key must be a string, or a list of strings")
+    if name == "prefix" and not (isinstance(value, str) and value and ID_ALPHABET.issuperset(value)):
+        raise ConfigurationError(f"prefix must be a name of A-Z a-z 0-9 _ . : -, not {value!r}")
     if name == "url" and not (isinstance(value, str) and "://" in value):
         raise ConfigurationError("url must be a string such as 'sqlite:////var/lib/site/progress.db'")
     return value
+
+
+def _is_key(value: Any) -> bool:
+    keys = [value] if isinstance(value, str | bytes) else value
+    return isinstance(keys, list | tuple) and all(isinstance(key, str | bytes) for key in keys)
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -121,11 +136,15 @@ def _flag(name: str, value: Any) -> bool:
 
 def _amount(name: str, value: Any) -> float:
     try:
-        amount = int(value) if name in _WHOLE else float(value)
+        amount = float(value)
     except (TypeError, ValueError):
         raise ConfigurationError(f"{name} must be a number, not {value!r}") from None
     if not (0 < amount < float("inf") or (amount == 0 and name in _NOT_NEGATIVE)):
         raise ConfigurationError(f"{name} must be {'0 or more' if name in _NOT_NEGATIVE else 'over 0'}, not {value!r}")
+    if name in _WHOLE:
+        if amount != int(amount):
+            raise ConfigurationError(f"{name} must be a whole number, not {value!r}")
+        return int(amount)
     return amount
 
 

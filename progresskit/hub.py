@@ -199,6 +199,8 @@ class Hub:
                     self._thread = Thread(target=self._run, name="progresskit-hub", daemon=True)
                     self._thread.start()
         self._inbox.put(lambda: self._add(box))
+        if self._closing:
+            box.close({})
 
     def close(self) -> None:
         """End the thread; viewers get nothing more and wait no longer."""
@@ -216,7 +218,7 @@ class Hub:
                 with suppress(Empty):
                     self._inbox.get(timeout=wait)()
                 wait = self.step()
-            except Exception as error:
+            except BaseException as error:
                 # Nothing that is known of raises here; whatever it is, the viewers must not lose their thread by it.
                 self._failed(error, exc_info=True)
                 wait = RETRY_SECONDS[1]
@@ -316,7 +318,7 @@ class Hub:
                 self._listener = self._backend.listen(self._pushed, self._lost)
             self._listener.watch([id for id in ids if not self._watched[id].fresh])
 
-    def _failed(self, error: Exception, exc_info: bool = False) -> None:
+    def _failed(self, error: BaseException, exc_info: bool = False) -> None:
         first, longest = RETRY_SECONDS
         if not self._failures:
             _log().warning("Progress cannot be read now, it is tried again: %s", error, exc_info=exc_info)

@@ -18,11 +18,11 @@ from .abc import Lists
 from .config import backend_class, redact, resolve
 from .errors import InvalidValue, Unsupported
 from .hub import Hub
-from .observer import JoinedObserver, ProgressObserver, surrounding
+from .observer import JoinedObserver, ProgressObserver, silent, surrounding
 from .progress import State, check_id
 from .publisher import Publisher
 from .recorder import word
-from .track import acount_loop, count_loop
+from .track import EitherLoop, acount_loop, count_loop
 
 if TYPE_CHECKING:
     import builtins
@@ -243,21 +243,20 @@ class Kit:
         The job is opened or joined as by `observe`. One that was opened has succeeded when the items are used up, and
         is cancelled when the loop is left before. `total` is `len(items)` where that can be told.
         """
-        if total is None and hasattr(items, "__len__"):
-            total = len(items)
-        asynchronous = hasattr(items, "__aiter__")
-        iterator = items if asynchronous else iter(items)
+        if total is None:
+            total = _length(items)
+        count: Callable[..., Any]
+        if not hasattr(items, "__aiter__"):
+            count, items = count_loop, iter(items)  # what cannot be iterated raises before there is a job
+        else:
+            count = EitherLoop if hasattr(items, "__iter__") else acount_loop
         job = self.observe(id, **about)
-        opened = not isinstance(job, JoinedObserver)
-        return (acount_loop if asynchronous else count_loop)(iterator, job, total, opened)
+        return count(items, job, total, not isinstance(job, JoinedObserver))
 
     def current(self) -> ProgressObserver:
         """Return the surrounding job, to report to, or a silent one where there is none."""
         job = surrounding.get()
-        if job is None:
-            job = self.open()
-            job.forsake()
-        return JoinedObserver(job)
+        return JoinedObserver(silent() if job is None else job)
 
     def flush(self, timeout: float | None = None) -> None:
         """Return when all that was reported until now is stored; FlushTimeout if that takes over `timeout` seconds."""
@@ -280,7 +279,7 @@ class Kit:
             self.publisher,
             os.urandom(16).hex() if id is None else check_id(id),
             token=os.urandom(8).hex(),
-            kind=None if kind is None else values.text(str(kind)),
+            kind=_kind(kind),
             parent=parent,
             attempt=attempt,
             cancellable=cancellable,
@@ -378,6 +377,22 @@ class Kit:
             raise Unsupported(f"the backend of {redact(self.settings.url)} cannot list jobs")
         states = None if state is None else [State(state)] if isinstance(state, str) else [State(one) for one in state]
         return backend.list(kind=kind, states=states, limit=limit)
+
+
+def _kind(kind: Any) -> str | None:
+    try:
+        return None if kind is None else values.text(kind)
+    except ValueError as problem:
+        raise InvalidValue(f"kind {problem}") from None
+
+
+def _length(items: Any) -> int | None:
+    """Return how many there are; None where that cannot be told, or is more than can be counted."""
+    try:
+        length = len(items)
+    except Exception:
+        return None
+    return length if length <= values.LIMIT else None
 
 
 class RemoteSubject:

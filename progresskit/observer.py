@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from contextvars import ContextVar
+from functools import cache
 from threading import RLock
+from time import time
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from . import values
@@ -33,6 +35,9 @@ class Sink(Clocks, Waker, Protocol):
     verdicts: dict[type[BaseException], State]
     generation: int
     """How many forks there were: a job of another generation is the parent's."""
+
+    def later(self, act: Callable[[], None]) -> None:
+        """Call `act` in the publisher's thread; safe in a finalizer."""
 
     def ended(self, job: ProgressObserver, write: Write) -> Callable[[], None]:
         """Publish the last record; call what is returned to wait until it is stored, or waiting is no use."""
@@ -152,8 +157,18 @@ class ProgressObserver(Reports):
             surrounding.set(None)  # left in another context than it was entered in
 
     def __del__(self) -> None:
+        # A finalizer runs anywhere, even while the publisher samples this very job: it only leaves a message.
         if not getattr(self, "_ended", True) and not sys.is_finalizing():
-            self.end(State.CANCELLED, wait=False)
+            self.later(self.abandon)
+
+    def later(self, act: Callable[[], None]) -> None:
+        """Call `act` in the publisher's thread, between two rounds."""
+        self._sink.later(act)
+
+    def abandon(self) -> None:
+        """End the job as cancelled, without waiting for anything."""
+        self.end(State.CANCELLED, wait=False)
+        self.tell()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
@@ -237,6 +252,35 @@ def _verdict(error: BaseException, verdicts: Mapping[type[BaseException], State]
 
 def _nothing() -> None:
     """Finish an end that was none."""
+
+
+class _NoSink:
+    """Where the silent job reports to."""
+
+    clock = wall = staticmethod(time)
+
+    def __init__(self) -> None:
+        self.lease = self.ttl = 0.0
+        self.strict, self.generation = False, 0
+        self.verdicts: dict[type[BaseException], State] = {}
+
+    def wake(self) -> None:
+        """Nothing: nobody sleeps."""
+
+    def later(self, act: Callable[[], None]) -> None:
+        """Nothing: there is no thread."""
+
+    def ended(self, job: ProgressObserver, write: Write) -> Callable[[], None]:
+        """Nothing: the job is not stored."""
+        return _nothing
+
+
+@cache
+def silent() -> ProgressObserver:
+    """Return the job of code that has none: it takes reports and does nothing with them."""
+    job = ProgressObserver(_NoSink(), "silent", token="")
+    job.forsake()
+    return job
 
 
 class JoinedObserver(ProgressObserver):

@@ -9,13 +9,14 @@ SimpleQueue because a finalizer may put into it at any moment, even while the th
 from __future__ import annotations
 
 import atexit
+import sys
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 from weakref import ref
 
-from .errors import BackendUnavailable, FlushTimeout
+from .errors import BackendError, BackendUnavailable, FlushTimeout
 from .progress import FINAL_STATES, State
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ WAKE_SECONDS = 0.01
 
 CANCEL_SECONDS = 1.0
 """How often the backend is asked which jobs are to stop."""
+
+GRACE_SECONDS = 0.75
+"""A worker counts as silent after its lease and so much of a heartbeat."""
 
 BATCH = 500
 RETRY_SECONDS = (0.1, 2.0)
@@ -59,6 +63,17 @@ class _Live:
         self.failed = False
 
 
+class _Flush:
+    """Somebody who waits until some records are stored."""
+
+    __slots__ = ("keys", "over", "refused")
+
+    def __init__(self) -> None:
+        self.over = Event()
+        self.keys: set[Key] = set()
+        self.refused: str | None = None
+
+
 class Publisher:
     """Samples the live jobs, writes what has changed, and asks for cancels."""
 
@@ -73,7 +88,9 @@ class Publisher:
         threaded: bool = True,
     ) -> None:
         self.clock, self.wall = clock, wall
-        self.lease, self.ttl, self.strict = settings.lease, settings.ttl, settings.strict
+        # The last heartbeat may be a moment old when a worker dies: without the grace, it would look silent too early.
+        self.lease = settings.lease + min(settings.heartbeat_seconds, GRACE_SECONDS)
+        self.ttl, self.strict = settings.ttl, settings.strict
         self.verdicts = {} if verdicts is None else verdicts
         self.down = False
         """True while the last write failed."""
@@ -92,7 +109,7 @@ class Publisher:
         self._live: dict[str, _Live] = {}
         self._outbox: dict[Key, Write] = {}
         self._stored: dict[Key, list[Event]] = {}
-        self._flushes: list[tuple[Event, set[Key]]] = []
+        self._flushes: list[_Flush] = []
         self._recent: list[tuple[float, Write]] = []
         self._failures = 0
         self._urgent = self._everything = False
@@ -127,6 +144,10 @@ class Publisher:
         """Look at the jobs soon."""
         self._inbox.put(_nothing)
 
+    def later(self, act: Callable[[], None]) -> None:
+        """Call `act` in the thread; safe in a finalizer."""
+        self._inbox.put(act)
+
     def ended(self, job: ProgressObserver, write: Write) -> Callable[[], None]:
         """Publish the last record of a job; call what is returned to wait until it is stored, or waiting is no use."""
         stored = Event()
@@ -140,14 +161,20 @@ class Publisher:
         return wait
 
     def flush(self, timeout: float | None) -> None:
-        """Return when all that was reported until now is stored; FlushTimeout if that takes over `timeout` seconds."""
+        """
+        Return when all that was reported until now is stored.
+
+        Raises FlushTimeout if that takes over `timeout` seconds, and BackendError if the backend refuses a part of it.
+        """
         if self._thread is None and self._inbox.empty():
             return
         self._start()
-        flushed = Event()
-        self._inbox.put(lambda: self._flush(flushed))
-        if not flushed.wait(timeout):
+        flush = _Flush()
+        self._inbox.put(lambda: self._flush(flush))
+        if not flush.over.wait(timeout):
             raise FlushTimeout(f"what was reported is not stored after {timeout} seconds")
+        if flush.refused is not None:
+            raise BackendError(flush.refused)
 
     def close(self) -> None:
         """
@@ -172,12 +199,12 @@ class Publisher:
 
     def _end_all(self) -> None:
         for job in self._jobs():
-            job.end(State.CANCELLED, wait=False)
+            job.abandon()
 
     def _try_flush(self) -> None:
         try:
             self.flush(self._settings.flush_seconds)
-        except FlushTimeout:
+        except (FlushTimeout, BackendError):
             if self._outbox:
                 _log().error("%d records could not be stored before the end", len(self._outbox))
 
@@ -188,10 +215,19 @@ class Publisher:
             return
         with self._thread_lock:
             if self._thread is None:
-                atexit.register(self._exit)
+                self._register_exit()
                 self._stop = Event()
                 self._thread = Thread(target=self._run, args=(self._stop,), name="progresskit-publisher", daemon=True)
                 self._thread.start()
+
+    def _register_exit(self) -> None:
+        atexit.register(self._exit)
+        processes = sys.modules.get("multiprocessing.process")
+        if processes is not None and processes.parent_process() is not None:
+            # A process that multiprocessing has forked ends without atexit.
+            from multiprocessing.util import Finalize
+
+            Finalize(None, self._exit, exitpriority=0)
 
     def _run(self, stop: Event) -> None:
         wait: float | None = None
@@ -199,7 +235,7 @@ class Publisher:
             try:
                 self._wait(wait)
                 wait = self.step()
-            except Exception:
+            except BaseException:
                 # Nothing that is known of raises here; whatever it is, the jobs must not lose their publisher by it.
                 _log().exception("Publishing failed in a way that it should not; it goes on")
                 wait = RETRY_SECONDS[1]
@@ -264,12 +300,14 @@ class Publisher:
             self._urgent = True
             self._stored.setdefault(_key(write), []).append(stored)
 
-    def _flush(self, flushed: Event) -> None:
+    def _flush(self, flush: _Flush) -> None:
         self._urgent = self._everything = True
         self._retry = self.clock()
-        self._flushes.append((flushed, set()))
+        self._flushes.append(flush)
 
     def _enqueue(self, write: Write) -> None:
+        if write.token is None:
+            self._outbox.pop(_key(write), None)  # what is said from outside keeps its place behind what was said before
         self._outbox[_key(write)] = write
         if len(self._outbox) > UNSENT + len(self._live):
             oldest = next(key for key in self._outbox if key[1] not in self._live)
@@ -292,9 +330,9 @@ class Publisher:
                 if write is not None:
                     live.allowed, live.sent = scheduled + 0.9 * interval, now
                     self._enqueue(write)
-        for _, keys in self._flushes:
-            if not keys:
-                keys.update(self._outbox)
+        for flush in self._flushes:
+            if not flush.keys:
+                flush.keys.update(self._outbox)
 
     def _news_of(self, job: ProgressObserver, live: _Live, now: float) -> Write | None:
         """Return what is to be written of the job: what has changed, or a heartbeat."""
@@ -319,10 +357,10 @@ class Publisher:
                     self._failed(error)
             else:
                 self._succeeded(batch, runs)
-        for flushed, keys in self._flushes:
-            if not keys & self._outbox.keys():
-                flushed.set()
-        self._flushes = [(flushed, keys) for flushed, keys in self._flushes if not flushed.is_set()]
+        for flush in self._flushes:
+            if not flush.keys & self._outbox.keys():
+                flush.over.set()
+        self._flushes = [flush for flush in self._flushes if not flush.over.is_set()]
 
     def _next_batch(self) -> dict[Key, Write]:
         """Return the oldest records, one a job."""
@@ -400,6 +438,9 @@ class Publisher:
 
     def _give_up(self, key: Key, write: Write, why: str) -> None:
         self.lost += 1
+        for flush in self._flushes:
+            if key in flush.keys:
+                flush.refused = f"a record of job {write.id} is not stored: {why}"
         if self.lost == 1:
             _log().error("A record of job %s is given up, as later ones may be without a word: %s", write.id, why)
         self._release(key)

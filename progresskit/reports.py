@@ -26,6 +26,9 @@ _SHUT = -1
 class Counter(Protocol):
     """Counts for `track()`, outside of Python."""
 
+    left: bool
+    """True once its loop was left early: it counts no more."""
+
     def done(self) -> int:
         """Return how many items are done: the one in hand is not."""
 
@@ -82,7 +85,7 @@ class Reports:
         """Count `n` more items as done."""
         if n is self._step:
             self._current += 1
-        elif n.__class__ is int and n >= 0 and self._current + n <= self._gate:
+        elif type(n) is int and n >= 0 and self._current + n <= self._gate:
             self._current += n
         else:
             self._advance(n)
@@ -90,10 +93,10 @@ class Reports:
     def set_progress(self, current: float, total: float | None = None, description: str | None = None) -> None:
         """Say how many items are done, of how many, and what is going on; None leaves a value as it is."""
         if (
-            current.__class__ is int
+            type(current) is int
             and 0 <= current <= self._gate
             and (total is self._total or total is None)
-            and (description is None or description.__class__ is str)
+            and (description is None or type(description) is str)
         ):
             self._current = current
             if description is not None:
@@ -117,7 +120,7 @@ class Reports:
         self._meta: dict[str, Any] = {}
         self._counter: Counter | None = None
         self._quiet = self._ended = False
-        self._lock = RLock()  # a finalizer may run while its own thread is in here
+        self._lock = RLock()  # somebody's finalizer may run, and report, while its own thread is in here
 
     def update(
         self,
@@ -148,9 +151,12 @@ class Reports:
         if not self._admit():
             return
         try:
-            self._current = values.count(self._current + values.count(n))
+            number = values.count(n)
+            values.count(self._current + number)
         except ValueError as problem:
             self._drop("n", problem)
+        else:
+            self._current += number  # no call between load and store, where another thread could come in
         self._open_gate()
 
     def _set(self, current: Any, total: Any, description: Any) -> None:
@@ -160,7 +166,7 @@ class Reports:
             self._set_total(total)
         if current is not None:
             self._set_current(current)
-        if description.__class__ is str:
+        if type(description) is str:
             self._description = description
         elif description is not None:
             self._put("description", values.text, description)
@@ -240,6 +246,8 @@ class Reports:
         Where nobody gave the job a total, the loop makes it its own: the count begins at 0 and the total is this one.
         """
         with self._lock:
+            if self._counter is not None and self._counter.left:
+                self._fold_counter()
             if self._counter is not None or self._ended:
                 return False
             if not self._total_given:

@@ -12,10 +12,9 @@ from __future__ import annotations
 from itertools import chain, compress, repeat
 from operator import length_hint
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import Cancelled
-from .progress import State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
@@ -39,6 +38,19 @@ def count_loop(items: Iterable[Item], job: ProgressObserver, total: float | None
     if not job.count_with(counter, total):
         return iter(items)
     return chain(compress(items, counter.selectors()), _at_end(_Loop(job, counter, opened)))
+
+
+class EitherLoop:
+    """A loop over items that can be iterated in both ways, as a QuerySet of Django's: it is one or the other."""
+
+    def __init__(self, items: Any, job: ProgressObserver, total: float | None, opened: bool) -> None:
+        self._counted = items, job, total, opened
+
+    def __iter__(self) -> Iterator[Any]:
+        return count_loop(*self._counted)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return acount_loop(*self._counted)
 
 
 async def acount_loop(
@@ -78,10 +90,17 @@ class _Loop:
             self._job.succeed()
 
     def __del__(self) -> None:
+        # As for a job's own finalizer: what takes a lock is left to the publisher's thread.
         if not self._complete:
-            self._job.stop_counting(self._counter)
-            if self._opened:
-                self._job.end(State.CANCELLED, wait=False)
+            self._counter.left = True
+            job, counter, opened = self._job, self._counter, self._opened
+            job.later(lambda: _leave(job, counter, opened))
+
+
+def _leave(job: ProgressObserver, counter: Counter, opened: bool) -> None:
+    job.stop_counting(counter)
+    if opened:
+        job.abandon()
 
 
 def _at_end(loop: _Loop) -> Iterator[Item]:
@@ -94,6 +113,7 @@ class _LoopCounter:
     """Counts a loop that nobody can stop from outside."""
 
     def __init__(self) -> None:
+        self.left = False
         self._selectors = repeat(True, _ENDLESS)
         self._finished = False
 
@@ -156,6 +176,7 @@ class _StepCounter:
     """Counts a loop that tells of each step."""
 
     def __init__(self, id: str) -> None:
+        self.left = False
         self._id = id
         self._taken = 0
         self._stopped = self._finished = False

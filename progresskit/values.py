@@ -21,10 +21,11 @@ DEPTH = 100
 
 def count(value: Any) -> int | float:
     """Return a number as an int where it is a whole kind of number, else as a float; 0 to 2**53."""
-    if isinstance(value, bool) or not isinstance(value, Number):
-        raise ValueError(f"is no number but {type(value).__name__}")
+    kind = type(value)  # and not isinstance(), which asks the value itself, and a lazy one may raise anything
+    if kind is bool or not issubclass(kind, Number):
+        raise ValueError(f"is no number but {kind.__name__}")
     try:
-        number: int | float = int(value) if isinstance(value, Integral) else float(value)  # type: ignore[arg-type]
+        number: int | float = int(value) if issubclass(kind, Integral) else float(value)
     except Exception as error:
         raise ValueError(f"is no number that counts: {type(error).__name__}") from None
     if not 0 <= number <= LIMIT:  # which NaN is not
@@ -34,7 +35,7 @@ def count(value: Any) -> int | float:
 
 def text(value: Any, length: int = DESCRIPTION_LENGTH) -> str:
     """Return text that every store and transport takes, cut to `length` characters, the last of them an ellipsis."""
-    if not isinstance(value, str):
+    if not issubclass(type(value), str):
         raise ValueError(f"is no text but {type(value).__name__}")
     value = str.__str__(value)  # whatever a subclass makes of itself
     if len(value) > length:
@@ -44,7 +45,7 @@ def text(value: Any, length: int = DESCRIPTION_LENGTH) -> str:
 
 def meta(value: Any) -> dict[str, Any]:
     """Return a copy of a mapping that JSON can hold, in at most 8 KiB."""
-    if not isinstance(value, Mapping):
+    if not issubclass(type(value), Mapping):
         raise ValueError(f"is no mapping but {type(value).__name__}")
     copied: dict[str, Any] = plain(value, META_BYTES)
     return copied
@@ -53,7 +54,7 @@ def meta(value: Any) -> dict[str, Any]:
 def plain(value: Any, limit: int) -> Any:
     """Return a copy of a value that JSON can hold, in at most `limit` bytes."""
     try:
-        given = dict(value) if isinstance(value, Mapping) else value
+        given = dict(value) if issubclass(type(value), Mapping) else value
         encoded = json.dumps(given, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(encoded.encode("utf-8", "surrogatepass"))
         copied = json.loads(encoded) if size <= limit else None

@@ -66,7 +66,7 @@ def make(keys: Keys, ids: str | Iterable[str], right: Right, ttl: float, now: fl
             "tokens are signed with the site's secret key, and there is none: set SECRET_KEY of Django or Flask, or "
             "`secret_key` (configure(secret_key=…), PROGRESSKIT_SECRET_KEY), to a long random string"
         )
-    content = json.dumps([right, math.ceil(now + ttl), *chosen], separators=(",", ":"))
+    content = json.dumps([right, round(now + ttl, 3), *chosen], separators=(",", ":"))
     packed = urlsafe_b64encode(content.encode()).rstrip(b"=")
     return "~" + signer.sign(packed).decode()
 

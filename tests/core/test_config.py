@@ -106,7 +106,7 @@ def test_a_good_value_is_kept_in_its_own_kind(name: str, value: Any, kept: Any) 
 
 def test_a_heartbeat_that_comes_after_the_lease_is_refused() -> None:
     assert resolve({"lease": 10, "heartbeat": 9}, {}, {}).heartbeat_seconds == 9
-    with pytest.raises(ConfigurationError, match="heartbeat must be shorter than lease"):
+    with pytest.raises(ConfigurationError, match="must be shorter than lease"):
         resolve({"lease": 10, "heartbeat": 10}, {}, {})
 
 
@@ -232,3 +232,30 @@ def test_third_parties_add_a_scheme_by_an_entry_point() -> None:
 def test_a_third_party_cannot_take_a_scheme_that_is_the_kits_own() -> None:
     assert importlib.metadata.entry_points(group=ENTRY_POINTS, name="memory")
     assert backend_class("memory://") is MemoryBackend
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"interval": None},
+        {"lease": None},
+        {"ttl": None},
+        {"flush_seconds": None},
+        {"max_streams": 2.7},
+        {"authorize": "everybody"},
+        {"secret_key": 5},
+        {"secret_key": ["good", 5]},
+        {"prefix": ""},
+        {"prefix": 5},
+        {"prefix": "a b"},
+        {"interval": 3, "lease": 1, "heartbeat": 0.5},
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_at_once(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(settings))):
+        resolve(settings, {}, {})
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    environment = {"PROGRESSKIT_URL": "", "PROGRESSKIT_INTERVAL": "", "PROGRESSKIT_STRICT": ""}
+    assert resolve({}, {}, environment) == resolve({}, {}, {})

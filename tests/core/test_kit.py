@@ -547,14 +547,14 @@ def test_importing_the_package_starts_no_thread_and_reads_no_environment(tmp_pat
     answer = run(
         """
 os.environ["PROGRESSKIT_URL"] = "memory://"
-os.environ["PROGRESSKIT_PREFIX"] = "set after the import"
+os.environ["PROGRESSKIT_PREFIX"] = "set_after_the_import"
 import progresskit
 names = [thread.name for thread in threading.enumerate()]
 print(json.dumps([names, progresskit.kit.default().settings.prefix]))
 """,
         tmp_path,
     )
-    assert answer == [["MainThread"], "set after the import"]
+    assert answer == [["MainThread"], "set_after_the_import"]
 
 
 # What is told where it can be seen.

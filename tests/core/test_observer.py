@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import sys
 import threading
 from collections.abc import Callable
 
@@ -592,3 +593,50 @@ def test_times_are_those_of_the_wall_clock(kit: Kit, step: Step, clock: FakeCloc
 def test_an_observer_says_which_job_it_is(kit: Kit) -> None:
     assert repr(kit.observe("job-5")) == "<ProgressObserver job-5>"
     assert isinstance(kit.observe("job"), ProgressObserver)
+
+
+@pytest.mark.parametrize("error", [Cancelled("job"), SystemExit(1), KeyboardInterrupt()])
+def test_not_even_an_observer_that_wants_out_ends_the_publisher(
+    make_kit: Callable[..., Kit], error: BaseException
+) -> None:
+    def leave(progress: Progress) -> None:
+        raise error
+
+    kit = make_kit(url="memory://")
+    with kit.observe("first") as job:
+        job.attach(leave)
+        kit.subject("first").attach(leave)
+        job.advance()
+        kit.flush()
+        with kit.observe("second"):
+            pass
+        assert [progress.state for progress in kit.watch("second")] == [State.SUCCEEDED]
+
+
+def test_those_attached_to_a_job_that_is_dropped_are_told_of_its_end(kit: Kit, step: Step) -> None:
+    job, observer = kit.observe("job"), RecordingObserver()
+    job.attach(observer)
+    step()
+    del job
+    step()
+    assert observer.states == [State.RUNNING, State.CANCELLED]
+
+
+@pytest.mark.parametrize("amount", [1, 0.5])
+def test_threads_that_share_an_observer_lose_no_count(kit: Kit, amount: float) -> None:
+    job, each, before = kit.observe("job"), 20_000, sys.getswitchinterval()
+
+    def work() -> None:
+        for _ in range(each):
+            job.advance(amount)
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    sys.setswitchinterval(1e-5)
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert job.progress.current == 4 * each * amount

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from time import monotonic
 
 import pytest
 
-from progresskit import BackendUnavailable, FlushTimeout, Kit, Progress, ProgressObserver, State, Version
+from progresskit import BackendError, BackendUnavailable, FlushTimeout, Kit, Progress, ProgressObserver, State, Version
 from progresskit import publisher as module
 from progresskit.memory import MemoryBackend
-from progresskit.progress import Role
+from progresskit.progress import Role, Write
 from progresskit.publisher import BATCH, CANCEL_SECONDS, RECENT_SECONDS, RETRY_SECONDS
 from progresskit.testing import FakeClock, RecordingObserver, start
 
@@ -595,3 +595,35 @@ def test_a_backend_that_was_given_is_never_closed(backend: FlakyBackend, clock: 
         pass
     kit.close()
     assert backend.closed == 0
+
+
+def test_a_flush_raises_where_the_backend_refuses_a_record(make_kit: Callable[..., Kit]) -> None:
+    class Refusing(MemoryBackend):
+        def write(self, batch: Sequence[Write]) -> dict[str, int]:
+            if any(write.id == "bad" for write in batch):
+                raise ValueError("too long")
+            return super().write(batch)
+
+    kit = make_kit(backend=Refusing())
+    jobs = [kit.observe("good"), kit.observe("bad")]
+    with pytest.raises(BackendError, match="job bad"):
+        kit.flush(5)
+    assert set(kit.get_many(["good", "bad"])) == {"good"}
+    for job in jobs:
+        job.succeed()
+
+
+def test_a_final_word_goes_out_behind_the_start_it_came_after(
+    kit: Kit, step: Step, backend: FlakyBackend, stored: Stored
+) -> None:
+    backend.down = True
+    kit.tell("job", State.PENDING)
+    step()
+    job = kit.observe("job")
+    step()
+    kit.tell("job", State.FAILED, error="lost")
+    backend.down = False
+    step(10)
+    step(10)
+    assert (stored("job").state, stored("job").version.run) == (State.FAILED, 1)
+    job.succeed()

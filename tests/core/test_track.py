@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from progresskit import Cancelled, Kit, Progress, State
+from progresskit.recorder import Recorder
 from progresskit.track import _BLOCK
 
 from .doubles import FlakyBackend
@@ -336,3 +337,76 @@ async def test_a_cancellable_async_loop_is_stopped(kit: Kit, step: Step) -> None
                     kit.cancel("job")
                     step(1)
     assert (taken, job.progress.state, job.progress.current) == (6, State.CANCELLED, 6)
+
+
+class Both:
+    """Can be iterated in both ways, as a QuerySet of Django's."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(3))
+
+    async def __aiter__(self) -> AsyncIterator[int]:
+        for number in range(3):
+            yield number
+
+
+def test_what_can_be_iterated_in_both_ways_is_counted_in_both(kit: Kit, step: Step, stored: Stored) -> None:
+    async def collect() -> list[int]:
+        return [number async for number in kit.track(both, id="async")]
+
+    both: Any = Both()
+    assert list(kit.track(both, id="sync")) == [0, 1, 2]
+    assert asyncio.run(collect()) == [0, 1, 2]
+    step()
+    for id in ("sync", "async"):
+        progress = stored(id)
+        assert (progress.state, progress.current, progress.total) == (State.SUCCEEDED, 3, 3)
+
+
+class Lengthless(list[int]):
+    def __len__(self) -> int:
+        raise TypeError("no length after all")
+
+
+@pytest.mark.parametrize("items", [Lengthless([0]), range(10**30), range(2**60)])
+def test_a_length_that_cannot_be_told_is_a_total_that_is_not_known(
+    kit: Kit, step: Step, stored: Stored, items: Any
+) -> None:
+    loop = iter(kit.track(items, id="job"))
+    assert next(loop) == 0
+    step()
+    assert (stored("job").total, stored("job").state) == (None, State.RUNNING)
+
+
+def test_a_collection_in_the_middle_of_a_sample_loses_no_end(
+    kit: Kit, step: Step, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = iter(kit.track(range(1000), id="job"))
+    next(loop)
+    step()
+    next(loop)
+    snapshot = Recorder.snapshot
+
+    def collecting(*arguments: Any) -> Progress:
+        gc.collect()  # as may happen at any allocation
+        return snapshot(*arguments)
+
+    monkeypatch.setattr(Recorder, "snapshot", collecting)
+    cycle: list[Any] = [loop]
+    cycle.append(cycle)
+    del loop, cycle
+    step(1)
+    step(1)
+    assert (stored("job").state, stored("job").current) == (State.CANCELLED, 1)
+
+
+def test_another_loop_may_follow_one_that_was_left(kit: Kit) -> None:
+    with kit.observe("job") as job:
+        for number in kit.track(range(10)):
+            if number == 4:
+                break
+        list(kit.track(range(7)))
+        assert (job.progress.current, job.progress.total) == (7, 7)

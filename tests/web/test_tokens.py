@@ -121,3 +121,9 @@ def test_a_kit_signs_with_its_own_secret_key() -> None:
     grant = read("new", signed, NOW)
     assert grant is not None
     assert (grant.ids, grant.right) == (("a", "b"), "cancel")
+
+
+def test_a_token_is_good_for_a_part_of_a_second_and_no_longer() -> None:
+    made = token(ttl=0.5)
+    assert read(KEY, made, NOW + 0.49) is not None
+    assert read(KEY, made, NOW + 0.51) is None
