@@ -265,7 +265,9 @@ class BackendContract:
 
     def test_a_batch_of_a_thousand_is_folded_job_by_job(self, backend: Backend) -> None:
         ids = [f"job-{number}" for number in range(1_000)]
-        assert backend.write([start(id) for id in ids]) == dict.fromkeys(ids, 1)
+        runs = backend.write([start(id) for id in ids])
+        # What is wrong is picked out first: a test runner that draws the difference of two such lists takes minutes.
+        assert not [id for id in ids if runs.get(id) != 1]
         kinds: list[Callable[[str], Write]] = [
             lambda id: update(id, 2, current=2),
             lambda id: start(id, token="other"),
@@ -276,7 +278,7 @@ class BackendContract:
         records = backend.read(ids)
         shown = [(str(records[id].version), records[id].state.value, records[id].current) for id in ids]
         each = [("1.1.2", "running", 2), ("2.1.1", "running", 0), ("1.1.2", "cancelled", 0), ("1.1.1", "running", 0)]
-        assert shown == each * 250
+        assert not [(is_, wanted) for is_, wanted in zip(shown, each * 250, strict=True) if is_ != wanted]
 
     def test_threads_that_write_at_once_each_get_their_own_and_share_as_the_fold_says(self, backend: Backend) -> None:
         count, problems = 25, list[BaseException]()
