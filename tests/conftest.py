@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -21,6 +22,9 @@ pytest.register_assert_rewrite("progresskit.testing")
 for name in [name for name in os.environ if name.startswith("PROGRESSKIT_") and name != "PROGRESSKIT_CI"]:
     del os.environ[name]
 os.environ["PROGRESSKIT_STRICT"] = "1"
+
+# A shell that runs this in the background has it ignored, and each process that a test starts inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 MARKED_FOLDERS = ("browser", "packaging")

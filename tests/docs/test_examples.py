@@ -233,7 +233,11 @@ def test_asyncio_reports_and_watches(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @runs("any_queue.py")
-def test_any_queue_shows_jobs_that_wait_run_and_are_cancelled(capsys: pytest.CaptureFixture[str]) -> None:
+def test_any_queue_shows_jobs_that_wait_run_and_are_cancelled(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where Celery was installed in this process before, it would take the waiting job for a task of its own.
+    monkeypatch.setattr(progresskit.kit.default(), "_cancellers", ())
     example, queue = load("any_queue.py"), list[tuple[Any, ...]]()
     for id in ("good", "cancelled"):
         example.send(example.import_rows, id, [1, 2, 3], enqueue=lambda *call: queue.append(call))
