@@ -69,7 +69,6 @@ def test_a_file_is_imported_row_by_row_and_its_table_can_be_looked_at(running_de
 
 def test_a_job_that_fails_half_way_says_why(running_demo: Demo) -> None:
     seen = follow(running_demo, running_demo.post("/jobs/compile/"))
-    assert len({record["current"] for record in seen}) >= 3
     assert seen[-1]["state"] == "failed"
     assert seen[-1]["error"] == {"type": "PublicError", "message": "broken.py, line 2: '(' was never closed"}
     assert 40 < seen[-1]["percent"] < 60
