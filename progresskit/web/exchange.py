@@ -14,7 +14,7 @@ from .headers import prefers_html
 from .tokens import Grant, Right
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from progresskit.config import Settings
     from progresskit.kit import Kit
@@ -84,15 +84,22 @@ class Exchange(NamedTuple):
             return Jobs({key: grant.ids[0]}, True, grant.expires)
         return Jobs({id: id for id in grant.ids}, False, grant.expires)
 
-    async def open_all(self, keys: Iterable[str]) -> Jobs:
-        """Return the jobs of many keys, each named by its key, those of a token for several by their ids."""
+    async def open_all(self) -> Jobs | None:
+        """
+        Return the jobs of the query's keys, each named by its key, those of a token for several by their ids.
+
+        None where the query names none, or too many.
+        """
+        keys = self.query.keys
+        if not 0 < len(keys) <= tokens.MOST_IDS:
+            return None
         names: dict[str, str | None] = {}
         expires = math.inf
         for key in keys:
             jobs = await self.open(key)
             names |= {key: None} if jobs is None else jobs.names
             expires = min(expires, math.inf if jobs is None else jobs.expires)
-        return Jobs(names, False, expires)
+        return Jobs(names, False, expires) if len(names) <= tokens.MOST_IDS else None
 
     async def _grant(self, key: str, right: Right) -> Grant | None:
         if key.startswith("~"):
