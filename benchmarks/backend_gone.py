@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +54,6 @@ class Database:
         self._connections: list[sqlite3.Connection] = []
         engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": 1})
         event.listen(engine, "connect", self._connected)
-        event.listen(engine, "close", lambda connection, _record: self._connections.remove(connection))
         self.kit = Kit(backend=SQLBackend(engine))
 
     def _connected(self, connection: sqlite3.Connection, _record: object) -> None:
@@ -64,8 +63,9 @@ class Database:
     def limit_pages(self, count: int) -> None:
         """Allow so many pages, in what is connected and in what will be; SQLite never takes those that there are."""
         self._pages = count
-        for connection in self._connections:
-            connection.execute(f"PRAGMA max_page_count = {count}")
+        for connection in list(self._connections):
+            with suppress(sqlite3.ProgrammingError):  # one that was closed after a failure
+                connection.execute(f"PRAGMA max_page_count = {count}")
 
 
 @contextmanager
