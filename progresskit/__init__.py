@@ -10,7 +10,7 @@ Progress of any background job, from any worker, over any broker or store, to an
 
 from __future__ import annotations
 
-from .abc import Backend, Listener, Lists, Observer, Pushes, Subject
+from .abc import Backend, Listener, Lists, Observer, Pushes, PushesCancels, Subject
 from .errors import (
     BackendError,
     BackendUnavailable,
@@ -49,7 +49,7 @@ subject = _kit.subject
 track = _kit.track
 watch = _kit.watch
 
-__all__ = [
+__all__ = [  # but `list`, which is Python's own wherever all names are imported
     "Backend",
     "BackendError",
     "BackendUnavailable",
@@ -69,6 +69,7 @@ __all__ = [
     "ProgressObserver",
     "PublicError",
     "Pushes",
+    "PushesCancels",
     "State",
     "Subject",
     "UnknownScheme",
@@ -84,7 +85,6 @@ __all__ = [
     "flush",
     "get",
     "get_many",
-    "list",
     "observe",
     "subject",
     "track",

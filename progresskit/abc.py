@@ -4,7 +4,7 @@ Every interface of the kit.
 A job is a `Subject`; whoever is told of its progress is an `Observer`. They look the same in the worker, where the
 subject is the live count, and in a viewer three machines away, where it is what a `Backend` carried over.
 
-A backend is five methods and keeps these promises, seen through `read` and proven by
+A backend is six methods, and one that makes it of a URL. It keeps these promises, seen through `read` and proven by
 `progresskit.testing.BackendContract`:
 
 1. A write changes what is stored as `progresskit.progress.fold` says, atomically per job, whatever the order,
@@ -16,7 +16,8 @@ A backend is five methods and keeps these promises, seen through `read` and prov
 5. What cannot be done now raises `BackendUnavailable`; after that the same object works again once the server does.
    The calls come from several threads.
 
-Powers that only some backends have are types of their own (`Pushes`, `Lists`), asked for with `isinstance`.
+Powers that only some backends have are types of their own (`Pushes`, `PushesCancels`, `Lists`), asked for with
+`isinstance`.
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ class Backend(ABC):
 
     shared: bool = True
     """False where other processes see nothing of what is written."""
+
+    late: bool = False
+    """True where `from_url` imports code of the site's: at the start, which that may be part of, it is not called."""
 
     @classmethod
     @abstractmethod
@@ -115,6 +119,18 @@ class Pushes(ABC):
         Call `tell` with each changed record and each renewed one, from any thread.
 
         `lost` is called whenever something may have been missed and listening works (again): the caller reads anew.
+        """
+
+
+class PushesCancels(ABC):
+    """A backend that tells the workers of requests to cancel by itself; the others are asked once a second."""
+
+    @abstractmethod
+    def heed(self, tell: Callable[[Collection[str]], None], lost: Callable[[], None]) -> Listener:
+        """
+        Call `tell` with those of the watched jobs that are asked to stop, from any thread; `cancels` knows them then.
+
+        `lost` is called whenever a request may have been missed and listening works (again): the caller asks anew.
         """
 
 

@@ -15,10 +15,14 @@ Each setting may come from four places; the first that has it wins: `configure()
     prefix           progresskit            what keys, tables and channels in the backend are named after
     secret_key       None                   signs the tokens of pages; a list: the first signs, all are accepted
     authorize        None                   (request, id, right) -> bool: who may use raw ids, over HTTP
+    user             None                   (request) -> who is signed in; None: as the web framework says it
     open             False                  anybody may watch raw ids, over HTTP
+    bind_keys        False                  the bars of pages open for whom they were made only
     expose_errors    False                  browsers see the messages of all errors
     expose_results   False                  the return value of a task becomes its result
     max_streams      None         count     streams and long polls at once, per process; None: by the kind of server
+    client_streams   32           count     of these, for one user or one address
+    proxies          None         count     how many of your proxies add to X-Forwarded-For; None: not said
     stream_seconds   25           seconds   a stream on a threaded server is closed after this time
     terminate        False                  cancelling also kills the process that runs the task, where a queue can
 """
@@ -50,10 +54,14 @@ class Settings(NamedTuple):
     prefix: str = "progresskit"
     secret_key: str | Sequence[str] | None = None
     authorize: Callable[[Any, str, str], Any] | None = None
+    user: Callable[[Any], Any] | None = None
     open: bool = False
+    bind_keys: bool = False
     expose_errors: bool = False
     expose_results: bool = False
     max_streams: int | None = None
+    client_streams: int = 32
+    proxies: int | None = None
     stream_seconds: float = 25.0
     terminate: bool = False
 
@@ -71,10 +79,11 @@ class Settings(NamedTuple):
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("0", "false", "no", "off", ""))
 _POSITIVE = frozenset(("interval", "lease", "heartbeat", "ttl", "stream_seconds"))
-_NOT_NEGATIVE = frozenset(("flush_seconds", "max_streams"))
-_WHOLE = frozenset(("max_streams",))
-_OPTIONAL = frozenset(("heartbeat", "max_streams", "authorize", "secret_key"))
-_FLAGS = frozenset(("strict", "open", "expose_errors", "expose_results", "terminate"))
+_NOT_NEGATIVE = frozenset(("flush_seconds", "max_streams", "client_streams", "proxies"))
+_WHOLE = _NOT_NEGATIVE - {"flush_seconds"}
+_OPTIONAL = frozenset(("heartbeat", "max_streams", "proxies", "authorize", "user", "secret_key"))
+_FLAGS = frozenset(("strict", "open", "bind_keys", "expose_errors", "expose_results", "terminate"))
+_FUNCTIONS = {"authorize": "(request, id, right) -> bool", "user": "(request) -> user"}
 
 
 def resolve(
@@ -89,7 +98,7 @@ def resolve(
     from_environment = {
         name: environ[f"PROGRESSKIT_{name.upper()}"]
         for name in Settings._fields
-        if name != "authorize" and environ.get(f"PROGRESSKIT_{name.upper()}")
+        if name not in _FUNCTIONS and environ.get(f"PROGRESSKIT_{name.upper()}")
     }
     chosen = {name.lower(): value for name, value in framework.items()}
     chosen |= from_environment
@@ -110,8 +119,8 @@ def _checked(name: str, value: Any) -> Any:
         return None
     if name in _POSITIVE or name in _NOT_NEGATIVE:
         return _amount(name, value)
-    if name == "authorize" and not callable(value):
-        raise ConfigurationError(f"authorize must be a function (request, id, right) -> bool, not {value!r}")
+    if name in _FUNCTIONS and not callable(value):
+        raise ConfigurationError(f"{name} must be a function {_FUNCTIONS[name]}, not {value!r}")
     if name == "secret_key" and not _is_key(value):
         raise ConfigurationError("secret_key must be a string, or a list of strings")
     if name == "prefix" and not (isinstance(value, str) and value and ID_ALPHABET.issuperset(value)):
@@ -152,7 +161,24 @@ def _amount(name: str, value: Any) -> float:
 BACKENDS: dict[str, tuple[str, str | None]] = {
     "memory": ("progresskit.memory:MemoryBackend", None),
     "sqlite": ("progresskit_sql:SQLBackend", "sql"),
+    "postgresql": ("progresskit_sql:SQLBackend", "sql"),
+    "mysql": ("progresskit_sql:SQLBackend", "sql"),
+    "mariadb": ("progresskit_sql:SQLBackend", "sql"),
+    "redis": ("progresskit_redis:RedisBackend", "redis"),
+    "rediss": ("progresskit_redis:RedisBackend", "redis"),
+    "unix": ("progresskit_redis:RedisBackend", "redis"),
+    "amqp": ("progresskit_rabbitmq:RabbitMQBackend", "rabbitmq"),
+    "amqps": ("progresskit_rabbitmq:RabbitMQBackend", "rabbitmq"),
+    "celery": ("progresskit_celery.state:CeleryBackend", "celery"),
+    "kombu": ("progresskit_kombu:KombuBackend", "kombu"),
 }
+
+VARIANTS = {
+    "redis": ("redis", "redis+sentinel", "redis+cluster"),
+    "rediss": ("rediss", "rediss+sentinel", "rediss+cluster"),
+    "kombu": ("kombu+TRANSPORT",),
+}
+"""How a scheme may be written that is found by what is before its `+`."""
 
 ENTRY_POINTS = "progresskit.backends"
 
@@ -175,7 +201,8 @@ def backend_class(url: str) -> type[Backend]:
         if name in found:
             loaded: type[Backend] = found[name].load()
             return loaded
-    known = ", ".join(sorted(f"{name}://" for name in BACKENDS.keys() | found.keys()))
+    variants = (VARIANTS.get(name, (name,)) for name in BACKENDS.keys() | found.keys())
+    known = ", ".join(sorted(f"{name}://" for names in variants for name in names))
     raise UnknownScheme(f"no backend for {scheme}://; known are {known}")
 
 

@@ -7,7 +7,7 @@ Every error that progresskit raises, in one tree.
     │   ├── MissingPackage          also an ImportError; names the extra that brings the package
     │   └── Unsupported             the backend lacks that power (listing, for example)
     ├── InvalidId                   also a ValueError; not a well-formed job id
-    ├── InvalidValue                also a ValueError; a bad value, raised in strict mode only
+    ├── InvalidValue                also a ValueError; a bad value, of what a job reports in strict mode only
     ├── BackendError                the backend could not do what was asked
     │   └── BackendUnavailable      it cannot be reached or is not able to write now; trying again is right
     ├── FlushTimeout                also a TimeoutError; what was reported is not stored yet
@@ -47,7 +47,12 @@ class InvalidId(ProgressKitError, ValueError):
 
 
 class InvalidValue(ProgressKitError, ValueError):
-    """A reported value is bad; raised in strict mode only, dropped and counted otherwise."""
+    """
+    A value is bad.
+
+    Of what a job reports, in strict mode only: it is dropped and counted otherwise. Always where an `owner` is nobody
+    who is signed in, and where what `list` or `tell` was given cannot be.
+    """
 
 
 class BackendError(ProgressKitError):

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 LEASE_CHECK_SECONDS = 0.5
 """Where it is not known when a lease runs out by the backend's clock, the backend is asked this often."""
 
+DONE_SECONDS = 1.0
+"""A job that is done may begin again: where it is polled, it is read this often."""
+
 RETRY_SECONDS = (0.1, 2.0)
 """The wait after a first failed read, and the longest; it doubles from one to the other."""
 
@@ -39,8 +42,8 @@ RETRY_SECONDS = (0.1, 2.0)
 class _Box:
     """Where records wait for one viewer."""
 
-    def __init__(self, ids: Iterable[str]) -> None:
-        self.ids = frozenset(ids)
+    def __init__(self) -> None:
+        self.ids: set[str] = set()  # the hub's thread changes it, and nobody else
         self.closed = False
         self._ready = Condition()
         self._records: dict[str, Progress] = {}
@@ -88,8 +91,8 @@ class _Box:
 class _CallbackBox(_Box):
     """Calls an observer, in the hub's thread."""
 
-    def __init__(self, ids: Iterable[str], observer: Notify) -> None:
-        super().__init__(ids)
+    def __init__(self, observer: Notify) -> None:
+        super().__init__()
         self._observer = observer
 
     def put(self, progress: Progress, waiting: Waiting) -> None:
@@ -113,6 +116,14 @@ class Viewer:
     async def aget(self, timeout: float | None = None) -> dict[str, Progress]:
         """Do the same without blocking the event loop."""
         return await self._box.atake(timeout)
+
+    def add(self, ids: Collection[str]) -> None:
+        """See these jobs as well, each as it is first."""
+        self._hub.join(self._box, ids)
+
+    def drop(self, ids: Collection[str]) -> None:
+        """See these jobs no longer; what was on its way may still come."""
+        self._hub.part(self._box, ids)
 
     @property
     def closed(self) -> bool:
@@ -138,7 +149,7 @@ class Viewer:
 class _Watched:
     """A job that somebody views."""
 
-    __slots__ = ("boxes", "check", "fresh", "last", "new")
+    __slots__ = ("behind", "boxes", "check", "fresh", "last", "new")
 
     def __init__(self) -> None:
         self.boxes: set[_Box] = set()
@@ -146,6 +157,11 @@ class _Watched:
         self.last: Progress | None = None
         self.fresh = False  # `last` was read since somebody asked for it to be
         self.check: float | None = None  # when its lease has run out, unless it is heard of
+        self.behind: float | None = None  # since when the backend knows less of it than `last`
+
+    @property
+    def is_done(self) -> bool:
+        return self.last is not None and self.last.done
 
 
 class Hub:
@@ -172,35 +188,42 @@ class Hub:
         self._listener: Listener | None = None
         self._waiting: Waiting = {}
         self._failures = 0
-        self._tick = self._retry = self._clock()
+        self._tick = self._done_tick = self._retry = self._clock()
 
     # What other threads call.
 
     def view(self, ids: Collection[str]) -> Viewer:
         """Return a viewer of the jobs, which need not exist yet."""
-        box = _Box(ids)
-        self._join(box)
+        box = _Box()
+        self.join(box, ids)
         return Viewer(self, box)
 
     def attach(self, id: str, observer: Notify) -> Callable[[], None]:
         """Call the observer in the hub's thread; call what is returned to detach it."""
-        box = _CallbackBox((id,), observer)
-        self._join(box)
+        box = _CallbackBox(observer)
+        self.join(box, (id,))
         return lambda: self.leave(box)
 
-    def leave(self, box: _Box) -> None:
-        """Put nothing into the box any more."""
-        self._inbox.put(lambda: self._remove(box))
-
-    def _join(self, box: _Box) -> None:
+    def join(self, box: _Box, ids: Collection[str]) -> None:
+        """Put what becomes of these jobs into the box, beginning with how they are."""
         if self._thread is None and self._threaded:
             with self._thread_lock:
                 if self._thread is None:
                     self._thread = Thread(target=self._run, name="progresskit-hub", daemon=True)
                     self._thread.start()
-        self._inbox.put(lambda: self._add(box))
+        wanted = frozenset(ids)
+        self._inbox.put(lambda: self._add(box, wanted))
         if self._closing:
             box.close({})
+
+    def part(self, box: _Box, ids: Collection[str]) -> None:
+        """Put nothing of these jobs into the box any more."""
+        unwanted = frozenset(ids)
+        self._inbox.put(lambda: self._remove(box, unwanted))
+
+    def leave(self, box: _Box) -> None:
+        """Put nothing into the box any more."""
+        self._inbox.put(lambda: self._remove(box, frozenset(box.ids)))
 
     def close(self) -> None:
         """End the thread; viewers get nothing more and wait no longer."""
@@ -249,26 +272,30 @@ class Hub:
         deadlines = [watched.check for watched in self._watched.values() if watched.check is not None]
         if any(not watched.fresh for watched in self._watched.values()):
             deadlines.append(self._clock())
-        if self._polled():
+        if self._polled(done=False):
             deadlines.append(self._tick)
+        if self._polled(done=True):
+            deadlines.append(self._done_tick)
         return max(max(min(deadlines), self._retry) - self._clock(), 0) if deadlines else None
 
-    def _polled(self) -> list[str]:
-        """Return the ids that only polling tells of: none where the backend pushes, and none that are done."""
+    def _polled(self, done: bool) -> list[str]:
+        """Return the ids, those that are done or the others, that only polling tells of: none where it is pushed."""
         if self._listener is not None or isinstance(self._backend, Pushes):
             return []
-        return [id for id, watched in self._watched.items() if watched.last is None or not watched.last.done]
+        return [id for id, watched in self._watched.items() if watched.is_done is done]
 
-    def _add(self, box: _Box) -> None:
-        for id in box.ids:
+    def _add(self, box: _Box, ids: frozenset[str]) -> None:
+        box.ids.update(ids)
+        for id in ids:
             watched = self._watched.setdefault(id, _Watched())
             watched.boxes.add(box)
             watched.new.add(box)
             watched.fresh = False
 
-    def _remove(self, box: _Box) -> None:
+    def _remove(self, box: _Box, ids: frozenset[str]) -> None:
         gone = []
-        for id in box.ids:
+        box.ids -= ids
+        for id in ids:
             watched = self._watched.get(id)
             if watched is not None:
                 watched.boxes.discard(box)
@@ -290,10 +317,13 @@ class Hub:
     def _read(self, now: float) -> None:
         """Read what is due, and put what is new into the boxes."""
         due = {id for id, watched in self._watched.items() if not watched.fresh or _is_over(watched.check, now)}
+        interval = self._settings.interval
         if now >= self._tick:
-            due.update(self._polled())
-            interval = self._settings.interval
+            due.update(self._polled(done=False))
             self._tick = (self._tick if now - self._tick < interval else now) + interval
+        if now >= self._done_tick:
+            due.update(self._polled(done=True))
+            self._done_tick = now + max(DONE_SECONDS, interval)
         if not due:
             return
         try:
@@ -307,10 +337,25 @@ class Hub:
             watched = self._watched[id]
             watched.fresh = True
             record = records.get(id)
-            if record is None or (watched.last is not None and _is_of_new_life(record, watched.last)):
+            before = watched.last
+            if record is not None and before is not None and _has_lost_its_end(record, before):
+                record = before._replace(stalled=record.stalled, cancel_requested=record.cancel_requested)
+            if record is None or self._is_of_new_life(watched, record, now):
                 watched.last = None
             self._arrived(watched, record, now, LEASE_CHECK_SECONDS)
             self._greet(watched)
+
+    def _is_of_new_life(self, watched: _Watched, record: Progress, now: float) -> bool:
+        """Tell whether the backend had forgotten a job, and it began again."""
+        before = watched.last
+        if before is None or record.version >= before.version:
+            return False
+        if before.done and record.version.run < before.version.run:
+            return True
+        if watched.behind is None:
+            watched.behind = now
+        # A worker that lives would have told the backend anew by then what it had forgotten.
+        return now - watched.behind >= (before.lease or self._settings.lease)
 
     def _listen(self, ids: Collection[str]) -> None:
         if isinstance(self._backend, Pushes):
@@ -343,6 +388,9 @@ class Hub:
             if watched is not None:
                 if watched.last is not None and progress.version < watched.last.version:
                     watched.fresh = False  # late, or of a job that begins again in a backend that had forgotten it
+                elif watched.last is not None and _takes_back_a_request(progress, watched.last):
+                    watched.fresh = False  # late, or of a backend that had forgotten it
+                    continue
                 self._arrived(watched, progress, now, progress.lease or self._settings.lease)
 
     def _arrived(self, watched: _Watched, progress: Progress | None, now: float, lease: float) -> None:
@@ -350,8 +398,12 @@ class Hub:
         before, watched.check = watched.last, None
         if progress is None:
             return
+        if before is None or progress.version >= before.version:
+            watched.behind = None
         if self._listener is not None and progress.state is State.RUNNING and not progress.stalled:
             watched.check = now + lease
+        elif watched.behind is not None:
+            watched.check = now + LEASE_CHECK_SECONDS
         if before is None or _is_newer(progress, before):
             watched.last = progress
             for box in watched.boxes - watched.new:
@@ -377,9 +429,22 @@ def _is_newer(progress: Progress, before: Progress) -> bool:
     return progress.version > before.version
 
 
-def _is_of_new_life(progress: Progress, before: Progress) -> bool:
-    """Tell whether the backend had forgotten a job that was done, and it began again from the first run."""
-    return before.done and progress.version.run < before.version.run
+def _takes_back_a_request(progress: Progress, before: Progress) -> bool:
+    return progress.version == before.version and before.cancel_requested and not progress.cancel_requested
+
+
+def _has_lost_its_end(record: Progress, before: Progress) -> bool:
+    """
+    Tell whether the backend knows less of a life than viewers do: a database that crashed may lose the last moment.
+
+    What they have seen stays. Only what the backend decides is taken from it: whether the job stalls, and is to stop.
+    """
+    return (
+        not before.done
+        and record.version[:2] == before.version[:2]
+        and record.version < before.version
+        and record.started_at == before.started_at
+    )
 
 
 def _is_over(deadline: float | None, now: float) -> bool:

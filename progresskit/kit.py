@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from .audience import Notify
     from .config import Settings
     from .progress import Progress
+    from .threads import Threads
 
+Checked = TypeVar("Checked")
 Item = TypeVar("Item")
 
 _kits: WeakSet[Kit] = WeakSet()
@@ -43,7 +45,9 @@ class Kit:
     Jobs, viewers and the one backend between them.
 
     `url` and the settings are those of `progresskit.config`; a `backend` that is given is used in place of the URL's
-    and never closed. `clock` (seconds that never go back, also taken as the time of day) is for tests.
+    and never closed. For tests are `clock`, which returns seconds that never go back and is taken as the time of day
+    too, and `threaded`: with False nothing is written but by `publisher.step()`, and nothing watched but by
+    `hub.step()`. Raises ConfigurationError for what cannot work.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Kit:
         self._backend: Backend | None = None
         self._publisher: Publisher | None = None
         self._hub: Hub | None = None
+        self._threads: Threads | None = None
         self._explicit: dict[str, Any] = {}
         self._given = backend
         _kits.add(self)
@@ -79,23 +84,46 @@ class Kit:
         """
         Choose the backend by its URL and change other settings; what was configured before is replaced.
 
-        What is running is flushed and closed first. Raises ConfigurationError, at once, for what cannot work.
+        What is running is flushed and closed. Raises ConfigurationError, at once, for what cannot work.
         """
         explicit = settings if url is None else {"url": url, **settings}
         resolved = resolve(explicit, self._host)
         made = backend or backend_class(resolved.url).from_url(resolved.url, resolved)
-        self.close()
         with self._lock:
+            close = self._let_go()
             self._explicit, self._given = explicit, backend
             self._settings, self._backend = resolved, made
+        close()
 
-    def host_settings(self, settings: Mapping[str, Any]) -> None:
-        """Take the settings of a web framework, which the environment and `configure()` come before."""
+    def host_settings(self, settings: Mapping[str, Any], *, check: bool = True) -> None:
+        """
+        Take the settings of a web framework, which the environment and `configure()` come before.
+
+        Raises ConfigurationError for what cannot work, and leaves what was; without the `check`, whatever uses the kit
+        raises it.
+        """
+        if check:
+            self._check(settings, late=False)
         if settings != self._host:
-            backend_class(resolve(self._explicit, settings).url)
-            self.close()
             with self._lock:
+                close = self._let_go()
                 self._host = dict(settings)
+            close()
+
+    def check(self, *, late: bool = False) -> None:
+        """
+        Raise ConfigurationError for what cannot work, so that a mistake is told at the start.
+
+        A backend is made for that, which opens nothing, and nothing is kept: the environment may change until the kit
+        is used. One that is `late` is made only if asked for, when the site's own code is there.
+        """
+        self._check(self._host, late)
+
+    def _check(self, host: Mapping[str, Any], late: bool) -> None:
+        settings = resolve(self._explicit, host)
+        made = backend_class(settings.url)
+        if self._given is None and (late or not made.late):
+            made.from_url(settings.url, settings)
 
     @property
     def settings(self) -> Settings:
@@ -139,18 +167,31 @@ class Kit:
         Using the kit again opens them again.
         """
         with self._lock:
-            publisher, hub, backend = self._publisher, self._hub, self._backend
+            close = self._let_go()
+        close()
+
+    def _let_go(self) -> Callable[[], None]:
+        """Have none of what is open any more; return what closes it, which takes its time and needs no lock."""
+        publisher, hub, threads = self._publisher, self._hub, self._threads
+        backend = None if self._backend is self._given else self._backend
+        self._settings = self._backend = self._publisher = self._hub = self._threads = None
+
+        def close() -> None:
             if publisher is not None:
                 publisher.close()
             if hub is not None:
                 hub.close()
-            if backend is not None and backend is not self._given:
+            if threads is not None:
+                threads.close()
+            if backend is not None:
                 backend.close()
-            self._settings = self._backend = self._publisher = self._hub = None
+
+        return close
 
     def forked(self) -> None:
         """Begin anew in a forked child; what was open is the parent's and stays untouched."""
         self._lock = RLock()
+        self._threads = None
         if self._publisher is not None:
             self._publisher.forked()
         if self._hub is not None:
@@ -160,14 +201,14 @@ class Kit:
 
     def warn_unshared(self, where: str) -> None:
         """Warn, once, where the backend cannot be seen by the other processes that matter to `where`."""
-        url = self.settings.url
-        relative = url.startswith("sqlite:///") and not url.startswith("sqlite:////") and url != "sqlite:///"
-        if self._warned or (self.backend.shared and not relative):
+        url, shared = self.settings.url, self.backend.shared
+        relative = url.startswith("sqlite:///") and not url.startswith("sqlite:////")
+        if self._warned or (shared and not relative):
             return
         self._warned = True
         from logging import getLogger
 
-        problem = "is relative to each process's own folder" if relative else "is seen by this process only"
+        problem = "is relative to each process's own folder" if shared else "is seen by this process only"
         getLogger("progresskit").warning(
             "%s uses %s, which %s: set PROGRESSKIT_URL, or call progresskit.configure(), in every process",
             where, redact(url), problem,
@@ -185,6 +226,7 @@ class Kit:
         kind: str | None = None,
         meta: Mapping[str, Any] | None = None,
         cancellable: bool = False,
+        owner: Any = None,
     ) -> ProgressObserver:
         """
         Open a job, or join the surrounding one where `id` is None or its own.
@@ -192,6 +234,13 @@ class Kit:
         A job that was opened here is ended here: by leaving the `with` block, or by `succeed` or `fail`. One that was
         joined is only reported to. With another id inside a job, a child of it is opened. Without an id and a
         surrounding job the id is a fresh one of 128 random bits.
+
+        `owner` is the user whose job it is, for `progresskit.web.owner_only`: a user object of the web framework, or
+        the key of one. A child has its parent's unless told, and a job that is joined keeps its own. No page is told
+        of it.
+
+        Raises InvalidId for what is no id, and InvalidValue for an `owner` who is not signed in; for other bad values
+        in strict mode only.
         """
         job = surrounding.get()
         if job is not None and id in (None, job.id):
@@ -199,7 +248,9 @@ class Kit:
             joined.update(total=total, description=description, unit=unit, meta=meta)
             return joined
         parent = None if job is None else job.id
-        opened = self.open(id, kind=kind, parent=parent, cancellable=cancellable)
+        if job is not None and owner is None:
+            owner = job.owner
+        opened = self.open(id, kind=kind, parent=parent, cancellable=cancellable, owner=owner)
         try:
             opened.update(total=total, description=description, unit=unit, meta=meta)
         except InvalidValue:
@@ -220,6 +271,7 @@ class Kit:
         kind: str | None = None,
         meta: Mapping[str, Any] | None = None,
         cancellable: bool = False,
+        owner: Any = None,
     ) -> Iterator[Item]: ...
 
     @overload
@@ -234,6 +286,7 @@ class Kit:
         kind: str | None = None,
         meta: Mapping[str, Any] | None = None,
         cancellable: bool = False,
+        owner: Any = None,
     ) -> AsyncIterator[Item]: ...
 
     def track(self, items: Any, *, id: str | None = None, total: float | None = None, **about: Any) -> Any:
@@ -259,7 +312,12 @@ class Kit:
         return JoinedObserver(silent() if job is None else job)
 
     def flush(self, timeout: float | None = None) -> None:
-        """Return when all that was reported until now is stored; FlushTimeout if that takes over `timeout` seconds."""
+        """
+        Return when all that was reported until now is stored.
+
+        Raises FlushTimeout if that takes over `timeout` seconds (`flush_seconds` unless given), and BackendError if a
+        part of it, since the flush before, is not stored because the backend refuses it or was down for too long.
+        """
         if self._publisher is not None:
             self._publisher.flush(self.settings.flush_seconds if timeout is None else timeout)
 
@@ -273,16 +331,18 @@ class Kit:
         parent: str | None = None,
         attempt: int = 1,
         cancellable: bool = False,
+        owner: Any = None,
     ) -> ProgressObserver:
         """Make a job, whatever surrounds it, which is published once it is given to `publisher.opened`."""
         return ProgressObserver(
             self.publisher,
             os.urandom(16).hex() if id is None else check_id(id),
             token=os.urandom(8).hex(),
-            kind=_kind(kind),
+            kind=kind,
             parent=parent,
             attempt=attempt,
             cancellable=cancellable,
+            owner=None if owner is None else owner_key(owner),
         )
 
     def tell(
@@ -293,9 +353,25 @@ class Kit:
         kind: str | None = None,
         attempt: int = 1,
         error: BaseException | str | None = None,
+        owner: Any = None,
     ) -> None:
-        """Say from outside that a job waits to be worked on, or how it ended, where its worker cannot say so."""
-        self.publisher.word(word(self.publisher, check_id(id), state, kind=kind, attempt=attempt, error=error))
+        """
+        Say from outside that a job waits to be worked on, or how it ended, where its worker cannot say so.
+
+        The `owner` holds until a worker begins the job, who has to name it again.
+
+        Raises InvalidId for what is no id, and InvalidValue for a `kind` that is no text and an owner who is nobody.
+        """
+        said = word(
+            self.publisher,
+            check_id(id),
+            state,
+            kind=_kind(kind),
+            attempt=attempt,
+            error=error,
+            owner=None if owner is None else owner_key(owner),
+        )
+        self.publisher.word(said)
 
     def on_cancel(self, canceller: Callable[[list[str]], Any]) -> None:
         """Have `canceller` called with the ids of jobs that are cancelled here, to take them out of their queue."""
@@ -305,11 +381,16 @@ class Kit:
     # For viewers.
 
     def get(self, id: str) -> Progress | None:
-        """Return the newest record of a job; None where nothing was reported of it."""
+        """Return the newest record of a job; None where nothing was reported of it. Raises what `get_many` raises."""
         return self.get_many((id,)).get(id)
 
     def get_many(self, ids: Collection[str]) -> dict[str, Progress]:
-        """Return the newest records of those jobs that something was reported of."""
+        """
+        Return the newest records of those jobs that something was reported of.
+
+        Raises InvalidId for what is no id, BackendUnavailable where the backend cannot be reached, and BackendError
+        where it cannot do it for another reason.
+        """
         return self.backend.read([check_id(id) for id in ids]) if ids else {}
 
     async def aget(self, id: str) -> Progress | None:
@@ -318,15 +399,20 @@ class Kit:
 
     async def aget_many(self, ids: Collection[str]) -> dict[str, Progress]:
         """Do what `get_many` does without blocking the event loop."""
-        from asyncio import to_thread
-
-        return await to_thread(self.get_many, ids)
+        if not ids:
+            return {}
+        wanted = [check_id(id) for id in ids]
+        with self._lock:
+            reading = self._open_threads().read(wanted)
+        records = await reading
+        return {id: records[id] for id in wanted if id in records}
 
     def watch(self, *ids: str) -> Iterator[Progress]:
         """
         Iterate over the records of jobs: first as they are, then each change, the newest state only.
 
-        Ends when all of them are done, or when the kit is closed. Jobs that do not exist yet are waited for.
+        Ends when all of them are done, or when the kit is closed. Jobs that do not exist yet are waited for, and so is
+        a backend that cannot be reached. Raises InvalidId for what is no id.
         """
         return self._watch({check_id(id) for id in ids})
 
@@ -351,11 +437,11 @@ class Kit:
                         waiting.discard(progress.id)
 
     def subject(self, id: str) -> RemoteSubject:
-        """Return the Subject of a job, wherever it runs."""
+        """Return the Subject of a job, wherever it runs. Raises InvalidId for what is no id."""
         return RemoteSubject(self, check_id(id))
 
     def cancel(self, id: str) -> bool:
-        """Ask a job to stop; return False where it is not known or is done."""
+        """Ask a job to stop; return False where it is not known or is done. Raises what `get_many` raises."""
         accepted = [*self.backend.cancel((check_id(id),))]
         if accepted:
             for canceller in self._cancellers:
@@ -364,26 +450,60 @@ class Kit:
 
     async def acancel(self, id: str) -> bool:
         """Do what `cancel` does without blocking the event loop."""
-        from asyncio import to_thread
+        with self._lock:
+            cancelling = self._open_threads().call(self.cancel, id)
+        return await cancelling
 
-        return await to_thread(self.cancel, id)
+    def _open_threads(self) -> Threads:
+        """Return the threads that call the backend for coroutines; to be used while `_lock` is held."""
+        if self._threads is None:
+            from .threads import Threads
+
+            self._threads = Threads(self.backend.read)
+        return self._threads
 
     def list(
         self, *, kind: str | None = None, state: State | str | Collection[State | str] | None = None, limit: int = 100
     ) -> builtins.list[Progress]:
-        """Return jobs, those written last first; Unsupported where the backend cannot list."""
+        """
+        Return at most `limit` jobs, those written last first; only those of the kind and states where some are given.
+
+        Raises InvalidValue for a kind, state or limit that cannot be, Unsupported where the backend cannot list, and
+        what `get_many` raises.
+        """
+        states = None if state is None else _checked("state", _states, state)
+        kind, limit = _kind(kind), _checked("limit", values.limit, limit)
         backend = self.backend
         if not isinstance(backend, Lists):
             raise Unsupported(f"the backend of {redact(self.settings.url)} cannot list jobs")
-        states = None if state is None else [State(state)] if isinstance(state, str) else [State(one) for one in state]
         return backend.list(kind=kind, states=states, limit=limit)
 
 
-def _kind(kind: Any) -> str | None:
+def _checked(name: str, convert: Callable[[Any], Checked], value: Any) -> Checked:
     try:
-        return None if kind is None else values.text(kind)
+        return convert(value)
     except ValueError as problem:
-        raise InvalidValue(f"kind {problem}") from None
+        raise InvalidValue(f"{name} {problem}") from None
+
+
+def _kind(kind: Any) -> str | None:
+    return None if kind is None else _checked("kind", values.text, kind)
+
+
+def _states(given: Any) -> list[State]:
+    try:
+        return [State(given)] if isinstance(given, str) else [State(one) for one in given]
+    except (ValueError, TypeError):
+        raise ValueError(f"is one of {', '.join(State)}, or several of them; not {given!r:.80}") from None
+
+
+def owner_key(owner: Any) -> str:
+    """
+    Return what is kept of an owner, who is given as a web framework's user object or as the key of one.
+
+    Raises InvalidValue for somebody who is not signed in.
+    """
+    return _checked("owner", values.user, owner)
 
 
 def _length(items: Any) -> int | None:
@@ -404,7 +524,7 @@ class RemoteSubject:
 
     @property
     def progress(self) -> Progress | None:
-        """The newest record; None where nothing was reported of the job. Asks the backend."""
+        """The newest record; None where nothing was reported of the job. Asks the backend, as `Kit.get` does."""
         return self._kit.get(self.id)
 
     def attach(self, observer: Notify) -> Callable[[], None]:
@@ -424,9 +544,9 @@ def default() -> Kit:
     return _default
 
 
-def framework(settings: Mapping[str, Any]) -> None:
-    """Give the default Kit the settings of the host framework."""
-    _default.host_settings(settings)
+def framework(settings: Mapping[str, Any], *, check: bool = True) -> None:
+    """Give the default Kit the settings of the host framework; see `Kit.host_settings`."""
+    _default.host_settings(settings, check=check)
 
 
 def _forked_child() -> None:

@@ -63,12 +63,16 @@ class ProgressObserver(Reports):
         parent: str | None = None,
         attempt: int = 1,
         cancellable: bool = False,
+        owner: str | None = None,
     ) -> None:
         super().__init__(sink, id, cancellable)
+        self._ended = True  # until it is made: one that is refused for its kind, as strict kits do, has no end
         self._sink, self._generation = sink, sink.generation
-        self._recorder = Recorder(sink, id, token=token, kind=kind, parent=parent, attempt=attempt)
+        kept = self._kept("kind", values.text, kind)
+        self._recorder = Recorder(sink, id, token=token, kind=kept, parent=parent, attempt=attempt, owner=owner)
         self._audience = Audience()
         self._tokens: list[Token[ProgressObserver | None]] = []
+        self._ended = False
 
     def succeed(self, result: Any = None) -> None:
         """End the job well; `result` is at most 64 KiB as JSON. Without effect once the job has ended."""
@@ -96,7 +100,7 @@ class ProgressObserver(Reports):
         if self._generation != self._sink.generation:
             self.forsake()
             return _nothing
-        kept = None if result is None else self._kept_result(result)
+        kept = self._kept("result", lambda value: values.plain(value, values.RESULT_BYTES), result)
         with self._lock:
             if self._ended:
                 return _nothing
@@ -113,13 +117,6 @@ class ProgressObserver(Reports):
         if wait:
             finish()
         return finish
-
-    def _kept_result(self, result: Any) -> Any:
-        try:
-            return values.plain(result, values.RESULT_BYTES)
-        except ValueError as problem:
-            self._drop("result", problem)
-            return None
 
     def end_by(self, error: BaseException | None, wait: bool = True) -> Callable[[], None]:
         """End the job as a block that was left with this exception, or with none."""
@@ -169,6 +166,11 @@ class ProgressObserver(Reports):
         """End the job as cancelled, without waiting for anything."""
         self.end(State.CANCELLED, wait=False)
         self.tell()
+
+    @property
+    def owner(self) -> str | None:
+        """The key of the user whose job it is; None where nobody said."""
+        return self._recorder.owner
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"

@@ -28,12 +28,16 @@ def check_id(id: object) -> str:
     """
     Return the id unchanged.
 
-    Raises InvalidId unless it is 1 to 128 of `A-Z a-z 0-9 _ . : -` and starts with a letter or digit.
+    Raises InvalidId unless it is 1 to 128 of `A-Z a-z 0-9 _ . : -` and starts with a letter or digit. A queue's task
+    whose id is another has its job under what `fit_id` returns.
     """
     if isinstance(id, str) and 0 < len(id) <= ID_LENGTH and ID_ALPHABET.issuperset(id) and id[0] not in "_.:-":
         return id
     shown = repr(id[:40]) if isinstance(id, str) else type(id).__name__
-    raise InvalidId(f"not a job id: {shown}; 1 to {ID_LENGTH} of A-Z a-z 0-9 _ . : -, the first a letter or digit")
+    raise InvalidId(
+        f"not a job id: {shown}; 1 to {ID_LENGTH} of A-Z a-z 0-9 _ . : -, the first a letter or digit "
+        "(a queue's task with another id is the job progresskit.progress.fit_id(task_id))"
+    )
 
 
 def fit_id(id: str) -> str:
@@ -99,7 +103,7 @@ class Progress(NamedTuple):
 
     `current` and `total` count in `unit`, `rate` is per second, `eta` is in seconds as of `updated_at`, and all times
     are aware datetimes in UTC. `lease` (seconds) is how long the worker may be silent before the job counts as
-    stalled; it is not part of the JSON.
+    stalled, `owner` the key of the user whose job it is; neither is part of the JSON.
     """
 
     id: str
@@ -124,6 +128,7 @@ class Progress(NamedTuple):
     finished_at: datetime | None = None
     next_retry_at: datetime | None = None
     lease: float | None = None
+    owner: str | None = None
 
     @property
     def done(self) -> bool:
@@ -335,6 +340,8 @@ def encode(progress: Progress) -> str:
     if progress.error is not None and progress.error.public:
         body["error"]["public"] = True
     body["lease"] = progress.lease
+    if progress.owner is not None:
+        body["owner"] = progress.owner
     return _encode(body)
 
 
@@ -372,4 +379,5 @@ def decode(stored: Stored, stalled: bool = False) -> Progress:
         finished_at=parse_time(body["finished_at"]),
         next_retry_at=parse_time(body["next_retry_at"]),
         lease=body["lease"],
+        owner=body.get("owner"),
     )

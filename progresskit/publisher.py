@@ -16,6 +16,7 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 from weakref import ref
 
+from .cancels import Cancels
 from .errors import BackendError, BackendUnavailable, FlushTimeout
 from .progress import FINAL_STATES, State
 
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 WAKE_SECONDS = 0.01
 """The shortest time between two rounds that news, and not the end of a job, asked for."""
 
-CANCEL_SECONDS = 1.0
-"""How often the backend is asked which jobs are to stop."""
-
 GRACE_SECONDS = 0.75
 """A worker counts as silent after its lease and so much of a heartbeat."""
 
@@ -49,6 +47,9 @@ UNSENT = 10_000
 RECENT_SECONDS = 30.0
 RECENT = 1_000
 """The final records of this many seconds, at most so many, are sent again to a backend that came back."""
+
+REFUSED = 1_000
+"""Of so many jobs at most is kept, for the next flush to tell, that their last record is not stored."""
 
 
 class _Live:
@@ -71,7 +72,7 @@ class _Flush:
     def __init__(self) -> None:
         self.over = Event()
         self.keys: set[Key] = set()
-        self.refused: str | None = None
+        self.refused: dict[Key, str] = {}
 
 
 class Publisher:
@@ -93,15 +94,17 @@ class Publisher:
         self.ttl, self.strict = settings.ttl, settings.strict
         self.verdicts = {} if verdicts is None else verdicts
         self.down = False
-        """True while the last write failed."""
+        """True while nothing can be written; a backend that only refuses a record is not down."""
         self.lost = 0
         """How many records were given up."""
+        self._complained = False
         self.generation = 0
         self._backend, self._settings, self._threaded = backend, settings, threaded
         self._begin()
 
     def _begin(self) -> None:
         self._thread: Thread | None = None
+        self._last: Thread | None = None  # that was begun, and may be held by the backend still
         self._thread_lock = Lock()
         self._stop = Event()
         self._closed = False
@@ -110,10 +113,12 @@ class Publisher:
         self._outbox: dict[Key, Write] = {}
         self._stored: dict[Key, list[Event]] = {}
         self._flushes: list[_Flush] = []
+        self._refused: dict[Key, str] = {}
         self._recent: list[tuple[float, Write]] = []
         self._failures = 0
         self._urgent = self._everything = False
-        self._rounded = self._tick = self._retry = self._ask = self.clock()
+        self._rounded = self._tick = self._retry = self.clock()
+        self._cancels = Cancels(self._backend, self.clock, self._inbox.put, self._settings.heartbeat_seconds)
         self.down = False
 
     def _jobs(self) -> list[ProgressObserver]:
@@ -132,8 +137,8 @@ class Publisher:
     def opened(self, job: ProgressObserver, unless: Callable[[], bool] | None = None) -> None:
         """Publish the job from now on; or its end only, if `unless`, called in the publisher's thread, tells so."""
         self._start()
-        token, weak = job.token, ref(job)
-        self._inbox.put(lambda: self._add(token, weak, unless))
+        id, token, weak = job.id, job.token, ref(job)
+        self._inbox.put(lambda: self._add(id, token, weak, unless))
 
     def word(self, write: Write) -> None:
         """Publish what somebody else than the worker says of a job."""
@@ -164,7 +169,8 @@ class Publisher:
         """
         Return when all that was reported until now is stored.
 
-        Raises FlushTimeout if that takes over `timeout` seconds, and BackendError if the backend refuses a part of it.
+        Raises FlushTimeout if that takes over `timeout` seconds, and BackendError if a part of it is not stored because
+        the backend refuses it or was down for too long; the next flush does not raise for that again.
         """
         if self._thread is None and self._inbox.empty():
             return
@@ -173,8 +179,9 @@ class Publisher:
         self._inbox.put(lambda: self._flush(flush))
         if not flush.over.wait(timeout):
             raise FlushTimeout(f"what was reported is not stored after {timeout} seconds")
-        if flush.refused is not None:
-            raise BackendError(flush.refused)
+        if flush.refused:
+            self._inbox.put(lambda: self._forgive(flush.refused))
+            raise BackendError(next(iter(flush.refused.values())))
 
     def close(self) -> None:
         """
@@ -184,6 +191,7 @@ class Publisher:
         """
         atexit.unregister(self._exit)
         if self._thread is None:
+            self._cancels.close()
             return
         self._try_flush()
         self._stop.set()
@@ -217,7 +225,9 @@ class Publisher:
             if self._thread is None:
                 self._register_exit()
                 self._stop = Event()
-                self._thread = Thread(target=self._run, args=(self._stop,), name="progresskit-publisher", daemon=True)
+                self._thread = self._last = Thread(
+                    target=self._run, args=(self._stop, self._last), name="progresskit-publisher", daemon=True
+                )
                 self._thread.start()
 
     def _register_exit(self) -> None:
@@ -229,7 +239,9 @@ class Publisher:
 
             Finalize(None, self._exit, exitpriority=0)
 
-    def _run(self, stop: Event) -> None:
+    def _run(self, stop: Event, before: Thread | None) -> None:
+        if before is not None:
+            before.join()  # which the backend may have held for longer than closing the kit waited
         wait: float | None = None
         while not stop.is_set() and not self._is_over(wait):
             try:
@@ -239,6 +251,7 @@ class Publisher:
                 # Nothing that is known of raises here; whatever it is, the jobs must not lose their publisher by it.
                 _log().exception("Publishing failed in a way that it should not; it goes on")
                 wait = RETRY_SECONDS[1]
+        self._cancels.close()
 
     def _is_over(self, wait: float | None) -> bool:
         """Tell whether the thread, begun after the kit was closed for the end of a job, has nothing more to do."""
@@ -264,14 +277,16 @@ class Publisher:
         self._drain()
         self._sample(now)
         self._write(now)
-        self._ask_cancels(now)
+        self._look_for_cancels()
         self._urgent = self._everything = False
         return self._until_next()
 
     def _until_next(self) -> float | None:
         deadlines = []
         if self._live:
-            deadlines += [self._tick, self._ask]
+            deadlines.append(self._tick)
+        if self._cancels.due is not None:
+            deadlines.append(self._cancels.due)
         if self._outbox:
             deadlines.append(self._retry)
         return max(min(deadlines) - self.clock(), 0) if deadlines else None
@@ -281,18 +296,18 @@ class Publisher:
             while True:
                 self._inbox.get_nowait()()
 
-    def _add(self, token: str, job: ref[ProgressObserver], unless: Callable[[], bool] | None) -> None:
+    def _add(self, id: str, token: str, job: ref[ProgressObserver], unless: Callable[[], bool] | None) -> None:
         if unless is not None and unless():
             return
-        now = self.clock()
         if not self._live:
-            self._tick, self._ask = now, now + CANCEL_SECONDS
-        self._live[token] = _Live(job, now)
-        self._ask = min(self._ask, now + CANCEL_SECONDS / 4)  # it may have been cancelled while it was pending
+            self._tick = self._rounded
+        self._live[token] = _Live(job, self._rounded)
+        self._cancels.opened(id, first=len(self._live) == 1)
 
     def _end(self, write: Write, stored: Event) -> None:
         if write.token is not None:
             self._live.pop(write.token, None)
+            self._cancels.ended()
         self._enqueue(write)
         if self.down:
             stored.set()
@@ -302,16 +317,24 @@ class Publisher:
 
     def _flush(self, flush: _Flush) -> None:
         self._urgent = self._everything = True
-        self._retry = self.clock()
+        self._retry = self._rounded
         self._flushes.append(flush)
+
+    def _forgive(self, told: Mapping[Key, str]) -> None:
+        """Keep no longer what a flush was told of."""
+        for key, why in told.items():
+            if self._refused.get(key) is why:
+                del self._refused[key]
 
     def _enqueue(self, write: Write) -> None:
         if write.token is None:
             self._outbox.pop(_key(write), None)  # what is said from outside keeps its place behind what was said before
         self._outbox[_key(write)] = write
+        if not self.down:
+            self._retry = self._rounded  # a refused record that waits keeps nothing else waiting
         if len(self._outbox) > UNSENT + len(self._live):
             oldest = next(key for key in self._outbox if key[1] not in self._live)
-            self._give_up(oldest, self._outbox.pop(oldest), "the backend has been down for too long")
+            self._give_up(oldest, "the backend has been down for too long")
 
     def _sample(self, now: float) -> None:
         interval = self._settings.interval
@@ -324,6 +347,7 @@ class Publisher:
             job = live.job()
             if job is None:
                 del self._live[token]
+                self._cancels.ended()
                 continue
             if now >= live.allowed or self._everything:
                 write = self._news_of(job, live, now)
@@ -353,12 +377,13 @@ class Publisher:
             except BackendUnavailable as error:
                 self._failed(error)
             except Exception as error:
-                if not self._isolate(batch):
+                if not self._isolate(batch) and not self._put_off(batch, error):
                     self._failed(error)
             else:
                 self._succeeded(batch, runs)
         for flush in self._flushes:
             if not flush.keys & self._outbox.keys():
+                flush.refused = dict(self._refused)
                 flush.over.set()
         self._flushes = [flush for flush in self._flushes if not flush.over.is_set()]
 
@@ -387,12 +412,35 @@ class Publisher:
         if len(refused) == len(batch):
             return False
         for key, refusal in refused.items():
-            self._give_up(key, self._outbox.pop(key), f"the backend refuses it: {refusal}")
+            self._give_up(key, f"the backend refuses it: {refusal}")
+        return True
+
+    def _put_off(self, batch: Mapping[Key, Write], error: Exception) -> bool:
+        """
+        Let a refused record wait if it is the only one and the backend answers what else it is asked.
+
+        It is kept, for it may be that none is taken: what becomes of the next one will show.
+        """
+        if len(batch) > 1:
+            return False
+        [(key, write)] = batch.items()
+        try:
+            self._backend.cancels([write.id])
+        except Exception:
+            return False
+        self._excuse(key, f"the backend refuses it: {error}")
+        if self.down:
+            self._came_back()
+        else:
+            self._retry = self.clock() + RETRY_SECONDS[1]
+        for job in self._jobs():
+            job.tell()
         return True
 
     def _succeeded(self, batch: Mapping[Key, Write], runs: Mapping[str, int]) -> None:
         for key, write in batch.items():
             del self._outbox[key]
+            self._refused.pop(key, None)
             run = runs.get(write.id) or write.run
             if write.state in FINAL_STATES:
                 self._recent.append((self.clock(), write._replace(run=run)))
@@ -405,6 +453,7 @@ class Publisher:
         self._forget_old()
         if self.down:
             self._came_back()
+            _log().info("Progress is stored again")
 
     def _failed(self, error: Exception) -> None:
         from random import uniform
@@ -423,7 +472,6 @@ class Publisher:
 
     def _came_back(self) -> None:
         self.down, self._failures = False, 0
-        _log().info("Progress is stored again")
         for job in self._jobs():
             write = job.again()
             if write is not None:
@@ -436,33 +484,32 @@ class Publisher:
         oldest = self.clock() - RECENT_SECONDS
         self._recent = [(time, write) for time, write in self._recent[-RECENT:] if time >= oldest]
 
-    def _give_up(self, key: Key, write: Write, why: str) -> None:
+    def _give_up(self, key: Key, why: str) -> None:
+        del self._outbox[key]
         self.lost += 1
+        self._excuse(key, why)
+
+    def _excuse(self, key: Key, why: str) -> None:
+        """Have nobody wait for a record any longer; a flush, be it the next, is told."""
         for flush in self._flushes:
-            if key in flush.keys:
-                flush.refused = f"a record of job {write.id} is not stored: {why}"
-        if self.lost == 1:
-            _log().error("A record of job %s is given up, as later ones may be without a word: %s", write.id, why)
+            flush.keys.discard(key)
+        if len(self._refused) < REFUSED:
+            self._refused[key] = f"a record of job {key[0]} is not stored: {why}"
+        if not self._complained:
+            self._complained = True
+            _log().error("A record of job %s is not stored, as later ones may not be without a word: %s", key[0], why)
         self._release(key)
 
     def _release(self, key: Key) -> None:
         for stored in self._stored.pop(key, ()):
             stored.set()
 
-    def _ask_cancels(self, now: float) -> None:
-        if not self._live or now < self._ask:
-            return
-        self._ask = now + CANCEL_SECONDS
-        if self.down:
-            return
-        jobs = {job.id: job for job in self._jobs()}
-        try:
-            cancelled = self._backend.cancels(jobs.keys())
-        except Exception as error:
-            _log().debug("It is not known which jobs are to stop: %s", error)
-            return
-        for id in cancelled:
-            jobs[id].request_cancel()
+    def _look_for_cancels(self) -> None:
+        asked = self._cancels.look(lambda: {job.id for job in self._jobs()}, self.down)
+        if asked:
+            jobs = {job.id: job for job in self._jobs()}  # of two with one id, the one that began last
+            for id in jobs.keys() & asked:
+                jobs[id].request_cancel()
 
 
 def _key(write: Write) -> Key:

@@ -61,7 +61,14 @@ def failure(error: BaseException | str | None) -> Failure | None:
 
 
 def word(
-    clocks: Clocks, id: str, state: State, *, kind: str | None, attempt: int, error: BaseException | str | None
+    clocks: Clocks,
+    id: str,
+    state: State,
+    *,
+    kind: str | None,
+    attempt: int,
+    error: BaseException | str | None,
+    owner: str | None = None,
 ) -> Write:
     """Return what somebody else than the worker says of a job: that it is pending, or how it came out."""
     now = moment(clocks.wall())
@@ -76,6 +83,7 @@ def word(
         updated_at=now,
         finished_at=now if state.final else None,
         lease=clocks.lease,
+        owner=owner,
     )
     return Write(id, Role.WORD, None, 0, attempt, seq, state, kind, encode(said), clocks.lease, clocks.ttl)
 
@@ -99,6 +107,7 @@ class Recorder:
         "id",
         "kind",
         "last",
+        "owner",
         "parent",
         "run",
         "seen",
@@ -108,9 +117,18 @@ class Recorder:
     )
 
     def __init__(
-        self, clocks: Clocks, id: str, *, token: str, kind: str | None, parent: str | None, attempt: int
+        self,
+        clocks: Clocks,
+        id: str,
+        *,
+        token: str,
+        kind: str | None,
+        parent: str | None,
+        attempt: int,
+        owner: str | None = None,
     ) -> None:
         self.id, self.token, self.kind, self.parent, self.attempt = id, token, kind, parent, attempt
+        self.owner = owner
         self.run = self._seq = 0
         self.started = False
         self.seen: Reading | None = None
@@ -178,4 +196,5 @@ class Recorder:
             finished_at=now if outcome.state.final else None,
             next_retry_at=outcome.next_retry_at,
             lease=self._clocks.lease,
+            owner=self.owner,
         )

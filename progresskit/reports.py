@@ -135,10 +135,8 @@ class Reports:
         self._set(current, total, description)
         if self._ended:
             return
-        if unit is not None:
-            self._put("unit", values.text, unit)
-        if meta is not None:
-            self._put("meta", values.meta, meta)
+        self._put("unit", values.text, unit)
+        self._put("meta", values.meta, meta)
 
     def check_cancelled(self) -> None:
         """Raise Cancelled if somebody asked the job to stop."""
@@ -168,7 +166,7 @@ class Reports:
             self._set_current(current)
         if type(description) is str:
             self._description = description
-        elif description is not None:
+        else:
             self._put("description", values.text, description)
 
     def _set_total(self, total: Any) -> None:
@@ -192,10 +190,19 @@ class Reports:
             self._open_gate()
 
     def _put(self, name: str, convert: Callable[[Any], Any], value: Any) -> None:
+        kept = self._kept(name, convert, value)
+        if kept is not None:
+            setattr(self, f"_{name}", kept)
+
+    def _kept(self, name: str, convert: Callable[[Any], Any], value: Any) -> Any:
+        """Return the value as it is kept; None for none and for a bad one."""
+        if value is None:
+            return None
         try:
-            setattr(self, f"_{name}", convert(value))
+            return convert(value)
         except ValueError as problem:
             self._drop(name, problem)
+            return None
 
     def _drop(self, name: str, problem: ValueError) -> None:
         if self._waker.strict:

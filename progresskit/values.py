@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from numbers import Integral, Number
 from typing import Any
@@ -14,6 +15,7 @@ DESCRIPTION_LENGTH = 500
 MESSAGE_LENGTH = 2_000
 META_BYTES = 8 * 1024
 RESULT_BYTES = 64 * 1024
+USER_LENGTH = 128
 
 DEPTH = 100
 """How deep lists and objects may be nested: few enough for every reader's stack."""
@@ -31,6 +33,13 @@ def count(value: Any) -> int | float:
     if not 0 <= number <= LIMIT:  # which NaN is not
         raise ValueError("is not a finite number from 0 to 2**53")
     return number + 0  # turns -0.0 into 0.0
+
+
+def limit(value: Any) -> int:
+    """Return how many are wanted at most, a whole number; what is over 2**53 as that."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+        raise ValueError(f"is a whole number from 0, not {value!r:.80}")
+    return min(int(value), LIMIT)
 
 
 def text(value: Any, length: int = DESCRIPTION_LENGTH) -> str:
@@ -66,6 +75,43 @@ def plain(value: Any, limit: int) -> Any:
     if _is_deep(copied):
         raise ValueError(f"is nested more than {DEPTH} deep")
     return copied if "\\u0000" not in encoded and _is_storable(encoded) else _cleaned(copied)
+
+
+def user(value: Any) -> str:
+    """
+    Return what tells a user from all others, of a framework's user object or of its key itself.
+
+    Nobody is no value: who is not signed in cannot be told from others.
+    """
+    key = value if _is_user_key(value) else _key_of_user(value)
+    name = "" if key is None else str(key)
+    if not 0 < len(name) <= USER_LENGTH:
+        raise ValueError(f"is no signed-in user, and no user's key of 1 to {USER_LENGTH} characters")
+    return _storable(name)
+
+
+# Django's primary key, Flask-Login's id, Starlette's identity.
+_KEYS_OF_USERS = ("pk", "get_id", "identity", "id")
+
+
+def _is_user_key(value: Any) -> bool:
+    uuid = sys.modules.get("uuid")
+    is_uuid = uuid is not None and isinstance(value, uuid.UUID)
+    return is_uuid or (isinstance(value, str | int) and not isinstance(value, bool))
+
+
+def _key_of_user(user: Any) -> Any:
+    if not getattr(user, "is_authenticated", False):
+        return None
+    for attribute in _KEYS_OF_USERS:
+        try:
+            key = getattr(user, attribute, None)
+            key = key() if callable(key) else key
+        except NotImplementedError:
+            continue  # Starlette's own user has names for what it does not know
+        if key is not None:
+            return key
+    return None
 
 
 def _is_deep(value: Any) -> bool:

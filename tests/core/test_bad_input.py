@@ -22,7 +22,7 @@ from progresskit.testing import FakeClock
 from .doubles import FlakyBackend
 
 LIMIT = 2**53
-FUZZ = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class Rows(enum.IntEnum):
@@ -277,6 +277,14 @@ def test_what_is_no_text_is_dropped_and_counted(kit: Kit, check: Check, value: A
     assert (shown["description"], shown["unit"]) == ("before", "B")
 
 
+@pytest.mark.parametrize("value", BAD_TEXTS, ids=lambda value: type(value).__name__)
+def test_a_kind_that_is_no_text_is_dropped_and_counted(kit: Kit, check: Check, value: Any) -> None:
+    assert list(kit.track([1, 2], id="tracked", kind=value)) == [1, 2]
+    shown = check(kit.observe(kind=value), 1)
+    assert shown["kind"] is None
+    assert kit.get("tracked").state is State.SUCCEEDED  # type: ignore[union-attr]
+
+
 def test_a_subclass_of_text_is_the_text_that_it_holds(kit: Kit, check: Check) -> None:
     job = kit.observe(description=MoodyText("<b>"), unit=MoodyText("rows"))
     shown = check(job, 0)
@@ -466,6 +474,15 @@ def test_strict_raises_where_the_bad_value_is_reported(backend: FlakyBackend, cl
         job.set_progress(1, 2, 5)  # type: ignore[arg-type]
     with pytest.raises(InvalidValue, match="result"):
         job.succeed(result=object())
+
+
+def test_a_job_that_strict_refuses_leaves_nothing_behind(backend: FlakyBackend, clock: FakeClock) -> None:
+    kit = Kit(backend=backend, clock=clock, threaded=False, strict=True)
+    for about in ({"kind": 5}, {"unit": 5}):
+        with pytest.raises(InvalidValue, match=r"^(kind|unit) is no text but int"):
+            kit.observe("job", **about)  # type: ignore[arg-type]
+    kit.publisher.step()
+    assert kit.get("job") is None
 
 
 def test_strict_can_be_set_in_the_environment(

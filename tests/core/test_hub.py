@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from progresskit import BackendUnavailable, Cancelled, Kit, Listener, Progress, Pushes, State
-from progresskit.hub import RETRY_SECONDS, Viewer
+from progresskit.hub import DONE_SECONDS, RETRY_SECONDS, Viewer
+from progresskit.progress import moment
 from progresskit.testing import LEASE, FakeClock, RecordingObserver, start, update, word
 
 from .doubles import FlakyBackend
@@ -184,6 +185,21 @@ def test_a_reused_id_is_seen_in_its_new_run_by_a_viewer_that_comes(kit: Kit, bac
     assert cursors(second) == {"job": "2.1.1"}
 
 
+def test_a_reused_id_is_seen_within_a_second_by_a_viewer_that_stayed(
+    kit: Kit, backend: FlakyBackend, look: Look
+) -> None:
+    backend.store.write([start("job")])
+    viewer = kit.hub.view(["job"])
+    for run in range(1, 5):
+        look()
+        backend.store.write([update("job", 2, token=f"token-{run}" if run > 1 else "worker", state=State.FAILED)])
+        look(30)
+        assert cursors(viewer) == {"job": f"{run}.1.2"}
+        backend.store.write([start("job", token=f"token-{run + 1}")])
+        look(DONE_SECONDS)
+        assert cursors(viewer) == {"job": f"{run + 1}.1.1"}
+
+
 def test_what_expired_and_begins_again_is_seen(clock: FakeClock) -> None:
     backend = FlakyBackend(clock)
     kit = Kit(backend=backend, clock=clock, threaded=False)
@@ -197,6 +213,68 @@ def test_what_expired_and_begins_again_is_seen(clock: FakeClock) -> None:
     backend.store.write([start("job", token="again")])
     kit.hub.step()
     assert cursors(viewer) == {"job": "1.1.1"}
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["running", "ended"])
+def test_what_was_lost_with_its_worker_and_begins_again_is_seen_after_the_lease(
+    kit: Kit, backend: FlakyBackend, look: Look, ended: bool
+) -> None:
+    backend.store.write([start("job", lease=LEASE)])
+    backend.store.write([update("job", 500, lease=LEASE)])
+    viewer = kit.hub.view(["job"])
+    look()
+    assert cursors(viewer) == {"job": "1.1.500"}
+    backend.store._entries.clear()
+    state = State.SUCCEEDED if ended else State.RUNNING
+    backend.store.write([start("job", token="another", lease=LEASE, started_at=moment(9))])
+    backend.store.write([update("job", 2, token="another", state=state, lease=LEASE, started_at=moment(9))])
+    look(LEASE - 1)
+    assert viewer.get(0) == {}
+    backend.store.write([update("job", 2, token="another", state=state, lease=LEASE, started_at=moment(9))])
+    look(2)
+    assert cursors(viewer) == {"job": "1.1.2"}
+
+
+def test_what_a_crash_took_from_the_backend_is_not_taken_from_viewers(
+    kit: Kit, backend: FlakyBackend, look: Look
+) -> None:
+    backend.store.write([start("job", lease=LEASE)])
+    backend.store.write([update("job", 117, lease=LEASE, current=117)])
+    viewer = kit.hub.view(["job"])
+    look()
+    assert cursors(viewer) == {"job": "1.1.117"}
+    backend.store._entries.clear()
+    backend.store.write([update("job", 116, lease=LEASE, current=116)])
+    look(LEASE + 2)
+    seen = viewer.get(0)["job"]
+    assert (seen.cursor, seen.current) == ("1.1.117s", 117), "its worker has died, too: that has to be seen"
+    look(3 * LEASE)
+    assert viewer.get(0) == {}
+    backend.store.cancel(["job"])
+    kit.hub.view(["job"])  # as another comes, it is read
+    look(2)
+    assert cursors(viewer) == {"job": "1.1.117sc"}
+    backend.store.write([update("job", 118, lease=LEASE)])
+    look(2)
+    assert cursors(viewer) == {"job": "1.1.118c"}
+
+
+def test_what_the_backend_forgot_is_not_shown_where_the_worker_brings_it_back(
+    kit: Kit, backend: FlakyBackend, look: Look
+) -> None:
+    backend.store.write([start("job", lease=LEASE)])
+    backend.store.write([update("job", 500, lease=LEASE)])
+    viewer = kit.hub.view(["job"])
+    look()
+    viewer.get(0)
+    for seq in (501, 502, 503):
+        backend.store._entries.clear()
+        backend.store.write([update("job", 400, lease=LEASE)])
+        look(LEASE * 0.6)
+        assert viewer.get(0) == {}
+        backend.store.write([update("job", seq, lease=LEASE)])
+        look(1)
+        assert cursors(viewer) == {"job": f"1.1.{seq}"}
 
 
 def test_each_viewer_sees_its_own_jobs_only(kit: Kit, backend: FlakyBackend, look: Look) -> None:
@@ -228,18 +306,49 @@ def test_a_watched_job_is_read_at_most_once_in_an_interval(kit: Kit, backend: Fl
     viewer.close()
 
 
-def test_when_all_are_done_or_gone_nothing_is_asked_any_more(kit: Kit, backend: FlakyBackend, look: Look) -> None:
+def test_when_all_are_gone_nothing_is_asked_any_more(kit: Kit, backend: FlakyBackend, look: Look) -> None:
     backend.store.write([start("job")])
     done, gone = kit.hub.view(["job"]), kit.hub.view(["unknown"])
     look(1)
     gone.close()
     backend.store.write([update("job", 2, state=State.SUCCEEDED)])
     look(1)
+    done.close()
+    look(1)
     reads = len(backend.reads)
     look(100)
     assert len(backend.reads) == reads
     assert kit.hub.step() is None
-    done.close()
+
+
+def test_when_all_are_done_nothing_is_asked_any_more_but_once_a_second_where_nothing_is_pushed(
+    kit: Kit, backend: FlakyBackend, look: Look
+) -> None:
+    backend.store.write([start("job")])
+    viewer = kit.hub.view(["job"])
+    look(1)
+    backend.store.write([update("job", 2, state=State.SUCCEEDED)])
+    look(2)
+    reads = len(backend.reads)
+    look(100)
+    if isinstance(backend, Pushes):
+        assert len(backend.reads) == reads
+        assert kit.hub.step() is None
+    else:
+        assert 100 / DONE_SECONDS - 1 <= len(backend.reads) - reads <= 100 / DONE_SECONDS + 1
+    viewer.close()
+
+
+def test_jobs_that_are_done_are_read_less_often_than_those_that_are_not(
+    clock: FakeClock, kit: Kit, backend: FlakyBackend, look: Look
+) -> None:
+    backend.store.write([start("busy"), *(start(f"done-{number}", state=State.FAILED) for number in range(5))])
+    viewer = kit.hub.view(["busy", *(f"done-{number}" for number in range(5))])
+    look(1)
+    backend.reads.clear()
+    look(20)
+    assert sum(len(ids) for ids in backend.reads) <= (20 / INTERVAL + 2) + 5 * (20 / DONE_SECONDS + 2)
+    viewer.close()
 
 
 def test_a_viewer_that_is_dropped_has_left(kit: Kit, backend: FlakyBackend, look: Look) -> None:
@@ -355,6 +464,22 @@ def test_a_push_between_listening_and_reading_is_not_shown_twice(clock: FakeCloc
     kit.hub.step()
     assert cursors(viewer) == {"job": "1.1.1"}
     backend.read = read  # type: ignore[method-assign]
+    kit.hub.step()
+    assert viewer.get(0) == {}
+
+
+def test_a_push_from_before_a_request_to_cancel_does_not_take_it_back(clock: FakeClock) -> None:
+    """A backend that reads in a thread of its own what it tells may tell it after the hub has read something newer."""
+    backend = PushingBackend(clock)
+    kit = Kit(backend=backend, clock=clock, threaded=False)
+    backend.store.write([start("job")])
+    (before,) = backend.store.read(["job"]).values()
+    viewer = kit.hub.view(["job"])
+    backend.cut = True
+    kit.cancel("job")
+    kit.hub.step()
+    assert cursors(viewer) == {"job": "1.1.1c"}
+    kit.hub._pushed([before])
     kit.hub.step()
     assert viewer.get(0) == {}
 
@@ -538,3 +663,26 @@ def test_closing_the_kit_ends_the_thread(make_kit: Callable[..., Kit]) -> None:
     assert running() == before + 1
     kit.close()
     assert running() == before
+
+
+def test_a_viewer_sees_jobs_from_when_they_are_added_until_they_are_dropped(
+    kit: Kit, backend: FlakyBackend, look: Callable[..., None]
+) -> None:
+    viewer, other = kit.hub.view(["a"]), kit.hub.view(["b"])
+    backend.store.write([start("a"), start("b", current=1)])
+    look()
+    assert viewer.get(0).keys() == {"a"}
+    wanted = ["b"]
+    viewer.add(wanted)
+    wanted.clear()  # what the caller does with the list afterwards is its own affair
+    look()
+    assert viewer.get(0)["b"].current == 1, "as it is, though it has not changed"
+    viewer.drop(["a"])
+    backend.store.write([update("a", 2), update("b", 2)])
+    look()
+    assert viewer.get(0).keys() == {"b"}
+    viewer.drop(["b"])
+    backend.store.write([update("b", 3, current=3)])
+    look()
+    assert viewer.get(0) == {}
+    assert other.get(0)["b"].current == 3

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import logging
+import math
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 import progresskit
-from progresskit import ConfigurationError, FlushTimeout, Kit, Progress, State, UnknownScheme, Unsupported
+from progresskit import (
+    ConfigurationError,
+    FlushTimeout,
+    InvalidId,
+    InvalidValue,
+    Kit,
+    Progress,
+    State,
+    UnknownScheme,
+    Unsupported,
+)
 from progresskit.config import BACKENDS, Settings
 from progresskit.memory import MemoryBackend
 from progresskit.testing import FakeClock, start
@@ -175,7 +189,88 @@ def test_a_framework_may_tell_its_settings_which_come_after_the_others(monkeypat
     assert (kit.settings.interval, kit.settings.prefix, kit.settings.lease) == (5, "environment", 60)
 
 
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the scheme `refusing`, and `late`, whose backends cannot be made."""
+
+    class Refusing(Remembered):
+        @classmethod
+        def from_url(cls, url: str, settings: Settings) -> Remembered:
+            raise ConfigurationError("there is no such server")
+
+    class Late(Refusing):
+        late = True
+
+    for name, backend in (("refusing", Refusing), ("late", Late)):
+        monkeypatch.setitem(BACKENDS, name, (f"{__name__}:{name}", None))
+        monkeypatch.setattr(sys.modules[__name__], name, backend, raising=False)
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
+
+
+@pytest.mark.usefixtures("refusing")
+@pytest.mark.parametrize("wrong", [{"URL": "refusing://"}, {"INTERVALL": 1}, {"URL": "carrier-pigeon://"}])
+def test_a_mistake_of_a_framework_raises_at_once_and_leaves_what_was(wrong: dict[str, Any]) -> None:
+    kit = Kit()
+    kit.host_settings({"PREFIX": "before"})
+    with pytest.raises(ConfigurationError):
+        kit.host_settings(wrong)
+    assert kit.settings.prefix == "before"
+    kit.host_settings(wrong, check=False)
+    for use in (lambda: kit.get("job"), lambda: kit.observe("job"), kit.check, lambda: kit.host_settings(wrong)):
+        with pytest.raises(ConfigurationError):
+            use()
+
+
+@pytest.mark.usefixtures("refusing")
+def test_a_backend_of_the_environment_is_looked_at_when_a_framework_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROGRESSKIT_URL", "refusing://")
+    with pytest.raises(ConfigurationError):
+        Kit().host_settings({})
+    Kit(backend=MemoryBackend()).host_settings({})
+
+
+@pytest.mark.usefixtures("refusing")
+def test_a_backend_in_the_sites_own_code_is_looked_at_when_that_is_there() -> None:
+    kit = Kit()
+    kit.host_settings({"URL": "late://"})
+    with pytest.raises(ConfigurationError, match="no such server"):
+        kit.check(late=True)
+    with pytest.raises(ConfigurationError, match="no such server"):
+        kit.get("job")
+
+
+def test_what_a_framework_says_opens_nothing(remembered: list[Remembered]) -> None:
+    kit = Kit()
+    kit.host_settings({"URL": "remembered://"})
+    remembered.clear()  # that was looked at, and never used
+    with kit.observe("job"):
+        pass
+    kit.close()
+    assert [backend.closed for backend in remembered] == [1]
+
+
+@pytest.mark.usefixtures("refusing")
+def test_a_refused_setting_stops_nothing_that_runs(remembered: list[Remembered]) -> None:
+    with closing(Kit("remembered://")) as kit, kit.observe("job"):
+        with pytest.raises(ConfigurationError):
+            kit.host_settings({"INTERVALL": 1})
+        assert [backend.closed for backend in remembered] == [0]
+
+
+def test_the_environment_may_change_until_a_kit_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    kit = Kit()
+    kit.check()
+    monkeypatch.setenv("PROGRESSKIT_PREFIX", "later")
+    assert kit.settings.prefix == "later"
+
+
 # What others cannot see.
+
+
+def test_a_database_in_memory_is_not_called_relative(caplog: pytest.LogCaptureFixture) -> None:
+    with closing(Kit("sqlite:///:memory:")) as kit:
+        kit.warn_unshared("a web server")
+    assert "is seen by this process only" in caplog.messages[0]
 
 
 @pytest.mark.parametrize("url", ["memory://", "sqlite:///progress.db"])
@@ -229,8 +324,19 @@ def test_jobs_are_listed_by_kind_and_state() -> None:
     assert ids(state="failed") == ids(state=State.FAILED) == {"b"}
     assert ids(state=["running", State.FAILED], kind="mail") == {"a", "b"}
     assert len(ids(limit=2)) == 2
-    with pytest.raises(ValueError, match="flying"):
-        kit.list(state="flying")
+    assert ids(limit=0) == ids(state=[]) == set()
+    assert ids(limit=10**30) == {"a", "b", "c"}
+    assert len(kit.list(limit=numpy.int64(2))) == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wanted", [
+    {"limit": -1}, {"limit": "5"}, {"limit": 2.5}, {"limit": True}, {"limit": None}, {"limit": math.nan},
+    {"kind": 5}, {"kind": ["mail"]},
+    {"state": "flying"}, {"state": ["failed", "flying"]}, {"state": 5}, {"state": [5]}, {"state": [[]]}, {"state": ""},
+], ids=repr)  # fmt: skip
+def test_what_cannot_be_listed_is_refused_before_a_backend_is_asked(wanted: dict[str, Any], kit: Kit) -> None:
+    with pytest.raises(InvalidValue, match=f"^{next(iter(wanted))} is "):
+        kit.list(**wanted)
 
 
 # Words of the queue, and cancelling through it.
@@ -255,6 +361,13 @@ def test_a_queue_may_say_that_a_job_waits_and_how_it_ended(kit: Kit, step: Step,
     assert (progress.state, progress.error) == (State.FAILED, ("RuntimeError", "worker lost", False))
 
 
+def test_what_a_queue_says_of_a_job_is_checked_at_once(kit: Kit) -> None:
+    with pytest.raises(InvalidValue, match="kind is no text but int"):
+        kit.tell("job", State.PENDING, kind=5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidId):
+        kit.tell("no id", State.PENDING)
+
+
 def test_who_takes_jobs_out_of_a_queue_is_called_for_those_that_are_known(kit: Kit, backend: FlakyBackend) -> None:
     called: list[list[str]] = []
     kit.on_cancel(called.append)
@@ -274,7 +387,11 @@ def test_the_functions_of_the_package_are_those_of_one_kit(monkeypatch: pytest.M
     )
     for name in functions.split():
         assert getattr(progresskit, name) == getattr(kit, name), name
-    assert set(functions.split()) <= set(progresskit.__all__)
+    assert set(functions.split()) - set(progresskit.__all__) == {"list"}
+
+
+def test_importing_all_names_replaces_none_of_pythons_own() -> None:
+    assert not set(progresskit.__all__) & set(vars(builtins))
 
 
 def test_every_public_name_is_there_and_they_are_listed_in_order() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from progresskit.config import Settings, backend_class
 from progresskit.memory import SWEEP_SECONDS, MemoryBackend
 from progresskit.testing import FakeClock, RecordingObserver, start, update
@@ -46,6 +48,22 @@ def test_listeners_are_told_before_the_write_returns() -> None:
     for seq in range(1, 5):
         backend.write([start("job") if seq == 1 else update("job", seq)])
         assert [progress.version.seq for progress in observer.records] == list(range(1, seq + 1))
+
+
+def test_a_listener_that_fails_harms_neither_who_writes_nor_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    backend, observer, asked = MemoryBackend(), RecordingObserver(), list[str]()
+
+    def fail(news: object) -> None:
+        raise RuntimeError("it had to")
+
+    for tell, heard in ((fail, fail), (observer.tell, asked.extend)):
+        backend.listen(tell, lambda: None).watch(["job"])
+        backend.heed(heard, lambda: None).watch(["job"])
+    assert backend.write([start("job")]) == {"job": 1}
+    assert backend.cancel(["job"]) == {"job"}
+    assert [progress.cursor for progress in observer.records] == ["1.1.1", "1.1.1c"]
+    assert asked == ["job"]
+    assert caplog.text.count("it had to") >= 3
 
 
 def test_a_forked_child_begins_empty_even_when_the_lock_was_held_at_the_fork() -> None:

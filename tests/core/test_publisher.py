@@ -12,9 +12,10 @@ import pytest
 
 from progresskit import BackendError, BackendUnavailable, FlushTimeout, Kit, Progress, ProgressObserver, State, Version
 from progresskit import publisher as module
+from progresskit.cancels import ASK_SECONDS
 from progresskit.memory import MemoryBackend
 from progresskit.progress import Role, Write
-from progresskit.publisher import BATCH, CANCEL_SECONDS, RECENT_SECONDS, RETRY_SECONDS
+from progresskit.publisher import BATCH, RECENT_SECONDS, RETRY_SECONDS
 from progresskit.testing import FakeClock, RecordingObserver, start
 
 from .doubles import FlakyBackend
@@ -55,6 +56,21 @@ def test_many_calls_make_one_record(kit: Kit, step: Step, backend: FlakyBackend,
     step(INTERVAL)
     assert len(backend.written) == 2
     assert stored("job").current == 1_000
+
+
+def test_a_round_that_takes_long_writes_what_it_has_sampled(backend: FlakyBackend) -> None:
+    clock = FakeClock()
+
+    def moving() -> float:
+        clock.advance(INTERVAL)
+        return clock()
+
+    kit = Kit(backend=backend, clock=moving, threaded=False)
+    job = kit.observe("job", total=9)
+    for number in range(1, 10):
+        job.advance()
+        kit.publisher.step()
+        assert len(backend.written) == number
 
 
 def test_a_busy_job_is_written_once_in_an_interval_and_the_rest_later(
@@ -231,7 +247,7 @@ def test_a_request_reaches_a_job_within_a_second_even_when_nothing_changes(
         delay = step(INTERVAL)
         waited += INTERVAL
         assert delay is not None
-    assert waited <= CANCEL_SECONDS + INTERVAL
+    assert waited <= ASK_SECONDS + INTERVAL
 
 
 def test_a_request_that_came_while_the_job_was_pending_is_known_soon(
@@ -443,6 +459,89 @@ def test_a_record_that_is_refused_does_not_keep_others_from_being_stored(
     assert sum(record.levelname == "ERROR" for record in caplog.records) == 1
 
 
+def test_a_backend_that_refuses_the_only_record_there_is_and_answers_otherwise_is_not_down(
+    kit: Kit, step: Step, backend: FlakyBackend, stored: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.refused = {"bad"}
+    job = kit.observe("bad", cancellable=True)
+    for _ in range(30):
+        job.advance()
+        step(INTERVAL)
+    assert not kit.publisher.down
+    assert backend.asked, "it is still asked which jobs are to stop"
+    job.succeed()
+    step(INTERVAL)
+    backend.refused = set()
+    step(RETRY_SECONDS[1])
+    assert (stored("bad").state, stored("bad").current) == (State.SUCCEEDED, 30), "it was kept"
+    assert kit.publisher.lost == 0
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+def test_a_refused_record_that_waits_is_seldom_tried_and_holds_up_no_other(
+    kit: Kit, step: Step, backend: FlakyBackend, stored: Stored
+) -> None:
+    backend.refused = {"bad"}
+    with kit.observe("bad"):
+        pass
+    began = kit.publisher.clock()
+    delay = step()
+    while kit.publisher.clock() < began + 60:
+        assert delay is not None
+        delay = step(delay)
+    assert len(backend.written) < 100
+    job = kit.observe("good")
+    step()
+    assert stored("good").state is State.RUNNING
+    assert kit.publisher.lost == 1, "it is known now that it is this record, and not all of them"
+    del job
+
+
+def test_a_backend_that_comes_back_and_refuses_a_record_is_up_and_sent_again_what_it_forgot(
+    kit: Kit, step: Step, backend: FlakyBackend, stored: Stored
+) -> None:
+    quiet, bad = kit.observe("quiet"), kit.observe("bad")
+    step()
+    step(INTERVAL)
+    backend.down, backend.refused = True, {"bad"}
+    bad.advance()
+    step(INTERVAL)
+    assert kit.publisher.down
+    backend.forget()
+    backend.down = False
+    step(RETRY_SECONDS[1])
+    assert not kit.publisher.down
+    assert stored("quiet").version == Version(1, 1, 1)
+    del quiet
+
+
+def test_a_backend_that_refuses_all_records_or_answers_nothing_is_down_and_all_is_kept(
+    kit: Kit, step: Step, backend: FlakyBackend, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.refused = {"a", "b"}
+    jobs = [kit.observe(id) for id in ("a", "b")]
+    step()
+    assert kit.publisher.down
+    for job in jobs:
+        job.succeed()
+    backend.refused = set()
+    step(RETRY_SECONDS[1])
+    assert not kit.publisher.down
+    assert [stored(id).state for id in ("a", "b")] == [State.SUCCEEDED] * 2
+    step(RECENT_SECONDS)
+    step()
+
+    def refuse(asked: object) -> dict[str, int]:
+        raise BackendError("you may not come in")
+
+    monkeypatch.setattr(backend, "write", refuse)
+    monkeypatch.setattr(backend, "cancels", refuse)
+    last = kit.observe("last")
+    step()
+    assert kit.publisher.down
+    del last
+
+
 ERRORS = [RuntimeError("?"), KeyError("?"), RecursionError(), UnicodeEncodeError("u", "", 0, 1, "?")]
 
 
@@ -519,6 +618,32 @@ def test_the_end_of_a_job_waits_for_a_backend_that_hangs_as_long_as_is_allowed_a
     backend.hang.set()
     kit.flush(10)
     assert backend.store.read(["job"])["job"].done
+
+
+def test_a_job_that_ends_after_its_kit_was_closed_under_a_hanging_backend_waits_for_the_thread_that_hangs(
+    make_kit: Callable[..., Kit],
+) -> None:
+    class Counting(FlakyBackend):
+        inside, most = 0, 0
+
+        def write(self, batch: Sequence[Write]) -> dict[str, int]:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            try:
+                return super().write(batch)
+            finally:
+                self.inside -= 1
+
+    backend = Counting(monotonic)
+    backend.hang = threading.Event()
+    kit = make_kit(backend=backend, flush_seconds=0.1)
+    job = kit.observe("job")
+    assert backend.hanging.wait(10)
+    kit.close()
+    job.succeed()
+    backend.hang.set()
+    assert [progress.state for progress in kit.watch("job")][-1] is State.SUCCEEDED
+    assert backend.most == 1, "never two threads at the same records"
 
 
 def test_the_end_of_a_job_does_not_wait_for_a_backend_that_is_known_to_be_down(make_kit: Callable[..., Kit]) -> None:
@@ -611,6 +736,67 @@ def test_a_flush_raises_where_the_backend_refuses_a_record(make_kit: Callable[..
     assert set(kit.get_many(["good", "bad"])) == {"good"}
     for job in jobs:
         job.succeed()
+
+
+def test_a_flush_raises_at_once_where_the_only_record_is_refused_and_the_end_of_the_job_waits_for_nothing(
+    make_kit: Callable[..., Kit],
+) -> None:
+    backend = FlakyBackend(monotonic)
+    backend.refused = {"bad"}
+    kit = make_kit(backend=backend, flush_seconds=5)
+    job = kit.observe("bad")
+    with pytest.raises(BackendError, match="job bad"):
+        kit.flush(5)
+    job.succeed()
+    assert not kit.publisher.down
+
+
+@pytest.fixture
+def refused(make_kit: Callable[..., Kit]) -> tuple[Kit, FlakyBackend, ProgressObserver]:
+    """Give a kit whose backend has refused a record of the job `bad`, which is known by now, and has taken others."""
+    backend = FlakyBackend(monotonic)
+    backend.refused, backend.hang = {"bad"}, threading.Event()
+    kit = make_kit(backend=backend, flush_seconds=30)
+    with kit.observe("first"):
+        assert backend.hanging.wait(10)
+        job = kit.observe("bad")
+        kit.tell("good", State.PENDING)
+        backend.hang.set()  # what came meanwhile goes out together
+    with kit.observe("later"):
+        pass
+    assert kit.publisher.lost == 1
+    return kit, backend, job
+
+
+def test_a_flush_raises_once_for_what_was_refused_before(refused: tuple[Kit, FlakyBackend, ProgressObserver]) -> None:
+    kit, backend, _ = refused
+    with pytest.raises(BackendError, match="a record of job bad is not stored: the backend refuses it: no"):
+        kit.flush(10)
+    kit.flush(10)
+    assert backend.store.read(["first", "good", "later", "bad"]).keys() == {"first", "good", "later"}
+
+
+def test_a_flush_that_gave_up_waiting_leaves_what_was_refused_to_the_next(
+    refused: tuple[Kit, FlakyBackend, ProgressObserver],
+) -> None:
+    kit, backend, _ = refused
+    backend.hang = threading.Event()
+    kit.tell("another", State.PENDING)
+    with pytest.raises(FlushTimeout):
+        kit.flush(0.05)
+    backend.hang.set()
+    with pytest.raises(BackendError, match="job bad"):
+        kit.flush(10)
+
+
+def test_a_flush_says_nothing_of_what_was_refused_if_a_newer_record_of_the_job_is_stored(
+    refused: tuple[Kit, FlakyBackend, ProgressObserver],
+) -> None:
+    kit, backend, job = refused
+    backend.refused = set()
+    job.set_progress(7)
+    kit.flush(10)
+    assert backend.store.read(["bad"])["bad"].current == 7
 
 
 def test_a_final_word_goes_out_behind_the_start_it_came_after(

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import pytest
 
-from progresskit import Observer, Progress, State
+from progresskit import Listener, Observer, Progress, State
 from progresskit.memory import MemoryBackend
 from progresskit.progress import Role, Write
-from progresskit.testing import BackendContract, FakeClock, RecordingObserver, record, start, update
+from progresskit.testing import (
+    BackendContract,
+    FakeClock,
+    ListsContract,
+    PushesCancelsContract,
+    PushesContract,
+    RecordingObserver,
+    WatchContract,
+    powers,
+    record,
+    start,
+    update,
+    watching,
+)
+from progresskit.testing.asking import CancelContract
+from progresskit.testing.folding import FoldContract
+from progresskit.testing.keeping import KeepContract
 
 
 def test_a_clock_stands_still_until_it_is_told_to_advance() -> None:
@@ -60,7 +76,8 @@ class WritesEverything(MemoryBackend):
     """Lets late writes replace an end."""
 
     def write(self, batch: Sequence[Write]) -> dict[str, int]:
-        self._entries = {id: entry for id, entry in self._entries.items() if not entry.stored.state.final}
+        for id in [id for id, entry in self._entries.items() if entry.is_final]:
+            del self._entries[id]
         return super().write(batch)
 
 
@@ -124,36 +141,115 @@ FAULTY = [
 ]  # fmt: skip
 
 
-def failures(make: Callable[[FakeClock], MemoryBackend]) -> list[str]:
-    """Run the contract's tests that are about a backend alone, without the random ones, and name those that fail."""
+def failures(make: Callable[[FakeClock], MemoryBackend], *parts: type, named: str = "test_") -> list[str]:
+    """Run the tests of these parts whose names begin so, without the random ones, and name those that fail."""
     failed = []
-    for name, test in inspect.getmembers(BackendContract, inspect.isfunction):
-        if not name.startswith("test_") or "suite" in name or "random" in name:
-            continue
-        clock = FakeClock()
-        arguments = {"backend": make(clock), "clock": clock}
-        try:
-            test(
-                BackendContract(),
-                **{wanted: arguments[wanted] for wanted in list(inspect.signature(test).parameters)[1:]},
-            )
-        except (AssertionError, KeyError):
-            failed.append(name)
+    for part in parts:
+        for name, test in inspect.getmembers(part, inspect.isfunction):
+            if not name.startswith(named) or "random" in name:
+                continue
+            clock = FakeClock()
+            arguments = {"backend": make(clock), "clock": clock}
+            try:
+                test(part(), **{wanted: arguments[wanted] for wanted in list(inspect.signature(test).parameters)[1:]})
+            except (AssertionError, KeyError, TimeoutError):
+                failed.append(name)
     return failed
 
 
+STORING = (FoldContract, KeepContract, CancelContract)
+TELLING = (WatchContract, PushesContract, PushesCancelsContract)
+
+
 def test_the_contract_holds_for_a_backend_without_a_fault() -> None:
-    assert failures(MemoryBackend) == []
+    assert failures(MemoryBackend, *STORING, *TELLING, ListsContract) == []
 
 
 @pytest.mark.parametrize("backend", FAULTY, ids=lambda backend: backend.__name__)
 def test_the_contract_finds_each_fault_by_name(backend: type[MemoryBackend]) -> None:
-    assert failures(backend) != []
+    assert failures(backend, *STORING) != []
+
+
+class Nothing(Listener):
+    def watch(self, ids: Collection[str]) -> None: ...
+
+    def unwatch(self, ids: Collection[str]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class NeverTells(MemoryBackend):
+    def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
+        return Nothing()
+
+
+class TellsOnce(MemoryBackend):
+    """Tells of the first change of each job and of no other."""
+
+    def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
+        told = set[str]()
+
+        def first(records: Iterable[Progress]) -> None:
+            fresh = [progress for progress in records if progress.id not in told]
+            told.update(progress.id for progress in fresh)
+            tell(fresh)
+
+        return super().listen(first, lost)
+
+
+class KeepsCancelsToItself(MemoryBackend):
+    def cancel(self, ids: Collection[str]) -> set[str]:
+        listeners, self._listeners = self._listeners, []
+        asked = super().cancel(ids)
+        self._listeners = listeners
+        return asked
+
+
+class NeverAsks(MemoryBackend):
+    def heed(self, tell: Callable[[Collection[str]], None], lost: Callable[[], None]) -> Listener:
+        return Nothing()
+
+
+class AsksWhoWasRefused(MemoryBackend):
+    def cancel(self, ids: Collection[str]) -> set[str]:
+        for listener in self._heeding:
+            listener.tell(set(ids) & listener.ids)
+        return super().cancel(ids)
+
+
+@pytest.mark.parametrize(
+    ("backend", "part", "by"),
+    [
+        (NeverTells, WatchContract, "test_no_version_goes_back_and_what_is_last_arrives"),
+        (NeverTells, PushesContract, "test_each_change_of_a_watched_job_is_told"),
+        (TellsOnce, WatchContract, "test_no_version_goes_back_and_what_is_last_arrives"),
+        (TellsOnce, PushesContract, "test_the_newest_state_always_arrives"),
+        (KeepsCancelsToItself, WatchContract, "test_a_request_to_cancel_is_seen"),
+        (KeepsCancelsToItself, PushesContract, "test_a_request_to_cancel_is_told"),
+        (NeverAsks, PushesCancelsContract, "test_a_request_to_the_next_run_is_told_too"),
+        (AsksWhoWasRefused, PushesCancelsContract, "test_a_request_that_is_refused_is_not_told"),
+    ],
+)
+def test_each_fault_of_what_is_told_is_found_too(
+    backend: type[MemoryBackend], part: type, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (watching, powers):
+        monkeypatch.setattr(module, "PATIENCE", 0.3)
+    monkeypatch.setattr(RecordingObserver.wait_for, "__defaults__", (0.3,))
+    assert failures(backend, part, named=by) == [by]
 
 
 def test_a_part_of_the_contract_that_was_forgotten_is_missed() -> None:
     with pytest.raises(AssertionError, match="PushesContract"):
         BackendContract().test_the_suite_has_a_part_for_each_power_of_the_backend(MemoryBackend())
+
+
+def test_a_part_is_missed_for_pushed_cancels_too() -> None:
+    class Quiet(BackendContract, PushesContract, ListsContract):
+        """A suite without the part."""
+
+    with pytest.raises(AssertionError, match="PushesCancelsContract"):
+        Quiet().test_the_suite_has_a_part_for_each_power_of_the_backend(MemoryBackend())
 
 
 def test_builders_make_what_the_fold_takes() -> None:

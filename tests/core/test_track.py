@@ -221,7 +221,7 @@ def test_set_progress_within_a_loop_takes_the_count_over(kit: Kit) -> None:
         assert job.progress.current == 80
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 30), st.integers(0, 40), st.booleans(), st.booleans())
 def test_wherever_a_loop_is_left_the_count_is_what_was_done(
     kit: Kit, size: int, leave: int, sized: bool, cancellable: bool

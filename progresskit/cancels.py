@@ -1,0 +1,154 @@
+"""
+Finds out for the publisher which of its jobs are asked to stop.
+
+A backend that tells of requests by itself is listened to, and asked only for what may have been missed; any other is
+asked once a second for all jobs together. All of it happens in the publisher's thread.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from .abc import PushesCancels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Set
+    from logging import Logger
+
+    from .abc import Backend, Listener
+
+ASK_SECONDS = 1.0
+"""How often a backend that does not tell is asked."""
+
+SOON_SECONDS = ASK_SECONDS / 4
+"""The age at which a job is first asked for: it may have been cancelled while it was pending, and many end sooner."""
+
+LINGER_SECONDS = 5.0
+"""How long nobody is listened for before listening ends; the next job may come soon."""
+
+
+class Cancels:
+    """
+    Knows of requests to cancel, for as long as jobs are live.
+
+    `post` hands something over to the publisher's thread. `belt` (seconds) is how often a backend that tells of
+    requests is asked for all jobs nevertheless, lest one was missed without a word.
+    """
+
+    def __init__(
+        self, backend: Backend, clock: Callable[[], float], post: Callable[[Callable[[], None]], None], belt: float
+    ) -> None:
+        self._backend, self._clock, self._post = backend, clock, post
+        self._belt = belt if isinstance(backend, PushesCancels) else ASK_SECONDS
+        self.due: float | None = None
+        """When there is something to do, apart from what `ended` asks for; None for never."""
+        self._all = 0.0  # when all jobs are asked for, whatever is known of them
+        self._listener: Listener | None = None
+        self._heard: set[str] = set()  # the listener watches these
+        self._doubtful: set[str] = set()  # these may be asked to stop without anybody here knowing
+        self._ended = False
+
+    def opened(self, id: str, first: bool) -> None:
+        """Take up a job; it is the first one if no other is live."""
+        now = self._clock()
+        soon = now + SOON_SECONDS
+        self._doubtful.add(id)
+        if first:
+            self._all = now + self._belt
+        self.due = soon if first or self.due is None else min(self.due, soon)
+
+    def ended(self) -> None:
+        """Find out, at the next look, which jobs are live no longer."""
+        self._ended = True
+
+    def look(self, live: Callable[[], Set[str]], down: bool) -> Collection[str]:
+        """Return those of the live jobs that were found to be asked to stop; a backend that is down is left alone."""
+        now = self._clock()
+        if self._ended and not down:
+            self._let_go(live(), now)
+        if self.due is None or now < self.due:
+            return ()
+        ids = live()
+        if not ids:
+            self.close()
+            self.due = None
+            return ()
+        self.due = now + ASK_SECONDS
+        return () if down else self._ask(ids, now)
+
+    def _ask(self, live: Set[str], now: float) -> Collection[str]:
+        told = self._listen(live)
+        asks_all = not told or now >= self._all
+        wanted = live if asks_all else live & self._doubtful
+        try:
+            asked = self._backend.cancels(wanted) if wanted else ()
+        except Exception as error:
+            _log().debug("It is not known which jobs are to stop: %s", error)
+            return ()
+        self._doubtful.clear()
+        if asks_all:
+            self._all = now + self._belt
+        self.due = self._all if told else now + ASK_SECONDS
+        return asked
+
+    def _listen(self, live: Set[str]) -> bool:
+        """Tell whether the backend tells of requests to any of these from now on."""
+        if not isinstance(self._backend, PushesCancels):
+            return False
+        try:
+            if self._listener is None:
+                self._listener = self._backend.heed(self._told, self._lost)
+            fresh = live - self._heard
+            if fresh:
+                self._listener.watch(fresh)
+                self._heard |= fresh
+                self._doubtful |= fresh
+        except Exception as error:
+            _log().debug("Requests to cancel are asked for, since they cannot be listened to: %s", error)
+            self.close()
+            return False
+        return True
+
+    def _let_go(self, live: Set[str], now: float) -> None:
+        """Listen no longer for jobs that have ended."""
+        self._ended = False
+        self._doubtful &= live
+        gone = self._heard - live
+        if self._listener is not None and gone:
+            self._heard -= gone
+            try:
+                self._listener.unwatch(gone)
+            except Exception:
+                self.close()
+                self.due = now + SOON_SECONDS
+        if not live:
+            self.due = None if self._listener is None else now + LINGER_SECONDS
+
+    def _told(self, ids: Collection[str]) -> None:
+        told = frozenset(ids)
+        self._post(lambda: self._doubt(told))
+
+    def _lost(self) -> None:
+        self._post(lambda: self._doubt(self._heard))
+
+    def _doubt(self, ids: Set[str]) -> None:
+        # A request that is told of is asked for before it counts: it may have been made to an earlier run of the job.
+        doubtful = ids & self._heard
+        if doubtful:
+            self._doubtful |= doubtful
+            self.due = self._clock()
+
+    def close(self) -> None:
+        """Listen no longer."""
+        listener, self._listener = self._listener, None
+        self._heard = set()
+        if listener is not None:
+            with suppress(Exception):
+                listener.close()
+
+
+def _log() -> Logger:
+    from logging import getLogger
+
+    return getLogger("progresskit")

@@ -1,0 +1,110 @@
+"""
+What a process remembers of jobs: the records, when each was last heard of, and until when it is kept.
+
+The reference backend is made of these, and so are those of brokers that only pass messages on, where every process
+folds for itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from .progress import FINAL_STATES, Effect, State, Stored, decode, fold
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from .progress import Progress, Write
+
+
+class Entry(NamedTuple):
+    """
+    A job: its record, and the seconds at which it was last heard of and at which it is forgotten.
+
+    `order` is what lists go by: of two jobs, the one written later has the greater.
+    """
+
+    stored: Stored
+    kind: str | None
+    heard: float
+    lease: float
+    expires: float
+    order: float
+
+    @property
+    def is_final(self) -> bool:
+        """True once the run has ended."""
+        return self.stored.state in FINAL_STATES
+
+    def progress(self, now: float) -> Progress:
+        """Return the record."""
+        return decode(self.stored, stalled=now - self.heard >= self.lease)
+
+
+class Entries(dict[str, Entry]):
+    """
+    Entries by id, those that were written last at the end.
+
+    All times are seconds of one clock. What has expired counts as absent in all that is asked with `now`; the methods
+    of a dict show it until it is swept. Whoever calls sees to it that nobody else does so at the same time.
+    """
+
+    def take(self, write: Write, now: float, order: float) -> bool:
+        """Fold a write in; tell whether it changed or renewed anything."""
+        entry = self.living(write.id, now)
+        stored, effect = fold(entry.stored if entry else None, write)
+        if effect is Effect.IGNORED or stored is None:
+            return False
+        # The kind goes with the body, so that a list by kind agrees with what its records show.
+        kind = entry.kind if entry and entry.stored.body is stored.body else write.kind
+        heard = now
+        if entry:
+            heard, order = max(now, entry.heard), max(order, entry.order)
+            del self[write.id]
+        self[write.id] = Entry(stored, kind, heard, write.lease, heard + write.ttl, order)
+        return True
+
+    def living(self, id: str, now: float) -> Entry | None:
+        """Return the entry of a job, unless it has expired."""
+        entry = self.get(id)
+        if entry is not None and entry.expires <= now:
+            del self[id]
+            return None
+        return entry
+
+    def read(self, ids: Iterable[str], now: float) -> dict[str, Progress]:
+        """Return the records of those that are known."""
+        found = ((id, self.living(id, now)) for id in ids)
+        return {id: entry.progress(now) for id, entry in found if entry is not None}
+
+    def cancel(self, ids: Iterable[str], now: float) -> set[str]:
+        """Mark those that are known and not done, and return them."""
+        accepted = set[str]()
+        for id in ids:
+            entry = self.living(id, now)
+            if entry is not None and not entry.is_final:
+                self[id] = entry._replace(stored=entry.stored._replace(cancel_requested=True))
+                accepted.add(id)
+        return accepted
+
+    def cancels(self, ids: Iterable[str], now: float) -> set[str]:
+        """Return those that are marked."""
+        found = ((id, self.living(id, now)) for id in ids)
+        return {id for id, entry in found if entry is not None and entry.stored.cancel_requested}
+
+    def list(self, kind: str | None, states: Collection[State] | None, limit: int, now: float) -> list[Progress]:
+        """Return the jobs written last, newest first."""
+        wanted = [
+            entry
+            for entry in reversed(self.values())
+            if now < entry.expires
+            and (kind is None or entry.kind == kind)
+            and (states is None or entry.stored.state in states)
+        ]
+        wanted.sort(key=lambda entry: entry.order, reverse=True)
+        return [entry.progress(now) for entry in wanted[:limit]]
+
+    def sweep(self, now: float) -> None:
+        """Forget what has expired."""
+        for id in [id for id, entry in self.items() if entry.expires <= now]:
+            del self[id]

@@ -1,0 +1,97 @@
+"""Whose job it is: named where the job is opened, kept with each record, and never told with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from progresskit.errors import InvalidValue
+from progresskit.kit import Kit
+from progresskit.progress import Progress, State
+
+
+@pytest.fixture
+def kit() -> Iterator[Kit]:
+    kit = Kit("memory://")
+    yield kit
+    kit.close()
+
+
+def stored(kit: Kit, id: str) -> Progress:
+    kit.flush()
+    record = kit.get(id)
+    assert record is not None
+    return record
+
+
+USERS = [
+    (7, "7"),
+    ("ada", "ada"),
+    (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+    (SimpleNamespace(is_authenticated=True, pk=7), "7"),
+    (SimpleNamespace(is_authenticated=True, get_id=lambda: "7"), "7"),
+    ("a\0b", "a\ufffdb"),
+]
+
+
+@pytest.mark.parametrize(("user", "owner"), USERS)
+def test_an_owner_is_a_user_or_the_key_of_one(kit: Kit, user: Any, owner: str) -> None:
+    with kit.observe("a", owner=user) as job:
+        assert job.owner == job.progress.owner == owner
+        assert stored(kit, "a").owner == owner
+        job.update(current=3, meta={"owner": "somebody else"})
+        assert (stored(kit, "a").owner, stored(kit, "a").current) == (owner, 3)
+    assert stored(kit, "a").owner == owner
+
+
+@pytest.mark.parametrize(
+    "nobody", ["", "x" * 129, True, object(), 1.5, SimpleNamespace(is_authenticated=False, pk=None, id=7)]
+)
+def test_nobody_owns_nothing(kit: Kit, nobody: Any) -> None:
+    with pytest.raises(InvalidValue, match="owner is no signed-in user"):
+        kit.observe("a", owner=nobody)
+    with pytest.raises(InvalidValue, match="owner is no signed-in user"):
+        kit.tell("a", State.PENDING, owner=nobody)
+    kit.flush()
+    assert kit.get("a") is None
+
+
+def test_an_owner_is_told_to_nobody_with_the_record(kit: Kit) -> None:
+    with kit.observe("a", owner="ada"):
+        record = stored(kit, "a")
+    assert "owner" not in record.to_dict()
+    assert "ada" not in record.to_json()
+
+
+def test_a_loop_has_an_owner_too(kit: Kit) -> None:
+    assert [*kit.track(range(3), id="a", owner=7)] == [0, 1, 2]
+    assert stored(kit, "a").owner == "7"
+
+
+def test_a_child_has_the_owner_of_its_parent_unless_told(kit: Kit) -> None:
+    with kit.observe("a", owner="ada"), kit.observe("b"), kit.observe("c", owner="bob"):
+        assert [stored(kit, id).owner for id in "abc"] == ["ada", "ada", "bob"]
+
+
+def test_a_job_that_is_joined_keeps_its_own(kit: Kit) -> None:
+    with kit.observe("a", owner="ada"), kit.observe(owner="bob") as joined:
+        assert joined.owner == "ada"
+    with kit.observe("b"), kit.observe(owner="bob"):
+        assert stored(kit, "b").owner is None
+
+
+def test_a_final_word_from_outside_leaves_the_owner_as_it_is(kit: Kit) -> None:
+    kit.tell("a", State.PENDING, owner="ada")
+    kit.flush()
+    kit.tell("a", State.FAILED, error="lost", owner="bob")
+    assert (stored(kit, "a").owner, stored(kit, "a").state) == ("ada", State.FAILED)
+
+
+def test_a_start_that_names_no_owner_has_none(kit: Kit) -> None:
+    kit.tell("a", State.PENDING, owner="ada")
+    with kit.observe("a"):
+        assert stored(kit, "a").owner is None
