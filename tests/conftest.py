@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
 
 # Before any folder's conftest imports it: what it asserts is to be told in full.
 pytest.register_assert_rewrite("progresskit.testing")
@@ -26,8 +27,14 @@ os.environ["PROGRESSKIT_STRICT"] = "1"
 # A shell that runs this in the background has it ignored, and each process that a test starts inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# How long one example takes says how busy the machine is.
+settings.register_profile("progresskit", deadline=None)
+settings.load_profile("progresskit")
+
 TESTS = Path(__file__).parent
-MARKED_FOLDERS = ("browser", "packaging")
+MARKED_FOLDERS = ("browser", "end_to_end", "faults", "packaging")
+LONG = ("faults", "end_to_end", "contract")
+"""The folders whose files take longest: they begin first, so that nobody waits for them at the end."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,22 +44,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=any(os.environ.get(name, "0") not in {"", "0", "false"} for name in ("CI", "PROGRESSKIT_CI")),
         help="fail, not skip, where a service that a test needs is missing (the default with CI or PROGRESSKIT_CI set)",
     )
+    parser.addoption("--soak", type=int, default=1, help="kill the servers of tests/faults so many times as often")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies in a folder of its own by that folder's name, so that nobody can forget to."""
+    """Mark what lies in a folder of its own by its name, so that nobody can forget to; put the long ones first."""
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in MARKED_FOLDERS:
             item.add_marker(folder)
+    places = {folder: place for place, folder in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.relative_to(TESTS).parts[0], len(LONG)))
 
 
 @pytest.fixture(scope="session")
-def missing_service(pytestconfig: pytest.Config) -> Callable[[str], NoReturn]:
+def missing_service(pytestconfig: pytest.Config) -> Callable[..., NoReturn]:
     """Give a function that ends the test because the named service is missing: a skip, or a failure in CI."""
 
-    def end(name: str) -> NoReturn:
-        reason = f"{name} is missing: tools/bootstrap installs what the tests need"
+    def end(name: str, why: str = "tools/bootstrap installs what the tests need") -> NoReturn:
+        reason = f"{name} is missing: {why}"
         if pytestconfig.getoption("require_services"):
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
@@ -61,7 +71,19 @@ def missing_service(pytestconfig: pytest.Config) -> Callable[[str], NoReturn]:
 
 
 @pytest.fixture(scope="session")
-def program(missing_service: Callable[[str], NoReturn]) -> Callable[..., str]:
+def needs(missing_service: Callable[..., NoReturn]) -> Callable[[str], None]:
+    """Give a function that ends the test where a server of tests.services cannot be had: `needs("redis")`."""
+    from tests.services import missing
+
+    def end_without(name: str) -> None:
+        if reason := missing(name):
+            missing_service(name, reason)
+
+    return end_without
+
+
+@pytest.fixture(scope="session")
+def program(missing_service: Callable[..., NoReturn]) -> Callable[..., str]:
     """Give a function that finds a program by any of its names: `program("chromium", "google-chrome")`."""
 
     def find(*names: str) -> str:

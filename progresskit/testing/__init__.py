@@ -2,8 +2,9 @@
 What tests of progresskit, and of what is built on it, are made of.
 
 `FakeClock` and `RecordingObserver` are doubles for anybody's tests. `BackendContract` is the suite that a backend has
-to pass; `PushesContract`, `ListsContract`, `SharedContract` and `OutageContract` go with the powers it has. With pytest
-and Hypothesis installed, this is the whole proof of a third party's backend:
+to pass; `PushesContract`, `PushesCancelsContract`, `ListsContract`, `SharedContract`, `HostsContract` and
+`OutageContract` go with the powers it has. With pytest and Hypothesis installed, this is the whole proof of a third
+party's backend:
 
     import pytest
     from progresskit.testing import BackendContract, FakeClock, ListsContract
@@ -24,9 +25,14 @@ and Hypothesis installed, this is the whole proof of a third party's backend:
 
 from __future__ import annotations
 
-from .contract import BackendContract, ListsContract, OutageContract, PushesContract, SharedContract
+from .contract import BackendContract
 from .doubles import FakeClock, RecordingObserver
+from .hosts import HostsContract
 from .model import Model
+from .outages import OutageContract
+from .powers import ListsContract, PushesCancelsContract, PushesContract
+from .sharing import SharedContract
+from .watching import WatchContract
 from .writes import LEASE, TTL, record, start, update, word
 
 __all__ = [
@@ -34,12 +40,15 @@ __all__ = [
     "TTL",
     "BackendContract",
     "FakeClock",
+    "HostsContract",
     "ListsContract",
     "Model",
     "OutageContract",
+    "PushesCancelsContract",
     "PushesContract",
     "RecordingObserver",
     "SharedContract",
+    "WatchContract",
     "record",
     "start",
     "update",

@@ -1,8 +1,8 @@
 """
 Other processes for `SharedContract`: what they do, and how a test holds them.
 
-A process is started as `python -m progresskit.testing.process`. It is told what to do on its standard input (an URL may
-hold a password, which has no place among arguments), says `ready`, waits for `go`, and answers with one line of JSON.
+A process is told what to do on its standard input (an URL may hold a password, which has no place among arguments),
+says `ready`, waits for `go`, and answers with one line of JSON; one that serves does so as often as it is asked.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from enum import StrEnum
 from queue import Empty, Queue
 from threading import Thread
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from progresskit.config import Settings, backend_class
 from progresskit.progress import State
 
+from .serving import Servant
 from .writes import start, update
 
 if TYPE_CHECKING:
@@ -31,20 +33,38 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 
 
+def served(url: str, skew: float = 0.0) -> Process:
+    """Start a process that does what it is asked for, one thing after the other."""
+    process = Process(Act.SERVE, url, ids=[], skew=skew)
+    process.go()
+    return process
+
+
 class Act(StrEnum):
     """What a process does."""
 
     WRITE = "write"
     HEED = "heed"
     FORK = "fork"
+    SERVE = "serve"
+
+
+MAIN = """
+import time
+real, real_ns = time.time, time.time_ns
+time.time, time.time_ns = lambda: real() + {skew}, lambda: real_ns() + int({skew} * 10**9)
+from progresskit.testing.process import main
+main()
+"""
+"""The clock is set before anything is imported that might keep the right one."""
 
 
 class Process:
-    """A process that is about to act on the store of a URL."""
+    """A process that is about to act on the store of a URL, on a host whose clock is wrong by `skew` seconds."""
 
-    def __init__(self, act: Act, url: str, *, ids: list[str], count: int = 0) -> None:
+    def __init__(self, act: Act, url: str, *, ids: list[str], count: int = 0, skew: float = 0.0) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "progresskit.testing.process"],
+            [sys.executable, "-c", MAIN.format(skew=skew)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -92,6 +112,16 @@ class Process:
             self._answer = self._line()
         assert self._answer, f"process {self.pid} died without an answer"
         return json.loads(self._answer)
+
+    def begin(self, what: str, **arguments: Any) -> None:
+        """Ask for something of a process that serves: a method of `Servant`."""
+        self._answer = None
+        self._send(json.dumps({"do": what, "arguments": arguments}))
+
+    def ask(self, what: str, **arguments: Any) -> Any:
+        """Ask for something, and wait for the answer."""
+        self.begin(what, **arguments)
+        return self.answer()
 
     def kill(self) -> None:
         """End it as SIGKILL does."""
@@ -153,7 +183,14 @@ def _fork(backend: Backend, ids: list[str], count: int) -> dict[str, Any]:
     return {"child": status}
 
 
-_ACTS = {Act.WRITE: _write, Act.HEED: _heed, Act.FORK: _fork}
+def _serve(backend: Backend, ids: list[str], count: int) -> None:
+    with closing(Servant(backend)) as servant:
+        for line in sys.stdin:
+            asked = json.loads(line)
+            _say(json.dumps(getattr(servant, asked["do"])(**asked["arguments"])))
+
+
+_ACTS = {Act.WRITE: _write, Act.HEED: _heed, Act.FORK: _fork, Act.SERVE: _serve}
 
 
 def main() -> None:
@@ -170,7 +207,3 @@ def main() -> None:
 def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()

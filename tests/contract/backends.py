@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -15,27 +14,51 @@ from progresskit.config import Settings, backend_class
 from progresskit.testing import (
     BackendContract,
     FakeClock,
+    HostsContract,
     ListsContract,
     OutageContract,
+    PushesCancelsContract,
     PushesContract,
     SharedContract,
 )
+from tests.services import missing, server
+from tests.services.mariadb import MariaDB
+from tests.services.postgresql import PostgreSQL
+from tests.services.rabbitmq import RabbitMQ
+from tests.services.redis import Redis
+from tests.services.server import Server
+
+from . import celery_apps, redis_cluster
 
 
 class Row(NamedTuple):
     """
     A backend: the parts of the contract that are its own, and how its stores are made.
 
-    `url` gives the address of a fresh and empty store, of a service or in a new folder; None says that the service is
-    missing. `options` are arguments beside the address and the clock. `outage` makes the store of an address
-    unwritable for a while.
+    `url` gives the address of a fresh and empty store, in a new folder or on `service`, one of `tests.services`.
+    `options` are arguments beside the address and the clock. `outage` makes the store of an address unwritable for a
+    while. `left_out` are tests of the contract that the backend cannot pass, each with the reason, which is printed.
+    `harmed` makes the servers, by a name for each, that the fault tests and benchmarks kill, pause and fill.
     """
 
     name: str
     parts: tuple[type, ...]
-    url: Callable[[Path], str | None]
+    url: Callable[[Path], str]
+    service: str | None = None
     options: Mapping[str, Any] = MappingProxyType({})
     outage: Callable[[str], AbstractContextManager[Any]] | None = None
+    left_out: Mapping[str, str] = MappingProxyType({})
+    harmed: Mapping[str, Callable[[], Server]] = MappingProxyType({})
+
+    @property
+    def missing(self) -> str | None:
+        """Why the backend cannot be had here; None where it can."""
+        return missing(self.service) if self.service else None
+
+    @property
+    def suite(self) -> tuple[type, ...]:
+        """All parts of the contract that the backend has to pass."""
+        return (*self.parts, *((OutageContract,) if self.outage else ()), BackendContract)
 
     def make(self, url: str, clock: FakeClock) -> Backend:
         """Return a backend that judges by the clock."""
@@ -44,15 +67,10 @@ class Row(NamedTuple):
             return backend(clock=clock)  # type: ignore[no-any-return]
         return backend(url, prefix=Settings().prefix, clock=clock, **self.options)  # type: ignore[no-any-return]
 
-    @property
-    def suite(self) -> tuple[type, ...]:
-        """All that the backend has to pass."""
-        return (*self.parts, *((OutageContract,) if self.outage else ()), BackendContract)
 
-
-def service(name: str) -> Callable[[Path], str | None]:
-    """Take the address of a service from the environment, `PROGRESSKIT_TEST_…`."""
-    return lambda folder: os.environ.get(f"PROGRESSKIT_TEST_{name.upper()}")
+def on(service: str) -> Callable[[Path], str]:
+    """Give fresh stores on the server of this process."""
+    return lambda folder: server(service).fresh()
 
 
 @contextmanager
@@ -64,7 +82,161 @@ def locked(url: str) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
+@contextmanager
+def table_locked(url: str) -> Iterator[None]:
+    """Lock the table of a PostgreSQL store as a program does that changes it for a long time; it can be read."""
+    import psycopg
+
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        connection.execute("LOCK TABLE progresskit_jobs IN EXCLUSIVE MODE")
+        yield
+
+
+@contextmanager
+def table_read_only(url: str) -> Iterator[None]:
+    """Lock the table of a MariaDB store as a backup does; it can be read."""
+    import pymysql
+    from sqlalchemy import make_url
+
+    address = make_url(url).translate_connect_args(username="user")
+    with closing(pymysql.connect(**address)) as connection, connection.cursor() as cursor:
+        cursor.execute("LOCK TABLES progresskit_jobs READ")
+        yield
+        cursor.execute("UNLOCK TABLES")
+
+
+@contextmanager
+def memory_alarm(url: str) -> Iterator[None]:
+    """Let RabbitMQ believe that it is out of memory: it takes nothing more from those who publish."""
+    broker = server("rabbitmq")
+    assert isinstance(broker, RabbitMQ)
+    broker.limit_memory(0.000001)
+    try:
+        yield
+    finally:
+        broker.limit_memory()
+
+
+@contextmanager
+def memory_full(url: str) -> Iterator[None]:
+    """Leave Redis no memory for anything more."""
+    redis = server("redis")
+    assert isinstance(redis, Redis)
+    with closing(redis.client()) as client:
+        client.config_set("maxmemory", 1)
+        try:
+            yield
+        finally:
+            client.config_set("maxmemory", 0)
+
+
+@contextmanager
+def redis_paused(url: str) -> Iterator[None]:
+    """Let Redis hang, so that it passes nothing on."""
+    redis = server("redis")
+    redis.pause()
+    try:
+        yield
+    finally:
+        redis.resume()
+
+
+WITHOUT_STORE = dict.fromkeys(
+    (
+        "test_two_processes_that_write_batches_of_many_jobs_lose_none",
+        "test_a_forked_child_works_on_its_own_and_its_parent_goes_on",
+        "test_what_was_stored_is_there_when_everybody_had_left",
+    ),
+    "Kombu's transports carry and keep nothing: a record is known while a process lives that heard of it",
+)
+"""These read what processes wrote that have gone, by a process that was not there then."""
+
 BACKENDS = [
-    Row("memory", (PushesContract, ListsContract), lambda folder: "memory://"),
+    Row("memory", (PushesContract, PushesCancelsContract, ListsContract), lambda folder: "memory://"),
     Row("sqlite", (ListsContract, SharedContract), lambda folder: f"sqlite:///{folder}/progress.db", outage=locked),
+    Row(
+        "redis",
+        (PushesContract, PushesCancelsContract, ListsContract, SharedContract, HostsContract),
+        on("redis"),
+        service="redis",
+        outage=memory_full,
+        harmed={"redis": lambda: Redis(persistent=True), "redis, nothing persistent": Redis},
+    ),
+    Row(
+        "redis-cluster",
+        (PushesContract, PushesCancelsContract, ListsContract, SharedContract, HostsContract),
+        redis_cluster.on_cluster,
+        service="redis",
+        outage=redis_cluster.memory_full,
+    ),
+    Row(
+        "postgresql",
+        (PushesContract, PushesCancelsContract, ListsContract, SharedContract, HostsContract),
+        on("postgresql"),
+        service="postgresql",
+        outage=table_locked,
+        harmed={"postgresql": lambda: PostgreSQL(durable=True)},
+    ),
+    Row(
+        "mariadb",
+        (ListsContract, SharedContract, HostsContract),
+        on("mariadb"),
+        service="mariadb",
+        outage=table_read_only,
+        harmed={"mariadb": lambda: MariaDB(durable=True)},
+    ),
+    Row(
+        "rabbitmq",
+        (PushesContract, PushesCancelsContract, ListsContract, SharedContract, HostsContract),
+        on("rabbitmq"),
+        service="rabbitmq",
+        outage=memory_alarm,
+        harmed={"rabbitmq": lambda: RabbitMQ(managed=False)},
+    ),
+    Row(
+        "celery-redis",
+        (PushesContract, PushesCancelsContract, SharedContract, HostsContract),
+        celery_apps.on_redis,
+        service="redis",
+        outage=memory_full,
+    ),
+    Row(
+        "celery-db-postgresql",
+        (SharedContract, HostsContract),
+        celery_apps.on_postgresql,
+        service="postgresql",
+        outage=celery_apps.read_only_postgresql,
+    ),
+    Row(
+        "celery-django-db",
+        (SharedContract, HostsContract),
+        celery_apps.on_django,
+        service="postgresql",
+        outage=celery_apps.read_only_postgresql,
+    ),
+    Row("celery-file", (SharedContract,), celery_apps.on_files, outage=celery_apps.removed_files),
+    Row(
+        "celery-memcached",
+        (SharedContract, HostsContract),
+        celery_apps.on_memcached,
+        service="memcached",
+        outage=celery_apps.unreachable_memcached,
+    ),
+    Row("kombu-memory", (PushesContract, PushesCancelsContract, ListsContract), lambda folder: "kombu+memory://"),
+    Row(
+        "kombu-redis",
+        (PushesContract, PushesCancelsContract, ListsContract, SharedContract, HostsContract),
+        lambda folder: f"kombu+{server('redis').fresh()}",
+        service="redis",
+        outage=redis_paused,
+        left_out=WITHOUT_STORE,
+    ),
+    Row(
+        "kombu-amqp",
+        (PushesContract, PushesCancelsContract, ListsContract, SharedContract, HostsContract),
+        lambda folder: f"kombu+{server('rabbitmq').fresh()}",
+        service="rabbitmq",
+        outage=memory_alarm,
+        left_out=WITHOUT_STORE,
+    ),
 ]

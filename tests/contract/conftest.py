@@ -1,10 +1,27 @@
-"""Say at the end of a run how many contract tests each implementation passed."""
+"""
+What the tests of all shims share; and at the end of a run, how many contract tests each implementation passed.
+
+Those of a shim say `pytestmark = pytest.mark.usefixtures("contract")`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import count
 
+import httpx
 import pytest
+
+import progresskit
+from progresskit import kit as kits
+from progresskit.web import sign
+from progresskit.web.budget import PROCESS
+
+from .clients import described_client, eventually
+from .shims import SHIMS, Shim
+
+NUMBERS = count()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -19,3 +36,42 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("contract tests")
     for name, counter in sorted(counts.items()):
         terminalreporter.write_line(f"{name}: " + ", ".join(f"{n} {outcome}" for outcome, n in counter.items()))
+
+
+@pytest.fixture(scope="module", params=SHIMS, ids=lambda shim: shim.name)
+def shim(request: pytest.FixtureRequest) -> Shim:
+    served: Shim = request.param
+    return served
+
+
+@pytest.fixture(scope="module")
+def site(shim: Shim) -> Iterator[str]:
+    with shim.site() as address:
+        yield address
+    kits.framework({})
+
+
+@pytest.fixture
+def client(site: str) -> Iterator[httpx.Client]:
+    with described_client(f"{site}/progress/") as client:
+        yield client
+
+
+@pytest.fixture
+def contract(shim: Shim, site: str, record_property: Callable[[str, object], None]) -> Iterator[None]:
+    """Begin with an empty store, and leave no place taken."""
+    record_property("contract", shim.name)
+    progresskit.configure("memory://")
+    yield
+    assert eventually(lambda: PROCESS.taken == 0)
+    progresskit.configure()
+
+
+@pytest.fixture
+def id() -> str:
+    return f"import-{next(NUMBERS)}"
+
+
+@pytest.fixture
+def key(id: str) -> str:
+    return sign(id)

@@ -14,15 +14,22 @@ from functools import cache
 from threading import Thread
 from typing import Any, NamedTuple
 
+from progresskit.kit import default, framework
+
 SECRET, OLD_SECRET = "the secret of these sites, long enough", "the one that they had before it, long too"
 
 
 class Shim(NamedTuple):
-    """A way to serve; `site` gives the address of the site while it is served. `threaded` is about streams."""
+    """
+    A way to serve; `site` gives the address of the site while it is served. `threaded` is about streams.
+
+    `known_methods` says that the server itself lets no method through that HTTP does not know.
+    """
 
     name: str
     site: Callable[[], AbstractContextManager[str]]
     threaded: bool
+    known_methods: bool = False
 
 
 @cache
@@ -86,13 +93,46 @@ def django_wsgi() -> Iterator[str]:
 def django_asgi() -> Iterator[str]:
     """Serve by uvicorn."""
     use_django_settings()
-    import uvicorn
     from django.core.asgi import get_asgi_application
 
+    with uvicorn_serving(get_asgi_application()) as site:
+        yield site
+
+
+@contextmanager
+def asgi_app() -> Iterator[str]:
+    """Serve by uvicorn, without a framework."""
+    from progresskit_asgi import ProgressApp
+
+    framework({"secret_key": [SECRET, OLD_SECRET]})
+    with uvicorn_serving(ProgressApp()) as site:
+        yield site
+
+
+@contextmanager
+def serve_command() -> Iterator[str]:
+    """Serve as `progresskit serve` does."""
+    from progresskit.cli.serve import server
+
+    framework({"secret_key": [SECRET, OLD_SECRET]})
+    with _served(server(default(), "/progress")) as site:
+        yield site
+
+
+@contextmanager
+def uvicorn_serving(app: Any) -> Iterator[str]:
+    """Serve an ASGI application; to uvicorn every client on this machine is a proxy, unless it is told otherwise."""
+    import uvicorn
+
     config = uvicorn.Config(
-        get_asgi_application(), lifespan="off", log_level="critical", timeout_graceful_shutdown=1, ws="none"
+        app, lifespan="off", log_level="critical", timeout_graceful_shutdown=1, http="h11", proxy_headers=False
     )
-    server = uvicorn.Server(config)
+    with _served(uvicorn.Server(config)) as site:
+        yield site
+
+
+@contextmanager
+def _served(server: Any) -> Iterator[str]:
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
 
         def stop() -> None:
@@ -139,4 +179,6 @@ SHIMS = (
     Shim("django-wsgi", django_wsgi, threaded=True),
     Shim("django-asgi", django_asgi, threaded=False),
     Shim("flask", flask_wsgi, threaded=True),
+    Shim("asgi", asgi_app, threaded=False),
+    Shim("serve", serve_command, threaded=False, known_methods=True),
 )

@@ -1,50 +1,22 @@
-"""Every backend of the table passes the contract: one class of tests for each, `TestMemory`, `TestSqlite` …"""
+"""
+The table of backends and the modules of the contract's tests are of one mind.
+
+Each backend has a module of its own, `test_backend_redis.py` for those on Redis, so that they can be tested side by
+side: it calls `contract_of` for each of its rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+import re
+from collections import Counter
 from pathlib import Path
-from typing import Any, NoReturn
 
-import pytest
+from .backends import BACKENDS
 
-from progresskit.abc import Backend
-from progresskit.testing import FakeClock
-
-from .backends import BACKENDS, Row
+CALL = re.compile(r'^Test\w+ = contract_of\("([^"]+)", __name__\)$', re.MULTILINE)
 
 
-class Harness:
-    """The fixtures that the parts of the contract use, for one row of the table."""
-
-    row: Row
-
-    @pytest.fixture(autouse=True)
-    def counted(self, record_property: Callable[[str, object], None]) -> None:
-        record_property("contract", self.row.name)
-
-    @pytest.fixture
-    def clock(self) -> FakeClock:
-        return FakeClock()
-
-    @pytest.fixture
-    def url(self, tmp_path: Path, missing_service: Callable[[str], NoReturn]) -> str:
-        return self.row.url(tmp_path) or missing_service(self.row.name)
-
-    @pytest.fixture
-    def backend(self, url: str, clock: FakeClock) -> Iterator[Backend]:
-        backend = self.row.make(url, clock)
-        yield backend
-        backend.close()
-
-    @pytest.fixture
-    def outage(self, url: str) -> Callable[[], AbstractContextManager[Any]]:
-        assert self.row.outage is not None
-        begin = self.row.outage
-        return lambda: begin(url)
-
-
-for row in BACKENDS:
-    name = f"Test{row.name.title()}"
-    globals()[name] = type(name, (Harness, *row.suite), {"row": row, "__module__": __name__})
+def test_every_row_of_the_table_is_tested_once() -> None:
+    modules = Path(__file__).parent.glob("test_backend_*.py")
+    tested = Counter(name for module in modules for name in CALL.findall(module.read_text()))
+    assert tested == Counter(row.name for row in BACKENDS)

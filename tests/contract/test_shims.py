@@ -5,10 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,78 +13,15 @@ import httpx
 import pytest
 
 import progresskit
-from progresskit import kit as kits
-from progresskit.memory import MemoryBackend
-from progresskit.web import sign, streams, tokens
+from progresskit.web import sign, streams
 from progresskit.web.budget import PROCESS
 
-from .clients import Events, ask, blocks, described_client, eventually, is_refused, streaming, told
-from .shims import SECRET, SHIMS, Shim
+from .clients import Events, eventually, is_refused, streaming, told
+from .jobs import finish, running, stored
+
+pytestmark = pytest.mark.usefixtures("contract")
 
 WEB = Path(progresskit.__file__).with_name("web")
-NUMBERS = count()
-UNFINISHED = {"Retry-After": "1"}
-
-
-@pytest.fixture(scope="module", params=SHIMS, ids=lambda shim: shim.name)
-def shim(request: pytest.FixtureRequest) -> Shim:
-    served: Shim = request.param
-    return served
-
-
-@pytest.fixture(scope="module")
-def site(shim: Shim) -> Iterator[str]:
-    with shim.site() as address:
-        yield address
-    kits.framework({})
-
-
-@pytest.fixture
-def client(site: str) -> Iterator[httpx.Client]:
-    with described_client(f"{site}/progress/") as client:
-        yield client
-
-
-@pytest.fixture(autouse=True)
-def contract(shim: Shim, site: str, record_property: Callable[[str, object], None]) -> Iterator[None]:
-    """Begin with an empty store, and leave no place taken."""
-    record_property("contract", shim.name)
-    progresskit.configure("memory://")
-    yield
-    assert eventually(lambda: PROCESS.taken == 0)
-    progresskit.configure()
-
-
-@pytest.fixture
-def id() -> str:
-    return f"import-{next(NUMBERS)}"
-
-
-@pytest.fixture
-def key(id: str) -> str:
-    return sign(id)
-
-
-@contextmanager
-def running(id: str, **about: Any) -> Iterator[progresskit.ProgressObserver]:
-    """Run a job, stored as it is when the block begins."""
-    given: dict[str, Any] = {"total": 4, "description": "Importing"} | about
-    with progresskit.observe(id, **given) as observer:
-        progresskit.flush()
-        yield observer
-
-
-def finish(id: str) -> progresskit.Progress:
-    """Run a job to its end; return the final record."""
-    with running(id):
-        pass
-    return stored(id)
-
-
-def stored(id: str) -> progresskit.Progress:
-    record = progresskit.get(id)
-    assert record is not None
-    return record
 
 
 # GET /progress/KEY/
@@ -341,11 +275,21 @@ def test_a_reconnect_in_the_middle_is_told_only_what_is_new(client: httpx.Client
 def test_a_stream_of_fragments_has_one_in_each_event(client: httpx.Client, id: str, key: str) -> None:
     with progresskit.observe(id, description="two\r\nlines\rand <b>"):
         pass
-    (block,) = told(client.get(f"{key}/events/?as=html"))
+    block, last = told(client.get(f"{key}/events/?as=html"))
+    assert last["event"] == "done"
     assert block["id"] == stored(id).cursor
     assert block["data"].startswith("<div ")
     assert block["data"].endswith("</div>")
     assert "two lines and &lt;b&gt;" in block["data"]
+
+
+def test_fragments_of_many_jobs_end_with_an_event_of_its_own_once_all_are_done(client: httpx.Client, id: str) -> None:
+    ids = (f"{id}-1", f"{id}-2")
+    for each in ids:
+        finish(each)
+    query = "&".join(f"key={sign(each)}" for each in ids)
+    events = [block["event"] for block in told(client.get(f"events/?{query}&as=html"))]
+    assert events == ["progress", "progress", "done"]
 
 
 def test_a_quiet_stream_says_that_it_is_there(
@@ -487,7 +431,12 @@ def test_cancelling_what_is_done_tells_that_it_is(client: httpx.Client, id: str)
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("progresskit.js", "text/javascript; charset=utf-8"), ("openapi.json", "application/json")]
+    ("name", "kind"),
+    [
+        ("progresskit.js", "text/javascript; charset=utf-8"),
+        ("progress-group.js", "text/javascript; charset=utf-8"),
+        ("openapi.json", "application/json"),
+    ],
 )
 def test_the_files_are_served_as_they_are(client: httpx.Client, name: str, kind: str) -> None:
     response = client.get(name, headers={"Accept-Encoding": "identity"})
@@ -504,261 +453,6 @@ def test_the_component_is_compressed_for_who_takes_that(client: httpx.Client) ->
     assert response.headers["Content-Encoding"] == "gzip"
     assert "Accept-Encoding" in response.headers["Vary"]
     assert gzip.decompress(raw) == (WEB / "progresskit.js").read_bytes()
-
-
-# Refusals
-
-
-def bad_keys(id: str) -> list[str]:
-    now = time.time()
-    good = sign(id)
-    return [
-        tokens.make("the secret of another site", id, "watch", 60, now),
-        tokens.make(SECRET, id, "watch", 60, now - 61),
-        good[:-1],
-        good + "x",
-        good.replace("~", "~x", 1),
-        "~",
-        "~~",
-        id,
-        "not a key",
-        "events.x",
-        "ws",
-        "%00",
-        "é",
-        "x" * 129,
-    ]
-
-
-def test_every_key_that_opens_nothing_gets_the_very_same_answer(client: httpx.Client, id: str) -> None:
-    finish(id)
-    answers = [client.get(f"{bad}/") for bad in bad_keys(id)]
-    answers += [client.get(f"{bad}/events/") for bad in bad_keys(id)]
-    answers += [client.post(f"{bad}/cancel/", headers=SAME) for bad in bad_keys(id)]
-    assert all(is_refused(answer) for answer in answers)
-    assert len({answer.content for answer in answers}) == 1
-
-
-def test_a_key_for_one_job_reads_no_other(client: httpx.Client, id: str, key: str) -> None:
-    finish(id)
-    finish(f"{id}-secret")
-    assert client.get(f"{key}/").json()["id"] == id
-    payload, signature = key[1:].split("~")
-    other = sign(f"{id}-secret")[1:].split("~")
-    assert is_refused(client.get(f"~{other[0]}~{signature}/"))
-    assert is_refused(client.get(f"~{payload}~{other[1]}/"))
-
-
-@pytest.mark.parametrize("path", ["?{keys}", "events/?{keys}"])
-def test_more_than_a_hundred_keys_are_too_many(client: httpx.Client, path: str) -> None:
-    keys = [f"key=~{number}" for number in range(101)]
-    assert client.get(path.format(keys="&".join(keys[:100]))).status_code == 200
-    response = client.get(path.format(keys="&".join(keys)))
-    assert response.status_code == 400
-    assert response.headers["Content-Type"] == "application/problem+json"
-
-
-@pytest.mark.parametrize("path", ["", "events/", "?key=a&as=xml", "events/?key=a&as=", "?" + "&".join("k=" * 1001)])
-def test_what_cannot_be_meant_is_a_bad_request(client: httpx.Client, path: str) -> None:
-    response = client.get(path)
-    assert response.status_code == 400
-    assert response.headers["Content-Type"] == "application/problem+json"
-
-
-@pytest.mark.parametrize(
-    ("path", "allow"),
-    [
-        ("", "GET, HEAD"),
-        ("events/", "GET, HEAD"),
-        ("a/", "GET, HEAD"),
-        ("a/events/", "GET, HEAD"),
-        ("a/cancel/", "POST"),
-        ("progresskit.js", "GET, HEAD"),
-    ],
-)
-def test_a_wrong_method_is_told_the_right_one(client: httpx.Client, path: str, allow: str) -> None:
-    for method in {"GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"} - set(allow.split(", ")):
-        response = client.request(method, path)
-        assert response.status_code == 405, method
-        assert response.headers["Allow"] == allow
-        assert response.headers["Content-Type"] == "application/problem+json"
-
-
-@pytest.mark.parametrize(
-    "path", ["a/b/", "a/b/c/d/", "events/events/x", "a//events/", "//", "progresskit.js/", "a%0A/b"]
-)
-def test_an_address_that_does_not_exist_is_a_problem(client: httpx.Client, path: str) -> None:
-    response = client.get(str(client.base_url) + path)
-    assert response.status_code == 404
-    assert response.headers["Content-Type"] == "application/problem+json"
-
-
-# Who may
-
-
-def test_open_lets_everybody_watch_and_nobody_cancel(client: httpx.Client, id: str) -> None:
-    progresskit.configure("memory://", open=True)
-    with running(id):
-        assert client.get(f"{id}/").json()["id"] == id
-        assert is_refused(client.post(f"{id}/cancel/", headers=SAME))
-        assert is_refused(client.get("with.dot/"))
-
-
-def allow(request: Any, id: str, right: str) -> bool:
-    return bool(request.headers.get("X-User") == "ada" and id.startswith("import-") and right == "watch")
-
-
-async def allow_in_time(request: Any, id: str, right: str) -> bool:
-    return allow(request, id, right)
-
-
-def fail(request: Any, id: str, right: str) -> bool:
-    raise LookupError(id)
-
-
-@pytest.mark.parametrize("authorize", [allow, allow_in_time])
-def test_the_site_decides_about_raw_ids(client: httpx.Client, id: str, authorize: Callable[..., Any]) -> None:
-    progresskit.configure("memory://", authorize=authorize)
-    ada = {"X-User": "ada"}
-    finish(id)
-    assert client.get(f"{id}/", headers=ada).json()["id"] == id
-    assert is_refused(client.get(f"{id}/"))
-    assert is_refused(client.get("export-1/", headers=ada))
-    assert is_refused(client.post(f"{id}/cancel/", headers=ada | SAME))
-    assert client.get("", params={"key": [id, "export-1"]}, headers=ada).json()["jobs"]["export-1"] is None
-
-
-def test_a_site_that_fails_to_decide_refuses(client: httpx.Client, id: str) -> None:
-    progresskit.configure("memory://", authorize=fail)
-    finish(id)
-    assert is_refused(client.get(f"{id}/"))
-
-
-def test_errors_are_kept_from_browsers_unless_they_are_meant_for_them(client: httpx.Client, id: str) -> None:
-    for suffix, error in (("a", ValueError("password=1")), ("b", progresskit.PublicError("row 3 is empty"))):
-        with pytest.raises(type(error)), running(f"{id}-{suffix}"):
-            raise error
-    secret, public = sign(f"{id}-a"), sign(f"{id}-b")
-    assert client.get(f"{secret}/").json()["error"] == {"type": "ValueError", "message": None}
-    assert client.get(f"{public}/").json()["error"] == {"type": "PublicError", "message": "row 3 is empty"}
-    for path in (f"{secret}/", f"{secret}/?as=html", f"?key={secret}", f"{secret}/events/", f"events/?key={secret}"):
-        assert "password" not in client.get(path).text
-
-
-def test_a_site_may_show_all_errors(client: httpx.Client, id: str, key: str) -> None:
-    progresskit.configure("memory://", expose_errors=True)
-    with pytest.raises(ValueError, match="empty"), running(id):
-        raise ValueError("row 3 is empty")
-    assert client.get(f"{key}/").json()["error"]["message"] == "row 3 is empty"
-    assert "row 3 is empty" in client.get(f"{key}/events/").text
-
-
-# The budget
-
-
-def test_past_the_budget_a_stream_tells_what_there_is_and_asks_to_come_again(
-    client: httpx.Client, id: str, key: str
-) -> None:
-    progresskit.configure("memory://", max_streams=1)
-    with running(id), streaming(client, f"{key}/events/") as events:
-        assert events.job()
-        one = client.get(f"{key}/events/")
-        many = client.get("events/", params={"key": [key, "bad", sign("unknown")]})
-        held = client.get(f"{key}/", headers={"If-None-Match": f'"{stored(id).cursor}"', "Prefer": "wait=20"})
-        record = stored(id).to_dict()
-    assert one.status_code == many.status_code == 200
-    assert blocks(one)[0] == blocks(many)[0] == {"retry": "2000"}
-    assert [json.loads(block["data"]) for block in told(one)] == [record]
-    assert [json.loads(block["data"]) for block in told(many)] == [
-        {"key": "bad", "job": None},
-        {"key": key, "job": record},
-    ]
-    assert not any("id" in block for block in told(many))
-    assert held.status_code == 304
-    assert "Preference-Applied" not in held.headers
-
-
-def test_without_a_budget_every_stream_is_a_poll(client: httpx.Client, id: str, key: str) -> None:
-    progresskit.configure("memory://", max_streams=0)
-    unknown = client.get(f"{key}/events/")
-    with running(id):
-        running_now = client.get(f"{key}/events/")
-        seen = told(running_now)[0]["id"]
-        no_news = client.get(f"{key}/events/", headers={"Last-Event-ID": seen})
-    done = client.get("events/", params={"key": key})
-    assert blocks(unknown) == blocks(no_news) == [{"retry": "2000"}]
-    assert json.loads(told(running_now)[0]["data"])["state"] == "running"
-    assert told(done)[-1]["id"] == "end"
-    assert PROCESS.taken == 0
-
-
-def test_a_viewer_who_leaves_gives_the_place_back(
-    client: httpx.Client, id: str, key: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    progresskit.configure("memory://", max_streams=1)
-    monkeypatch.setattr(streams, "COMMENT_SECONDS", 0.05)
-    with running(id):
-        for _ in range(3):
-            with streaming(client, f"{key}/events/") as events:
-                assert events.next("retry") == "1000"
-                assert events.job()
-            assert eventually(lambda: PROCESS.taken == 0)
-
-
-def test_a_threaded_server_lends_a_thread_for_some_time_only(
-    shim: Shim, client: httpx.Client, id: str, key: str
-) -> None:
-    progresskit.configure("memory://", stream_seconds=0.3)
-    with running(id) as observer, streaming(client, f"{key}/events/") as events:
-        assert events.job()
-        if shim.threaded:
-            assert [block for block in events if "" not in block] == [{"retry": "1000"}]
-        else:
-            observer.succeed()
-            assert [block["id"] for block in events] == [stored(id).cursor]
-
-
-# All alike
-
-
-RAW: tuple[tuple[str, str, dict[str, str]], ...] = (
-    ("GET", "/progress/%FF%FE/", {}),
-    ("GET", "/progress/?key=%FF&key=%E9&key=a%00b&key=<script>", {}),
-    ("GET", "/progress/?%%%&key=%zz", {}),
-    ("GET", "/progress/?key=" + "k" * 20_000, {}),
-    ("GET", "/progress/?key={key}", {}),
-    ("GET", "/progress/?key={key}", {"If-None-Match": '"'}),
-    ("GET", "/progress/{key}", {}),
-    ("GET", "/progress/{key}/", {"Accept": "text/html;q=\u00bd, application/json;q=nan, */*;q=2;;,,"}),
-    ("GET", "/progress/{key}/", {"Accept": "text/*, application/json;q=0.9"}),
-    ("GET", "/progress/{key}/", {"Prefer": "wait=-1, wait=1e9;;=, wait=\u00b2"}),
-    ("GET", "/progress/{key}/", {"If-None-Match": '"\u00ff", W/, "1.1.2'}),
-    ("GET", "/progress/{key}/", {"If-None-Match": "*"}),
-    ("GET", "/progress/{key}/events/", {"Last-Event-ID": "\u00ff" * 1000}),
-    ("GET", "/progress/{key}/events/?as=html", {}),
-    ("GET", "/progress/events/?key={key}&key=bad", {}),
-    ("POST", "/progress/{key}/cancel/", {"Origin": "http://["}),
-    ("POST", "/progress/{key}/cancel/", {"Origin": "http://\u00e9", "Sec-Fetch-Site": "\u00e9"}),
-    ("POST", "/progress/{key}/cancel/", {"X-Progresskit": "1"}),
-    ("POST", "/progress/", {}),
-    ("TRACE", "/progress/{key}/", {}),
-    ("GET", "/progress//{key}/", {}),
-    ("GET", "/progress/nothing/here/", {}),
-    ("GET", "/progress/openapi.json", {}),
-    ("GET", "/progress/progresskit.js", {"If-None-Match": "*"}),
-)
-STORE, FOREVER = MemoryBackend(), 4_000_000_000
-SEEN: dict[int, dict[str, Any]] = {number: {} for number in range(len(RAW))}
-
-
-@pytest.mark.parametrize("number", range(len(RAW)))
-def test_every_shim_answers_alike_even_what_no_client_should_send(shim: Shim, site: str, number: int) -> None:
-    progresskit.configure(backend=STORE, max_streams=0)
-    if progresskit.get("job") is None:
-        finish("job")
-    method, path, headers = RAW[number]
-    status, listed, body = ask(site, method, path.format(key=tokens.make(SECRET, "job", "watch", FOREVER, 0)), headers)
-    assert status < 500
-    SEEN[number][shim.name] = (status, listed, body)
-    first, *others = SEEN[number].values()
-    assert all(other == first for other in others), SEEN[number]
+    plain = client.get("progresskit.js", headers={"Accept-Encoding": "gzip;q=0"})
+    assert "Content-Encoding" not in plain.headers
+    assert plain.content == (WEB / "progresskit.js").read_bytes()

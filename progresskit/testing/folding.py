@@ -1,0 +1,290 @@
+"""The first promise of a backend: a write changes what is stored as the fold says."""
+
+from __future__ import annotations
+
+import sys
+from itertools import permutations
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from progresskit.progress import FINAL_STATES, Failure, State, Version, moment
+
+from .looks import PATIENCE, read, seen, told
+from .model import Model
+from .writes import LEASE, record, start, update, word
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from progresskit.abc import Backend
+    from progresskit.progress import Write
+
+    from .doubles import FakeClock
+
+FINAL = sorted(FINAL_STATES)
+
+EXAMPLES = 150
+"""How many random histories are run."""
+
+
+class FoldContract:
+    """What is stored after writes of every kind, in every order."""
+
+    def test_a_start_is_run_1(self, backend: Backend) -> None:
+        assert backend.write([start("job")]) == {"job": 1}
+        progress = read(backend, "job")
+        assert (progress.state, progress.version) == (State.RUNNING, Version(1, 1, 1))
+
+    def test_a_record_comes_back_as_it_was_written_to_the_last_field(self, backend: Backend) -> None:
+        fields: dict[str, Any] = {
+            "kind": "app.tasks.import_rows",
+            "current": 123.25,
+            "total": 2**53,
+            "unit": "rows",
+            "description": "Importing",
+            "meta": {"a": [1, 2.5, None, True, {"b": "c"}], "": "an empty key"},
+            "rate": 12.5,
+            "eta": 1e-07,
+            "parent": "parent-1",
+            "created_at": moment(1_700_000_000.001),
+            "started_at": moment(1_700_000_001.999),
+            "updated_at": moment(1_700_000_002.5),
+            "next_retry_at": moment(4_102_444_800),
+            "finished_at": moment(0),
+        }
+        backend.write([start("job", **fields)])
+        written = record("job", lease=LEASE, **fields)
+        assert seen([read(backend, "job")]) == seen([written])
+
+    def test_text_of_every_script_comes_back_unharmed(self, backend: Backend) -> None:
+        text = "Zürich 東京 مرحبا 🚀👩\u200d🚀 'single' \"double\" \\back\\ %s :name ?1 \u2028 \ufffd \x01\x7f \r\n\t"
+        progress = told(backend, start("job", description=text, unit=text, kind="ключ", meta={text: [text]}))
+        assert (progress.description, progress.unit, progress.kind) == (text, text, "ключ")
+        assert progress.meta == {text: [text]}
+
+    def test_8_kib_of_meta_and_64_kib_of_result_come_back_whole(self, backend: Backend) -> None:
+        meta, result = {"é": "ü" * 4_000}, ["ä" * 32_000, None, 5]
+        progress = told(backend, start("job", state=State.SUCCEEDED, meta=meta, result=result))
+        assert (progress.meta, progress.result) == (meta, result)
+
+    def test_an_error_comes_back_with_whether_it_is_public(self, backend: Backend) -> None:
+        for failure in (Failure("E", "secret"), Failure("E", "open", public=True), Failure("E", None)):
+            assert told(backend, start(f"job-{failure.message}", state=State.FAILED, error=failure)).error == failure
+
+    def test_numbers_stay_exact_and_of_their_kind(self, backend: Backend) -> None:
+        for id, number in {"big": 2**53, "float": 0.1, "whole": 3.0, "zero": 0, "tiny": 5e-324}.items():
+            progress = told(backend, start(id, current=number, total=number))
+            assert [repr(progress.current), repr(progress.total)] == [repr(number)] * 2
+
+    def test_an_update_replaces_the_record_whole(self, backend: Backend) -> None:
+        backend.write([start("job", description="first", meta={"a": 1}, total=10)])
+        progress = told(backend, update("job", 2, current=4))
+        assert (progress.current, progress.total, progress.description, progress.meta) == (4, None, None, {})
+        assert progress.version == Version(1, 1, 2)
+
+    def test_an_older_update_that_comes_late_changes_nothing(self, backend: Backend) -> None:
+        backend.write([start("job", current=1)])
+        backend.write([update("job", 5, current=5)])
+        assert told(backend, update("job", 4, current=4)).current == 5
+
+    def test_whatever_the_order_of_delivery_the_end_is_the_same(self, backend: Backend) -> None:
+        def history(id: str) -> list[Write]:
+            return [start(id), update(id, 2), update(id, 3, current=3), update(id, 4, state=State.SUCCEEDED, current=4)]
+
+        orders = list(permutations(range(4)))
+        for number, order in enumerate(orders):
+            writes = history(f"job-{number}")
+            for place in order:
+                backend.write([writes[place]])
+        for progress in backend.read([f"job-{number}" for number in range(len(orders))]).values():
+            assert (progress.state, progress.current, progress.version) == (State.SUCCEEDED, 4, Version(1, 1, 4))
+
+    def test_the_same_write_again_changes_nothing(self, backend: Backend) -> None:
+        writes = [start("job"), update("job", 2, current=2), update("job", 3, state=State.FAILED)]
+        for write in writes:
+            before = seen([told(backend, write)])
+            assert seen([told(backend, write)]) == before
+            assert seen([told(backend, write)]) == before
+
+    def test_no_late_write_of_any_kind_replaces_an_end(self, backend: Backend) -> None:
+        for state in FINAL:
+            id = f"job-{state}"
+            backend.write([start(id), word("unrelated")])
+            end = update(id, 5, state=state, current=5)
+            ended = seen([told(backend, end)])
+            late = [
+                update(id, 4, current=4),
+                update(id, 6, current=6),
+                update(id, 7, attempt=2),
+                update(id, 8, state=State.RETRYING),
+                start(id),
+                end,
+                update(id, 9, token="somebody else", attempt=9, run=9),
+                *(word(id, verdict) for verdict in (State.PENDING, *FINAL)),
+                *(update(id, 10, state=other) for other in FINAL),
+            ]
+            for write in late:
+                assert seen([told(backend, write)]) == ended, write
+
+    def test_no_late_write_replaces_a_verdict_from_outside(self, backend: Backend) -> None:
+        for state in FINAL:
+            id = f"job-{state}"
+            backend.write([start(id)])
+            ended = seen([told(backend, word(id, state, updated_at=moment(5)))])
+            for write in [start(id), update(id, 2), update(id, 3, state=State.SUCCEEDED), word(id, State.FAILED)]:
+                assert seen([told(backend, write)]) == ended, write
+
+    def test_a_reused_id_begins_the_next_run(self, backend: Backend) -> None:
+        for run in (1, 2, 3):
+            assert backend.write([start("job", token=f"token-{run}", current=run)]) == {"job": run}
+            backend.write([update("job", 2, token=f"token-{run}", run=run, state=State.SUCCEEDED)])
+        progress = told(backend, update("job", 3, token="token-2", run=2, current=99))
+        assert (progress.version, progress.state) == (Version(3, 1, 2), State.SUCCEEDED)
+
+    def test_a_new_run_keeps_nothing_of_the_one_before(self, backend: Backend) -> None:
+        backend.write([start("job", created_at=moment(1), kind="old", description="old")])
+        backend.cancel(["job"])
+        backend.write([word("job", State.FAILED, updated_at=moment(2), finished_at=moment(2))])
+        progress = told(backend, start("job", token="next", created_at=moment(9)))
+        written = record("job", version=Version(2, 1, 1), created_at=moment(9), lease=LEASE)
+        assert seen([progress]) == seen([written])
+
+    def test_a_retry_is_the_next_attempt_of_the_same_run(self, backend: Backend) -> None:
+        backend.write([start("job", created_at=moment(1))])
+        backend.write([update("job", 2, state=State.RETRYING, next_retry_at=moment(60))])
+        assert backend.write([start("job", token="second", attempt=2, created_at=moment(50))]) == {"job": 1}
+        progress = read(backend, "job")
+        assert (progress.state, progress.version, progress.attempt) == (State.RUNNING, Version(1, 2, 1), 2)
+        assert (progress.created_at, progress.next_retry_at) == (moment(1), None)
+        assert told(backend, update("job", 9, current=9)).current == 0, "the first attempt writes no more"
+
+    def test_a_redelivered_task_is_a_new_run(self, backend: Backend) -> None:
+        backend.write([start("job", current=7)])
+        assert backend.write([start("job", token="redelivered")]) == {"job": 2}
+        assert read(backend, "job").current == 0
+
+    def test_a_start_of_an_older_attempt_is_a_new_run(self, backend: Backend) -> None:
+        backend.write([start("job", attempt=3)])
+        assert backend.write([start("job", token="older", attempt=2)]) == {"job": 2}
+        assert read(backend, "job").version == Version(2, 2, 1)
+
+    def test_of_two_live_writers_the_one_that_started_last_owns_the_record(self, backend: Backend) -> None:
+        backend.write([start("job", token="first")])
+        backend.write([start("job", token="second")])
+        for seq in range(2, 12):
+            backend.write([update("job", seq, token="first", run=1, current=100 + seq)])
+            backend.write([update("job", seq, token="second", run=2, current=seq)])
+            assert read(backend, "job").current == seq
+        backend.write([update("job", 99, token="first", run=1, state=State.FAILED)])
+        assert read(backend, "job").version == Version(2, 1, 11)
+
+    def test_a_pending_job_starts_in_the_run_it_was_sent_in(self, backend: Backend) -> None:
+        sent = told(backend, word("job", kind="mail", created_at=moment(1)))
+        assert (sent.state, sent.version, sent.kind) == (State.PENDING, Version(1, 1, 0), "mail")
+        assert backend.write([start("job", kind="mail", created_at=moment(2))]) == {"job": 1}
+        progress = read(backend, "job")
+        assert (progress.state, progress.version) == (State.RUNNING, Version(1, 1, 1))
+        assert progress.created_at == moment(1), "when the job was first heard of"
+        assert told(backend, update("job", 2, created_at=moment(2))).created_at == moment(1)
+
+    def test_pending_never_replaces_a_run(self, backend: Backend) -> None:
+        for state in State:
+            id = f"job-{state}"
+            if state is not State.PENDING:
+                before = seen([told(backend, start(id, state=state, current=3))])
+                assert seen([told(backend, word(id, attempt=2))]) == before
+
+    def test_a_verdict_from_outside_ends_a_run_and_keeps_its_count(self, backend: Backend) -> None:
+        lost = Failure("WorkerLostError", "signal 9")
+        for state in (State.PENDING, State.RUNNING, State.RETRYING):
+            id = f"job-{state}"
+            first = word(id) if state is State.PENDING else start(id, state=state, current=40, total=100, rate=2.0)
+            before = told(backend, first)
+            ended = told(backend, word(id, State.FAILED, error=lost, updated_at=moment(7), finished_at=moment(8)))
+            assert (ended.state, ended.error) == (State.FAILED, lost)
+            assert (ended.current, ended.total) == (before.current, before.total)
+            assert (ended.updated_at, ended.finished_at, ended.rate) == (moment(7), moment(8), None)
+            assert ended.version == before.version._replace(seq=before.version.seq + 1)
+
+    def test_a_verdict_about_an_unknown_job_is_kept(self, backend: Backend) -> None:
+        progress = told(backend, word("job", State.CANCELLED))
+        assert (progress.state, progress.version) == (State.CANCELLED, Version(1, 1, 0))
+
+    def test_a_heartbeat_brings_back_what_the_store_forgot(self, backend: Backend, clock: FakeClock) -> None:
+        backend.write([start("job", ttl=10)])
+        clock.advance(11)
+        assert backend.read(["job"]) == {}
+        backend.write([update("job", 8, run=4, current=8)])
+        assert (read(backend, "job").version, read(backend, "job").current) == (Version(4, 1, 8), 8)
+
+    def test_the_end_of_a_job_that_the_store_forgot_is_kept(self, backend: Backend, clock: FakeClock) -> None:
+        for state in FINAL:
+            backend.write([start(f"job-{state}", ttl=10)])
+            backend.write([update(f"job-{state}", 2, ttl=10)])
+        clock.advance(11)
+        for state in FINAL:
+            progress = told(backend, update(f"job-{state}", 3, state=state, current=3))
+            assert (progress.state, progress.version, progress.current) == (state, Version(1, 1, 3), 3)
+
+    def test_the_run_of_every_start_is_told(self, backend: Backend) -> None:
+        backend.write([start("old"), start("ended", state=State.FAILED), word("sent")])
+        right = {"fresh": 1, "old": 2, "ended": 2, "sent": 1}
+        runs = backend.write([*(start(id, token="new") for id in right), update("unknown", 3, run=5)])
+        assert {id: runs[id] for id in right} == right
+        assert {id: runs[id] for id in runs} == {id: read(backend, id).version.run for id in runs}
+
+    def test_an_empty_batch_is_nothing(self, backend: Backend) -> None:
+        assert dict(backend.write([])) == {}
+
+    def test_a_batch_of_a_thousand_is_folded_job_by_job(self, backend: Backend) -> None:
+        ids = [f"job-{number}" for number in range(1_000)]
+        runs = backend.write([start(id) for id in ids])
+        # What is wrong is picked out first: a test runner that draws the difference of two such lists takes minutes.
+        assert not [id for id in ids if runs.get(id) != 1]
+        kinds: list[Callable[[str], Write]] = [
+            lambda id: update(id, 2, current=2),
+            lambda id: start(id, token="other"),
+            lambda id: word(id, State.CANCELLED),
+            lambda id: update(id, 2, token="nobody"),
+        ]
+        backend.write([kinds[number % 4](id) for number, id in enumerate(ids)])
+        records = backend.read(ids)
+        shown = [(str(records[id].version), records[id].state.value, records[id].current) for id in ids]
+        each = [("1.1.2", "running", 2), ("2.1.1", "running", 0), ("1.1.2", "cancelled", 0), ("1.1.1", "running", 0)]
+        assert not [(is_, wanted) for is_, wanted in zip(shown, each * 250, strict=True) if is_ != wanted]
+
+    def test_threads_that_write_at_once_each_get_their_own_and_share_as_the_fold_says(self, backend: Backend) -> None:
+        count, problems = 25, list[BaseException]()
+
+        def work(name: str) -> None:
+            try:
+                run = backend.write([start("shared", token=name), start(name)])["shared"]
+                for seq in range(2, count):
+                    backend.write([update("shared", seq, token=name, run=run, description=name), update(name, seq)])
+                    assert read(backend, name).version.seq == seq
+            except BaseException as problem:
+                problems.append(problem)
+
+        names = [f"thread-{number}" for number in range(4)]
+        threads = [Thread(target=work, args=(name,)) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert problems == []
+        assert [progress.version.seq for progress in backend.read(names).values()] == [count - 1] * 4
+        assert read(backend, "shared").version == Version(4, 1, count - 1)
+
+    def test_random_histories_show_what_the_model_shows(self, backend: Backend, clock: FakeClock) -> None:
+        from hypothesis import HealthCheck, given, settings
+
+        from .histories import histories, play
+
+        model, examples = Model(clock), iter(range(sys.maxsize))
+
+        @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @given(histories())
+        def run(history: Any) -> None:
+            play(history, backend, model, clock, f"h{next(examples)}")
+
+        run()

@@ -1,0 +1,47 @@
+"""What a backend promises whose server can go away."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from progresskit.errors import BackendUnavailable
+
+from .looks import read, told
+from .writes import start, update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from progresskit.abc import Backend
+
+
+class OutageContract:
+    """
+    What a backend promises whose server can go away.
+
+    The fixture `outage` is called for a context manager, within which the store of `backend` cannot be written to.
+    """
+
+    def test_what_cannot_be_written_now_says_so_and_can_be_written_later(
+        self, backend: Backend, outage: Callable[[], AbstractContextManager[Any]]
+    ) -> None:
+        backend.write([start("job", current=1)])
+        with outage():
+            for act in (lambda: backend.write([update("job", 2, current=2)]), lambda: backend.cancel(["job"])):
+                try:
+                    act()
+                except BackendUnavailable:
+                    continue
+                raise AssertionError("nothing was raised, though the store could not be written to")
+        assert told(backend, update("job", 3, current=3)).current == 3
+        assert backend.cancel(["job"]) == {"job"}
+
+    def test_reading_works_or_says_so_while_the_store_cannot_be_written_to(
+        self, backend: Backend, outage: Callable[[], AbstractContextManager[Any]]
+    ) -> None:
+        backend.write([start("job", current=1)])
+        with outage(), suppress(BackendUnavailable):
+            assert read(backend, "job").current == 1
+        assert read(backend, "job").current == 1

@@ -1,0 +1,121 @@
+"""What a backend that several processes share promises, shown with other processes."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from random import Random
+
+from progresskit.progress import State, Version
+
+from . import crowds
+from .looks import opened, read, told, until
+from .process import Act, Process, served
+from .writes import start, update
+
+
+class SharedContract:
+    """
+    What a backend that other processes see promises.
+
+    The fixture `url` is the address of a fresh and empty store; every process makes its backend from it alone, with the
+    default settings, and judges by the real time.
+    """
+
+    def test_what_one_process_writes_another_reads_and_cancels(self, url: str) -> None:
+        with Process(Act.HEED, url, ids=["job"]) as worker, opened(url) as backend:
+            worker.go()
+            until(lambda: "job" in backend.read(["job"]))
+            assert read(backend, "job").state is State.RUNNING
+            assert backend.cancel(["job"]) == {"job"}
+            assert worker.answer() == {"asked": ["job"]}
+            assert read(backend, "job").state is State.CANCELLED
+
+    def test_two_processes_that_write_the_same_job_leave_one_owner_and_no_version_goes_back(self, url: str) -> None:
+        with ExitStack() as stack:
+            writers = [stack.enter_context(Process(Act.WRITE, url, ids=["job"], count=150)) for _ in range(2)]
+            backend = stack.enter_context(opened(url))
+            for writer in writers:
+                writer.go()
+            versions = list[Version]()
+            while not all(writer.has_answered for writer in writers):
+                versions += [progress.version for progress in backend.read(["job"]).values()]
+            runs = [writer.answer()["runs"]["job"] for writer in writers]
+            assert sorted(runs) == [1, 2]
+            assert versions == sorted(versions)
+            last = read(backend, "job")
+            assert (last.version, last.current) == (Version(2, 1, 150), 150)
+            assert last.description == str(writers[runs.index(2)].pid), "the record of the last owner, whole"
+
+    def test_two_processes_that_write_batches_of_many_jobs_lose_none(self, url: str) -> None:
+        groups = [[f"{name}-{number}" for number in range(100)] for name in "ab"]
+        with ExitStack() as stack:
+            writers = [stack.enter_context(Process(Act.WRITE, url, ids=ids, count=20)) for ids in groups]
+            for writer in writers:
+                writer.go()
+            answers = [writer.answer() for writer in writers]
+            backend = stack.enter_context(opened(url))
+            assert [answer["runs"] for answer in answers] == [dict.fromkeys(ids, 1) for ids in groups]
+            for ids in groups:
+                assert {progress.current for progress in backend.read(ids).values()} == {20}
+                assert backend.read(ids).keys() == set(ids)
+
+    def test_a_killed_process_leaves_its_record_and_a_store_that_works(self, url: str) -> None:
+        with Process(Act.WRITE, url, ids=["job"], count=10**9) as writer, opened(url) as backend:
+            writer.go()
+            until(lambda: any(progress.version.seq > 5 for progress in backend.read(["job"]).values()))
+            writer.kill()
+            left = read(backend, "job")
+            assert left.state is State.RUNNING
+            assert backend.write([start("job", token="redelivered")]) == {"job": left.version.run + 1}
+
+    def test_a_forked_child_works_on_its_own_and_its_parent_goes_on(self, url: str) -> None:
+        with Process(Act.FORK, url, ids=["parent", "child"], count=20) as forking, opened(url) as backend:
+            forking.go()
+            assert forking.answer() == {"child": 0}
+            assert {id: progress.current for id, progress in backend.read(["parent", "child"]).items()} == {
+                "parent": 20,
+                "child": 20,
+            }
+
+    def test_random_histories_of_two_processes_are_seen_alike_by_two_others_and_as_the_fold_allows(
+        self, url: str
+    ) -> None:
+        seed = crowds.seed()
+        with ExitStack() as stack:
+            writers, viewers = ([stack.enter_context(served(url)) for _ in range(2)] for _ in range(2))
+            for number in range(crowds.ROUNDS):
+                ids = [f"job-{number}-{job}" for job in range(crowds.JOBS)]
+                try:
+                    crowds.run(Random(seed + number), ids, writers, viewers)
+                except AssertionError as problem:
+                    raise AssertionError(f"{crowds.SEED}={seed + number}: {problem}") from problem
+
+    def test_a_request_reaches_a_quiet_job_in_another_process(self, url: str) -> None:
+        with served(url) as worker, opened(url) as backend:
+            worker.ask("open", id="job")
+            for _ in range(3):
+                worker.ask("advance", id="job")
+                until(lambda: read(backend, "job").current > 0)
+            assert backend.cancel(["job"]) == {"job"}
+            assert worker.ask("wait_for_cancel", id="job"), "neither told nor asked for"
+            worker.ask("end", id="job")
+            assert read(backend, "job").state is State.SUCCEEDED, "whether to stop is for the job to say"
+
+    def test_a_viewer_in_another_process_sees_a_job_to_its_end(self, url: str) -> None:
+        with served(url) as worker, served(url) as viewer, opened(url) as backend:
+            viewer.ask("watch", ids=["job"])
+            worker.ask("open", id="job")
+            for _ in range(4):
+                worker.ask("advance", id="job")
+            worker.ask("end", id="job")
+            records = viewer.ask("seen", last={"job": read(backend, "job").to_json()})
+            assert [json.loads(record)["current"] for record in records][-1] == 4
+            assert json.loads(records[-1])["state"] == "succeeded"
+
+    def test_what_was_stored_is_there_when_everybody_had_left(self, url: str) -> None:
+        with opened(url) as backend:
+            backend.write([start("job", current=5)])
+        with opened(url) as backend:
+            assert read(backend, "job").current == 5
+            assert told(backend, update("job", 2, current=6)).current == 6

@@ -1,0 +1,143 @@
+"""The budget of streams and long polls, and one client's share of it, on every shim."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+import progresskit
+from progresskit.web import sign, streams
+from progresskit.web.budget import PROCESS
+
+from .clients import blocks, eventually, streaming, told
+from .jobs import running, stored
+from .shims import Shim
+
+pytestmark = pytest.mark.usefixtures("contract")
+
+
+def test_past_the_budget_a_stream_tells_what_there_is_and_asks_to_come_again(
+    client: httpx.Client, id: str, key: str
+) -> None:
+    progresskit.configure("memory://", max_streams=1)
+    with running(id), streaming(client, f"{key}/events/") as events:
+        assert events.job()
+        one = client.get(f"{key}/events/")
+        many = client.get("events/", params={"key": [key, "bad", sign("unknown")]})
+        held = client.get(f"{key}/", headers={"If-None-Match": f'"{stored(id).cursor}"', "Prefer": "wait=20"})
+        record = stored(id).to_dict()
+    assert one.status_code == many.status_code == 200
+    assert blocks(one)[0] == blocks(many)[0] == {"retry": "2000"}
+    assert [json.loads(block["data"]) for block in told(one)] == [record]
+    assert [json.loads(block["data"]) for block in told(many)] == [
+        {"key": "bad", "job": None},
+        {"key": key, "job": record},
+    ]
+    assert not any("id" in block for block in told(many))
+    assert held.status_code == 304
+    assert "Preference-Applied" not in held.headers
+
+
+def test_without_a_budget_every_stream_is_a_poll(client: httpx.Client, id: str, key: str) -> None:
+    progresskit.configure("memory://", max_streams=0)
+    unknown = client.get(f"{key}/events/")
+    with running(id):
+        running_now = client.get(f"{key}/events/")
+        seen = told(running_now)[0]["id"]
+        no_news = client.get(f"{key}/events/", headers={"Last-Event-ID": seen})
+    done = client.get("events/", params={"key": key})
+    assert blocks(unknown) == blocks(no_news) == [{"retry": "2000"}]
+    assert json.loads(told(running_now)[0]["data"])["state"] == "running"
+    assert told(done)[-1]["id"] == "end"
+    assert PROCESS.taken == 0
+
+
+def test_a_viewer_who_leaves_gives_the_place_back(
+    client: httpx.Client, id: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progresskit.configure("memory://", max_streams=1)
+    monkeypatch.setattr(streams, "COMMENT_SECONDS", 0.05)
+    with running(id):
+        for _ in range(3):
+            with streaming(client, f"{key}/events/") as events:
+                assert events.next("retry") == "1000"
+                assert events.job()
+            assert eventually(lambda: PROCESS.taken == 0)
+
+
+def test_a_threaded_server_lends_a_thread_for_some_time_only(
+    shim: Shim, client: httpx.Client, id: str, key: str
+) -> None:
+    progresskit.configure("memory://", stream_seconds=0.3)
+    with running(id) as observer, streaming(client, f"{key}/events/") as events:
+        assert events.job()
+        if shim.threaded:
+            assert [block for block in events if "" not in block] == [{"retry": "1000"}]
+        else:
+            observer.succeed()
+            assert [block["id"] for block in events] == [stored(id).cursor]
+
+
+# One client's share
+
+
+def crowded(response: httpx.Response) -> bool:
+    """Tell whether a stream has found no place: it tells what there is, and when to come again."""
+    return response.status_code == 200 and blocks(response)[0] == {"retry": "2000"} and bool(told(response))
+
+
+def test_past_its_share_a_client_polls(client: httpx.Client, id: str, key: str) -> None:
+    progresskit.configure("memory://", max_streams=5, client_streams=1, proxies=0)
+    with running(id), streaming(client, f"{key}/events/") as events:
+        assert events.job()
+        assert crowded(client.get(f"{key}/events/"))
+        assert crowded(client.get("events/", params={"key": key}))
+        headers = {"If-None-Match": f'"{stored(id).cursor}"', "Prefer": "wait=20"}
+        held = client.get(f"{key}/", headers=headers)
+        assert held.status_code == 304
+        assert "Preference-Applied" not in held.headers
+        assert PROCESS.taken == 1
+    assert eventually(lambda: PROCESS.taken == 0)
+    with running(id), streaming(client, f"{key}/events/") as events:
+        assert events.next("retry") == "1000"
+
+
+def test_a_long_poll_is_of_a_clients_share(client: httpx.Client, id: str, key: str) -> None:
+    progresskit.configure("memory://", max_streams=5, client_streams=1, proxies=0)
+    with running(id) as observer, ThreadPoolExecutor() as pool:
+        headers = {"If-None-Match": f'"{stored(id).cursor}"', "Prefer": "wait=20"}
+        answer = pool.submit(client.get, f"{key}/", headers=headers)
+        assert eventually(lambda: PROCESS.taken == 1)
+        assert crowded(client.get(f"{key}/events/"))
+        observer.advance()
+        assert answer.result().headers["Preference-Applied"] == "wait=20"
+
+
+@pytest.mark.parametrize("settings", [{}, {"proxies": 0, "client_streams": 2}, {"proxies": 1}])
+def test_who_may_be_behind_a_proxy_or_has_a_share_left_gets_a_stream(
+    client: httpx.Client, id: str, key: str, settings: dict[str, Any]
+) -> None:
+    progresskit.configure("memory://", **{"max_streams": 5, "client_streams": 1} | settings)
+    ours, others = ({"X-Forwarded-For": f"6.6.6.6, 93.184.216.{number}"} for number in (34, 35))
+    with (
+        running(id),
+        streaming(client, f"{key}/events/", headers=ours) as one,
+        streaming(client, f"{key}/events/", headers=others) as two,
+    ):
+        assert [one.next("retry"), two.next("retry")] == ["1000", "1000"]
+
+
+def test_a_header_that_anybody_can_send_makes_nobody_another_client(client: httpx.Client, id: str, key: str) -> None:
+    progresskit.configure("memory://", max_streams=5, client_streams=1, proxies=0)
+    with running(id), streaming(client, f"{key}/events/") as events:
+        assert events.job()
+        assert crowded(client.get(f"{key}/events/", headers={"X-Forwarded-For": "93.184.216.34"}))
+    progresskit.configure("memory://", max_streams=5, client_streams=1, proxies=1)
+    real = "93.184.216.34"
+    with running(id), streaming(client, f"{key}/events/", headers={"X-Forwarded-For": real}) as events:
+        assert events.job()
+        assert crowded(client.get(f"{key}/events/", headers={"X-Forwarded-For": f"6.6.6.6, {real}"}))

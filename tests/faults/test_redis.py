@@ -1,0 +1,9 @@
+"""What Redis may suffer."""
+
+from __future__ import annotations
+
+from .suite import Faults
+
+
+class TestRedis(Faults):
+    name = "redis"

@@ -1,0 +1,151 @@
+"""A process with all its descendants: started, harmed, and ended for sure, however the test's own process ends."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+PATIENCE = 60.0
+"""Seconds after which what has not started, or not ended, counts as broken."""
+
+# Holds on to a pipe of the test's process. However that one ends, the pipe closes, and what it left behind is removed.
+GUARD = """
+read -r told
+[ "$told" = done ] && exit
+kill -KILL $(cat /proc/$1/task/$1/children) -$1 2>/dev/null
+rm -rf "$2"
+"""
+
+
+class Account(NamedTuple):
+    """The user that a server runs as, where the tests are run by root and the server refuses to be."""
+
+    uid: int
+    gid: int
+
+    @classmethod
+    def of(cls, name: str) -> Account:
+        """Return that of a user by name."""
+        user = pwd.getpwnam(name)
+        return cls(user.pw_uid, user.pw_gid)
+
+
+class Process:
+    """A process in a session of its own, which works in a folder that is removed if nobody ends it in time."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        *,
+        log: str = "server.log",
+        env: Mapping[str, str] | None = None,
+        account: Account | None = None,
+    ) -> None:
+        self._owner = os.getpid()
+        with (folder / log).open("ab") as output:
+            self._process = subprocess.Popen(
+                command, stdout=output, start_new_session=True, **_surroundings(folder, env, account)
+            )
+        self.pid = self._process.pid
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", GUARD, "guard", str(self.pid), str(folder)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C in a terminal must not end it before its time
+        )
+
+    @property
+    def ended(self) -> bool:
+        """True once it has ended, by whatever."""
+        return self._process.poll() is not None
+
+    def tree(self) -> list[int]:
+        """Return the process and its living descendants."""
+        found = [self.pid]
+        for pid in found:
+            found += _children(pid)
+        return found
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process first, and to its descendants until none is left that had it not."""
+        told = set[int]()
+        while new := [pid for pid in self.tree() if pid not in told]:
+            for pid in new:
+                told.add(pid)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+    def kill(self) -> None:
+        """End all of it as SIGKILL does; returns when nothing is left."""
+        if os.getpid() != self._owner:
+            return  # a forked child ends, and the server is its parent's
+        self.signal(signal.SIGSTOP)  # so that none of them starts another meanwhile
+        tree = self.tree()
+        for pid in tree:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(PATIENCE)
+        wait_until(lambda: not any(map(is_alive, tree)), f"processes {tree} are gone")
+        with suppress(BrokenPipeError):
+            self._guard.communicate(b"done\n")
+
+
+def run(
+    command: Sequence[str],
+    folder: Path,
+    *,
+    log: str = "prepare.log",
+    env: Mapping[str, str] | None = None,
+    account: Account | None = None,
+) -> None:
+    """Run a program to its end; raises RuntimeError, with the end of what it wrote, when it fails."""
+    with (folder / log).open("ab") as output:
+        surroundings = _surroundings(folder, env, account)
+        result = subprocess.run(command, check=False, stdout=output, timeout=PATIENCE, **surroundings)
+    if result.returncode:
+        raise RuntimeError(f"{command[0]} failed:\n{tail(folder / log)}")
+
+
+def _surroundings(folder: Path, env: Mapping[str, str] | None, account: Account | None) -> dict[str, Any]:
+    surroundings: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "cwd": folder, "env": env}
+    if account is not None:
+        surroundings |= {"user": account.uid, "group": account.gid, "extra_groups": [account.gid]}
+    return surroundings
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+    """Return when the condition holds; raises TimeoutError when it does not."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.005)
+
+
+def tail(log: Path, lines: int = 30) -> str:
+    """Return the end of a log."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else "(no log)"
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process is there; one that has ended and was only not yet waited for is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _children(pid: int) -> Iterator[int]:
+    with suppress(OSError):  # it may end at any moment, and so may a thread of it
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            with suppress(OSError):
+                yield from map(int, path.read_text().split())
