@@ -1,0 +1,242 @@
+"""The backend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from progresskit.abc import Backend, Listener, Lists, Pushes, PushesCancels
+from progresskit.config import missing_package, redact
+from progresskit.errors import BackendUnavailable, ConfigurationError
+from progresskit.progress import ID_ALPHABET
+
+from .failures import Failures
+from .keys import Shards
+from .listener import RedisListener
+from .records import Decoded, head, unpack
+from .scripts import Call, script
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from progresskit.config import Settings
+    from progresskit.progress import Progress, State, Write
+
+    from .keys import Shard
+    from .server import Server
+
+CHUNK = 100
+"""So many jobs are given to one run of a script: in between, the server turns to others."""
+
+PAGE = 200
+"""So many jobs of the index are looked at in one run of a script."""
+
+
+class RedisBackend(Backend, Pushes, PushesCancels, Lists):
+    """
+    Keeps one hash a job, and publishes each change on a channel of the job's.
+
+    `server` is a URL (see `progresskit_redis.address`), or a client of redis-py or valkey-py, for one server or for a
+    cluster, which is used with the settings it has and is never closed. `clock` (seconds since the epoch) takes the
+    place of the server's clock.
+    """
+
+    def __init__(self, server: Any, *, prefix: str = "progresskit", clock: Callable[[], float] | None = None) -> None:
+        if not (prefix and ID_ALPHABET.issuperset(prefix)):
+            raise ConfigurationError(f"prefix must be a name of A-Z a-z 0-9 _ . : -, not {prefix!r}")
+        self._server, db = _of_url(server) if isinstance(server, str) else _of_client(server)
+        self._clock = clock
+        self._shards = Shards(prefix, db=db, clustered=self._server.clustered)
+        self._decoded = Decoded()
+        self._listeners: set[RedisListener] = set()
+        self._homes: dict[Shard, bytes] = {}  # which process served the last write
+        self._checked = 0  # how many connections there had been when that was last looked at
+        self._warned = False  # the last write failed, so that whoever writes knows to send all again
+
+    @classmethod
+    def from_url(cls, url: str, settings: Settings) -> RedisBackend:
+        """Make the backend of a URL."""
+        return cls(url, prefix=settings.prefix)
+
+    def write(self, batch: Sequence[Write]) -> dict[str, int]:
+        """Fold the batch in, in the server, in one round trip."""
+        writes = {write.id: write for write in batch}
+        calls, parts = list[Call](), list[list[str]]()
+        shards = self._shards.divided(writes)
+        for shard, ids in shards.items():
+            for part in _chunks(ids, CHUNK):
+                calls.append(self._writing(shard, [writes[id] for id in part]))
+                parts.append(part)
+        try:
+            results = self._run_at_home(calls, shards)
+        except BackendUnavailable:
+            self._warned = True
+            raise
+        self._warned = False
+        return {
+            id: int(run)
+            for part, runs in zip(parts, results, strict=True)
+            for id, run in zip(part, runs.split(), strict=True)
+        }
+
+    def _writing(self, shard: Shard, writes: Sequence[Write]) -> Call:
+        keys = [shard.jobs, shard.expiring, *(shard.job(write.id) for write in writes)]
+        arguments: list[bytes | str | int] = [self._now(), self._server.publish, shard.suffix, shard.before]
+        for write in writes:
+            arguments += (head(write), write.body.encode())
+        return Call(script("write"), keys, arguments)
+
+    def _run_at_home(self, calls: Sequence[Call], shards: Iterable[Shard]) -> Sequence[bytes]:
+        """
+        Make the calls, and find out whether another process has taken the server's place.
+
+        That one may have forgotten what was stored before, even if nobody noticed that it was away: it is told as a
+        failure once, so that all is sent again. Only a new connection can lead to it; whether a client that was given
+        has made one is not known. Who has served other shards of a cluster takes over a slot with what is in it.
+        """
+        connects, known = self._server.connects, {*self._homes.values()}
+        if self._server.own and connects == self._checked:
+            asked = [shard for shard in shards if shard not in self._homes]
+        else:
+            asked = [*{**self._homes, **dict.fromkeys(shards)}]
+        homes = [Call(script("home"), [shard.jobs], []) for shard in asked]
+        results = self._server.run([*calls, *homes])
+        self._note_homes(asked, results[len(calls) :], known)
+        if self._server.own and self._server.connects != connects:  # in the middle of it
+            connects, asked = self._server.connects, [*self._homes]
+            homes = [Call(script("home"), [shard.jobs], []) for shard in asked]
+            self._note_homes(asked, self._server.run(homes), known)
+        self._checked = connects
+        return results[: len(calls)]
+
+    def _note_homes(self, shards: Sequence[Shard], homes: Sequence[bytes], known: AbstractSet[bytes]) -> None:
+        before = [self._homes.get(shard, home) for shard, home in zip(shards, homes, strict=True)]
+        self._homes.update(zip(shards, homes, strict=True))
+        strange = {home for old, home in zip(before, homes, strict=True) if home != old} - known
+        if strange and not self._warned:
+            raise BackendUnavailable(f"{self._server.failures.address}: another server has taken its place")
+
+    def read(self, ids: Collection[str]) -> dict[str, Progress]:
+        """Return those that are known and have not expired, in one round trip."""
+        found = self._flat("read", ids)
+        return {progress.id: progress for progress in self._decoded.records(found)}
+
+    def cancel(self, ids: Collection[str]) -> set[str]:
+        """Mark those that are known and not done, and tell their workers and viewers."""
+        calls = []
+        for shard, part in self._parts(ids):
+            keys = [key for id in part for key in (shard.job(id), shard.request(id))]
+            calls.append(Call(script("cancel"), keys, [self._now(), self._server.publish, shard.suffix, shard.before]))
+        return {id.decode() for found in self._server.run(calls) for id in found}
+
+    def cancels(self, ids: Collection[str]) -> set[str]:
+        """Return those that are marked."""
+        return {id.decode() for id in self._flat("cancels", ids)}
+
+    def _flat(self, name: str, ids: Collection[str]) -> list[bytes]:
+        """Give the keys of the jobs to a script that returns a list; return what is in all of them."""
+        calls = [
+            Call(script(name), [shard.job(id) for id in part], [self._now(), shard.before])
+            for shard, part in self._parts(ids)
+        ]
+        return [each for found in self._server.run(calls) for each in found]
+
+    def _parts(self, ids: Collection[str]) -> Iterable[tuple[Shard, list[str]]]:
+        for shard, part in self._shards.divided(dict.fromkeys(ids)).items():
+            for chunk in _chunks(part, CHUNK):
+                yield shard, chunk
+
+    def list(self, *, kind: str | None, states: Collection[State] | None, limit: int) -> builtins.list[Progress]:
+        """Go along the index of when jobs were heard of, page by page; it is no snapshot while others write."""
+        wanted = " ".join(state.value for state in states) if states is not None else ""
+        if states is not None and not wanted:
+            return []
+        found: dict[Shard, dict[bytes, float]] = {shard: {} for shard in self._shards.all}
+        begins = dict.fromkeys(self._shards.all, 0)
+        while begins:
+            calls = [self._listing(shard, begin, kind or "", wanted) for shard, begin in begins.items()]
+            for shard, page in zip([*begins], self._server.run(calls), strict=True):
+                found[shard].update(
+                    (packed, float(heard)) for heard, packed in zip(page[1::2], page[2::2], strict=True)
+                )
+                begins[shard] += PAGE
+                if page[0] < PAGE or len(found[shard]) >= limit:
+                    del begins[shard]
+        newest = sorted(((heard, packed) for part in found.values() for packed, heard in part.items()), reverse=True)
+        records = {progress.id: progress for _, packed in newest for progress in (unpack(packed),)}
+        return [*records.values()][:limit]
+
+    def _listing(self, shard: Shard, begin: int, kind: str, states: str) -> Call:
+        arguments: tuple[bytes | str | int, ...] = (self._now(), shard.job_base, begin, PAGE, kind.encode(), states)
+        return Call(script("list"), [shard.jobs], arguments)
+
+    def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
+        """Listen to a channel for each watched job, on a connection of its own; in a cluster, one to each server."""
+        return self._listener(
+            lambda id: self._shards.of(id).channel(id), lambda packed: tell(self._decoded.records(packed)), lost
+        )
+
+    def heed(self, tell: Callable[[Collection[str]], None], lost: Callable[[], None]) -> Listener:
+        """Listen to another channel for each watched job, which is silent until somebody wants it to stop."""
+        return self._listener(
+            lambda id: self._shards.of(id).request_channel(id), lambda ids: tell({id.decode() for id in ids}), lost
+        )
+
+    def _listener(
+        self, channel: Callable[[str], bytes], take: Callable[[Collection[bytes]], None], lost: Callable[[], None]
+    ) -> Listener:
+        listener = RedisListener(self._server, channel, take, lost, self._listeners.discard)
+        self._listeners.add(listener)
+        return listener
+
+    def _now(self) -> str:
+        return "" if self._clock is None else repr(float(self._clock()))
+
+    def close(self) -> None:
+        """Close listeners, and connections unless they are of a client that was given; a later call opens new ones."""
+        for listener in [*self._listeners]:
+            listener.close()
+        self._server.close()
+        self._decoded.clear()
+
+    def forked(self) -> None:
+        """Use no connection of the parent's."""
+        self._server.forked()
+        self._decoded = Decoded()
+        self._listeners = set()
+        self._homes.clear()
+        self._warned = False
+
+
+def _chunks(ids: Sequence[str], size: int) -> Iterable[builtins.list[str]]:
+    for begin in range(0, len(ids), size):
+        yield [*ids[begin : begin + size]]
+
+
+def _of_url(url: str) -> tuple[Server, int]:
+    try:
+        from .address import parsed
+    except ImportError as error:
+        raise missing_package(f"{url.partition('://')[0]}://", error, "redis") from error
+    from redis import Redis
+
+    address = parsed(url)
+    return _server(address.kind == "cluster", address.client, None, Failures(Redis, redact(url))), address.db
+
+
+def _of_client(client: Any) -> tuple[Server, int]:
+    failures = Failures(type(client), type(client).__name__)
+    if hasattr(client, "nodes_manager"):
+        return _server(True, None, client, failures), 0
+    return _server(False, None, client, failures), int(client.connection_pool.connection_kwargs.get("db") or 0)
+
+
+def _server(clustered: bool, make: Any, given: Any, failures: Failures) -> Server:
+    if clustered:
+        from .cluster import Cluster
+
+        return Cluster(make, given, failures)
+    from .server import Single
+
+    return Single(make, given, failures)

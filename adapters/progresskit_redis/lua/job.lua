@@ -1,0 +1,57 @@
+-- What the other scripts begin with: a job as it is stored, and as it travels.
+--
+-- A job is one hash. `head` is, in words: run, whether it is asked to stop, when it was first heard of, attempt, seq,
+-- state, token, kind; from the attempt on, it is as the writer sent it. `life` is when it was last heard of, its lease,
+-- and when it expires, in seconds since the epoch by the clock that judges. `body` and `verdict` are JSON. Few fields,
+-- because each costs time in the way into Lua and out of it, and memory. What is not known is '-'.
+
+local HEAD = '^(%d+) (%d) (%S+) ((%d+) (%d+) (%l+) (%S+) (.*))$'
+local LIFE = '^(%S+) (%S+) (%S+)$'
+local FINAL = {succeeded = true, failed = true, cancelled = true}
+
+-- The seconds since the epoch: of a clock that was given, or else of the server.
+local function clock(given)
+    if given ~= '' then
+        return tonumber(given)
+    end
+    local time = redis.call('TIME')
+    return time[1] + time[2] / 1e6
+end
+
+-- The head of a job, when it was heard of and its lease; nil where there is none, or it has expired.
+local function look(key, now)
+    local found = redis.call('HMGET', key, 'head', 'life')
+    if not found[1] then
+        return nil
+    end
+    local heard, lease, expires = string.match(found[2], LIFE)
+    if tonumber(expires) <= now then
+        return nil
+    end
+    return found[1], heard, lease
+end
+
+-- A job in one text: the id, whether it is stalled, the head; the verdict; the body. JSON holds no control characters.
+local function packed(id, stalled, head, verdict, body)
+    return table.concat({id, stalled, head .. '\31' .. (verdict or '') .. '\31' .. body}, ' ')
+end
+
+local function stored(key, id, stalled, head)
+    local found = redis.call('HMGET', key, 'verdict', 'body')
+    return packed(id, stalled, head, found[1], found[2])
+end
+
+local function stalls(now, heard, lease)
+    return now - heard >= tonumber(lease) and '1' or '0'
+end
+
+-- Tell whoever listens. A cluster before Redis 7 has no channels of a shard.
+local function tell(command, channel, message)
+    if command == 'PUBLISH' then
+        return redis.call(command, channel, message)
+    end
+    local answer = redis.pcall(command, channel, message)
+    if type(answer) == 'table' and answer.err then
+        return redis.call('PUBLISH', channel, message)
+    end
+end

@@ -1,0 +1,68 @@
+"""Records on their way into the scripts, and out of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from progresskit.progress import State, Stored, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from progresskit.progress import Progress, Write
+
+DECODED = 2_048
+"""How many records that came in are remembered, so that one that comes again unchanged is not decoded again."""
+
+
+def head(write: Write) -> bytes:
+    """Return all of a write but its id and body, as the scripts take it; no word may be empty or have a space in it."""
+    token = "_".join(write.token.split()) if write.token else ""
+    return (
+        f"{write.role.value} {max(write.run, 1)} {write.lease!r} {write.ttl!r} "
+        f"{write.attempt} {write.seq} {write.state.value} {token or '-'} {write.kind or ''}"
+    ).encode()
+
+
+def unpack(packed: bytes) -> Progress:
+    """Return the record that a script has packed."""
+    head, verdict, body = packed.decode().rsplit("\x1f", 2)
+    _, stalled, run, cancel, created, attempt, seq, state, _ = head.split(" ", 8)
+    stored = Stored(
+        run=int(run),
+        attempt=int(attempt),
+        seq=int(seq),
+        token=None,  # it is nobody's business but the writer's
+        state=State(state),
+        body=body,
+        verdict=verdict or None,
+        created=None if created == "-" else created,
+        cancel_requested=cancel == "1",
+    )
+    return decode(stored, stalled=stalled == "1")
+
+
+class Decoded:
+    """Remembers what was decoded."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[bytes, Progress]] = {}
+
+    def records(self, packed: Iterable[bytes]) -> list[Progress]:
+        """Return the records that scripts have packed."""
+        return [self._record(each) for each in packed]
+
+    def _record(self, packed: bytes) -> Progress:
+        id = packed[: packed.index(b" ")].decode()
+        known = self._known.get(id)
+        if known is not None and known[0] == packed:
+            return known[1]
+        if len(self._known) >= DECODED:
+            self._known.clear()
+        progress = unpack(packed)
+        self._known[id] = packed, progress
+        return progress
+
+    def clear(self) -> None:
+        """Remember nothing."""
+        self._known.clear()

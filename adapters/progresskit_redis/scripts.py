@@ -1,0 +1,48 @@
+"""The Lua that runs in the server, and one call of it."""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TEXTS = {file.name: file.read_bytes() for file in files(__package__).joinpath("lua").iterdir()}
+"""Read before any thread needs them, since that imports modules."""
+
+
+class Script(NamedTuple):
+    """A text of Lua, and the hash that the server knows it by once it has seen it."""
+
+    text: bytes
+    sha: bytes
+
+
+class Call(NamedTuple):
+    """
+    A script and what it is given; the keys are all of one slot.
+
+    Keys and arguments are bytes where that matters, so that the encoding of a client that was given does not.
+    """
+
+    script: Script
+    keys: Sequence[bytes]
+    arguments: Sequence[bytes | str | int]
+
+    def by_hash(self) -> tuple[object, ...]:
+        """Return the command for a server that knows the script."""
+        return (b"EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.arguments)
+
+    def by_text(self) -> tuple[object, ...]:
+        """Return the command for one that does not; it does from then on."""
+        return (b"EVAL", self.script.text, len(self.keys), *self.keys, *self.arguments)
+
+
+@cache
+def script(name: str) -> Script:
+    """Return the script of a file in the folder beside this module, with what all of them begin with."""
+    text = b"\n".join(TEXTS[f"{part}.lua"] for part in ("job", name))
+    return Script(text, sha1(text, usedforsecurity=False).hexdigest().encode())

@@ -1,0 +1,160 @@
+"""One server, or the one that Sentinels name: runs scripts in pipelines, and makes connections to listen on."""
+
+from __future__ import annotations
+
+import encodings.idna  # noqa: F401 - else the first thread that connects imports it, maybe while another one forks
+from abc import ABC, abstractmethod
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from progresskit.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from .failures import Failures
+    from .scripts import Call
+
+_inherited: list[Any] = []  # kept, because a connection is closed when nobody refers to it any more
+
+DROPPED = ("maint_notifications", "oss_cluster_maint", "maintenance_", "orig_")
+"""Options that a client of RESP 3 gives its connections, and that one of RESP 2 refuses, begin so."""
+
+
+class Server(ABC):
+    """
+    What the scripts run on.
+
+    A client that is not our own is used as it is, and never closed. `connects` counts the connections of one that is:
+    behind a new one may be another process, which has forgotten what the one before knew.
+    """
+
+    publish: str
+    """The command that tells those who listen."""
+
+    clustered: bool
+
+    def __init__(self, make: Callable[[Callable[[Any], None]], Any] | None, given: Any, failures: Failures) -> None:
+        self.failures = failures
+        self.connects = 0
+        self._make = make
+        self._client = given
+        self._making = Lock()
+
+    @property
+    def own(self) -> bool:
+        """True where the client was made here."""
+        return self._make is not None
+
+    def _connected(self, connection: Any) -> None:
+        """Get a new connection ready, and find out whether it is welcome: a long command would just be cut off."""
+        self.connects += 1
+        if not self.clustered:  # there it has been done
+            connection.on_connect()
+        connection.send_command("PING", check_health=False)
+        connection.read_response()
+
+    def client(self) -> Any:
+        """Return the client; one server's connects when it is used, a cluster's to learn who has which slots."""
+        with self._making:
+            if self._client is None:
+                assert self._make is not None
+                self._client = self._make(self._connected)
+            return self._client
+
+    @abstractmethod
+    def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Make all calls, in one round trip to each server; raise the first error after all were tried."""
+
+    @abstractmethod
+    def place(self, channel: bytes) -> Hashable:
+        """Return which server a channel is on."""
+
+    @abstractmethod
+    def connection(self, place: Hashable) -> Any:
+        """Return a new connection to that server, not connected yet, of which nobody else knows."""
+
+    @abstractmethod
+    def refresh(self) -> None:
+        """Find out anew which server is which."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connections of a client of our own."""
+
+    def forked(self) -> None:
+        """Forget what was inherited, and never close it; whoever held the lock may not be here."""
+        self._making = Lock()
+        if self.own and self._client is not None:
+            _inherited.append(self._client)
+            self._client = None
+
+
+class Single(Server):
+    """One server."""
+
+    publish = "PUBLISH"
+    clustered = False
+
+    def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Make all calls in one pipeline."""
+        try:
+            results = pipelined(self.client(), calls, self.failures)
+        except self.failures.all as error:
+            raise self.failures.translated(error) from error
+        return checked(results, self.failures)
+
+    def place(self, channel: bytes) -> Hashable:
+        """Return the one place there is."""
+        return None
+
+    def connection(self, place: Hashable) -> Any:
+        """Make one with the options that the client gives its own."""
+        return new_connection(self.client())
+
+    def refresh(self) -> None:
+        """Do nothing: Sentinels are asked at each connecting."""
+
+    def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        if self.own and self._client is not None:
+            self._client.connection_pool.disconnect()
+            manager = getattr(self._client.connection_pool, "sentinel_manager", None)
+            for sentinel in manager.sentinels if manager else ():
+                sentinel.connection_pool.disconnect()
+
+
+def new_connection(client: Any) -> Any:
+    """Return a connection like those of the client, but not of its pool: what its limit is, is not for us to use up."""
+    pool = client.connection_pool
+    options = {name: value for name, value in pool.connection_kwargs.items() if not name.startswith(DROPPED)}
+    return pool.connection_class(**options | {"protocol": 2})
+
+
+def pipelined(client: Any, calls: Sequence[Call], failures: Failures) -> list[Any]:
+    """Make calls in one pipeline, and again those whose script was not known; errors are among the results."""
+    results = executed(client, [call.by_hash() for call in calls])
+    unknown = [number for number, result in enumerate(results) if isinstance(result, failures.no_script)]
+    if unknown:
+        again = executed(client, [calls[number].by_text() for number in unknown])
+        for number, result in zip(unknown, again, strict=True):
+            results[number] = result
+    return results
+
+
+def executed(client: Any, commands: Sequence[Sequence[object]]) -> list[Any]:
+    """Send commands in one pipeline."""
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        # Bytes come back whatever the client does for others.
+        pipeline.execute_command(*command, NEVER_DECODE=True)
+    results: list[Any] = pipeline.execute(raise_on_error=False)
+    return results
+
+
+def checked(results: list[Any], failures: Failures) -> list[Any]:
+    """Return the results; raise the first that is an error, those that may pass first."""
+    errors = [failures.translated(result) for result in results if isinstance(result, Exception)]
+    for error in sorted(errors, key=lambda error: type(error) is BackendError):
+        raise error
+    return results
