@@ -1,7 +1,7 @@
-"""Progress in one table of an SQL database, by way of SQLAlchemy: `sqlite:///path.db`."""
+"""Progress in one table of an SQL database, by way of SQLAlchemy: `sqlite:///path.db`, `postgresql+psycopg://…`."""
 
 from __future__ import annotations
 
-from .backend import SQLBackend
+from .backend import SQLBackend, ddl
 
-__all__ = ["SQLBackend"]
+__all__ = ["SQLBackend", "ddl"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,16 @@ from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from progresskit.abc import Backend, Lists
+from progresskit.config import missing_package
 from progresskit.errors import BackendUnavailable, ConfigurationError
 from progresskit.progress import decode
 
 from .connections import Connections
-from .sqlite import SQLite
+from .dialect import EXAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+    from typing import Self
 
     from sqlalchemy import URL
 
@@ -26,7 +29,13 @@ if TYPE_CHECKING:
     from .connections import Lent
     from .dialect import Dialect
 
-DIALECTS: dict[str, type[Dialect]] = {"sqlite": SQLite}
+DIALECTS: dict[str, tuple[str, str]] = {
+    "sqlite": ("progresskit_sql.sqlite", "SQLite"),
+    "postgresql": ("progresskit_sql.postgresql", "PostgreSQL"),
+    "mysql": ("progresskit_sql.mysql", "MySQL"),
+    "mariadb": ("progresskit_sql.mysql", "MySQL"),
+}
+"""Where the dialect of a database is found; it is imported when it is needed, and its driver with it."""
 
 SWEEP_SECONDS = 60.0
 """How often a process deletes what has expired."""
@@ -43,15 +52,22 @@ class SQLBackend(Backend, Lists):
     Keeps one row a job in the table `<prefix>_jobs`, which is made on first use.
 
     `database` is a URL, or an Engine, which is used with the settings it has and is never closed. `clock` (seconds
-    since the epoch) takes the place of the host's clock where the database has none of its own.
+    since the epoch) takes the place of the server's clock, or of the host's where there is no server. Where the
+    database can push changes, an object of a subclass is made, which does.
     """
+
+    def __new__(cls, database: Engine | URL | str, **options: Any) -> Self:
+        """Choose the class."""
+        url = _url(database)
+        pushing = _dialect(url).pushing(url) if cls is SQLBackend else None
+        return object.__new__(pushing or cls)  # type: ignore[return-value]
 
     def __init__(
         self, database: Engine | URL | str, *, prefix: str = "progresskit", clock: Callable[[], float] | None = None
     ) -> None:
-        url = database.url if isinstance(database, Engine) else _parsed(database)
+        url = _url(database)
         self._clock = clock or time
-        self._dialect = _dialect(url)(url, prefix, self._clock)
+        self._dialect = _dialect(url)(url, prefix, clock)
         self._connections = Connections(self._dialect, database if isinstance(database, Engine) else None)
         self._sweep_at = 0.0
         self._written_to: Hashable = None
@@ -67,10 +83,14 @@ class SQLBackend(Backend, Lists):
         """Fold the batch in, in the database, in one transaction."""
         if not batch:
             return {}
-        with self._connections.lend() as lent:
-            self._check_home(lent)
-            runs = self._dialect.write(lent.connection, batch)
-            self._sweep(lent.connection)
+        try:
+            with self._connections.lend() as lent:
+                self._check_home(lent)
+                runs = self._dialect.write(lent.connection, batch)
+                self._sweep(lent.connection)
+        except BackendUnavailable:
+            self._written_to = None  # whoever writes knows now that all has to be sent again
+            raise
         return runs
 
     def _check_home(self, lent: Lent) -> None:
@@ -137,16 +157,35 @@ class SQLBackend(Backend, Lists):
         self._written_to = None
 
 
-def _parsed(url: URL | str) -> URL:
+def ddl(database: URL | str, *, prefix: str = "progresskit") -> list[str]:
+    """
+    Return the statements that make the table of a database at that URL, for a migration to run.
+
+    No connection is made, and of the URL only the kind of database counts: `ddl("postgresql://")`.
+    """
+    url = _url(database)
+    return _dialect(url)(url, prefix, None).ddl()
+
+
+def _url(database: Engine | URL | str) -> URL:
+    if isinstance(database, Engine):
+        return database.url
     try:
-        return make_url(url)
+        return make_url(database)
     except (ArgumentError, ValueError):
         # Its own message may hold the URL, and the URL a password.
-        raise ConfigurationError("not a database URL; one looks like sqlite:////absolute/path/progress.db") from None
+        kind = str(database).partition("://")[0].partition("+")[0]
+        example = EXAMPLES.get(kind, EXAMPLES["sqlite"])
+        raise ConfigurationError(f"not a database URL; one looks like {example}") from None
 
 
 def _dialect(url: URL) -> type[Dialect]:
     name = url.get_backend_name()
     if name not in DIALECTS:
         raise ConfigurationError(f"progresskit_sql does not know the database {name!r}; it knows {', '.join(DIALECTS)}")
-    return DIALECTS[name]
+    module, attribute = DIALECTS[name]
+    try:
+        dialect: type[Dialect] = getattr(import_module(module), attribute)
+    except ImportError as error:
+        raise missing_package(f"{name}://", error, "sql") from error
+    return dialect

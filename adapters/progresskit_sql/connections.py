@@ -1,14 +1,17 @@
 """
 Lends the connections of an engine, and keeps them out of forked processes.
 
-SQLite keeps the locks that a process holds in the memory of that process. A child forked while a connection is open
-takes them for its own, holds none in truth, and loses what it writes when the parent closes the last connection and
-removes the log; one forked in the middle of a call may find a lock taken for ever. So a fork waits until the calls of
-other threads are through, and closes what is idle: the child finds nothing, the parent connects again.
+A connection to a server that was open at a fork is forgotten by the child, and never closed there: it is the parent's.
+A file of SQLite is worse: SQLite keeps the locks that a process holds in the memory of that process. A child forked
+while a connection is open takes them for its own, holds none in truth, and loses what it writes when the parent closes
+the last connection and removes the log. So before a fork idle connections to a file are closed, and the parent
+connects again. Whatever the database, a child that is forked in the middle of a call may find a lock taken for ever.
+So a fork waits until the calls of other threads are through.
 """
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - else the first thread that connects imports it, maybe while another one forks
 import os
 from contextlib import contextmanager, nullcontext
 from threading import Condition
@@ -22,18 +25,22 @@ from progresskit.errors import BackendError, BackendUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import Engine
-    from sqlalchemy.pool import Pool, PoolProxiedConnection
+    from sqlalchemy.pool import PoolProxiedConnection
 
     from .dialect import Dialect
 
 FORK_SECONDS = 2.0
-"""How long a fork waits for calls of other threads; longer than a call waits for a locked database."""
+"""How long a fork waits for calls of other threads; longer than a call waits for a locked SQLite database."""
+
+TRIES = 8
+"""So many connections in a row are taken from the pool, and found to be ended by the server, before one is used."""
 
 
 class Lent(NamedTuple):
-    """A connection of the driver, and which database it leads to."""
+    """A connection of the driver, and which database it leads to: another one, if what was written may be gone."""
 
     connection: Any
     home: Hashable
@@ -47,44 +54,79 @@ class Connections:
         self._own = given is None
         self._engine = given or dialect.engine()
         self._key = f"progresskit {id(self)}"
+        self._breaks = 0
+        self._errors: tuple[type[Exception], ...] = (_Astray, SQLAlchemyError, *dialect.errors)
         _all.add(self)
 
     @contextmanager
     def lend(self) -> Iterator[Lent]:
         """Give a connection that is ready; whatever the driver raises meanwhile becomes an error of the kit's."""
-        errors: tuple[type[Exception], ...] = (*self._dialect.errors, SQLAlchemyError)
-        with _gate.call():
+        with _gate.call(), self._translated():
+            pool, pooled = self._engine.pool, self._take()
             try:
-                pooled = self._engine.raw_connection()
-            except errors as error:
-                raise self._failure(error) from error
-            try:
-                with nullcontext() if self._own else self._dialect.borrowed(pooled.driver_connection):
-                    yield Lent(pooled.driver_connection, self._home(pooled))
-            except errors as error:
+                with self._autocommit(pooled.driver_connection):
+                    yield Lent(pooled.driver_connection, (self._home(pooled), self._breaks))
+            except BackendError:  # the connection has no part in it
+                raise
+            except BaseException:  # whatever breaks off a call may leave an answer on its way
                 self._discard(pooled)
-                raise self._failure(error) from error
-            except _Astray:
-                self._discard(pooled)
-                raise BackendUnavailable(f"{self}: the database was removed or replaced") from None
+                raise
             finally:
+                if self._own and pool is not self._engine.pool:  # closed meanwhile: there is no pool to go back to
+                    pooled.invalidate()
                 pooled.close()
+
+    @contextmanager
+    def lend_for_good(self) -> Iterator[Any]:
+        """Give a connection that no pool knows of any more; whoever takes it closes it, but not after an error here."""
+        with _gate.call(), self._translated():
+            pooled = self._take()
+            connection = pooled.driver_connection
+            try:
+                pooled.detach()
+                yield connection
+            except BaseException:
+                pooled.close()
+                raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except self._errors as error:
+            raise self._failure(error) from error
+
+    def _take(self) -> PoolProxiedConnection:
+        for _ in range(TRIES):
+            pooled = self._engine.raw_connection()
+            if not self._dialect.broken(pooled.driver_connection):
+                break
+            self._discard(pooled)
+            pooled.close()
+        else:
+            pooled = self._engine.raw_connection()
+        return pooled
+
+    def _autocommit(self, connection: Any) -> AbstractContextManager[None]:
+        return nullcontext() if self._own else self._dialect.borrowed(connection)
 
     def _home(self, pooled: PoolProxiedConnection) -> Hashable:
         home: Hashable = pooled.info.get(self._key)
         if home is None:
             home = pooled.info[self._key] = self._dialect.open(pooled.driver_connection, self._own)
         elif not self._dialect.leads_home(home):
-            raise _Astray
+            raise _Astray("the database was removed or replaced")
         return home
 
     def _discard(self, pooled: PoolProxiedConnection) -> None:
+        if self._dialect.broken(pooled.driver_connection):
+            self._breaks += 1
         pooled.info.pop(self._key, None)
         if self._dialect.shared:  # else the database would go with the connection
             pooled.invalidate()
 
     def _failure(self, error: Exception) -> BackendError:
-        now = isinstance(error, PoolTimeout) or self._dialect.unavailable(error)
+        now = isinstance(error, PoolTimeout | _Astray) or self._dialect.unavailable(error)
         return (BackendUnavailable if now else BackendError)(f"{self}: {error}")
 
     def __str__(self) -> str:
@@ -96,14 +138,23 @@ class Connections:
             self._engine.dispose()
 
     def close_before_fork(self) -> None:
-        """Leave nothing to inherit, where that is ours to say and nothing is lost by it."""
-        if self._own and self._dialect.shared:
+        """Leave nothing to inherit that does harm, where that is ours to say."""
+        if self._own and not self._dialect.fork_safe:
             self._engine.dispose()
 
     def forked(self) -> None:
         """Forget what was inherited, and never close it."""
-        _inherited.append(self._engine.pool)
-        self._engine.dispose(close=False)
+        never_close(self._engine.pool)
+        if self._own:
+            never_close(self._engine)
+            self._engine = self._dialect.engine()  # a new one, for a lock of the old one may be held for ever
+        else:
+            self._engine.dispose(close=False)
+
+
+def never_close(inherited: object) -> None:
+    """Keep what the parent process uses: a connection is closed when nobody refers to it any more."""
+    _inherited.append(inherited)
 
 
 class _Astray(Exception):
@@ -149,7 +200,7 @@ class _Gate:
 
 _gate = _Gate()
 _all: WeakSet[Connections] = WeakSet()
-_inherited: list[Pool] = []  # kept, because a connection is closed when nobody refers to it any more
+_inherited: list[object] = []
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

@@ -6,12 +6,24 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import builtins
     from collections.abc import Callable, Collection, Hashable, Sequence
     from contextlib import AbstractContextManager
 
     from sqlalchemy import URL, Engine
 
     from progresskit.progress import State, Stored, Write
+
+    from .backend import SQLBackend
+
+
+EXAMPLES = {
+    "sqlite": "sqlite:////absolute/path/progress.db",
+    "postgresql": "postgresql+psycopg://user:password@host/database",
+    "mysql": "mysql+pymysql://user:password@host/database",
+    "mariadb": "mariadb+pymysql://user:password@host/database",
+}
+"""What the URL of a database looks like."""
 
 
 class Dialect(ABC):
@@ -25,12 +37,24 @@ class Dialect(ABC):
     shared: bool = True
     """False where other processes see nothing of the database."""
 
+    fork_safe: bool = True
+    """False where a connection that is open during a fork does harm, even if the child never touches it."""
+
     errors: tuple[type[Exception], ...]
     """What the driver raises."""
 
     @abstractmethod
-    def __init__(self, url: URL, prefix: str, clock: Callable[[], float]) -> None:
-        """Check the URL; `clock` (seconds since the epoch) judges leases where the database has no clock of its own."""
+    def __init__(self, url: URL, prefix: str, clock: Callable[[], float] | None) -> None:
+        """Check the URL; `clock` (seconds since the epoch), if given, judges leases in place of the database's own."""
+
+    @classmethod
+    def pushing(cls, url: URL) -> type[SQLBackend] | None:
+        """Return the class of the backend that can push changes at this URL; None where they are polled."""
+        return None
+
+    @abstractmethod
+    def ddl(self) -> builtins.list[str]:
+        """Return the statements that make the table and its indexes in an empty database, each without a semicolon."""
 
     @abstractmethod
     def engine(self) -> Engine:
@@ -44,9 +68,13 @@ class Dialect(ABC):
     def open(self, connection: Any, own: bool) -> Hashable:
         """Get a new connection ready, and the table; return which database it leads to."""
 
-    @abstractmethod
     def leads_home(self, home: Any) -> bool:
         """Say whether a connection that led to that database when it was opened still leads to what is there now."""
+        return True
+
+    def broken(self, connection: Any) -> bool:
+        """Say, without asking the server, whether it has ended the connection; cheap, for it is asked at each call."""
+        return False
 
     @abstractmethod
     def unavailable(self, error: Exception) -> bool:

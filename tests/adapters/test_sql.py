@@ -19,13 +19,8 @@ from progresskit.errors import BackendError, BackendUnavailable, ConfigurationEr
 from progresskit.progress import State
 from progresskit.testing import FakeClock
 from progresskit.testing.writes import start, update, word
-from progresskit_sql import SQLBackend
+from progresskit_sql import SQLBackend, ddl
 from progresskit_sql.sqlite import SQLite
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "progress.db"
 
 
 @pytest.fixture
@@ -72,6 +67,10 @@ def test_nothing_is_opened_before_it_is_needed(path: Path, backend: SQLBackend) 
         ("sqlite://progress.db", "sqlite:////absolute/path/progress.db"),
         ("sqlite:////u:geheim@host:port/x", "there is no folder"),
         ("sqlite://u:geheim@host:port/x", "sqlite:////absolute/path/progress.db"),
+        ("sqlite+aiosqlite:///progress.db", "sqlite+aiosqlite:// is another driver's; progresskit needs sqlite://"),
+        ("sqlite+pysqlcipher://:geheim@/x", "sqlite+pysqlcipher:// is another driver's; progresskit needs sqlite://"),
+        ("sqlite:///progress.db?mode=ro", "the URL's option mode is not known, or needs uri=true beside it"),
+        ("sqlite:///progress.db?timeout=soon", "an option of the URL cannot be read: "),
         ("oracle://u:geheim@host/x", "'oracle'; it knows sqlite"),
         ("geheim", "not a database URL"),
     ],
@@ -116,6 +115,17 @@ def test_any_prefix_will_do(prefix: str, path: Path) -> None:
         assert backend.cancel(["job"]) == backend.cancels(["job"]) == set()
         assert backend.list(kind=None, states=None, limit=9) == [*backend.read(["job"]).values()]
     assert (f"{prefix}_jobs",) in rows(path, "SELECT name FROM sqlite_master")
+
+
+def test_the_table_can_be_made_by_a_migration_and_is_the_same(path: Path, backend: SQLBackend) -> None:
+    schema = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in ddl("sqlite://") * 2:
+            connection.execute(statement)
+    made = rows(path, schema)
+    backend.write([start("job")])
+    assert rows(path, schema) == made
+    assert len(made) == 3
 
 
 def test_prefixes_do_not_see_each_other(path: Path, backend: SQLBackend) -> None:
@@ -342,3 +352,12 @@ def test_every_call_tells_of_a_dropped_table_once_and_then_makes_it_again(
         call(backend)
     call(backend)
     assert backend.write([start("job", token="next")])["job"] in {1, 2}
+
+
+def test_the_next_write_of_a_job_makes_the_row_again_that_was_deleted(path: Path, backend: SQLBackend) -> None:
+    backend.write([start("live"), start("ending"), start("ended", state=State.SUCCEEDED)])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM progresskit_jobs")
+    backend.write([update("live", 2, current=2), update("ending", 2, state=State.FAILED)])
+    records = backend.read(["live", "ending", "ended"])
+    assert {id: record.state for id, record in records.items()} == {"live": State.RUNNING, "ending": State.FAILED}

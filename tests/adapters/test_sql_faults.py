@@ -28,17 +28,6 @@ sys.stdin.read()
 """
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "progress.db"
-
-
-@pytest.fixture
-def backend(path: Path) -> Iterator[SQLBackend]:
-    with closing(SQLBackend(f"sqlite:///{path}")) as backend:
-        yield backend
-
-
 @contextmanager
 def locked(path: Path, script: str = "BEGIN EXCLUSIVE") -> Iterator[None]:
     """Have another process hold a lock."""
@@ -76,6 +65,11 @@ def test_a_database_locked_by_another_process_is_waited_for_briefly(path: Path, 
         assert backend.cancels(["job"]) == set()
     backend.write([update("job", 3)])
     assert backend.read(["job"])["job"].version.seq == 3
+
+
+def test_the_url_may_say_how_long_a_locked_database_is_waited_for(path: Path) -> None:
+    with closing(SQLBackend(f"sqlite:///{path}?timeout=0.25")) as backend, backend._connections.lend() as lent:
+        assert lent.connection.execute("PRAGMA busy_timeout").fetchone() == (250,)
 
 
 def test_a_database_that_is_locked_from_the_start_is_opened_later(path: Path, backend: SQLBackend) -> None:

@@ -22,17 +22,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "progress.db"
-
-
-@pytest.fixture
-def backend(path: Path) -> Iterator[SQLBackend]:
-    with closing(SQLBackend(f"sqlite:///{path}")) as backend:
-        yield backend
-
-
 class Child:
     """A forked process that does one thing."""
 

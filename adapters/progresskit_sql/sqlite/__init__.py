@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from progresskit.progress import Role, State, Stored
 from progresskit_sql.dialect import Dialect
 
-from .database import Home, autocommit, is_memory, make_engine, prepare, transaction, unavailable
+from .database import Home, autocommit, check_driver, is_memory, make_engine, prepare, transaction, unavailable
 from .upserts import Upserts, text
 
 if TYPE_CHECKING:
@@ -35,9 +36,11 @@ class SQLite(Dialect):
 
     errors = (sqlite3.Error, OverflowError, UnicodeError)
 
-    def __init__(self, url: URL, prefix: str, clock: Callable[[], float]) -> None:
-        self._url, self._clock = url, clock
+    def __init__(self, url: URL, prefix: str, clock: Callable[[], float] | None) -> None:
+        check_driver(url)
+        self._url, self._clock = url, clock or time
         self.shared = not is_memory(url)
+        self.fork_safe = not self.shared
         table = f"{prefix}_jobs"
         names = {
             "table": _quoted(table),
@@ -47,9 +50,14 @@ class SQLite(Dialect):
         names["record"] = text("record").format(**names)
         self._sql = {
             name: text(name).format(**names)
-            for name in ("schema", "read", "list", "runs", "cancel", "cancellable", "cancels", "sweep")
+            for name in ("read", "list", "runs", "cancel", "cancellable", "cancels", "sweep")
         }
+        self._ddl = [statement.format(**names) for statement in text("schema").rstrip(";\n").split(";\n\n")]
         self._upserts = Upserts(names["table"])
+
+    def ddl(self) -> builtins.list[str]:
+        """Return what `open` runs."""
+        return self._ddl
 
     def engine(self) -> Engine:
         """Make an engine for the file, or for one in memory."""
@@ -63,7 +71,8 @@ class SQLite(Dialect):
         """Make the table; the connection of a given engine keeps the journal that it has."""
         if own:
             prepare(connection)
-        connection.executescript(self._sql["schema"])
+        for statement in self._ddl:
+            connection.execute(statement)
         return Home.of(connection)
 
     def leads_home(self, home: Home) -> bool:

@@ -12,6 +12,7 @@ from sqlalchemy import QueuePool, create_engine
 from sqlalchemy.exc import ArgumentError
 
 from progresskit.errors import ConfigurationError
+from progresskit_sql.dialect import EXAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,10 @@ PASSING = ("no such table", "closed database")
 """Messages of errors that have no code of their own and are gone with the next connection."""
 
 
+OPTIONS = frozenset(("uri", "timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"))
+"""What a URL may say to the driver; the rest is for SQLite itself, and reaches it with `uri=true` only."""
+
+
 def unavailable(error: Exception) -> bool:
     """Say whether the same may succeed later; what a result code has above its lowest byte is detail."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
@@ -53,8 +58,17 @@ def is_memory(url: URL) -> bool:
     return ":memory:" in database or "mode=memory" in database or url.query.get("mode") == "memory"
 
 
+def check_driver(url: URL) -> None:
+    """Raise ConfigurationError for the URL of another driver; without one it is ours."""
+    if url.drivername not in {"sqlite", "sqlite+pysqlite"}:
+        raise ConfigurationError(f"{url.drivername}:// is another driver's; progresskit needs sqlite://")
+
+
 def make_engine(url: URL) -> Engine:
     """Make an engine in autocommit mode; a database in memory has one connection, lent to one call at a time."""
+    if "uri" not in url.query:
+        for name in url.query.keys() - OPTIONS:
+            raise ConfigurationError(f"the URL's option {name} is not known, or needs uri=true beside it")
     if not is_memory(url):
         _check_folder(url)
     sizes = {"pool_size": 1, "max_overflow": 0} if is_memory(url) else {"pool_size": 4, "max_overflow": -1}
@@ -64,15 +78,13 @@ def make_engine(url: URL) -> Engine:
             isolation_level="AUTOCOMMIT",
             poolclass=QueuePool,
             pool_reset_on_return=None,
-            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+            connect_args={"check_same_thread": False} | ({} if "timeout" in url.query else {"timeout": BUSY_SECONDS}),
             **sizes,
         )
     except ArgumentError:
-        raise ConfigurationError(
-            "not the URL of an SQLite file; one looks like sqlite:////absolute/path/progress.db"
-        ) from None
-    if engine.dialect.is_async:
-        raise ConfigurationError(f"{url.drivername}:// is for asyncio only; progresskit needs sqlite://")
+        raise ConfigurationError(f"not the URL of an SQLite file; one looks like {EXAMPLES['sqlite']}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"an option of the URL cannot be read: {error}") from None
     return engine
 
 

@@ -1,0 +1,3 @@
+SELECT {record}
+FROM {table} FORCE INDEX (PRIMARY)
+WHERE id IN %(ids)s AND expires_at > {now}

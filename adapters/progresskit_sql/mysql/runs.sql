@@ -1,0 +1,3 @@
+SELECT id, run
+FROM {table} FORCE INDEX (PRIMARY)
+WHERE id IN %(ids)s

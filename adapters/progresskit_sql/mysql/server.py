@@ -1,0 +1,162 @@
+"""How the server is reached, and what a connection of our own is told at its start."""
+
+from __future__ import annotations
+
+import os
+import select
+from contextlib import contextmanager, suppress
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from pymysql import Error
+from pymysql.connections import Connection
+from sqlalchemy import QueuePool, create_engine, event
+from sqlalchemy.exc import ArgumentError
+
+from progresskit.errors import ConfigurationError
+from progresskit_sql.dialect import EXAMPLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import URL, Engine
+
+CONNECT_SECONDS = 2
+"""How long it may take to reach the server."""
+
+CALL_SECONDS = 5
+"""How long the server may be silent while it owes an answer; a paused one is given up then."""
+
+LOCK_SECONDS = 2
+"""How long a statement waits for a lock of somebody else's."""
+
+RECYCLE_SECONDS = 600
+"""After so long a connection is made anew, in case that something on the way has forgotten an idle one."""
+
+FILES = ("ca", "capath", "cert", "key")
+"""The options of TLS that name files, without the `ssl_` before them."""
+
+SQL_MODE = "STRICT_ALL_TABLES"
+"""No value is cut to fit, and none of the modes that read a statement in another way."""
+
+SESSION = (
+    f"SET SESSION sql_mode = '{SQL_MODE}', wait_timeout = 28800"
+    f", innodb_lock_wait_timeout = {LOCK_SECONDS}, lock_wait_timeout = {LOCK_SECONDS}"
+)
+
+LOCK_ROWS = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
+"""Lock rows, and no gaps between them; a server that replicates by statements refuses to write so."""
+
+
+def check_driver(url: URL) -> None:
+    """Raise ConfigurationError for the URL of another driver; without one it is ours."""
+    name = url.get_backend_name()
+    if url.drivername not in {name, f"{name}+pymysql"}:
+        raise ConfigurationError(f"{url.drivername}:// is another driver's; progresskit needs {name}+pymysql://")
+
+
+def make_engine(url: URL) -> Engine:
+    """Make an engine in autocommit mode; what the URL says of timeouts holds."""
+    example = EXAMPLES[url.get_backend_name()]
+    if not url.database:
+        raise ConfigurationError(f"the URL names no database; one that does looks like {example}")
+    timeouts = {"connect_timeout": CONNECT_SECONDS, "read_timeout": CALL_SECONDS, "write_timeout": CALL_SECONDS}
+    arguments: dict[str, Any] = {name: seconds for name, seconds in timeouts.items() if name not in url.query}
+    arguments |= {"autocommit": True, "charset": "utf8mb4"}
+    try:
+        engine = create_engine(
+            url.set(drivername="mysql+pymysql"),  # by the other name SQLAlchemy refuses MySQL, by this one neither
+            poolclass=QueuePool,
+            pool_size=4,
+            max_overflow=-1,
+            pool_recycle=RECYCLE_SECONDS,
+            pool_reset_on_return=None,
+            connect_args=arguments,
+        )
+        _check({**engine.dialect.create_connect_args(engine.url)[1], **arguments})
+    except ArgumentError:
+        raise ConfigurationError(f"not the URL of a database; one looks like {example}") from None
+    except UnicodeError:  # its message would show a letter of the password
+        raise ConfigurationError("PyMySQL takes no password with letters that Latin-1 does not have") from None
+    except (AttributeError, NotImplementedError, OSError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"an option of the URL cannot be read: {error}") from None
+    event.listen(engine, "do_connect", lambda _dialect, _record, arguments, options: _Connection(*arguments, **options))
+    return engine
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Make a connection, which does not connect, so that an option that it does not know shows at once."""
+    for name in options.keys() - signature(Connection).parameters.keys():
+        raise ConfigurationError(f"the URL's option {name} is not known to PyMySQL")
+    for name, path in options.get("ssl", {}).items():
+        if name in FILES and not os.path.exists(path):
+            raise ConfigurationError(f"the URL's option ssl_{name} names {path}, and there is no such file")
+    _Connection(**options, defer_connect=True)
+
+
+class _Connection(Connection):  # type: ignore[misc]
+    """
+    One that shares what it knows of TLS with the others, unless it was told how to use it.
+
+    PyMySQL reads all authorities of the system each time it tries to connect: 30 ms of CPU, also where nobody listens.
+    """
+
+    _shared: Any = None
+
+    def _create_ssl_ctx(self, options: Any) -> Any:
+        if options:
+            return super()._create_ssl_ctx(options)
+        if _Connection._shared is None:
+            _Connection._shared = super()._create_ssl_ctx(options)
+        return _Connection._shared
+
+
+def silent(connection: Any) -> bool:
+    """Say whether a connection that nothing is asked of is open and has nothing to say; the server is not asked."""
+    opened = getattr(connection, "_sock", None)
+    return opened is not None and not select.select([opened], [], [], 0)[0]
+
+
+def prepare(connection: Any) -> None:
+    """Make a session of our own independent of how the server is set."""
+    _execute(connection, SESSION)
+    if ("binlog_format", "STATEMENT") not in _execute(connection, "SHOW VARIABLES LIKE 'binlog_format'"):
+        _execute(connection, LOCK_ROWS)
+
+
+def _execute(connection: Any, statement: str) -> tuple[tuple[Any, ...], ...]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        rows: tuple[tuple[Any, ...], ...] = cursor.fetchall()
+    return rows
+
+
+def longest_packet(connection: Any) -> int:
+    """Return how many bytes a statement may have."""
+    return int(_execute(connection, "SELECT @@max_allowed_packet")[0][0])
+
+
+@contextmanager
+def autocommit(connection: Any) -> Iterator[None]:
+    """Have each statement of somebody else's session be a transaction of its own, and read as it is meant."""
+    before = connection.get_autocommit()
+    _execute(connection, f"SET @progresskit = @@sql_mode, autocommit = 1, sql_mode = '{SQL_MODE}'")
+    try:
+        yield
+    finally:
+        if connection.open:
+            _execute(connection, f"SET autocommit = {before:d}, sql_mode = @progresskit")
+
+
+@contextmanager
+def transaction(connection: Any) -> Iterator[None]:
+    """Have statements take effect together."""
+    connection.begin()
+    try:
+        yield
+        connection.commit()
+    except BaseException:
+        if connection.open:
+            with suppress(Error):
+                connection.rollback()
+        raise

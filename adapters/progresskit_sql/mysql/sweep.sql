@@ -1,0 +1,4 @@
+DELETE FROM {table}
+WHERE expires_at <= {now}
+ORDER BY expires_at
+LIMIT %(limit)s

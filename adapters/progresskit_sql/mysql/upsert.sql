@@ -1,0 +1,37 @@
+-- There is no WHERE here, and each assignment sees those before it: so the first decides what becomes of the write, from
+-- a row that nothing has touched yet, and the others go by that. A write comes in with its role in `fate`.
+INSERT INTO {table} (
+    id, fate, run, attempt, seq, token, state, kind, body, created, lease, heard_at, expires_at
+) VALUES {rows}
+ON DUPLICATE KEY UPDATE
+    fate = CASE
+        WHEN expires_at <= VALUES(heard_at) THEN {afresh}
+        WHEN VALUES(fate) = {word} THEN CASE
+            WHEN VALUES(state) = 'pending' THEN IF(state = 'pending', {renewed}, {ignored})
+            WHEN {final} THEN {ignored}
+            ELSE {judged}
+        END
+        WHEN token <=> VALUES(token) THEN CASE
+            WHEN attempt = VALUES(attempt) AND seq = VALUES(seq) THEN {renewed}
+            WHEN {final} OR attempt > VALUES(attempt) THEN {ignored}
+            WHEN attempt = VALUES(attempt) AND seq > VALUES(seq) THEN {ignored}
+            ELSE {newer}
+        END
+        WHEN state = 'pending' AND attempt <= VALUES(attempt) THEN {same_run}
+        WHEN VALUES(fate) = {update} THEN {ignored}
+        WHEN attempt < VALUES(attempt) AND NOT ({final}) THEN {same_run}
+        ELSE {next_run}
+    END,
+    run = CASE fate WHEN {afresh} THEN VALUES(run) WHEN {next_run} THEN run + 1 ELSE run END,
+    attempt = IF(fate >= {newer}, VALUES(attempt), attempt),
+    seq = CASE WHEN fate >= {newer} THEN VALUES(seq) WHEN fate = {judged} THEN seq + 1 ELSE seq END,
+    token = IF(fate >= {same_run}, VALUES(token), token),
+    state = IF(fate >= {judged}, VALUES(state), state),
+    kind = IF(fate >= {newer}, VALUES(kind), kind),
+    cancel_requested = IF(fate >= {next_run}, 0, cancel_requested),
+    lease = IF(fate >= {renewed}, VALUES(lease), lease),
+    heard_at = IF(fate >= {renewed}, VALUES(heard_at), heard_at),
+    expires_at = IF(fate >= {renewed}, VALUES(expires_at), expires_at),
+    created = IF(fate >= {next_run}, VALUES(created), created),
+    verdict = CASE WHEN fate = {judged} THEN VALUES(body) WHEN fate >= {same_run} THEN NULL ELSE verdict END,
+    body = IF(fate >= {newer}, VALUES(body), body)

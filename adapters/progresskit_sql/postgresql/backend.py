@@ -1,0 +1,76 @@
+"""The backend where PostgreSQL can be listened to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+from weakref import WeakSet
+
+from progresskit.abc import Pushes, PushesCancels
+from progresskit_sql.backend import SQLBackend
+
+from .listener import ChannelListener, Deafness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+    from typing import Any
+
+    from progresskit.abc import Listener
+    from progresskit.progress import Progress
+
+    from . import PostgreSQL
+
+
+class PostgreSQLBackend(SQLBackend, Pushes, PushesCancels):
+    """
+    Keeps the records in a table and pushes what changes, by LISTEN and NOTIFY.
+
+    A notification says which jobs have changed, and their records are then read, those that are watched and all of them
+    together: whatever comes while that is done is read the next time. Each process that listens keeps one connection.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._listeners: WeakSet[ChannelListener] = WeakSet()
+        self._deafness = Deafness()
+
+    def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
+        """Tell of the records of watched jobs that were written, renewed or asked to stop."""
+
+        def changed(ids: Collection[str]) -> None:
+            if records := self.read(ids):
+                tell(records.values())
+
+        return self._listener(self._postgresql.channel, changed, lost)
+
+    def heed(self, tell: Callable[[Collection[str]], None], lost: Callable[[], None]) -> Listener:
+        """Tell of watched jobs that are asked to stop; one that has begun anew meanwhile is not."""
+
+        def asked(ids: Collection[str]) -> None:
+            if cancels := self.cancels(ids):
+                tell(cancels)
+
+        return self._listener(self._postgresql.cancels_channel, asked, lost)
+
+    @property
+    def _postgresql(self) -> PostgreSQL:
+        return cast("PostgreSQL", self._dialect)
+
+    def _listener(
+        self, channel: str, act: Callable[[Collection[str]], None], lost: Callable[[], None]
+    ) -> ChannelListener:
+        listener = ChannelListener(self._connections, channel, act, lost, self._deafness)
+        self._listeners.add(listener)
+        return listener
+
+    def close(self) -> None:
+        """Stop listening, and close the connections."""
+        for listener in list(self._listeners):
+            listener.close()
+        super().close()
+
+    def forked(self) -> None:
+        """Use no connection of the parent's; its listeners are not here."""
+        for listener in list(self._listeners):
+            listener.forked()
+        self._listeners, self._deafness = WeakSet(), Deafness()
+        super().forked()

@@ -1,0 +1,3 @@
+-- Which table it is, and since when the server runs: after a crash, or on another server, something may be missing.
+-- And whose session this is: a pooler has told the client another number.
+SELECT to_regclass(%(table)s)::oid, pg_postmaster_start_time(), pg_backend_pid()

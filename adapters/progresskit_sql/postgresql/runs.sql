@@ -1,0 +1,3 @@
+SELECT id, run
+FROM {table}
+WHERE id = ANY(%(ids)b)

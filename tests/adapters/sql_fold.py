@@ -1,0 +1,142 @@
+"""Random histories of a table, held against the pure fold column by column; a module for each database plays them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Protocol
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from progresskit.progress import Effect, Role, State, Stored, Write, decode, encode, fold, moment
+from progresskit.testing import FakeClock
+from progresskit.testing.writes import record, start, update, word
+from progresskit_sql import SQLBackend
+
+Row = tuple[Stored, str | None, float, float, float]
+"""What is stored, kind, lease, when it was heard of and when it expires."""
+
+IDS = ("a", "b", "c")
+numbers = count()
+
+
+@st.composite
+def any_write(draw: st.DrawFn, id: str) -> Write:
+    """Give any write whatsoever, those that nobody would make among them."""
+    state = draw(st.sampled_from(State))
+    progress = record(
+        id,
+        state,
+        current=draw(st.integers(0, 99)),
+        kind=draw(st.sampled_from([None, "k", "Ключ"])),
+        created_at=draw(st.sampled_from([None, moment(1), moment(2)])),
+        finished_at=draw(st.sampled_from([None, moment(3)])),
+    )
+    return Write(
+        id=id,
+        role=draw(st.sampled_from(Role)),
+        token=draw(st.sampled_from([None, "x", "y"])),
+        run=draw(st.integers(0, 3)),
+        attempt=draw(st.integers(1, 3)),
+        seq=draw(st.integers(0, 3)),
+        state=state,
+        kind=progress.kind,
+        body=encode(progress),
+        lease=draw(st.sampled_from([5.0, 20.0])),
+        ttl=draw(st.sampled_from([10.0, 100.0])),
+    )
+
+
+History = list[tuple[Write, ...] | float | str]
+"""Batches to write, seconds that pass, and jobs to be asked to stop."""
+
+steps = st.one_of(
+    st.sets(st.sampled_from(IDS), min_size=1).flatmap(lambda ids: st.tuples(*map(any_write, sorted(ids)))),
+    st.sampled_from([4.0, 5.0, 10.0, 100.0]),
+    st.sampled_from(IDS),
+)
+
+
+class Model:
+    """Rows as the pure fold leaves them."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.rows: dict[str, Row] = {}
+
+    def living(self, id: str) -> Stored | None:
+        row = self.rows.get(id)
+        return row[0] if row is not None and self.clock() < row[4] else None
+
+    def write(self, write: Write) -> int | None:
+        before, now = self.living(write.id), self.clock()
+        stored, effect = fold(before, write)
+        if stored is not None and effect is not Effect.IGNORED:
+            kind = self.rows[write.id][1] if before is not None and stored.body is before.body else write.kind
+            self.rows[write.id] = stored, kind, write.lease, now, now + write.ttl
+        return stored.run if stored is not None else None
+
+    def cancel(self, id: str) -> set[str]:
+        stored = self.living(id)
+        if stored is None or stored.state.final:
+            return set()
+        self.rows[id] = stored._replace(cancel_requested=True), *self.rows[id][1:]
+        return {id}
+
+
+histories: st.SearchStrategy[History] = st.lists(steps, min_size=5, max_size=30)
+
+thorough = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+class Table(Protocol):
+    """A backend, and a look at its table behind its back."""
+
+    clock: FakeClock
+    backend: SQLBackend
+
+    def row(self, id: str) -> Row:
+        """Return what is stored of a job."""
+
+
+def shown(stored: Stored) -> tuple[object, ...]:
+    """Return all of it, with `created` as a reader sees it: SQL leaves it out as long as the body says the same."""
+    return stored._replace(created=None), decode(stored).to_json()
+
+
+def play(table: Table, history: History, seen: Callable[[Stored], object] = shown) -> None:
+    """Do the same to the table, under ids of its own, and to the model; compare what is seen after each step."""
+    clock, backend, example = table.clock, table.backend, next(numbers)
+    model = Model(clock)
+    for step in history:
+        if isinstance(step, float):
+            clock.advance(step)
+        elif isinstance(step, str):
+            assert backend.cancel([f"{step}{example}"]) == model.cancel(f"{step}{example}")
+        else:
+            batch = [write._replace(id=f"{write.id}{example}") for write in step]
+            runs = {write.id: model.write(write) for write in batch}
+            starts = [write.id for write in batch if write.role is Role.START]
+            assert backend.write(batch) == {id: runs[id] for id in starts}
+        for id in model.rows:
+            if (living := model.living(id)) is not None:
+                stored, *times = table.row(id)
+                assert (seen(stored), times) == (seen(living), list(model.rows[id][1:]))
+
+
+def write_together_and_alone(table: Table) -> None:
+    """Compare what becomes of batches as they are, turned round, and write by write."""
+    batches = [
+        [start("a"), word("b"), start("c", token="x")],
+        [update("a", 2), start("b"), start("c", token="y")],
+        [word("a", State.FAILED), update("b", 5, token="z"), update("c", 3, token="x")],
+    ]
+    for batch in batches:
+        table.backend.write([write._replace(id=f"{write.id}-together") for write in batch])
+        table.backend.write([write._replace(id=f"{write.id}-turned") for write in reversed(batch)])
+        for write in batch:
+            table.backend.write([write._replace(id=f"{write.id}-alone")])
+    for id in "abc":
+        together, turned, alone = (table.row(f"{id}-{how}") for how in ("together", "turned", "alone"))
+        assert together == turned == alone

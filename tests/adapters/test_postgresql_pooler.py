@@ -1,0 +1,146 @@
+"""What works, and what is said, behind a pooler that lends a session of PostgreSQL for one transaction."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import NoReturn
+
+import pytest
+from sqlalchemy import make_url
+
+from progresskit.errors import BackendUnavailable
+from progresskit.testing import RecordingObserver
+from progresskit.testing.writes import start, update
+from progresskit_sql import SQLBackend
+from progresskit_sql.postgresql import listener as listening
+from progresskit_sql.postgresql.backend import PostgreSQLBackend
+from progresskit_sql.postgresql.listener import ChannelListener
+from tests.services import missing, server
+from tests.services.pooler import Pooler
+from tests.services.postgresql import DATABASE, USER, PostgreSQL
+from tests.services.process import wait_until
+
+
+@pytest.fixture
+def postgresql(missing_service: Callable[..., NoReturn]) -> PostgreSQL:
+    if reason := missing("postgresql"):
+        missing_service("postgresql", reason)
+    found = server("postgresql")
+    assert isinstance(found, PostgreSQL)
+    return found
+
+
+@pytest.fixture
+def schema(postgresql: PostgreSQL) -> str:
+    return make_url(postgresql.fresh()).query["options"].rpartition("=")[2]  # type: ignore[union-attr]
+
+
+def behind(pooler: Pooler, query: str) -> str:
+    return f"postgresql+psycopg://{USER}@127.0.0.1:{pooler.port}/{DATABASE}?{query}"
+
+
+@pytest.fixture
+def lax(postgresql: PostgreSQL) -> Iterator[Pooler]:
+    """Give one that ignores what a client wants set at the start."""
+    with Pooler(postgresql.port, USER, DATABASE, takes_options=True) as pooler:
+        yield pooler
+
+
+def test_with_the_option_it_works_and_asks_the_pooler_for_nothing_special(postgresql: PostgreSQL, schema: str) -> None:
+    with (
+        Pooler(postgresql.port, USER, DATABASE) as pooler,
+        closing(SQLBackend(behind(pooler, f"pooler=on&schema={schema}"))) as backend,
+        closing(SQLBackend(behind(pooler, f"pooler=on&schema={schema}"))) as viewer,
+    ):
+        backend.write([start("job")])
+        for seq in range(2, 20):
+            backend.write([update("job", seq)])
+            assert viewer.read(["job"])["job"].version.seq == seq
+        assert viewer.cancel(["job"]) == backend.cancels(["job"]) == {"job"}
+
+
+def test_a_refused_connection_says_which_option_is_missing(postgresql: PostgreSQL, schema: str) -> None:
+    with (
+        Pooler(postgresql.port, USER, DATABASE) as pooler,
+        closing(SQLBackend(behind(pooler, f"schema={schema}"))) as backend,
+        pytest.raises(BackendUnavailable, match=r"unsupported startup parameter: options: .*\?pooler=on"),
+    ):
+        backend.write([start("job")])
+
+
+def test_statements_are_not_prepared_in_sessions_of_others(lax: Pooler, schema: str) -> None:
+    with (
+        closing(SQLBackend(behind(lax, f"schema={schema}"))) as one,
+        closing(SQLBackend(behind(lax, f"schema={schema}"))) as other,
+    ):
+        one.write([start("job")])
+        for seq in range(2, 20):
+            one.write([update("job", seq)])
+            other.write([update("job", seq)])
+            assert one.read(["job"]) == other.read(["job"])
+
+
+@pytest.mark.parametrize("query", ["", "&pooler=on&listen=on"])
+def test_where_nothing_is_told_it_is_said_once_and_looked_again_and_again(
+    query: str, lax: Pooler, schema: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(listening, "LOOK_SECONDS", 0.05)
+    with closing(SQLBackend(behind(lax, f"schema={schema}{query}"))) as backend:
+        assert isinstance(backend, PostgreSQLBackend)
+        lost = list[str]()
+        changes = backend.listen(lambda records: None, lambda: lost.append("change"))
+        cancels = backend.heed(lambda ids: None, lambda: lost.append("cancel"))
+        changes.watch(["job"])
+        cancels.watch(["job"])
+        wait_until(lambda: lost.count("change") > 9 and lost.count("cancel") > 9, "it is looked again and again", 20)
+        changes.close()
+        cancels.close()
+    assert caplog.text.count("pooler=on") == 1
+    with closing(SQLBackend(behind(lax, "pooler=on"))) as after, after._connections.lend() as lent:
+        assert lent.connection.execute("SELECT pg_listening_channels()").fetchall() == [], "whose session it is now"
+
+
+def test_nobody_waits_while_it_is_not_known_whether_anything_is_told(
+    lax: Pooler, schema: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(listening, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(listening, "TOLD_LOOKS", sys.maxsize)
+    with closing(SQLBackend(behind(lax, f"schema={schema}"))) as backend:
+        assert isinstance(backend, PostgreSQLBackend)
+        lost = list[None]()
+        listener = backend.heed(lambda ids: None, lambda: lost.append(None))
+        assert isinstance(listener, ChannelListener)
+        listener.watch(["job"])
+        thread = listener._thread
+        assert thread is not None
+        wait_until(lambda: len(lost) > 3, "it is looked again and again meanwhile", 20)
+        listener.unwatch(["job"])
+        listener.close()
+        assert not thread.is_alive()
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("looks", [listening.TOLD_LOOKS, 0])
+def test_where_a_session_is_its_clients_own_a_change_is_told_be_it_that_the_first_word_came_too_late(
+    looks: int, postgresql: PostgreSQL, schema: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(listening, "TOLD_LOOKS", looks)
+    monkeypatch.setattr(listening, "AGAIN_SECONDS", 0.05)
+    with (
+        Pooler(postgresql.port, USER, DATABASE, keeps_sessions=True) as pooler,
+        closing(SQLBackend(behind(pooler, f"pooler=on&listen=on&schema={schema}"))) as backend,
+    ):
+        assert isinstance(backend, PostgreSQLBackend)
+        observer = RecordingObserver()
+        listener = backend.listen(observer.tell, lambda: None)
+        assert isinstance(listener, ChannelListener)
+        listener.watch(["job"])
+        if not looks:
+            wait_until(lambda: "pooler=on" in caplog.text, "the word is too late", 20)
+            monkeypatch.setattr(listening, "TOLD_LOOKS", 3)
+        wait_until(lambda: listener._connection is not None and not listener._on_trial, "it is told of now", 20)
+        backend.write([start("job")])
+        observer.wait_for(lambda progress: progress.id == "job")
+        assert caplog.text.count("pooler=on") == (not looks)
