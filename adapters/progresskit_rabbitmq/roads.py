@@ -1,0 +1,103 @@
+"""Which way a record takes to the others, and what this process has sent of its jobs."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from progresskit.progress import FINAL_STATES, Role, State
+
+if TYPE_CHECKING:
+    from progresskit.entries import Entry
+    from progresskit.progress import Write
+
+KEYFRAME_SECONDS = 8.0
+"""How often the record of a busy job is kept by the broker; a quiet one's is with each heartbeat."""
+
+JOURNAL_SECONDS = 600.0
+"""How often it goes to the journal, or three times in its ttl: so that the journal may forget how the job began."""
+
+JOBS = 20_000
+"""Of how many jobs is remembered what was sent."""
+
+
+class Road(Enum):
+    """Where a record goes."""
+
+    JOURNAL = "journal"  # decides who owns the job, or how it went
+    KEYFRAME = "keyframe"  # kept for those who come late, and told to all
+    LIVE = "live"  # told to all who view
+    NONE = "none"  # the fold would ignore it
+
+
+class Sent(NamedTuple):
+    """The newest record sent of a job and when, and when the last ones went to the journal and to the keyframes."""
+
+    write: Write
+    sent: float
+    journalled: float
+    keyed: float
+    kept: bool
+
+
+class Roads:
+    """Chooses for each record; whoever calls holds the lock."""
+
+    def __init__(self) -> None:
+        self._sent: dict[str, Sent] = {}
+        self._connection = 0
+
+    def reconnected(self, connection: int) -> None:
+        """Have the next record of each job kept if the connection is another: those who view may yet have to return."""
+        if connection != self._connection:
+            self._connection = connection
+            self._sent = {id: sent._replace(keyed=float("-inf")) for id, sent in self._sent.items()}
+
+    def choose(self, write: Write, entry: Entry | None, now: float) -> Road:
+        """Return the way of a record, given what is stored."""
+        if write.role is not Role.UPDATE or write.state is not State.RUNNING or entry is None:
+            return Road.JOURNAL
+        stored, sent = entry.stored, self._sent.get(write.id)
+        if stored.token != write.token:
+            return Road.JOURNAL if stored.state is State.PENDING else Road.NONE
+        if stored.state in FINAL_STATES or (write.attempt, write.seq) < (stored.attempt, stored.seq):
+            return Road.NONE
+        if sent is None or sent.write.token != write.token or write.attempt != stored.attempt:
+            return Road.JOURNAL
+        if now - sent.journalled >= min(JOURNAL_SECONDS, write.ttl / 3, sent.write.ttl / 3):
+            return Road.JOURNAL
+        again = write.seq == stored.seq
+        return Road.KEYFRAME if again or now - sent.keyed >= KEYFRAME_SECONDS else Road.LIVE
+
+    def note(self, write: Write, road: Road, now: float) -> None:
+        """Remember what was sent."""
+        before = self._sent.pop(write.id, None)
+        if write.token is None or write.state in FINAL_STATES:
+            return
+        if road is Road.JOURNAL or before is None:
+            self._sent[write.id] = Sent(write, now, now, now, True)
+        elif road is Road.KEYFRAME:
+            self._sent[write.id] = before._replace(write=write, sent=now, keyed=now, kept=True)
+        else:
+            self._sent[write.id] = before._replace(write=write, sent=now, kept=False)
+        if len(self._sent) > JOBS:
+            del self._sent[next(iter(self._sent))]
+
+    def newest(self) -> list[tuple[Write, float]]:
+        """Return the newest record of each job that has not ended, and when it was sent."""
+        return [(sent.write, sent.sent) for sent in self._sent.values()]
+
+    def keep(self, now: float) -> list[Write]:
+        """Return the newest records that the broker does not keep, as it will from now on."""
+        unkept = self.unkept()
+        for write in unkept:
+            self._sent[write.id] = self._sent[write.id]._replace(keyed=now, kept=True)
+        return unkept
+
+    def unkept(self) -> list[Write]:
+        """Return those of them that the broker does not keep."""
+        return [sent.write for sent in self._sent.values() if not sent.kept]
+
+    def clear(self) -> None:
+        """Forget it all: whatever is sent next goes to the journal."""
+        self._sent.clear()

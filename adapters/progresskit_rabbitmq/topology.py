@@ -1,0 +1,113 @@
+"""
+What there is in the broker, under names that begin with the prefix, and how it is made on first use.
+
+    exchange .journal (fanout)  ──► stream .journal     starts, ends, retries, words from outside, requests to cancel
+                                ──► exchange .live
+    exchange .keyframes (fanout) ─► stream .keyframes   the record of each live job every few seconds, for late comers
+                                ──► exchange .live
+    exchange .live (fanout)     ──► queue .inbox.…      of each process that views; all other updates come here only
+    exchange .clock (fanout)    ──► queue .clock        tells the time: a message dies in it at once, and goes back by
+    exchange .private (direct)  ──► queue .inbox.…      this one to who asked
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pika.exceptions import ChannelClosedByBroker
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pika.channel import Channel
+
+    from .wire import Step, Wire
+
+MISMATCH = 406
+"""The broker's answer when a queue is there already, made otherwise."""
+
+SEGMENTS = 16
+"""Into how many files a stream is divided at least: the oldest goes as a whole."""
+
+KEYFRAMES_AGE = "10m"
+KEYFRAMES_BYTES = 64 << 20
+INBOX_MESSAGES = 10_000
+INBOX_BYTES = 32 << 20
+"""A viewer that is slower than that loses the oldest updates, of which there are newer ones."""
+
+
+class Names(NamedTuple):
+    """What things are called."""
+
+    journal: str
+    keyframes: str
+    live: str
+    clock: str
+    private: str
+    inbox: str
+
+    @classmethod
+    def of(cls, prefix: str) -> Names:
+        """Return the names of a prefix."""
+        return cls(*(f"{prefix}.{name}" for name in cls._fields))
+
+
+class Size(NamedTuple):
+    """How long the journal is kept, in seconds, and how large it may grow."""
+
+    seconds: float
+    bytes: int
+
+
+def declare(wire: Wire, names: Names, size: Size) -> Generator[Step, Any, None]:
+    """Make what is not there; a stream that is there stays as it was made."""
+    channel: Channel = yield from wire.open_channel()
+    for exchange in (names.journal, names.keyframes, names.live, names.clock):
+        yield _exchange(channel, exchange, "fanout")
+    yield _exchange(channel, names.private, "direct")
+    # No interval here but a part of it would be too long: a stream is cut by whole segments only.
+    segment = max(size.bytes // SEGMENTS, 1 << 16)
+    journal = _stream(f"{max(int(size.seconds), 1)}s", size.bytes, segment)
+    keyframes = _stream(KEYFRAMES_AGE, KEYFRAMES_BYTES, KEYFRAMES_BYTES // SEGMENTS)
+    clock = {"x-message-ttl": 0, "x-dead-letter-exchange": names.private, "x-max-length": 10_000}
+    for queue, arguments in ((names.journal, journal), (names.keyframes, keyframes), (names.clock, clock)):
+        try:
+            yield _queue(channel, queue, arguments)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != MISMATCH or "inequivalent arg" not in error.reply_text:
+                raise
+            channel = yield from wire.open_channel()
+        yield _binding(channel, queue, queue)
+    for source in (names.journal, names.keyframes):
+        yield lambda done, source=source: channel.exchange_bind(names.live, source, callback=done)  # type: ignore[misc]
+    yield lambda done: (channel.add_on_close_callback(lambda *_: done(None)), channel.close())
+
+
+def _exchange(channel: Channel, name: str, kind: str) -> Step:
+    return lambda done: channel.exchange_declare(name, kind, durable=True, callback=done)
+
+
+def _stream(age: str, size: int, segment: int) -> dict[str, Any]:
+    return {
+        "x-queue-type": "stream",
+        "x-max-age": age,
+        "x-max-length-bytes": size,
+        "x-stream-max-segment-size-bytes": segment,
+    }
+
+
+def _queue(channel: Channel, name: str, arguments: dict[str, Any]) -> Step:
+    return lambda done: channel.queue_declare(name, durable=True, arguments=arguments, callback=done)
+
+
+def _binding(channel: Channel, queue: str, exchange: str) -> Step:
+    return lambda done: channel.queue_bind(queue, exchange, callback=done)
+
+
+def open_inbox(channel: Channel, name: str, names: Names, viewing: bool) -> Generator[Step, Any, None]:
+    """Make the queue of one connection, which goes with it."""
+    arguments = {"x-max-length": INBOX_MESSAGES, "x-max-length-bytes": INBOX_BYTES}
+    yield lambda done: channel.queue_declare(name, exclusive=True, arguments=arguments, callback=done)
+    yield lambda done: channel.queue_bind(name, names.private, routing_key=name, callback=done)
+    if viewing:
+        yield _binding(channel, name, names.live)

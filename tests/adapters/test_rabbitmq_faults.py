@@ -1,0 +1,241 @@
+"""What goes wrong with a broker is told as `BackendUnavailable`, in time, and the same object works again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from threading import Event, Thread
+from time import perf_counter
+from typing import NoReturn
+
+import pytest
+
+from progresskit.errors import BackendUnavailable
+from progresskit.progress import State
+from progresskit.testing import RecordingObserver
+from progresskit.testing.looks import read, until
+from progresskit.testing.writes import start, update
+from progresskit_rabbitmq import RabbitMQBackend
+from tests.services.proxy import Proxy
+from tests.services.rabbitmq import RabbitMQ
+
+IN_TIME = 8.0
+"""Seconds within which a call has to end, whatever the broker does; generous, for a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def harmed(missing_service: Callable[..., NoReturn]) -> Iterator[RabbitMQ]:
+    """Give a broker that the tests of this file may do to whatever they like, if they leave it running."""
+    if why := RabbitMQ.missing():
+        missing_service("rabbitmq", why)
+    with RabbitMQ(managed=False) as broker:
+        yield broker
+
+
+@pytest.fixture
+def url(harmed: RabbitMQ) -> str:
+    return harmed.fresh()
+
+
+@pytest.fixture
+def opened(url: str) -> Iterator[Callable[..., RabbitMQBackend]]:
+    with ExitStack() as stack:
+        yield lambda url=url, **options: stack.enter_context(closing(RabbitMQBackend(url, **options)))
+
+
+@pytest.fixture
+def proxy(harmed: RabbitMQ) -> Iterator[Proxy]:
+    with Proxy(harmed.port) as proxy:
+        yield proxy
+
+
+def refused(call: Callable[[], object]) -> None:
+    """Expect a call to be refused, and in time."""
+    began = perf_counter()
+    with pytest.raises(BackendUnavailable):
+        call()
+    assert perf_counter() - began < IN_TIME
+
+
+def succeeds(call: Callable[[], object]) -> Callable[[], bool]:
+    """Tell of a call, each time, whether it was not refused."""
+
+    def tell() -> bool:
+        try:
+            call()
+        except BackendUnavailable:
+            return False
+        return True
+
+    return tell
+
+
+def test_a_killed_broker_remembers_all_that_was_confirmed_and_everybody_comes_back(
+    harmed: RabbitMQ, url: str, opened: Callable[..., RabbitMQBackend]
+) -> None:
+    worker, viewer, observer, lost = opened(), opened(), RecordingObserver(), Event()
+    viewer.listen(observer.tell, lost.set).watch(["running", "ended", "again"])
+    with closing(RabbitMQBackend(url)) as gone:
+        gone.write([start("ended"), start("again")])
+        gone.write([update("ended", 2, state=State.SUCCEEDED, current=9), start("again", token="next")])
+        gone.cancel(["again"])
+    worker.write([start("running")])
+    worker.write([update("running", 2, current=2)])
+    observer.wait_for(lambda progress: progress.current == 2)
+    harmed.kill()
+    refused(lambda: worker.write([update("running", 3, current=3)]))
+    refused(lambda: viewer.read(["running"]))
+    harmed.start()
+    until(succeeds(lambda: worker.write([update("running", 3, current=3)])))
+    assert lost.wait(20), "who listens is told to look anew"
+    until(lambda: read(viewer, "running").current == 3)
+    worker.write([update("running", 4, current=4)])
+    observer.wait_for(lambda progress: progress.current == 4)
+    worker.write([update("running", 4, current=4)])  # a heartbeat
+    late = opened()
+    until(succeeds(lambda: late.read(["running"])))
+    for backend in (viewer, late):
+        records = backend.read(["running", "ended", "again"])
+        assert {id: (job.cursor, job.state.value) for id, job in records.items()} == {
+            "running": ("1.1.4", "running"),
+            "ended": ("1.1.2", "succeeded"),
+            "again": ("2.1.1c", "running"),
+        }
+
+
+def test_a_paused_broker_is_not_waited_for_long(harmed: RabbitMQ, opened: Callable[..., RabbitMQBackend]) -> None:
+    worker, viewer = opened(), opened()
+    worker.write([start("job")])
+    read(viewer, "job")
+    harmed.pause()
+    try:
+        refused(lambda: worker.write([update("job", 2, current=2)]))
+        refused(lambda: worker.write([start("other")]))
+        refused(lambda: viewer.read(["job"]))
+        refused(lambda: worker.cancel(["job"]))
+        refused(lambda: opened().read(["job"]))
+    finally:
+        harmed.resume()
+    until(succeeds(lambda: worker.write([update("job", 3, current=3)])))
+    until(succeeds(lambda: viewer.read(["job"])))
+    until(lambda: read(viewer, "job").current == 3)
+
+
+def test_closing_does_not_wait_for_a_paused_broker(harmed: RabbitMQ, url: str) -> None:
+    backend = RabbitMQBackend(url)
+    backend.write([start("job")])
+    backend.write([update("job", 2)])
+    harmed.pause()
+    try:
+        began = perf_counter()
+        backend.close()
+        assert perf_counter() - began < IN_TIME
+    finally:
+        harmed.resume()
+
+
+def test_a_connection_cut_in_the_middle_of_a_write_loses_nothing_that_is_written_again(
+    url: str, harmed: RabbitMQ, proxy: Proxy, opened: Callable[..., RabbitMQBackend]
+) -> None:
+    worker, viewer = opened(url.replace(str(harmed.port), str(proxy.port))), opened()
+    ids = [f"job-{number}" for number in range(500)]
+    worker.write([start(id) for id in ids])
+    for seq in range(2, 8):
+        batch = [update(id, seq, current=seq, state=State.SUCCEEDED if seq == 7 else State.RUNNING) for id in ids]
+        was_cut = proxy.cut_after(40_000)
+        refused(lambda batch=batch: worker.write(batch))  # type: ignore[misc]
+        assert was_cut.is_set()
+        until(succeeds(lambda batch=batch: worker.write(batch)))  # type: ignore[misc]
+        assert {job.current for job in viewer.read(ids).values()} == {seq}
+
+
+@pytest.mark.parametrize("count", [8, 100, 400, 430])
+def test_a_connection_cut_while_it_is_opened_is_no_refusal(
+    opened: Callable[..., RabbitMQBackend], url: str, proxy: Proxy, harmed: RabbitMQ, count: int
+) -> None:
+    backend = opened(url.replace(f":{harmed.port}/", f":{proxy.port}/"))
+    cut = proxy.cut_after(count)
+    refused(lambda: backend.write([start("job")]))
+    assert cut.wait(IN_TIME)
+    until(succeeds(lambda: backend.write([start("job")])))
+
+
+def test_a_start_that_was_cut_off_and_is_sent_again_is_one_run(
+    url: str, harmed: RabbitMQ, proxy: Proxy, opened: Callable[..., RabbitMQBackend]
+) -> None:
+    worker = opened(url.replace(str(harmed.port), str(proxy.port)))
+    worker.write([start("first")])
+    for number in range(10):
+        begin = start(f"job-{number}", token="the same")
+        cutting = Thread(target=proxy.cut)
+        cutting.start()
+        until(succeeds(lambda begin=begin: worker.write([begin])))  # type: ignore[misc]
+        cutting.join()
+        until(succeeds(lambda begin=begin: worker.write([begin])))  # type: ignore[misc]
+        assert read(opened(), begin.id).version.run == 1
+
+
+def test_a_broker_that_refuses_connections_is_tried_at_once_when_somebody_calls(
+    url: str, harmed: RabbitMQ, proxy: Proxy, opened: Callable[..., RabbitMQBackend]
+) -> None:
+    worker = opened(url.replace(str(harmed.port), str(proxy.port)))
+    worker.write([start("job")])
+    proxy.refuse()
+    proxy.cut()
+    for seq in range(2, 8):
+        refused(lambda seq=seq: worker.write([update("job", seq)]))  # type: ignore[misc]
+    proxy.accept()
+    assert worker.write([update("job", 9, current=9)]) == {"job": 1}
+
+
+def test_what_a_watcher_sees_never_goes_back_while_its_connection_is_cut(
+    url: str, harmed: RabbitMQ, proxy: Proxy, opened: Callable[..., RabbitMQBackend]
+) -> None:
+    worker, viewer = opened(), opened(url.replace(str(harmed.port), str(proxy.port)))
+    observer, lost = RecordingObserver(), list[int]()
+    viewer.listen(observer.tell, lambda: lost.append(1)).watch(["job"])
+    worker.write([start("job")])
+    for seq in range(2, 200):
+        worker.write([update("job", seq, current=seq)])
+        if seq % 40 == 0:
+            before = len(lost)
+            proxy.cut()
+            until(lambda before=before: len(lost) > before)  # type: ignore[misc]
+    worker.write([update("job", 200, current=200, state=State.SUCCEEDED)])
+    observer.wait_for(lambda progress: progress.done)
+    versions = [progress.version for progress in observer.records]
+    assert versions == sorted(versions)
+    assert len(lost) >= 4
+
+
+def test_a_broker_out_of_memory_is_told_and_can_still_be_asked_for_what_is_known(
+    harmed: RabbitMQ, opened: Callable[..., RabbitMQBackend]
+) -> None:
+    worker, viewer = opened(), opened()
+    worker.write([start("job")])
+    assert read(viewer, "job").state is State.RUNNING
+    harmed.limit_memory(0.000001)
+    try:
+        refused(lambda: worker.write([update("job", 2, current=2)]))
+        refused(lambda: worker.write([start("other")]))
+        assert read(viewer, "job").current == 0
+    finally:
+        harmed.limit_memory()
+    until(succeeds(lambda: worker.write([update("job", 3, current=3)])))
+    until(lambda: read(viewer, "job").current == 3)
+    assert not worker._session._following.fullest._awaited, (
+        "what was refused is waited for, and there may be much of it"
+    )
+
+
+def test_requests_to_cancel_arrive_after_the_broker_was_away(
+    harmed: RabbitMQ, opened: Callable[..., RabbitMQBackend]
+) -> None:
+    worker, viewer = opened(), opened()
+    asked, lost = list[str](), Event()
+    worker.heed(asked.extend, lost.set).watch(["job"])
+    worker.write([start("job")])
+    harmed.kill()
+    harmed.start()
+    until(succeeds(lambda: viewer.cancel(["job"])))
+    until(lambda: asked == ["job"] or (lost.is_set() and worker.cancels(["job"]) == {"job"}))

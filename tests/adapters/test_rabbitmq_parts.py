@@ -1,0 +1,194 @@
+"""What decides behind RabbitMQ's streams, without a broker: the broker's time, the order of lists, those who listen."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from progresskit.progress import State, Write
+from progresskit.testing import RecordingObserver, start, update
+from progresskit_rabbitmq.clock import CLOSE, QUESTIONS, BrokerClock
+from progresskit_rabbitmq.listening import Ear, Ears
+from progresskit_rabbitmq.messages import Message, Stamp, pack, unpack
+from progresskit_rabbitmq.mirror import Mirror
+from progresskit_rabbitmq.sender import Sender
+
+# The broker's clock
+
+
+class Broker:
+    """Tells the time in whole seconds; `ahead` is by how much its clock is before the monotonic one."""
+
+    def __init__(self, ahead: float, way: float = 0.002) -> None:
+        self.ahead, self.way = ahead, way
+
+    def answer(self, clock: BrokerClock, now: float) -> float:
+        """Answer a question that is asked now; return when the answer is there."""
+        died, answered = now + self.way, now + 2 * self.way
+        clock.sample(now, math.floor(died + self.ahead), answered)
+        return answered
+
+
+@pytest.mark.parametrize("ahead", [0.0, 0.25, 0.499, 0.5, 0.999, 1_764_000_000.7])
+def test_the_time_is_known_to_half_a_second_at_once_and_closely_after_few_questions(ahead: float) -> None:
+    clock, broker = BrokerClock(), Broker(ahead)
+    now = broker.answer(clock, 1_000.3)
+    assert abs(clock.at(now) - now - ahead) <= clock.uncertainty <= 0.51
+    asked = 1
+    while clock.uncertainty > CLOSE:
+        now = broker.answer(clock, now + clock.until_turn(now))
+        asked += 1
+    assert abs(clock.at(now) - now - ahead) <= CLOSE
+    assert asked <= QUESTIONS
+
+
+def test_clocks_that_run_apart_are_followed() -> None:
+    clock, broker, now = BrokerClock(), Broker(5.3), 0.0
+    draw = random.Random(1)
+    for _ in range(1_000):
+        now += 60
+        broker.ahead += 60 * 5e-5
+        broker.way = draw.uniform(0.0005, 0.01)
+        now = broker.answer(clock, now + clock.until_turn(now))
+    assert abs(clock.at(now) - now - broker.ahead) < 2 * CLOSE
+
+
+def test_a_clock_that_was_set_is_believed() -> None:
+    clock, broker = BrokerClock(), Broker(100.4)
+    now = broker.answer(clock, 1.0)
+    broker.ahead = -3_000.9
+    for _ in range(QUESTIONS):
+        now = broker.answer(clock, now + clock.until_turn(now))
+    assert abs(clock.at(now) - now - broker.ahead) <= CLOSE
+
+
+# The order of lists
+
+
+class Host:
+    """A process whose time is wrong by so many seconds, and what it knows."""
+
+    def __init__(self, wrong: float) -> None:
+        self.mirror = Mirror(bodies=True, limit=1_000)
+        self.sender = Sender(lambda: Host.now + wrong)
+
+    now = 1_000.0
+
+    def message(self, *writes: Write) -> Message:
+        message = unpack(self.sender.pack(self.sender.number(), self.sender.stamp(), writes))
+        assert message is not None
+        return message
+
+    def hear(self, message: Message, offset: int) -> None:
+        self.mirror.journal(message, offset, own=message.sender == self.sender.name)
+        self.sender.saw(self.mirror.order)
+
+    def hear_beside(self, message: Message) -> None:
+        self.mirror.beside(message.writes, message.stamp)
+        self.sender.saw(message.stamp.order)
+
+    def listed(self) -> list[str]:
+        return [job.id for job in self.mirror.entries.list(None, None, 99, Host.now)]
+
+
+def replayed(journal: Sequence[Message], beside: Sequence[Message]) -> Host:
+    """Return one who comes later, and reads the one after the other."""
+    late = Host(0.0)
+    for message in beside:
+        late.hear_beside(message)
+    for offset, message in enumerate(journal):
+        late.hear(message, offset)
+    return late
+
+
+def test_jobs_are_listed_in_the_order_of_the_journal_whatever_the_times_say() -> None:
+    ahead, behind = Host(0.5), Host(-0.5)
+    journal = list[Message]()
+    for host, id in ((ahead, "a"), (behind, "b"), (ahead, "c"), (behind, "d"), (behind, "a")):
+        journal.append(host.message(start(id, token=f"{id}-{len(journal)}")))
+        for each in (ahead, behind):
+            each.hear(journal[-1], len(journal))
+    for host in (ahead, behind, replayed(journal, [])):
+        assert host.listed() == ["a", "d", "c", "b"]
+
+
+def test_an_update_is_listed_after_all_that_its_sender_knew() -> None:
+    ahead, behind = Host(0.5), Host(-0.5)
+    journal = [behind.message(start("old")), ahead.message(start("new"))]
+    for offset, message in enumerate(journal):
+        for host in (ahead, behind):
+            host.hear(message, offset)
+    later = behind.message(update("old", 2, run=1))
+    for host in (ahead, behind):
+        host.hear_beside(later)
+    for host in (ahead, behind, replayed(journal, [later])):
+        assert host.listed() == ["old", "new"]
+
+
+def test_the_order_of_lists_moves_no_lease_and_no_ttl() -> None:
+    ahead, behind = Host(3_600.0), Host(0.0)
+    first = ahead.message(start("ahead"))
+    behind.hear(first, 1)
+    behind.hear(behind.message(start("job", lease=10, ttl=60)), 2)
+    assert behind.listed() == ["job", "ahead"]
+    entry = behind.mirror.entries["job"]
+    assert (entry.heard, entry.expires) == (Host.now, Host.now + 60)
+    assert entry.order > behind.mirror.entries["ahead"].order
+
+
+def test_an_old_record_that_is_read_again_does_not_go_before_newer_ones() -> None:
+    host, other = Host(0.0), Host(0.0)
+    begun = other.message(start("job"))
+    keyframe = other.message(update("job", 1))
+    host.hear(begun, 1)
+    host.hear(other.message(update("job", 2, state=State.FAILED)), 2)
+    host.hear(other.message(start("next")), 3)
+    host.hear_beside(keyframe)
+    assert host.listed() == ["next", "job"]
+
+
+def test_a_message_is_read_as_it_was_written() -> None:
+    write = start("job", kind="Zürich", meta={"a": [1, None]})
+    message = unpack(pack("a", 7, Stamp(1.5, 2.25), [write], ["other"]))
+    assert message == Message("a", 7, Stamp(1.5, 2.25), [write], ["other"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"nonsense", b"[]", b"{}", b"null", b"\xff", b'[1,"a",1,1.0,[],[]]', b'[1,"a",1,"x",1.0,[],[]]'],
+)
+def test_what_is_not_understood_is_nothing(text: bytes) -> None:
+    assert unpack(text) is None
+
+
+# Those who listen
+
+
+def fail(*news: object) -> None:
+    raise RuntimeError("it had to")
+
+
+def nothing() -> None: ...
+
+
+def test_one_who_fails_ends_nothing_and_the_others_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    ears, mirror = Ears(), Mirror(bodies=True, limit=10)
+    observer, asked, lost = RecordingObserver(), list[str](), list[int]()
+    calls: list[tuple[Callable[..., None], Callable[..., None], Callable[[], None]]] = [
+        (fail, fail, fail),
+        (observer.tell, asked.extend, lambda: lost.append(1)),
+    ]
+    for tell, ask, losing in calls:
+        Ear(nothing, ears.to_records, tell, losing).watch(["job"])
+        Ear(nothing, ears.to_requests, ask, losing).watch(["job"])
+    mirror.journal(Message("a", 1, Stamp(1.0, 1.0), [start("job")], ["job"]), 1, own=False)
+    ears.tell(["job"], mirror.entries, 1.0)
+    ears.ask({"job"})
+    ears.lost()
+    assert [progress.cursor for progress in observer.records] == ["1.1.1c"]
+    assert asked == ["job"]
+    assert lost == [1, 1]
+    assert caplog.text.count("RuntimeError: it had to") == 4
