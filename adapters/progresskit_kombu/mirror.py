@@ -1,0 +1,125 @@
+"""What a process knows of all jobs: it has folded in whatever was said since it came, and been told the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from progresskit.entries import Entry
+from progresskit.memory import MemoryBackend
+from progresskit.progress import Role
+
+from .settle import differ, settle
+from .wire import Kept
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from progresskit.progress import Write
+
+RECORDS = 20_000
+"""How many records a process keeps; beyond that, those of jobs that ended longest ago go first."""
+
+CHARACTERS = 64 * 1024 * 1024
+"""How many characters of JSON they may have together."""
+
+ROOM = 0.9
+"""What is left of them when some had to go, so that it does not happen at each write."""
+
+SLACK_SECONDS = 1.0
+"""A job counts as heard of later than was known only by more than this, which is more than a message takes."""
+
+
+class Mirror(MemoryBackend):
+    """The reference backend, which can also tell what it keeps, and take in what others do."""
+
+    def __init__(self, clock: Callable[[], float], records: int = RECORDS, characters: int = CHARACTERS) -> None:
+        super().__init__(clock)
+        self._records, self._characters = records, characters
+        self._size = 0  # at most too high: what was replaced is counted until the next time that all are
+
+    def write(self, batch: Sequence[Write]) -> dict[str, int]:
+        """Fold the batch in, and tell the listeners."""
+        runs = super().write(batch)
+        self._make_room(sum(len(write.body) for write in batch))
+        return runs
+
+    def owned(self, write: Write) -> int:
+        """Return the run in which the writer owns the record here; 0 if it does not."""
+        entry = self._entries.get(write.id)
+        return entry.stored.run if entry is not None and entry.stored.token == write.token else 0
+
+    def disputed(self, write: Write, owned: int) -> bool:
+        """Tell whether it is believed here that another one owns the record than where the write comes from."""
+        entry = self._entries.get(write.id)
+        return write.role is Role.UPDATE and entry is not None and self.owned(write) != owned
+
+    def known(self) -> set[str]:
+        """Return the ids of all records."""
+        with self._lock:
+            return set(self._entries)
+
+    def kept(self, ids: Collection[str]) -> list[Kept]:
+        """Return what is kept of those jobs: first what is not done, then what was heard of last."""
+        now = self._clock()
+        with self._lock:
+            entries = [(id, entry) for id in ids if (entry := self._entries.living(id, now)) is not None]
+        entries.sort(key=lambda each: (each[1].is_final, -each[1].heard))
+        return [
+            Kept(id, entry.stored, entry.kind, now - entry.heard, entry.lease, entry.expires - now)
+            for id, entry in entries
+        ]
+
+    def adopt(self, told: Iterable[Kept]) -> set[str]:
+        """Take in what another process knows; return the jobs of which more is known here than there."""
+        now = self._clock()
+        changed, better, size = [], set(), 0
+        with self._lock:
+            for kept in told:
+                entry = self._entries.living(kept.id, now)
+                taken = _merged(entry, kept, now)
+                if taken is not entry and taken.expires > now:
+                    self._entries[kept.id] = taken
+                    changed.append(kept.id)
+                    size += len(taken.stored.body)
+                if differ(taken.stored, kept.stored):
+                    better.add(kept.id)
+            self._tell(changed, now)
+            self._tell_asked(self._entries.cancels(changed, now))
+        self._make_room(size)
+        return better
+
+    def _make_room(self, added: int) -> None:
+        self._size += added
+        if len(self._entries) <= self._records and self._size <= self._characters:
+            return
+        with self._lock:
+            self._size = sum(_size(entry) for entry in self._entries.values())
+            if len(self._entries) > self._records or self._size > self._characters:
+                self._evict()
+
+    def _evict(self) -> None:
+        first = sorted(self._entries.items(), key=lambda each: (not each[1].is_final, each[1].heard))
+        for id, entry in first:
+            if len(self._entries) <= self._records * ROOM and self._size <= self._characters * ROOM:
+                break
+            self._size -= _size(entry)
+            del self._entries[id]
+
+
+def _merged(entry: Entry | None, kept: Kept, now: float) -> Entry:
+    """Return the entry itself if nothing new was told."""
+    heard, expires = now - kept.age, now + kept.left
+    if entry is None:
+        return Entry(kept.stored, kept.kind, heard, kept.lease, expires, heard)
+    stored = settle(entry.stored, kept.stored)
+    later = heard - entry.heard > SLACK_SECONDS
+    if stored == entry.stored and not later:
+        return entry
+    kind = entry.kind if stored.body == entry.stored.body else kept.kind
+    lease = kept.lease if later else entry.lease
+    heard = max(heard, entry.heard)
+    return Entry(stored, kind, heard, lease, max(expires, entry.expires), heard)
+
+
+def _size(entry: Entry) -> int:
+    return len(entry.stored.body) + len(entry.stored.verdict or "")

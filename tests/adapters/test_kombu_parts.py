@@ -1,0 +1,418 @@
+"""The decisions behind Kombu's fanout: who is told what, when, and what two who disagree end up with."""
+
+from __future__ import annotations
+
+import json
+from itertools import permutations
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from progresskit.errors import BackendUnavailable
+from progresskit.progress import FINAL_STATES, State, Stored, Write
+from progresskit.testing import FakeClock, RecordingObserver, start, update, word
+from progresskit_kombu.barrier import Barrier
+from progresskit_kombu.mirror import Mirror
+from progresskit_kombu.settle import settle
+from progresskit_kombu.sync import (
+    ANSWER_SECONDS,
+    DELAYS,
+    DISPUTE_DELAYS,
+    HELLO_SECONDS,
+    IDLE_SECONDS,
+    LINK_SECONDS,
+    PAUSE_SECONDS,
+    QUIET_SECONDS,
+    Answering,
+    Joining,
+    Phase,
+    Say,
+    Silence,
+)
+from progresskit_kombu.wire import CHUNK, Act, Message, chunks, decode, encode, pack_kept, unpack_kept
+
+# Two who disagree
+
+TIMES = (None, "2026-01-01T00:00:00.000Z", "2026-01-02T00:00:00.000Z")
+RECORDS = st.builds(
+    Stored,
+    run=st.integers(1, 2),
+    attempt=st.integers(1, 2),
+    seq=st.integers(0, 3),
+    token=st.sampled_from([None, "x", "y"]),
+    state=st.sampled_from(list(State)),
+    body=st.sampled_from(["{}", '{"a":1}']),
+    verdict=st.sampled_from([None, "{}"]),
+    created=st.sampled_from(TIMES),
+    cancel_requested=st.booleans(),
+)
+
+
+def version(stored: Stored) -> tuple[int, int, int]:
+    return stored.run, stored.attempt, stored.seq
+
+
+@given(RECORDS, RECORDS)
+def test_both_end_up_with_the_same_whoever_is_asked(one: Stored, other: Stored) -> None:
+    assert settle(one, other) == settle(other, one)
+
+
+@given(RECORDS, RECORDS)
+def test_hearing_again_what_was_settled_changes_nothing(one: Stored, other: Stored) -> None:
+    settled = settle(one, other)
+    for heard in (one, other, settled):
+        assert settle(settled, heard) == settled
+
+
+@given(RECORDS, RECORDS)
+def test_no_version_goes_back_and_no_end_of_a_run_is_undone(one: Stored, other: Stored) -> None:
+    settled = settle(one, other)
+    assert version(settled) >= max(version(one), version(other))
+    for side in (one, other):
+        if version(side)[:2] == version(settled)[:2] and side.state in FINAL_STATES:
+            assert settled.state in FINAL_STATES
+
+
+def mirror(*writes: Write, clock: FakeClock | None = None, **limits: int) -> Mirror:
+    made = Mirror(clock or FakeClock(), **limits)
+    for write in writes:
+        made.write([write])
+    return made
+
+
+def exchange(one: Mirror, other: Mirror) -> None:
+    """Let both say what they know until neither knows anything better."""
+    for _ in range(4):
+        other.adopt(one.kept(one.known()))
+        one.adopt(other.kept(other.known()))
+    assert not one.adopt(other.kept(other.known()))
+    assert not other.adopt(one.kept(one.known()))
+
+
+def test_two_who_were_told_in_different_orders_come_to_agree_whatever_was_said() -> None:
+    said = [
+        word("job"),
+        start("job", token="x"),
+        start("job", token="y"),
+        update("job", 5, token="x", current=5),
+        word("job", State.FAILED),
+    ]
+    first = mirror(*said)
+    for order in permutations(said):
+        one, other = mirror(*said), mirror(*order)
+        exchange(one, other)
+        assert one.read(["job"]) == other.read(["job"])
+        assert one.read(["job"])["job"].version >= first.read(["job"])["job"].version
+
+
+def test_of_two_who_started_at_the_same_moment_one_owns_the_next_run_and_goes_on() -> None:
+    x, y = start("job", token="x"), start("job", token="y")
+    one, other = mirror(x, y), mirror(y, x)
+    exchange(one, other)
+    for each in (one, other):
+        each.write([update("job", 7, token="x", current=1), update("job", 2, token="y", current=2)])
+        assert str(each.read(["job"])["job"].version) == "3.1.2"
+        assert each.read(["job"])["job"].current == 2
+
+
+def test_a_write_shows_when_its_sender_takes_another_for_the_owner() -> None:
+    here = mirror(start("job", token="x"), start("job", token="y"))
+    there = mirror(start("job", token="x"))
+    write = update("job", 2, token="x")
+    assert here.disputed(write, there.owned(write))
+    assert not here.disputed(write, here.owned(write))
+    assert not here.disputed(update("unknown", 2, token="x"), 1)
+
+
+# What a mirror keeps
+
+
+def test_what_is_told_is_all_that_there_is_to_know() -> None:
+    clock, later = FakeClock(), FakeClock(5.0)
+    knows = mirror(word("job", kind="mail"), start("job", kind="mail", lease=20), clock=clock)
+    knows.cancel(["job"])
+    knows.write([word("job", State.FAILED)])
+    clock.advance(7)
+    hears = Mirror(later)
+    told = [unpack_kept(json.loads(json.dumps(pack_kept(kept)))) for kept in knows.kept(["job", "unknown"])]
+    assert hears.adopt(told) == set()
+    assert hears.read(["job"]) == knows.read(["job"])
+    assert hears.cancels(["job"]) == {"job"}
+    assert hears.list(kind="mail", states=None, limit=9) == knows.list(kind="mail", states=None, limit=9)
+
+
+def test_lease_and_ttl_of_what_was_told_run_from_when_the_job_was_heard_of() -> None:
+    clock, later = FakeClock(), FakeClock(5.0)
+    knows, hears = mirror(start("job", lease=20, ttl=60), clock=clock), Mirror(later)
+    clock.advance(15)
+    hears.adopt(knows.kept(["job"]))
+    later.advance(4)
+    assert not hears.read(["job"])["job"].stalled
+    later.advance(1)
+    assert hears.read(["job"])["job"].stalled
+    later.advance(40)
+    assert hears.read(["job"]) == {}
+
+
+def test_listeners_hear_of_what_was_told_and_of_requests_in_it() -> None:
+    knows, hears = mirror(start("job")), Mirror(FakeClock())
+    knows.cancel(["job"])
+    observer, asked = RecordingObserver(), list[Any]()
+    hears.listen(observer.tell, lambda: None).watch(["job"])
+    hears.heed(asked.append, lambda: None).watch(["job"])
+    for _ in range(2):
+        hears.adopt(knows.kept(["job"]))
+    assert [progress.cursor for progress in observer.records] == ["1.1.1c"]
+    assert asked == [{"job"}]
+
+
+def test_running_jobs_are_told_before_those_that_are_done_and_those_heard_of_last_first() -> None:
+    clock = FakeClock()
+    knows = Mirror(clock)
+    for id, state in {"a": State.FAILED, "b": State.RUNNING, "c": State.FAILED, "d": State.RUNNING}.items():
+        knows.write([start(id, state=state)])
+        clock.advance(1)
+    assert [kept.id for kept in knows.kept(knows.known())] == ["d", "b", "c", "a"]
+
+
+def test_a_full_mirror_forgets_those_first_that_ended_longest_ago() -> None:
+    clock = FakeClock()
+    full = Mirror(clock, records=100)
+    full.write([start("live")])
+    for number in range(300):
+        clock.advance(1)
+        full.write([start(f"job-{number}", state=State.SUCCEEDED)])
+        assert len(full.known()) <= 100
+    assert "live" in full.known()
+    assert {f"job-{number}" for number in range(220, 300)} <= full.known()
+
+
+def test_a_mirror_is_bounded_by_size_as_well_and_a_job_that_changes_does_not_fill_it() -> None:
+    full = Mirror(FakeClock(), characters=100_000)
+    full.write([start("job", description="x" * 400, state=State.FAILED)])
+    for seq in range(2, 1_000):
+        full.write([update("live", seq, description="x" * 400)])
+    assert full.known() == {"job", "live"}
+    for number in range(1_000):
+        full.write([start(f"job-{number}", description="x" * 400, state=State.FAILED)])
+    assert 50 < len(full.known()) < 200
+
+
+# How one who joins comes to know
+
+
+def joined(now: float = 0.0) -> Joining:
+    joining = Joining(now)
+    assert joining.next(now) is Say.PING
+    joining.heard(now)
+    joining.heard_oneself(now)
+    assert joining.next(now) is Say.HELLO
+    joining.heard(now)
+    joining.hello_came_back(now)
+    return joining
+
+
+def test_who_is_alone_knows_it_after_a_quiet_moment() -> None:
+    joining = joined()
+    phases = []
+    for now in (QUIET_SECONDS * 0.9, QUIET_SECONDS):
+        assert joining.next(now) is None
+        phases.append(joining.phase)
+    assert phases == [Phase.ASKING, Phase.CURRENT]
+
+
+def test_a_whole_answer_is_enough_and_parts_of_one_are_waited_for_but_not_for_ever() -> None:
+    joining = joined()
+    joining.told(True, 0.01)
+    assert joining.next(0.01) is None
+    assert joining.phase is Phase.CURRENT
+    joining, now = joined(), 0.0
+    while joining.phase is Phase.ASKING and now < 5:
+        joining.told(False, now)
+        joining.next(now)
+        now += 0.05
+    assert ANSWER_SECONDS <= now <= ANSWER_SECONDS + 0.11
+
+
+def test_a_ping_is_repeated_until_it_is_heard_and_given_up_in_the_end() -> None:
+    joining, said = Joining(0.0), 0
+    with pytest.raises(Silence):
+        for step in range(1_000):
+            said += joining.next(step * 0.01) is Say.PING
+    assert said > 10
+    assert joining.phase is Phase.LINKING
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_who_hears_nothing_for_long_tries_whether_anything_would_be(heard: bool) -> None:
+    joining = joined()
+    joining.next(QUIET_SECONDS)
+    assert joining.next(QUIET_SECONDS + IDLE_SECONDS) is Say.PING
+    late = QUIET_SECONDS + IDLE_SECONDS + LINK_SECONDS
+    if heard:
+        joining.heard(late - 1)
+        assert joining.next(late) is None
+    else:
+        with pytest.raises(Silence):
+            joining.next(late)
+
+
+def test_a_hello_that_is_lost_is_noticed() -> None:
+    joining = joined()
+    joining.ask(10.0)
+    assert joining.next(10.0) is Say.HELLO
+    with pytest.raises(Silence):
+        joining.next(10.0 + HELLO_SECONDS)
+
+
+def test_many_who_join_at_once_are_answered_together_once() -> None:
+    answering = Answering()
+    for step in range(20):
+        answering.greeted({"a", "b"}, step * DELAYS[1] / 40)
+    assert answering.due is not None
+    assert answering.take(answering.due) == {"a", "b"}
+    assert answering.take(100.0) is None
+    answering.greeted({"a"}, 100.0)
+    assert answering.due is not None
+    first = answering.due
+    assert answering.take(first) == {"a"}
+    answering.greeted({"a"}, first)
+    assert answering.due >= first + PAUSE_SECONDS
+
+
+def test_what_another_has_told_is_not_told_again() -> None:
+    answering = Answering()
+    answering.greeted({"a", "b", "c"}, 0.0)
+    answering.told(["a", "b"], complete=False)
+    assert answering.take(DELAYS[1]) == {"c"}
+    answering.greeted({"a"}, 10.0)
+    answering.told(["a"], complete=True)
+    assert answering.take(11.0) is None
+    answering.greeted((), 20.0)
+    assert answering.take(21.0) == set(), "who knows of nothing says that, lest it is waited for"
+
+
+def test_what_is_known_better_is_said_a_little_later() -> None:
+    answering = Answering()
+    answering.doubted((), 0.0)
+    assert answering.take(1.0) is None
+    answering.doubted(["job"], 2.0)
+    assert answering.take(2.0 + DISPUTE_DELAYS[0] * 0.9) is None
+    assert answering.take(2.0 + DISPUTE_DELAYS[1]) == {"job"}
+
+
+# The rest
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", "[]", "{}", "null", '[1,"a",1,"unknown",[]]', '[2,"a",1,"ping",[]]', b"\xff"]
+)
+def test_what_is_not_understood_is_nothing(text: str | bytes) -> None:
+    assert decode(text) is None
+    assert decode(encode(Message("a", 1, Act.PING, None))) == Message("a", 1, Act.PING, None)
+
+
+def test_a_batch_is_divided_by_its_size_and_nothing_is_lost() -> None:
+    items = [(str(number), "x" * (CHUNK // 10)) for number in range(35)]
+    parts = list(chunks(items))
+    assert [item for part in parts for item in part] == items
+    assert len(parts) == 4
+    assert list(chunks([])) == []
+
+
+def test_who_waits_at_a_barrier_shares_one_message_and_its_failure() -> None:
+    from threading import Event, Thread
+
+    sending, go, sent, failed = Event(), Event(), list[int](), list[BackendUnavailable]()
+
+    def send() -> None:
+        sent.append(len(sent))
+        sending.set()
+        assert go.wait(10)
+        if len(sent) == 2:
+            raise BackendUnavailable("gone")
+
+    barrier = Barrier(send)
+
+    def wait() -> None:
+        try:
+            barrier.wait()
+        except BackendUnavailable as error:
+            failed.append(error)
+
+    threads = [Thread(target=wait) for _ in range(10)]
+    threads[0].start()
+    assert sending.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    while barrier.waiting < 9:
+        pass
+    go.set()
+    for thread in threads:
+        thread.join(10)
+    assert len(sent) == 2
+    assert len(failed) == 9
+
+
+def test_who_is_interrupted_at_a_barrier_leaves_nobody_waiting() -> None:
+    from threading import Event, Thread
+
+    class Interruption(BaseException):
+        pass
+
+    begun, go, answers = Event(), Event(), list[Exception | None]()
+
+    def send() -> None:
+        begun.set()
+        assert go.wait(10)
+        raise Interruption
+
+    barrier = Barrier(send)
+
+    def lead() -> None:
+        with pytest.raises(Interruption):
+            barrier.wait()
+
+    def follow() -> None:
+        try:
+            barrier.wait()
+        except (Interruption, BackendUnavailable) as error:
+            answers.append(error if isinstance(error, Exception) else None)
+
+    leading, following = Thread(target=lead), [Thread(target=follow) for _ in range(3)]
+    leading.start()
+    assert begun.wait(10)
+    for thread in following:
+        thread.start()
+    while barrier.waiting < 3:
+        pass
+    go.set()
+    for thread in (leading, *following):
+        thread.join(10)
+        assert not thread.is_alive()
+    assert sum(isinstance(answer, BackendUnavailable) for answer in answers) == 2
+    assert answers.count(None) == 1
+    assert barrier.waiting == 0
+
+
+def test_who_is_interrupted_before_it_may_speak_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interruption(BaseException):
+        pass
+
+    class Interrupted:
+        def __enter__(self) -> None:
+            raise Interruption
+
+        def __exit__(self, *_: object) -> None: ...
+
+    sent = list[int]()
+    barrier = Barrier(lambda: sent.append(1))
+    with monkeypatch.context() as patched:
+        patched.setattr(barrier, "_under_way", Interrupted())
+        with pytest.raises(Interruption):
+            barrier.wait()
+    assert barrier.waiting == 0
+    barrier.wait()
+    assert sent == [1]
