@@ -19,5 +19,6 @@ except ImportError as error:
 
 from .classic import ProgressObserver
 from .installation import install
+from .owner import owned_by
 
-__all__ = ["ProgressObserver", "install"]
+__all__ = ["ProgressObserver", "install", "owned_by"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from progresskit.kit import default
-from progresskit.observer import JoinedObserver
+from progresskit.observer import JoinedObserver, silent
 
 from .installation import find, install
 from .run import Run
@@ -42,8 +41,4 @@ def _job(task: Any) -> Job:
             installation = find(task.app)
         if installation is not None and not installation.ignores(task.name):
             run = Run(installation, task)
-    if run is not None:
-        return run.job
-    silent = default().open()
-    silent.forsake()
-    return silent
+    return silent() if run is None else run.job

@@ -65,13 +65,16 @@ def install(
     `kit` is progresskit's default one unless it is given. With `cancellable=False`, or for a task with the attribute
     `progress_cancellable = False`, reporting never raises Cancelled. `ignore` names the tasks that are no jobs, or is a
     function that is given a name and tells. Call it once, where the app is made; a later call replaces the settings.
+
+    A worker whose kit cannot work does not start: it raises ConfigurationError.
     """
-    from .signals import connect
+    from .signals import Configured, connect
 
     app = getattr(app, "_get_current_object", lambda: app)()
     installation = Installation(kit or default(), cancellable=cancellable, ignore=ignore)
     if app not in _installations:
         seal.seal_tasks(app)
+        app.steps["worker"].add(Configured)
     _installations[app] = installation
     installation.kit.verdicts.update(VERDICTS)
     installation.kit.on_cancel(Revoker(app, installation.kit))

@@ -49,12 +49,16 @@ class Revoker:
         """
         Have waiting tasks discarded; kill running ones where the site wants that, else they stop by themselves.
 
-        A waiting one counts as cancelled at once. If a worker begins it all the same, its run finds that out.
+        A waiting one counts as cancelled then. If a worker begins it all the same, its run finds that out.
         """
         terminate = self._kit.settings.terminate
-        waiting = [id for id, progress in self._kit.get_many(ids).items() if progress.state in WAITING]
-        for id in waiting:
-            self._kit.tell(id, State.CANCELLED)
-        revoked = ids if terminate else waiting
-        if revoked:
-            self._app.control.revoke(revoked, terminate=terminate)
+        waiting = self._waiting(ids)
+        try:
+            if revoked := ids if terminate else waiting:
+                self._app.control.revoke(revoked, terminate=terminate)
+        finally:
+            for id in self._waiting(waiting):  # one that has begun meanwhile ends by itself, and not in between
+                self._kit.tell(id, State.CANCELLED)
+
+    def _waiting(self, ids: list[str]) -> list[str]:
+        return [id for id, progress in self._kit.get_many(ids).items() if progress.state in WAITING]

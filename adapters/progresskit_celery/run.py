@@ -13,7 +13,9 @@ from progresskit.errors import BackendError, Cancelled, FlushTimeout, InvalidVal
 from progresskit.observer import surrounding
 from progresskit.progress import State, fit_id
 
+from . import owner
 from .canvas import after
+from .revoking import WAITING
 
 if TYPE_CHECKING:
     from .installation import Installation
@@ -37,6 +39,7 @@ class Run:
     def __init__(self, installation: Installation, task: Any) -> None:
         request = task.request
         outer = surrounding.get() if request.is_eager else None
+        inherited = None if outer is None else outer.owner
         self._installation, self.task = installation, task
         self._handed_on = False
         self.job = installation.kit.open(
@@ -45,6 +48,7 @@ class Run:
             parent=None if outer is None else outer.id,
             attempt=request.retries + 1,
             cancellable=installation.cancellable(task),
+            owner=owner.read(request.headers) or inherited,
         )
         setattr(request, ATTRIBUTE, self)
         installation.kit.publisher.opened(self.job, unless=self._was_cancelled)
@@ -56,19 +60,26 @@ class Run:
 
         Workers remember what is revoked in their memory only, and not for tasks that they hold already. Were the start
         published, it would be a new run, of which nobody has cancelled anything.
+
+        Where it waits still, somebody may be about to cancel and end it. So the first record is no start: it goes on
+        with the run that waits, or changes nothing where that has ended, and the job is told that it is to stop. What
+        waits for another attempt goes on by a start only: one that is ended between this look and that begins anew.
         """
         kit, job = self._installation.kit, self.job
         try:
             before = None if kit.publisher.down else kit.get(job.id)
         except BackendError:
             return False
-        if before is None or not before.cancel_requested:
+        if before is None:
             return False
-        attempt = self.task.request.retries + 1
-        ended = before.state is State.CANCELLED and (before.started_at is None or before.attempt < attempt)
-        if ended:
+        if before.state is State.PENDING:
+            job.stored(before.version.run)
+        if not before.cancel_requested:
+            return False
+        is_before = before.started_at is None or before.attempt < self.task.request.retries + 1
+        if is_before and before.state in {State.CANCELLED, *WAITING}:
             job.request_cancel()
-        return ended
+        return is_before and before.state is State.CANCELLED
 
     @classmethod
     def of(cls, task: Any) -> Self | None:
@@ -152,7 +163,7 @@ class Run:
         self.job.forsake()
         try:
             self._installation.kit.flush()
-        except FlushTimeout:
+        except (BackendError, FlushTimeout):
             pass
 
     def _leave(self) -> None:

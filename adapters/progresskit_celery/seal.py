@@ -5,6 +5,8 @@ It is no Exception, so that a task's own `except Exception` does not swallow it;
 process of its pool. Therefore the `run` of every task is wrapped when the task is bound to its app: to Celery a
 cancelled task is one that raises `Ignore`, which is neither retried nor failed. Only a wrapper around `run` catches
 every kind of task (plain, bound, of a base with its own `__call__`, autoretry, class, shared, registered late).
+
+The same wrapper knows when the function has returned and its result is not yet stored: see window.py.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from celery.exceptions import Ignore, TaskRevokedError
 from progresskit.errors import Cancelled
 
 from .run import Run
+from .window import opened, stores_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,10 +81,11 @@ def _sealed(run: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(run)
     def sealed(*args: Any, **kwargs: Any) -> Any:
+        execution = Run.current()
         try:
-            return run(*args, **kwargs)
+            with opened(execution):
+                return run(*args, **kwargs)
         except Cancelled:
-            execution = Run.current()
             if execution is None:
                 raise  # called as a plain function: whoever calls it is cancelled
             _store_revoked(execution.task)
@@ -94,13 +98,12 @@ def _sealed(run: Callable[..., Any]) -> Callable[..., Any]:
 def _store_revoked(task: Any) -> None:
     """Let those that wait for the result, in a chain or chord too, know that there will be none."""
     request = task.request
-    ignored = task.ignore_result if request.ignore_result is None else request.ignore_result
     try:
         task.backend.mark_as_failure(
             request.id,
             TaskRevokedError("cancelled"),
             request=request,
-            store_result=not ignored and (not request.is_eager or task.store_eager_result),
+            store_result=stores_result(task),
             call_errbacks=False,
             state=states.REVOKED,
         )

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from celery import signals, states
+from celery.bootsteps import Step
 from celery.exceptions import NotRegistered
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
-from progresskit.errors import FlushTimeout
+from progresskit.errors import BackendError, ConfigurationError, FlushTimeout
 from progresskit.progress import State, fit_id
 
+from . import owner
 from .canvas import after
+from .ending import heed_main_thread
 from .installation import find, kits, sending
 from .run import Run
+
+logger = logging.getLogger("progresskit")
 
 
 def connect() -> None:
@@ -28,7 +35,6 @@ def connect() -> None:
         (signals.task_failure, _failed),
         (signals.task_revoked, _revoked),
         (signals.task_unknown, _unknown),
-        (signals.worker_init, _worker_starting),
         (signals.worker_shutdown, _worker_ending),
         (signals.worker_process_init, _child_starting),
         (signals.worker_process_shutdown, _child_ending),
@@ -40,6 +46,7 @@ def connect() -> None:
 
 
 def _before_sending(headers: Any = None, body: Any = None, **_: Any) -> None:
+    owner.hand_down(headers)
     run = Run.current()
     if run is None:
         return
@@ -58,9 +65,17 @@ def _sent(headers: Any = None, body: Any = None, **_: Any) -> None:
     sent = (fit_id(message["id"]), message["task"])
     if run is not None and run.precedes(sent[0]):
         followers = []  # this is the next step of a chain, and they were told of with its first
-    for id, name in (sent, *followers):
-        if not installation.ignores(name):
-            installation.kit.tell(id, State.PENDING, kind=name)
+    try:
+        for id, name in (sent, *followers):
+            if not installation.ignores(name):
+                installation.kit.tell(id, State.PENDING, kind=name, owner=owner.read(headers))
+    except ConfigurationError as problem:
+        _warn(str(problem))  # whoever only sends need not have what reads results
+
+
+@cache
+def _warn(problem: str) -> None:
+    logger.warning("It is not reported that tasks wait for a worker: %s", problem)
 
 
 def _read(headers: Any, body: Any) -> tuple[Any, list[tuple[str, str]]]:
@@ -131,18 +146,21 @@ def _unknown(sender: Any = None, name: Any = None, id: Any = None, **_: Any) -> 
 # The life of processes.
 
 
-def _worker_starting(sender: Any = None, **_: Any) -> None:
-    installation = find(sender.app)
-    if installation is not None:
-        installation.kit.warn_unshared("a Celery worker")
+class Configured(Step):
+    """Looks at the configuration before a worker starts: what the receiver of a signal raises is only logged."""
+
+    def __init__(self, worker: Any, **_: Any) -> None:
+        installation = find(worker.app)
+        if installation is not None:
+            installation.kit.warn_unshared("a Celery worker")
 
 
 def _worker_ending(**_: Any) -> None:
     for kit in kits():
         try:
             kit.flush()
-        except FlushTimeout:
-            pass  # it is tried once more, and logged, when the process exits
+        except (BackendError, FlushTimeout):
+            pass  # what is refused is logged; the rest is tried once more, and logged, when the process exits
 
 
 def _child_starting(**_: Any) -> None:
@@ -153,3 +171,4 @@ def _child_ending(**_: Any) -> None:
     # The processes of the prefork pool end without running what is registered with atexit.
     for kit in kits():
         kit.close()
+    heed_main_thread()

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -90,11 +91,12 @@ class Worker:
         return self.env["PROGRESSKIT_URL"]
 
     def children(self) -> list[int]:
-        """Return the ids of the processes of the pool."""
-        try:
-            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
-        except OSError:
-            return []
+        """Return the ids of the processes of the pool; they are children of more than one thread."""
+        found: list[int] = []
+        for children in Path(f"/proc/{self.pid}/task").glob("*/children"):
+            with suppress(OSError):  # the thread is gone
+                found += map(int, children.read_text().split())
+        return sorted(found)
 
     def logged(self) -> str:
         return self.log.read_text(errors="replace")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -12,9 +14,14 @@ from celery.exceptions import Ignore
 import progresskit_celery
 from progresskit.errors import Cancelled
 from progresskit.kit import Kit
+from progresskit.memory import MemoryBackend
 from progresskit.observer import surrounding
-from progresskit.progress import Progress, State
+from progresskit.progress import Progress, State, Write
+from progresskit.testing import word
 from progresskit_celery import ProgressObserver
+
+SECONDS = 20
+"""How long a task works that nobody stops."""
 
 
 @pytest.fixture
@@ -118,6 +125,52 @@ def test_a_cancelled_eager_task_raises_nothing(app: Celery, kit: Kit) -> None:
     assert result.state == "IGNORED"
 
 
+class EndsWhatWaits(MemoryBackend):
+    """Ends a job that waits, and is to stop, right after it was read: somebody who cancels is slower than a worker."""
+
+    def read(self, ids: Collection[str]) -> dict[str, Progress]:
+        found = super().read(ids)
+        waiting = [id for id, job in found.items() if job.state is State.PENDING and job.cancel_requested]
+        self.write([word(id, State.CANCELLED) for id in waiting])
+        return found
+
+
+class EndsWhatBegins(MemoryBackend):
+    """Cancels and ends a job that waits, right before its worker's first record is stored."""
+
+    def write(self, batch: Sequence[Write]) -> dict[str, int]:
+        begun = [write.id for write in batch if write.token is not None]
+        waiting = [id for id, job in self.read(begun).items() if job.state is State.PENDING]
+        self.cancel(waiting)
+        super().write([word(id, State.CANCELLED) for id in waiting])
+        return super().write(batch)
+
+
+@pytest.mark.parametrize(("kind", "asked"), [(EndsWhatWaits, True), (EndsWhatBegins, False)])
+def test_a_task_that_is_begun_while_it_is_cancelled_stops(kind: type[MemoryBackend], asked: bool) -> None:
+    backend = kind()
+    backend.write([word("job")])
+    if asked:
+        assert backend.cancel(["job"]) == {"job"}
+    app = Celery("eager", set_as_current=False, broker="memory://", backend="cache+memory://")
+    with closing(Kit(backend=backend)) as kit:
+        progresskit_celery.install(app, kit=kit)
+
+        @app.task(shared=False)
+        def work() -> None:
+            deadline = monotonic() + SECONDS
+            while monotonic() < deadline:
+                kit.current().advance()
+
+        result = work.apply(task_id="job")
+        kit.flush()
+        done = kit.get("job")
+
+    assert result.state == "IGNORED"
+    assert done is not None
+    assert (done.state, done.version.run) == (State.CANCELLED, 1)
+
+
 def test_the_result_is_shown_where_the_site_wants_that(app: Celery, kit: Kit) -> None:
     @app.task(serializer="pickle", shared=False)
     def returns(n: int) -> Any:
@@ -155,6 +208,19 @@ def test_the_classic_form_is_silent_in_a_plain_call(app: Celery, kit: Kit) -> No
     with kit.observe("around", total=9) as around:
         assert classic(3) == 3
         assert around.progress.current == 0
+
+
+def test_the_classic_form_asks_for_no_backend_in_a_plain_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROGRESSKIT_URL", "carrier-pigeon://roof")
+    monkeypatch.setattr("progresskit.kit._default", Kit())
+    app = Celery("bare", set_as_current=False)
+
+    @app.task(bind=True, shared=False)
+    def classic(self: Task, n: int) -> int:
+        ProgressObserver(self).set_progress(n, n)
+        return n
+
+    assert classic(3) == 3
 
 
 def test_the_classic_form_installs_itself() -> None:

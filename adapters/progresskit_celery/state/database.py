@@ -1,0 +1,119 @@
+"""What the two stores have in common that keep results as rows: they work in threads of their own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from progresskit.errors import BackendUnavailable
+
+from .courier import Courier
+from .store import Store
+from .time_of_server import ServerTime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from .store import Change, Edit, Meta
+
+ROUNDS = 20
+"""How often a batch is tried that others come in between of."""
+
+SERVER_TIME = {
+    "postgresql": "SELECT extract(epoch FROM clock_timestamp())::float8",
+    "mysql": "SELECT UNIX_TIMESTAMP(NOW(6)) + 0e0",
+    "mariadb": "SELECT UNIX_TIMESTAMP(NOW(6)) + 0e0",
+}
+"""What asks a database for its time; the host's is taken of others."""
+
+CASE_BLIND = frozenset(("mysql", "mariadb", "mssql", "microsoft"))
+"""These take two ids for the same that differ in capitals only, unless a table is told not to."""
+
+
+class Conflict(Exception):
+    """Somebody else has stored the same result first: all is to be done again."""
+
+
+class RowStore(Store):
+    """A store whose results are rows, locked while they are edited."""
+
+    longest = 155
+
+    def __init__(self, app: Any, clock: Callable[[], float] | None) -> None:
+        super().__init__(app, clock)
+        self._courier = Courier(self._leave)
+        self._server_time = ServerTime()
+
+    @abstractmethod
+    def _leave(self) -> None:
+        """Close what this thread has open."""
+
+    @abstractmethod
+    def _vendor(self) -> str:
+        """Return the name of the kind of database."""
+
+    @abstractmethod
+    def _load(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
+        """Read the rows."""
+
+    @abstractmethod
+    def _edit(self, edits: Mapping[str, Edit]) -> None:
+        """Do the edits in one transaction; Conflict if somebody else has made one of the rows meanwhile."""
+
+    def read(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
+        """Read all by one query."""
+        return self._courier.call(str(self), partial(self._load, ids))
+
+    def change(self, edits: Mapping[str, Edit]) -> None:
+        """Do all in one transaction."""
+        if edits:
+            self._courier.call(str(self), partial(self._change, edits))
+
+    def _change(self, edits: Mapping[str, Edit]) -> None:
+        for _ in range(ROUNDS):
+            try:
+                return self._edit(edits)
+            except Conflict:
+                continue
+        raise BackendUnavailable(f"{self}: too many write the same jobs")
+
+    def name(self, record: str) -> str:
+        """Tell ids apart that differ in capitals only, also where the database does not."""
+        if record.islower() or self._vendor() not in CASE_BLIND:
+            return record
+        from zlib import crc32
+
+        return f"{record}~{crc32(record.encode()):08x}"
+
+    def _time(self, ask: Callable[[str], Any]) -> float:
+        query = SERVER_TIME.get(self._vendor())
+        if self._clock or query is None:
+            return self._host_time()
+        return self._server_time(lambda: float(ask(query)))
+
+    def _done(self, change: Change) -> datetime:
+        """
+        Return when the result was done, which is what Celery's cleanup goes by.
+
+        For a record it is such that the cleanup removes it when it has expired, be its ttl longer than that of
+        Celery's results or shorter.
+        """
+        if change.expires is None:
+            return datetime.now(UTC)
+        keeps: Any = self._backend.expires
+        keeps = keeps if isinstance(keeps, timedelta) else timedelta(seconds=keeps or 0)
+        done: datetime = datetime.fromtimestamp(change.expires, UTC) - keeps
+        return done
+
+    def __str__(self) -> str:
+        return f"the {self._vendor()} database of Celery's results"
+
+    def close(self) -> None:
+        """End the threads, which close their connections."""
+        self._courier.close()
+
+    def forked(self) -> None:
+        """Forget the threads."""
+        self._courier.forked()

@@ -1,0 +1,124 @@
+"""Memcached, by pymemcache: what was read is swapped for what is to be stored (`gets`, `cas`)."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from importlib import import_module
+from math import ceil
+from threading import Lock
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from progresskit.errors import BackendError, BackendUnavailable
+
+from .store import KeyValueStore
+from .time_of_server import ServerTime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from .store import Change, Edit, Meta
+
+# Not an import statement: this is a requirement of the app's result backend, not of ours.
+pymemcache: Any = import_module("pymemcache.exceptions")
+
+CONNECT_SECONDS, CALL_SECONDS = 2.0, 5.0
+
+ROUNDS = 50
+"""How often an edit is tried that others come in between of."""
+
+MONTH = 30 * 86_400
+"""A server takes more seconds than that for a time since the epoch."""
+
+
+class CacheStore(KeyValueStore):
+    """Uses a client of its own, by one thread at a time, because Celery's is for one thread and may wait for ever."""
+
+    def __init__(self, app: Any, clock: Callable[[], float] | None) -> None:
+        super().__init__(app, clock)
+        self._lock = Lock()
+        self._made: Any = None
+        self._inherited: list[Any] = []
+        self._server_time = ServerTime()
+
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        if not self._lock.acquire(timeout=CALL_SECONDS):
+            raise BackendUnavailable(f"{self._backend.as_uri()}: another call has no answer yet")
+        try:
+            if self._made is None:
+                ours = {"connect_timeout": CONNECT_SECONDS, "timeout": CALL_SECONDS, "default_noreply": False}
+                self._made = self._backend.Client(self._backend.servers, **(self._backend.options | ours))
+            yield self._made
+        except BaseException as error:
+            # Whatever broke the call off, an answer may be on its way still, which the next one would take for its own.
+            if self._made is not None:
+                self._made.close()
+            if isinstance(error, (pymemcache.MemcacheError, OSError)):
+                raise self._failure(error) from error
+            raise
+        finally:
+            self._lock.release()
+
+    def _failure(self, error: Exception) -> BackendError:
+        fault = isinstance(error, pymemcache.MemcacheClientError) or "too large" in str(error)
+        return (BackendError if fault else BackendUnavailable)(f"{self._backend.as_uri()}: {error!r}")
+
+    def _now(self, client: Any) -> float:
+        return self._clock() if self._clock else self._server_time(lambda: _server_time(client))
+
+    def _load(self, client: Any, ids: Collection[str]) -> tuple[dict[str, tuple[Any, Any]], float]:
+        keys = {self._key(id): id for id in ids}
+        found = client.gets_many([*keys])
+        return {keys[key]: value for key, value in found.items()}, self._now(client)
+
+    def read(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
+        """Read all in one round trip."""
+        with self._client() as client:
+            found, now = self._load(client, ids)
+        return {id: meta for id, (value, _) in found.items() if (meta := self._decode(value)) is not None}, now
+
+    def change(self, edits: Mapping[str, Edit]) -> None:
+        """Read all in a round trip, and swap one after the other; again those that somebody else has changed."""
+        with self._client() as client:
+            left = dict(edits)
+            for _ in range(ROUNDS):
+                found, now = self._load(client, left)
+                left = {id: edit for id, edit in left.items() if not self._swap(client, id, edit, found.get(id), now)}
+                if not left:
+                    return
+        raise BackendUnavailable(f"{self._backend.as_uri()}: too many write the same jobs")
+
+    def _swap(self, client: Any, id: str, edit: Edit, found: tuple[Any, Any] | None, now: float) -> bool:
+        value, number = found or (None, None)
+        change = edit(self._decode(value), now)
+        if change is None:
+            return True
+        key, content, seconds = self._key(id), self._encode(id, change), self._seconds(change)
+        if number is None:
+            return bool(client.add(key, content, seconds, noreply=False))
+        return bool(client.cas(key, content, number, seconds, noreply=False))
+
+    def _seconds(self, change: Change) -> int:
+        seconds = self._backend.expires or 0 if change.ttl is None else max(ceil(change.ttl), 1)
+        return int(seconds if seconds <= MONTH else time() + seconds)
+
+    def close(self) -> None:
+        """Close the client."""
+        with self._lock:
+            client, self._made = self._made, None
+        if client is not None:
+            client.close()
+
+    def forked(self) -> None:
+        """Forget the client."""
+        self._lock = Lock()
+        self._inherited.append(self._made)  # kept, because a connection is closed when nobody refers to it any more
+        self._made = None
+
+
+def _server_time(client: Any) -> float:
+    """Return the server's time, which it tells in whole seconds; the host's where there are several servers."""
+    if not hasattr(client, "stats"):
+        return time()
+    return float(client.stats()[b"time"]) + 0.5

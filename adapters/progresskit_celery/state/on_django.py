@@ -1,0 +1,130 @@
+"""`django-db`: rows of the model of django-celery-results, over Django's own connections, in threads of the kit's."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from progresskit.errors import BackendError, BackendUnavailable
+
+from .database import Conflict, RowStore
+from .store import PROGRESS, Meta
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from .store import Change, Edit
+
+# Not import statements: these are requirements of the app's result backend, not of ours.
+conf: Any = import_module("django.conf")
+db: Any = import_module("django.db")
+timezone: Any = import_module("django.utils.timezone")
+
+PIECE = 500
+"""How many ids a query asks for."""
+
+FIELDS = ("status", "result", "content_type", "content_encoding", "date_done")
+
+
+class DjangoStore(RowStore):
+    """Locks the rows that are there, and makes those that are not."""
+
+    longest = 255
+
+    @property
+    def _model(self) -> Any:
+        return self._backend.TaskModel
+
+    def _alias(self, *, write: bool = False) -> str:
+        return str((db.router.db_for_write if write else db.router.db_for_read)(self._model))
+
+    def _vendor(self) -> str:
+        return str(db.connections[self._alias(write=True)].vendor)
+
+    @contextmanager
+    def _guarded(self, alias: str) -> Iterator[Any]:
+        connection = db.connections[alias]
+        try:
+            if connection.connection is not None and not connection.is_usable():
+                connection.close()
+            yield connection
+        except db.Error as error:
+            connection.close()
+            passing = (db.OperationalError, db.InterfaceError, db.InternalError)
+            raise (BackendUnavailable if isinstance(error, passing) else BackendError)(f"{self}: {error}") from error
+
+    def _now(self, connection: Any) -> float:
+        return self._time(lambda query: _scalar(connection, query))
+
+    def _select(self, rows: Any, ids: Collection[str]) -> dict[str, Meta]:
+        found, names = dict[str, Meta](), sorted(ids)
+        for begin in range(0, len(names), PIECE):
+            some = rows.filter(task_id__in=names[begin : begin + PIECE]).order_by("task_id")
+            for row in some.only("task_id", "status", "result", "content_encoding"):
+                found[row.task_id] = Meta(row.status, self._decode(row))
+        return found
+
+    def _decode(self, row: Any) -> Any:
+        try:
+            return self._backend.decode_content(row, row.result)
+        except Exception:
+            return None  # a result of the site's own, which is nothing to us
+
+    def _load(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
+        alias = self._alias()
+        with self._guarded(alias) as connection, db.transaction.atomic(using=alias):
+            now = self._now(connection)
+            return self._select(self._model._default_manager.using(alias), ids), now
+
+    def _edit(self, edits: Mapping[str, Edit]) -> None:
+        alias = self._alias(write=True)
+        rows = self._model._default_manager.using(alias)
+        with self._guarded(alias) as connection:
+            try:
+                with db.transaction.atomic(using=alias):
+                    if connection.vendor == "sqlite":
+                        # So that it may write from the beginning: nothing that it reads changes before.
+                        table = connection.ops.quote_name(self._model._meta.db_table)
+                        _scalar(connection, f"UPDATE {table} SET status = status WHERE 0")
+                    now = self._now(connection)
+                    found = self._select(rows.select_for_update(), edits)
+                    changes = {id: change for id, edit in edits.items() if (change := edit(found.get(id), now))}
+                    self._store(connection, changes, found)
+            except db.IntegrityError as error:
+                raise Conflict from error
+
+    def _store(self, connection: Any, changes: Mapping[str, Change], found: Mapping[str, Meta]) -> None:
+        values = {id: self._values(change) for id, change in sorted(changes.items())}
+        rows = self._model._default_manager.using(connection.alias)
+        rows.bulk_create([self._model(task_id=id, **values[id]) for id in values if id not in found], PIECE)
+        # The new ones as well: when they are made, Django says itself when they were done. Django's own update of many
+        # takes ten times as long.
+        fields = [self._model._meta.get_field(name) for name in FIELDS]
+        quote = connection.ops.quote_name
+        names = ", ".join(f"{quote(field.column)} = %s" for field in fields)
+        table, key = quote(self._model._meta.db_table), quote(self._model._meta.get_field("task_id").column)
+        prepared = [
+            [*(field.get_db_prep_save(row[field.name], connection) for field in fields), id]
+            for id, row in values.items()
+        ]
+        if prepared:
+            with connection.cursor() as cursor:
+                cursor.executemany(f"UPDATE {table} SET {names} WHERE {key} = %s", prepared)
+
+    def _values(self, change: Change) -> dict[str, Any]:
+        content_type, content_encoding, result = self._backend.encode_content(change.result)
+        done = self._done(change)
+        if not conf.settings.USE_TZ:
+            done = timezone.make_naive(done)
+        row = (PROGRESS, result, content_type, content_encoding, done)
+        return dict(zip(FIELDS, row, strict=True))
+
+    def _leave(self) -> None:
+        db.connections.close_all()
+
+
+def _scalar(connection: Any, query: str) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchone()[0] if cursor.description else None

@@ -1,0 +1,189 @@
+"""Redis: what was read is swapped for what is to be stored by a script, so that each edit is one step."""
+
+from __future__ import annotations
+
+import secrets  # noqa: F401 - else redis-py does, in the first thread that connects
+from contextlib import contextmanager
+from hashlib import sha1
+from importlib.resources import files
+from math import ceil
+from threading import Lock
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from celery.backends.redis import redis
+
+from progresskit.errors import BackendError, BackendUnavailable
+
+from .redis_listener import RedisListener
+from .store import KeyValueStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from .store import Change, Edit, Meta
+
+CONNECT_SECONDS, CALL_SECONDS = 2.0, 5.0
+
+ROUNDS = 50
+"""How often an edit is tried that others come in between of."""
+
+PIECE = 200
+"""How many results a script stores, and blocks the server for, at once."""
+
+PASSING = frozenset(
+    ["BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN"]
+)
+"""The first words of answers after which the same may succeed later."""
+
+SWAP = files(__package__).joinpath("swap.lua").read_text("utf-8")
+
+
+class RedisStore(KeyValueStore):
+    """
+    Uses a client of its own, made as Celery makes one, because Celery's waits for two minutes and tries again for long.
+    """
+
+    def __init__(self, app: Any, clock: Callable[[], float] | None) -> None:
+        super().__init__(app, clock)
+        self._lock = Lock()
+        self._client: Any = None
+        self._inherited: list[Any] = []
+        self._listeners = WeakSet[RedisListener]()
+        self._ahead = 0.0
+        """Seconds by which the server's clock is ahead of this process's monotonic one."""
+
+    def client(self) -> Any:
+        """Return the client, which several threads may use."""
+        with self._lock:
+            if self._client is None:
+                self._client = self._backend._create_client(**self._parameters())
+                self._swap = self._client.register_script(SWAP)
+            return self._client
+
+    def _parameters(self) -> dict[str, Any]:
+        given: dict[str, Any] = self._backend.connparams
+        ours: dict[str, Any] = {
+            "socket_timeout": min(given.get("socket_timeout") or CALL_SECONDS, CALL_SECONDS),
+            "max_connections": None,
+            "retry_on_timeout": False,
+            "decode_responses": False,
+            "protocol": 2,
+        }
+        if "host" in given or "hosts" in given:  # not through a Unix socket
+            connect = given.get("socket_connect_timeout") or CONNECT_SECONDS
+            ours["socket_connect_timeout"] = min(connect, CONNECT_SECONDS)
+        return given | ours
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Turn what the client raises into an error of the kit's."""
+        try:
+            yield
+        except (redis.exceptions.RedisError, OSError) as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> BackendError:
+        errors = redis.exceptions
+        gone = isinstance(error, (errors.ConnectionError, errors.TimeoutError, errors.ReadOnlyError, OSError))
+        full = type(error).__name__ == "OutOfMemoryError"  # which redis-py has since 5.1
+        passing = gone or full or not PASSING.isdisjoint(str(error).split())
+        return (BackendUnavailable if passing else BackendError)(f"{self._backend.as_uri()}: {error}")
+
+    def now(self) -> float:
+        """Return the time as the server has told it, without asking."""
+        return self._clock() if self._clock else monotonic() + self._ahead
+
+    def _load(self, keys: list[Any]) -> tuple[list[bytes | None], float]:
+        with self.client().pipeline(transaction=False) as pipe:
+            pipe.time()
+            for begin in range(0, len(keys), PIECE):
+                pipe.mget(keys[begin : begin + PIECE])
+            (seconds, microseconds), *pieces = pipe.execute()
+        self._ahead = seconds + microseconds / 1e6 - monotonic()
+        return [value for piece in pieces for value in piece], self.now()
+
+    def read(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
+        """Read all in one round trip."""
+        with self.guarded():
+            values, now = self._load([self._key(id) for id in ids])
+        found = zip(ids, map(self._decode, values), strict=True)
+        return {id: meta for id, meta in found if meta is not None}, now
+
+    def change(self, edits: Mapping[str, Edit]) -> None:
+        """Read all, and swap all, in a round trip each; again those that somebody else has changed in between."""
+        with self.guarded():
+            left = dict(edits)
+            for _ in range(ROUNDS):
+                left = self._round(left)
+                if not left:
+                    return
+        raise BackendUnavailable(f"{self._backend.as_uri()}: too many write the same jobs")
+
+    def _round(self, edits: dict[str, Edit]) -> dict[str, Edit]:
+        keys = {id: self._key(id) for id in edits}
+        values, now = self._load([*keys.values()])
+        changes: dict[str, tuple[bytes | None, Change]] = {}
+        for (id, edit), value in zip(edits.items(), values, strict=True):
+            change = edit(self._decode(value), now)
+            if change is not None:
+                changes[id] = value, change
+        ids, failed = [*changes], list[str]()
+        for begin in range(0, len(ids), PIECE):
+            piece = ids[begin : begin + PIECE]
+            arguments = [argument for id in piece for argument in self._arguments(id, keys[id], *changes[id])]
+            failed += [piece[number - 1] for number in self._swap([keys[id] for id in piece], arguments)]
+        return {id: edits[id] for id in failed}
+
+    def _arguments(self, id: str, key: bytes, read: bytes | None, change: Change) -> tuple[Any, ...]:
+        ttl = self._backend.expires if change.ttl is None else change.ttl
+        return (
+            sha1(read, usedforsecurity=False).hexdigest() if read is not None else "",
+            self._encode(id, change),
+            max(ceil(ttl * 1000), 1) if ttl else 0,
+            _cancel_channel(key) if change.cancelling else "",
+        )
+
+    # Push.
+
+    def follow(
+        self, name: Callable[[str], str], told: Callable[[dict[str, Meta]], None], lost: Callable[[], None]
+    ) -> RedisListener:
+        """Tell of each result that is stored of the watched jobs; `name` gives the id of a job's record."""
+
+        def heard(messages: dict[str, bytes]) -> None:
+            told({id: meta for id, payload in messages.items() if (meta := self._decode(payload)) is not None})
+
+        return self._listener(lambda id: self._key(name(id)), heard, lost)
+
+    def heed(
+        self, name: Callable[[str], str], tell: Callable[[Collection[str]], None], lost: Callable[[], None]
+    ) -> RedisListener:
+        """Tell of requests to cancel the watched jobs."""
+        return self._listener(lambda id: _cancel_channel(self._key(name(id))), tell, lost)
+
+    def _listener(self, *how: Any) -> RedisListener:
+        listener = RedisListener(self, *how)
+        self._listeners.add(listener)
+        return listener
+
+    def close(self) -> None:
+        """Close the client, and whatever listens."""
+        for listener in [*self._listeners]:
+            listener.close()
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.connection_pool.disconnect()
+
+    def forked(self) -> None:
+        """Forget the client."""
+        self._lock = Lock()
+        self._inherited.append(self._client)  # kept, because a connection is closed when nobody refers to it any more
+        self._client = None
+        self._listeners = WeakSet()
+
+
+def _cancel_channel(key: bytes) -> bytes:
+    return key + b":cancel"

@@ -1,0 +1,121 @@
+"""
+What each result backend does in its own way.
+
+A store keeps results by the id of a task, as Celery does, each with its state. The kit's records are such results,
+under ids of their own; the state of a task that is running is another one, which is mirrored only.
+"""
+
+from __future__ import annotations
+
+import encodings.idna  # noqa: F401 - else the first thread that connects imports it, maybe while another one forks
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+from time import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+PROGRESS = "PROGRESS"
+"""The state of the kit's records, and of a task that is running, for those who know Celery only."""
+
+
+class Meta(NamedTuple):
+    """A result that is stored: the task's state, and what goes with it."""
+
+    status: str
+    result: Any
+
+
+class Change(NamedTuple):
+    """
+    A result to store.
+
+    `ttl` (seconds) and `expires` (seconds since the epoch) are None for what lives as long as Celery's results do.
+    `request` is that of the task whose own state this is. `cancelling` tells that it holds a new request to cancel.
+    """
+
+    result: Any
+    ttl: float | None = None
+    expires: float | None = None
+    request: Any = None
+    cancelling: bool = False
+
+
+Edit = Callable[[Meta | None, float], Change | None]
+"""Given what is stored and the time, returns what is to be stored, None for no change; it may be called repeatedly."""
+
+
+class Store(ABC):
+    """The results of one app."""
+
+    shared: bool = True
+    """False where other processes see nothing of what is stored."""
+
+    mirrors: bool = True
+    """False where looking at a task's state and replacing it cannot be made one step, so that it must not be."""
+
+    longest: int | None = None
+    """How long the id of a result may be."""
+
+    def __init__(self, app: Any, clock: Callable[[], float] | None) -> None:
+        self._app, self._clock = app, clock
+
+    @cached_property
+    def _backend(self) -> Any:
+        """The app's result backend, of which only what several threads may share is used."""
+        return self._app.backend
+
+    def name(self, record: str) -> str:
+        """Return the id under which a record is stored."""
+        return record
+
+    @abstractmethod
+    def read(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
+        """Return those results that are stored, and the time: seconds since the epoch by a clock that all share."""
+
+    @abstractmethod
+    def change(self, edits: Mapping[str, Edit]) -> None:
+        """Do the edits, each in one step where the store can, in their order."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close what was opened here."""
+
+    @abstractmethod
+    def forked(self) -> None:
+        """Forget what was inherited, and never close it."""
+
+    def _host_time(self) -> float:
+        return (self._clock or time)()
+
+
+class KeyValueStore(Store):
+    """One of those that keep a result as one value, encoded by Celery."""
+
+    def _key(self, id: str) -> Any:
+        return self._backend.get_key_for_task(id)
+
+    def _decode(self, payload: Any) -> Meta | None:
+        if not payload:
+            return None
+        try:
+            meta = self._backend.decode(payload)
+            return Meta(meta["status"], meta.get("result"))
+        except Exception:
+            return Meta("unreadable", None)
+
+    def _encode(self, id: str, change: Change) -> bytes:
+        meta = {"status": PROGRESS, "result": change.result, "traceback": None, "children": [], "date_done": None}
+        if change.request is not None:
+            try:
+                about = self._backend._get_result_meta(change.result, PROGRESS, None, change.request)
+                return self._encoded({**meta, **about, "task_id": id})
+            except Exception:
+                pass  # with `result_extended` it has the task's arguments, which need not be such as can be encoded
+        return self._encoded({**meta, "task_id": id})
+
+    def _encoded(self, meta: dict[str, Any]) -> bytes:
+        payload = self._backend.encode(meta)
+        return payload.encode() if isinstance(payload, str) else payload

@@ -1,0 +1,110 @@
+"""
+When a task's own state may say PROGRESS: while its function runs, and never after that.
+
+Whoever writes that state enters the task's window first, and leaves it when the write is through. The window is closed
+when the function returns or raises, before Celery stores how it came out: it lets nobody in from then on, and waits for
+those who are in.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from threading import Condition
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .run import Run
+
+CLOSE_SECONDS = 6.0
+"""
+How long the end of a function waits for a write that is under way; a call to a store takes less.
+
+A write that is later still does no harm: it is one that no store takes once there is a result.
+"""
+
+
+class Window:
+    """The run of one task's function."""
+
+    def __init__(self, app: Any, task_id: str, request: Any) -> None:
+        self.app, self.task_id, self.request = app, task_id, request
+        self.forked()
+
+    def forked(self) -> None:
+        """Let nobody in in a forked child: the task is the parent's."""
+        self._changed = Condition()
+        self._inside = 0
+        self._closed = False
+
+    def enter(self) -> bool:
+        """Return whether the function still runs; if so, `leave` has to follow."""
+        with self._changed:
+            if not self._closed:
+                self._inside += 1
+            return not self._closed
+
+    def leave(self) -> None:
+        """Be through with writing."""
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let nobody in any more, and wait for those who are in."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: self._inside <= 0, CLOSE_SECONDS)
+
+
+_open: dict[str, Window] = {}
+"""The windows of this process, by job."""
+
+
+def stores_result(task: Any) -> bool:
+    """Tell whether Celery will store how the present execution of the task comes out."""
+    request = task.request
+    ignored = task.ignore_result if request.ignore_result is None else request.ignore_result
+    return not ignored and (not request.is_eager or task.store_eager_result)
+
+
+@contextmanager
+def opened(execution: Run | None) -> Iterator[None]:
+    """Have the window of an execution open; where no result will replace PROGRESS, it has none."""
+    if execution is None or execution.job.id in _open or not stores_result(execution.task):
+        yield
+        return
+    id, task = execution.job.id, execution.task
+    window = _open[id] = Window(task.app, task.request.id, task.request)
+    try:
+        yield
+    finally:
+        window.close()
+        _open.pop(id, None)
+
+
+@contextmanager
+def entered(app: Any, ids: Iterable[str]) -> Iterator[dict[str, Window]]:
+    """Enter the windows there are of an app's jobs; give them by job."""
+    inside: dict[str, Window] = {}
+    try:
+        for id in ids:
+            window = _open.get(id)
+            if window is not None and window.app is app and window.enter():
+                inside[id] = window
+        yield inside
+    finally:
+        for window in inside.values():
+            window.leave()
+
+
+def _forked() -> None:
+    for window in _open.values():
+        window.forked()
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
