@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
+from traceback import walk_stack
 from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
-from progresskit.kit import framework
+from progresskit.errors import ConfigurationError
+from progresskit.kit import default, framework
 
 
 class ProgressKitConfig(AppConfig):
@@ -18,10 +23,21 @@ class ProgressKitConfig(AppConfig):
     verbose_name = "progresskit"
 
     def ready(self) -> None:
-        """Hand the settings over; nothing is opened."""
-        framework(
-            _secret_keys() | {name.lower(): value for name, value in getattr(settings, "PROGRESSKIT", {}).items()}
-        )
+        """
+        Hand the settings over; nothing is opened.
+
+        Raises ConfigurationError for what cannot work, but at the start of a management command. Most of those are
+        stopped by a system check then; the others may be what mends it, or build an image without what a server has.
+        """
+        register(_check, "progresskit")
+        framework(_settings(), check=not _starts_a_command())
+
+
+def _settings() -> dict[str, Any]:
+    given = getattr(settings, "PROGRESSKIT", {})
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f'PROGRESSKIT must be a dict, such as {{"URL": …}}, not a {type(given).__name__}')
+    return _secret_keys() | {str(name).lower(): value for name, value in given.items()}
 
 
 def _secret_keys() -> dict[str, Any]:
@@ -29,3 +45,20 @@ def _secret_keys() -> dict[str, Any]:
         return {"secret_key": [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]}
     except ImproperlyConfigured:
         return {}  # Django runs some commands without; whoever signs is told then
+
+
+def _starts_a_command() -> bool:
+    management = sys.modules.get("django.core.management")
+    if management is None:
+        return False
+    execute = management.ManagementUtility.execute.__code__
+    return any(frame.f_code is execute for frame, _ in walk_stack(None))
+
+
+def _check(**_: Any) -> list[CheckMessage]:
+    try:
+        default().check(late=True)
+    except ConfigurationError as problem:
+        where = "Correct PROGRESSKIT in the settings, or the variables PROGRESSKIT_… of the environment."
+        return [Error(str(problem), hint=where, id="progresskit.E001")]
+    return []

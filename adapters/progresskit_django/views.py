@@ -73,7 +73,8 @@ class _Awaited:
 
 
 def _request(request: HttpRequest, path: str, query: str, server: Server) -> Request:
-    return Request(request.method or "", path, query, _Headers(request.META), server, request)
+    peer = request.META.get("REMOTE_ADDR")
+    return Request(request.method or "", path, query, _Headers(request.META), server, request, peer)
 
 
 def _response(answer: Response, body: Any) -> HttpResponseBase:

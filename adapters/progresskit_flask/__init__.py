@@ -12,19 +12,23 @@ PROGRESSKIT_SECRET_KEY.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, request, url_for
+from flask import Flask, Response, current_app, request, url_for
 from markupsafe import Markup
 from werkzeug.routing import BaseConverter
 
 from progresskit.kit import framework
 from progresskit.web import TOKEN_SECONDS, Request, Server, Surface
+from progresskit.web.routes import mount
 
 if TYPE_CHECKING:
+    from flask import Request as FlaskRequest
+
     from progresskit.kit import Kit
 
-__all__ = ["ProgressKit"]
+__all__ = ["ProgressKit", "signed_in"]
 
 _SCRIPT_IS_THERE = "progresskit.script_is_there"
 
@@ -44,16 +48,18 @@ class ProgressKit:
     """
 
     def __init__(self, app: Flask | None = None, url_prefix: str = "/progress", *, kit: Kit | None = None) -> None:
-        self._prefix = url_prefix.rstrip("/")
+        self._prefix = mount(url_prefix)
         self._kit = kit
         self._surface = Surface(kit)
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Serve from this app, whose config has to be filled by now."""
+        """Serve from this app, whose config has to be filled by now; ConfigurationError for what cannot work."""
         if self._kit is None:
             framework(_settings(app))
+        else:
+            self._kit.check()
         app.url_map.converters["progresskit"] = _AnyPath
         # The rule is added by hand, as Flask would want a list of methods: a wrong one is answered here as well.
         rule = app.url_rule_class(
@@ -64,14 +70,14 @@ class ProgressKit:
         app.jinja_env.globals["progress_bar"] = self.progress_bar
         app.extensions["progresskit"] = self
 
-    def progress_bar(self, id: str, cancel: bool = False, ttl: float = TOKEN_SECONDS) -> Markup:
+    def progress_bar(self, id: str, cancel: bool = False, ttl: float = TOKEN_SECONDS, *, user: Any = None) -> Markup:
         """
         Return the element that shows the job of that id.
 
-        `cancel` adds a button, and the right that it needs. The page is good for `ttl` seconds, a day unless told. The
-        first bar of a page brings the component's script along.
+        `cancel` adds a button, and the right that it needs. The page is good for `ttl` seconds, a day unless told, and
+        with a `user` for that user alone. The first bar of a page brings the component's script along.
         """
-        key = self._surface.sign(str(id), "cancel" if cancel else "watch", ttl)
+        key = self._surface.key_of_bar(id, cancel, ttl, user, request)
         source = url_for("progresskit", path=f"{key}/")
         button = Markup(" cancel") if cancel else ""
         return Markup('<progress-bar src="{}"{}></progress-bar>{}').format(source, button, _script())
@@ -80,7 +86,7 @@ class ProgressKit:
         self._surface.kit.warn_unshared("a web server")
         server = Server.THREADS if request.environ.get("wsgi.multithread") else Server.ONE_BY_ONE
         query = request.query_string.decode("utf-8", "replace")
-        asked = Request(request.method, path, query, request.headers, server, request)
+        asked = Request(request.method, path, query, request.headers, server, request, request.remote_addr)
         status, headers, body = self._surface.answer(asked)
         response = Response(body, status, headers)
         if "Content-Type" not in headers:
@@ -88,9 +94,17 @@ class ProgressKit:
         return response
 
 
+def signed_in(request: FlaskRequest) -> Any:
+    """Return who makes the request: Flask-Login's user where the app has that, or else `request.user`."""
+    if hasattr(current_app, "login_manager"):
+        return import_module("flask_login").current_user  # not needed by us: the app that has it has brought it
+    return getattr(request, "user", None)
+
+
 def _settings(app: Flask) -> dict[str, Any]:
     keys = [app.config.get("SECRET_KEY"), *(app.config.get("SECRET_KEY_FALLBACKS") or ())]
-    return {"secret_key": [key for key in keys if key]} | app.config.get_namespace("PROGRESSKIT_")
+    defaults = {"secret_key": [key for key in keys if key], "user": signed_in}
+    return defaults | app.config.get_namespace("PROGRESSKIT_")
 
 
 def _script() -> Markup:

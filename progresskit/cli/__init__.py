@@ -1,4 +1,4 @@
-"""The command line: `progresskit watch`, `list`, `cancel`, `doctor` and `demo`; one file a command."""
+"""The command line: `progresskit watch`, `list`, `cancel`, `serve`, `doctor` and `demo`; one file a command."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import progresskit
-from progresskit.cli import cancel, demo, doctor, watch
+from progresskit.cli import cancel, demo, doctor, serve, watch
 from progresskit.cli import list as list_
-from progresskit.cli.options import Exit
+from progresskit.cli.options import Exit, add_backend_options, find_apps_here
 from progresskit.errors import BackendError, ConfigurationError, InvalidId
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    find_apps_here(given)
     try:
         code: int = given.run(given)
         sys.stdout.flush()
@@ -45,7 +46,8 @@ def _complain(error: Exception, code: Exit) -> Exit:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="progresskit", description="Progress of any background job.")
     parser.add_argument("--version", action="version", version=f"progresskit {progresskit.__version__}")
+    add_backend_options(parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (demo, watch, list_, cancel, doctor):
+    for command in (demo, watch, list_, cancel, serve, doctor):
         command.add(commands)
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -48,9 +49,22 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if backend:
-        parser.add_argument("--url", help="the backend, such as sqlite:////srv/progress.db; else PROGRESSKIT_URL's")
-        parser.add_argument("--json", action="store_true", help="JSON for machines, one object a line")
+        add_backend_options(parser, default=argparse.SUPPRESS)
     return parser
+
+
+def add_backend_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    """Add `--url` and `--json`, which may stand before the command as well as behind it."""
+    parser.add_argument(
+        "--url", help="the backend, such as sqlite:////srv/progress.db; else PROGRESSKIT_URL's", **defaults
+    )
+    parser.add_argument("--json", action="store_true", help="JSON for machines, one object a line", **defaults)
+
+
+def find_apps_here(arguments: argparse.Namespace) -> None:
+    """Have the app of `celery://proj.app:app` found in the folder the command is run in, as `celery -A` does."""
+    if (arguments.url or os.environ.get("PROGRESSKIT_URL", "")).startswith("celery://"):
+        sys.path.insert(0, "")
 
 
 def job_id(text: str) -> str:
@@ -59,6 +73,13 @@ def job_id(text: str) -> str:
         return check_id(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def port(text: str) -> int:
+    """Read the number of a port."""
+    if text.isdecimal() and int(text) < 65536:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"not a port: {text}")
 
 
 @contextmanager

@@ -13,18 +13,26 @@ from .http import Request, Response, Server
 from .streams import Stream
 from .surface import Surface
 from .tokens import TOKEN_SECONDS, Right
+from .users import owner_only
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
-__all__ = ["TOKEN_SECONDS", "Request", "Response", "Right", "Server", "Stream", "Surface", "sign"]
+__all__ = ["TOKEN_SECONDS", "Request", "Response", "Right", "Server", "Stream", "Surface", "owner_only", "sign"]
 
 
-def sign(id_or_ids: str | Iterable[str], rights: Right = "watch", ttl: float = TOKEN_SECONDS) -> str:
+def sign(
+    id_or_ids: str | Iterable[str], rights: Right = "watch", ttl: float = TOKEN_SECONDS, *, user: Any = None
+) -> str:
     """
     Return a key that a page may hold: for one job or up to 100, to watch or also to cancel, for `ttl` seconds.
 
     It is signed with the secret key of the default kit. A key for several jobs is as good as several keys: what it
-    opens is named by the jobs' ids. Raises ConfigurationError where there is no secret key.
+    opens is named by the jobs' ids. With a `user` (the framework's object, or its key) it opens nothing unless that
+    user is signed in.
+
+    Raises ConfigurationError where there is no secret key, InvalidId for what is no job id, and ValueError for no id or
+    more than 100, for other rights, for a `ttl` that is not over 0 and finite, and for a user who is nobody.
     """
-    return Surface().sign(id_or_ids, rights, ttl)
+    return Surface().sign(id_or_ids, rights, ttl, user=user)

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .headers import none_match
+from .headers import accepts_gzip, none_match
 from .http import empty, respond
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def _load(name: str) -> _File:
 def file(request: Request, name: str) -> Response:
     """Answer `GET progresskit.js` and the like, compressed where that is accepted."""
     found = _load(name)
-    packed = "gzip" in (request.headers.get("accept-encoding") or "")
+    packed = accepts_gzip(request.headers)
     etag = f'"{found.etag}.gz"' if packed else f'"{found.etag}"'
     headers: dict[str, str | None] = {"ETag": etag, "Cache_Control": "public, no-cache", "Vary": "Accept-Encoding"}
     if none_match(request.headers, etag):

@@ -25,19 +25,26 @@ def none_match(headers: Headers, etag: str) -> bool:
 
 def wait_seconds(headers: Headers) -> int:
     """Return the seconds of `Prefer: wait=…`; 0 without one."""
-    found = _WAIT.search(headers.get("prefer") or "")
+    prefer = headers.get("prefer")
+    found = _WAIT.search(prefer) if prefer else None
     return int(found[1]) if found else 0
 
 
 def prefers_html(headers: Headers) -> bool:
     """Tell whether `Accept` wants HTML more than JSON; where it wants both alike, JSON it is."""
-    accept = headers.get("accept") or "*/*"
-    return _quality(accept, "text/html") > _quality(accept, "application/json")
+    accept = headers.get("accept")
+    if not accept or accept == "*/*":
+        return False
+    return _quality(accept, "*/*", "text/*", "text/html") > _quality(accept, "*/*", "application/*", "application/json")
 
 
-def _quality(accept: str, wanted: str) -> float:
-    """Return how much the media type is wanted, by the most specific range that covers it."""
-    ranges = ("*/*", f"{wanted.partition('/')[0]}/*", wanted)
+def accepts_gzip(headers: Headers) -> bool:
+    """Tell whether `Accept-Encoding` has gzip; what is not named there is not taken for accepted."""
+    return _quality(headers.get("accept-encoding") or "", "*", "gzip") > 0
+
+
+def _quality(accept: str, *ranges: str) -> float:
+    """Return how much is wanted what all the ranges cover, by the last of them that is named; 0 if none is."""
     best, quality = -1, 0.0
     for part in accept.split(","):
         name, *parameters = (piece.strip().lower() for piece in part.split(";"))
@@ -62,6 +69,17 @@ def same_origin(headers: Headers) -> bool:
     if site is not None:
         return site.strip().lower() == "same-origin"
     return _is_origin(headers.get("origin") or "", headers.get("host") or "")
+
+
+def foreign_origin(headers: Headers) -> bool:
+    """
+    Tell whether a page of another site opens a WebSocket.
+
+    Browsers always send `Origin` with it, and no page can forge that. What sends none is no browser: it has no cookies
+    that a page could misuse.
+    """
+    origin = headers.get("origin")
+    return origin is not None and not _is_origin(origin, headers.get("host") or "")
 
 
 def _is_origin(origin: str, host: str) -> bool:

@@ -37,7 +37,7 @@ class Request(NamedTuple):
     One request below the mount.
 
     `path` is decoded and has no leading slash, `query` is as it was sent. `native` is the framework's own request,
-    which the site's `authorize` is given.
+    which the site's `authorize` is given. `peer` is the address that the connection comes from, if it has one.
     """
 
     method: str
@@ -46,6 +46,7 @@ class Request(NamedTuple):
     headers: Headers
     server: Server
     native: Any = None
+    peer: str | None = None
 
 
 class Response(NamedTuple):

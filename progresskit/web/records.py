@@ -7,18 +7,16 @@ from hashlib import sha256
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from .fragments import fragment
 from .headers import none_match, same_origin, wait_seconds
 from .http import Server, empty, problem, refused, respond, unknown
+from .telling import Shown
 from .tokens import MOST_IDS
 
 if TYPE_CHECKING:
-    from progresskit.progress import Progress
-
     from .exchange import Exchange, Jobs
     from .http import Response
 
-    Found = dict[str, Progress]
+    Found = dict[str, Shown]
 
 LONGEST_WAIT = 25
 """Seconds: shorter than the half minute after which many proxies give up."""
@@ -50,7 +48,7 @@ async def cancel(exchange: Exchange, key: str) -> Response:
         return refused()
     for id in jobs.ids:
         await exchange.calls.cancel(id)
-    found = await exchange.calls.get_many(jobs.ids)
+    found = await exchange.read(jobs.ids)
     if not found:
         return unknown(RETRY_AFTER)
     return respond(202, "application/json", as_json(exchange, jobs, found), Cache_Control="no-store")
@@ -62,7 +60,7 @@ def bad_keys() -> Response:
 
 
 async def _show(exchange: Exchange, jobs: Jobs) -> Response:
-    found = await exchange.calls.get_many(jobs.ids)
+    found = await exchange.look(jobs.ids)
     wait = min(wait_seconds(exchange.request.headers), LONGEST_WAIT)
     if exchange.request.server is not Server.LOOP:
         wait = min(wait, int(exchange.settings.stream_seconds))
@@ -75,15 +73,17 @@ async def _show(exchange: Exchange, jobs: Jobs) -> Response:
 
 async def _hold(exchange: Exchange, jobs: Jobs, found: Found, wait: float) -> Found | None:
     """Wait until there is news and return it with the rest; None where there is no place to wait."""
-    if not exchange.budget.take(exchange.stream_limit):
+    client = exchange.client(jobs.user)
+    if not exchange.take_place(client):
         return None
     try:
         with exchange.kit.hub.view(jobs.ids) as viewer:
             end = monotonic() + wait
             while not viewer.closed and _is_old(exchange, jobs, found) and (left := end - monotonic()) > 0:
-                found = found | await exchange.calls.news(viewer, left)
+                news = await exchange.calls.news(viewer, left)
+                found = found | {id: Shown(record) for id, record in news.items()}
     finally:
-        exchange.budget.give_back()
+        exchange.budget.give_back(client)
     return found
 
 
@@ -96,15 +96,15 @@ def _is_old(exchange: Exchange, jobs: Jobs, found: Found) -> bool:
 
 
 def _are_done(jobs: Jobs, found: Found) -> bool:
-    return all(id in found and found[id].done for id in jobs.ids)
+    return all(id in found and found[id].record.done for id in jobs.ids)
 
 
 def _etag(exchange: Exchange, jobs: Jobs, found: Found) -> str | None:
     """Return a tag of what is told, other than that of its HTML; None where a single job is not known."""
     if jobs.single:
-        cursor = next((record.cursor for record in found.values()), None)
+        cursor = next((shown.record.cursor for shown in found.values()), None)
     else:
-        cursors = [name + (f" {found[id].cursor}" if id in found else "") for name, id in jobs.names.items()]
+        cursors = [name + (f" {found[id].record.cursor}" if id in found else "") for name, id in jobs.names.items()]
         cursor = sha256("\n".join(cursors).encode("utf-8", "replace")).hexdigest()[:32]
     if cursor is None:
         return None
@@ -128,14 +128,13 @@ def as_json(exchange: Exchange, jobs: Jobs, found: Found) -> bytes:
     """Return the record, or `{"jobs": {name: record or null}}`."""
     if jobs.single:
         (id,) = jobs.ids
-        return exchange.shown(found[id]).to_json().encode("utf-8", "replace")
+        return exchange.text(found[id]).encode("utf-8", "replace")
     told = [
-        f"{json.dumps(name)}:{exchange.shown(found[id]).to_json() if id in found else 'null'}"
-        for name, id in jobs.names.items()
+        f"{json.dumps(name)}:{exchange.text(found[id]) if id in found else 'null'}" for name, id in jobs.names.items()
     ]
     return f'{{"jobs":{{{",".join(told)}}}}}'.encode("utf-8", "replace")
 
 
 def _as_html(exchange: Exchange, jobs: Jobs, found: Found) -> bytes:
-    fragments = [fragment(exchange.shown(found[id])) for id in jobs.ids if id in found]
+    fragments = [exchange.text(found[id], html=True) for id in jobs.ids if id in found]
     return "\n".join(fragments).encode("utf-8", "replace")

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-FILES = ("progresskit.js", "openapi.json")
+from progresskit.errors import ConfigurationError
+
+FILES = ("progresskit.js", "progress-group.js", "openapi.json")
 _PARAMETERS = 1_000
+
+
+def mount(prefix: Any) -> str:
+    """Return the path that all is below, without a slash at its end; ConfigurationError for what is none."""
+    if not isinstance(prefix, str) or (prefix and not prefix.startswith("/")):
+        raise ConfigurationError("url_prefix must be a path that begins with a slash, such as '/progress'")
+    return prefix.rstrip("/")
 
 
 class Route(NamedTuple):
@@ -49,14 +58,14 @@ class Query(NamedTuple):
     last_event_id: str | None = None
 
 
-def parse_query(query: str) -> Query | None:
-    """Read a query as it was sent; None if it cannot be meant."""
+def parse_query(query: str) -> Query:
+    """Read a query as it was sent; ValueError says why it cannot be meant."""
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="replace", max_num_fields=_PARAMETERS)
     except ValueError:
-        return None
+        raise ValueError(f"A query has at most {_PARAMETERS:,} parameters.") from None
     last = dict(pairs)
     form = last.get("as")
     if form not in (None, "html", "json"):
-        return None
+        raise ValueError("The parameter `as` is html or json.")
     return Query(tuple(value for name, value in pairs if name == "key"), form, last.get("last_event_id"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from time import monotonic, time
 from typing import TYPE_CHECKING
@@ -10,12 +9,13 @@ from typing import TYPE_CHECKING
 from progresskit.errors import BackendError
 
 from .calls import run
-from .fragments import fragment
 from .http import Response, Server, empty, refused
 from .records import bad_keys
+from .telling import COMMENT, CROWDED_RETRY_MS, END, RETRY_MS, Shown, Telling, retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from types import TracebackType
 
     from progresskit.hub import Viewer
     from progresskit.progress import Progress
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
 
 COMMENT_SECONDS = 15.0
 """A quiet stream says so often that it is there."""
-
-RETRY_MS = 1_000
-CROWDED_RETRY_MS = 2_000
-"""So soon a browser comes back where there was no place: it polls."""
-
-END = "end"
-"""The id after which a stream of many jobs has nothing more to tell."""
 
 HEADERS = {
     "Content-Type": "text/event-stream",
@@ -68,8 +61,8 @@ async def _open(exchange: Exchange, jobs: Jobs) -> Response:
 async def _has_seen_all(exchange: Exchange, jobs: Jobs, seen: str) -> bool:
     if not jobs.single:
         return seen == END
-    found = await exchange.calls.get_many(jobs.ids)
-    return any(record.done and record.cursor == seen for record in found.values())
+    found = await exchange.look(jobs.ids)
+    return any(shown.record.done and shown.record.cursor == seen for shown in found.values())
 
 
 class Stream:
@@ -81,8 +74,9 @@ class Stream:
     """
 
     def __init__(self, exchange: Exchange, jobs: Jobs, seen: str | None) -> None:
-        self._exchange, self._jobs, self._seen = exchange, jobs, seen
-        self._unfinished = set(jobs.ids)
+        self.exchange, self.jobs = exchange, jobs
+        self.telling = Telling(exchange, jobs, seen)
+        self.client = exchange.client(jobs.user)
         self._viewer: Viewer | None = None
         self._has_place = False
 
@@ -110,88 +104,54 @@ class Stream:
             viewer.close()
         had_place, self._has_place = self._has_place, False
         if had_place:
-            self._exchange.budget.give_back()
+            self.exchange.budget.give_back(self.client)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def __del__(self) -> None:
         self.close()
 
+    def take_place(self) -> bool:
+        """Take a place of the process's budget, which `close` gives back; return False where there is none."""
+        self._has_place = self._has_place or self.exchange.take_place(self.client)
+        return self._has_place
+
+    async def glance(self) -> bytes:
+        """Return all that a stream tells that found no place: what there is, and when to come back."""
+        try:
+            found = await self.exchange.look(self.jobs.ids)
+        except BackendError:
+            found = {}  # the answer has begun; the browser comes again soon
+        return self.telling.opening(CROWDED_RETRY_MS) + self.telling.told(found)
+
     async def _frames(self) -> AsyncIterator[bytes]:
-        exchange = self._exchange
-        self._has_place = exchange.budget.take(exchange.stream_limit)
-        if not self._has_place:
-            yield _retry(CROWDED_RETRY_MS) + self._refusals() + self._told(await self._present())
+        if not self.take_place():
+            yield await self.glance()
             return
-        viewer = self._viewer = exchange.kit.hub.view(self._jobs.ids)
+        viewer = self._viewer = self.exchange.kit.hub.view(self.jobs.ids)
         end = self._end()
-        yield _retry(RETRY_MS) + self._refusals()
-        while self._unfinished and (left := end - monotonic()) > 0:
-            news = await exchange.calls.news(viewer, min(left, COMMENT_SECONDS))
+        yield self.telling.opening()
+        while self.telling.unfinished and (left := end - monotonic()) > 0:
+            news = await self.exchange.calls.news(viewer, min(left, COMMENT_SECONDS))
             if viewer.closed:
                 break
-            frames = self._told(news) if news else b":\n\n"
+            frames = self._told(news) if news else COMMENT
             if frames:
                 yield frames
-        if self._unfinished:
-            yield _retry(RETRY_MS)
+        if self.telling.unfinished:
+            yield retry(RETRY_MS)
 
-    async def _present(self) -> dict[str, Progress]:
-        try:
-            return await self._exchange.calls.get_many(self._jobs.ids)
-        except BackendError:
-            return {}  # the answer has begun; the browser comes again soon
+    def _told(self, news: dict[str, Progress]) -> bytes:
+        return self.telling.told({id: Shown(record) for id, record in news.items()})
 
     def _end(self) -> float:
         """Return when to close, by the monotonic clock: a thread is lent for a time only, and a key is good for one."""
-        threaded = self._exchange.request.server is not Server.LOOP
-        lent = self._exchange.settings.stream_seconds if threaded else math.inf
-        return monotonic() + min(lent, self._jobs.expires - time())
-
-    def _refusals(self) -> bytes:
-        """Tell which keys open nothing, and the end where there are no others."""
-        told: list[tuple[str | None, str | None]] = []
-        if not self._html:
-            told += [(_job_of(name, "null"), None) for name, id in self._jobs.names.items() if id is None]
-        return self._joined(told, ended=not self._jobs.ids)
-
-    def _told(self, news: dict[str, Progress]) -> bytes:
-        """Tell of the records that the browser has not seen."""
-        told: list[tuple[str | None, str | None]] = []
-        for id, record in news.items():
-            (self._unfinished.discard if record.done else self._unfinished.add)(id)
-            if self._jobs.single and record.cursor == self._seen:
-                continue
-            told += self._told_of(id, record)
-        return self._joined(told, ended=bool(news) and not self._unfinished)
-
-    def _told_of(self, id: str, record: Progress) -> list[tuple[str | None, str | None]]:
-        shown = self._exchange.shown(record)
-        data = fragment(shown) if self._html else shown.to_json()
-        if self._jobs.single:
-            return [(data, record.cursor)]
-        if self._html:
-            return [(data, None)]
-        return [(_job_of(name, data), None) for name, named in self._jobs.names.items() if named == id]
-
-    def _joined(self, told: list[tuple[str | None, str | None]], ended: bool) -> bytes:
-        """Return the events, the last one with the id of the end where that is reached."""
-        if ended and not self._jobs.single:
-            told[-1:] = [(told[-1][0] if told else None, END)]
-        return "".join(_event(data, id) for data, id in told).encode("utf-8", "replace")
-
-    @property
-    def _html(self) -> bool:
-        return self._exchange.query.form == "html"
-
-
-def _event(data: str | None, id: str | None) -> str:
-    # JSON and our HTML are one line each, so nothing has to be split.
-    head = "" if id is None else f"id: {id}\n"
-    return f"{head}\n" if data is None else f"{head}event: progress\ndata: {data}\n\n"
-
-
-def _job_of(name: str, record: str) -> str:
-    return f'{{"key":{json.dumps(name)},"job":{record}}}'
-
-
-def _retry(milliseconds: int) -> bytes:
-    return f"retry: {milliseconds}\n\n".encode()
+        threaded = self.exchange.request.server is not Server.LOOP
+        lent = self.exchange.settings.stream_seconds if threaded else math.inf
+        return monotonic() + min(lent, self.jobs.expires - time())

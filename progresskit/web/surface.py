@@ -7,7 +7,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from progresskit import kit as kits
-from progresskit.errors import BackendError
+from progresskit.errors import BackendError, ConfigurationError, InvalidId
 
 from . import records, streams, tokens
 from .budget import PROCESS, Budget
@@ -15,8 +15,10 @@ from .calls import Awaiting, Blocking, run
 from .exchange import Exchange
 from .files import file
 from .http import problem
-from .routes import find, parse_query
+from .recent import Recent
+from .routes import Query, find, parse_query
 from .tokens import TOKEN_SECONDS, Right
+from .users import signed_in
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -46,19 +48,43 @@ class Surface:
         before_wait: Callable[[], None] | None = None,
         in_thread: Callable[..., Awaitable[Any]] | None = None,
     ) -> None:
+        if not isinstance(kit, kits.Kit | None):
+            raise ConfigurationError(f"kit must be a progresskit.Kit, not a {type(kit).__name__}")
         self._kit = kit
         self._budget = budget
         self._before_wait = before_wait
         self._in_thread = in_thread
+        self._recent: Recent | None = None
 
     @property
     def kit(self) -> Kit:
         """Whose jobs are shown."""
         return self._kit or kits.default()
 
-    def sign(self, id_or_ids: str | Iterable[str], rights: Right = "watch", ttl: float = TOKEN_SECONDS) -> str:
+    def sign(
+        self, id_or_ids: str | Iterable[str], rights: Right = "watch", ttl: float = TOKEN_SECONDS, *, user: Any = None
+    ) -> str:
         """Return a token; see `progresskit.web.sign`."""
-        return tokens.make(self.kit.settings.secret_key, id_or_ids, rights, ttl, time())
+        return tokens.make(self.kit.settings.secret_key, id_or_ids, rights, ttl, time(), user)
+
+    def key_of_bar(self, id: Any, cancel: bool, ttl: float, user: Any = None, native: Any = None) -> str:
+        """
+        Return the key of a bar on a page, for that user alone if one is given.
+
+        With the setting `bind_keys` it always is for one: else for who makes the framework's request, `native`. What
+        is no id of a job raises InvalidId; another type than text, such as a UUID, is made text first.
+        """
+        settings = self.kit.settings
+        if id is None:
+            raise InvalidId("a bar is for a job's id, and this is None")
+        if user is None and settings.bind_keys:
+            user = signed_in(native, settings.user)
+            if user is None:
+                raise ConfigurationError(
+                    "with bind_keys a bar is for a user, and it cannot be seen here who that is: give progress_bar a "
+                    "`user`, or have the setting `user` tell"
+                )
+        return self.sign(str(id), "cancel" if cancel else "watch", ttl, user=user)
 
     def answer(self, request: Request) -> Response:
         """Answer in this thread; a stream is then to be iterated with `for`."""
@@ -67,6 +93,10 @@ class Surface:
     async def aanswer(self, request: Request) -> Response:
         """Answer without blocking the event loop; a stream is then to be iterated with `async for`."""
         return await self._answer(request, Awaiting(self.kit, self._in_thread))
+
+    def exchange(self, request: Request) -> Exchange:
+        """Return what a shim needs that has connections which are no requests (WebSocket), in an event loop."""
+        return self._exchange(request, Query(), Awaiting(self.kit, self._in_thread))
 
     async def _answer(self, request: Request, calls: Calls) -> Response:
         try:
@@ -84,13 +114,20 @@ class Surface:
             return problem(405, f"This address knows {route.allow} only.", Allow=route.allow)
         if route.file is not None:
             return file(request, route.file)
-        query = parse_query(request.query)
-        if query is None:
-            return problem(400, "The query cannot be read.")
-        exchange = Exchange(request, query, self.kit, calls, self._budget)
+        try:
+            query = parse_query(request.query)
+        except ValueError as error:
+            return problem(400, str(error))
+        exchange = self._exchange(request, query, calls)
         if route.key is None:
             return await _OF_MANY[route.name](exchange)
         return await _OF_ONE[route.name](exchange, route.key)
+
+    def _exchange(self, request: Request, query: Query, calls: Calls) -> Exchange:
+        kit, recent = self.kit, self._recent
+        if recent is None or not recent.serves(kit.hub):
+            recent = self._recent = Recent(kit)
+        return Exchange(request, query, kit, calls, self._budget, recent)
 
 
 _OF_MANY = {"records": records.records, "streams": streams.streams}

@@ -13,10 +13,12 @@ import math
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from progresskit import values
 from progresskit.config import missing_package
-from progresskit.errors import ConfigurationError
+from progresskit.errors import ConfigurationError, MissingPackage
 from progresskit.progress import ID_LENGTH, check_id
 
 if TYPE_CHECKING:
@@ -31,25 +33,29 @@ MOST_IDS = 100
 TOKEN_SECONDS = 86_400.0
 """How long a token is good unless told: a day, so that a page left open over night still works."""
 
+_SHORT = 512
+"""Tokens up to this length, which most are, are read once and kept."""
+
 # Base64 is read by a decoder that overlooks what is none: only this is a token.
 _TOKEN = re.compile(f"~[A-Za-z0-9_-]{{1,{2 * MOST_IDS * ID_LENGTH}}}~[A-Za-z0-9_-]{{43}}")
 
 
 class Grant(NamedTuple):
-    """What a key opens, and until when (seconds since the epoch)."""
+    """What a key opens, until when (seconds since the epoch), and for which user alone."""
 
     ids: tuple[str, ...]
     right: Right
     expires: float = math.inf
+    user: str | None = None
 
     def allows(self, right: Right) -> bool:
         """Tell whether the right is included; who may cancel may watch."""
         return right in (self.right, "watch")
 
 
-def make(keys: Keys, ids: str | Iterable[str], right: Right, ttl: float, now: float) -> str:
+def make(keys: Keys, ids: str | Iterable[str], right: Right, ttl: float, now: float, user: Any = None) -> str:
     """
-    Return a token for one id or several that is good for `ttl` seconds from `now`.
+    Return a token for one id or several that is good for `ttl` seconds from `now`, for that user alone if one is given.
 
     Raises ConfigurationError where there is no key to sign with, and InvalidId or ValueError for what cannot be signed.
     """
@@ -60,42 +66,71 @@ def make(keys: Keys, ids: str | Iterable[str], right: Right, ttl: float, now: fl
         raise ValueError(f"rights are 'watch' or 'cancel', not {right!r}")
     if not 0 < ttl < math.inf:
         raise ValueError(f"ttl is a number of seconds over 0, not {ttl!r}")
-    signer = _signer(keys)
+    signer = _signer(_chosen(keys))
     if signer is None:
         raise ConfigurationError(
             "tokens are signed with the site's secret key, and there is none: set SECRET_KEY of Django or Flask, or "
             "`secret_key` (configure(secret_key=…), PROGRESSKIT_SECRET_KEY), to a long random string"
         )
-    content = json.dumps([right, round(now + ttl, 3), *chosen], separators=(",", ":"))
+    bound = [] if user is None else [{"user": _name_of(user)}]
+    content = json.dumps([right, round(now + ttl, 3), *chosen, *bound], separators=(",", ":"))
     packed = urlsafe_b64encode(content.encode()).rstrip(b"=")
     return "~" + signer.sign(packed).decode()
 
 
 def read(keys: Keys, token: str, now: float) -> Grant | None:
     """Return what the token opens; None if it is malformed, of another site, changed, or too old."""
+    chosen = _chosen(keys)
+    try:
+        grant = _opened_before(chosen, token) if len(token) <= _SHORT else _opened(chosen, token)
+    except _Bad:
+        return None
+    return grant if now < grant.expires else None
+
+
+def _name_of(user: Any) -> str:
+    try:
+        return values.user(user)
+    except ValueError as problem:
+        raise ValueError(f"a key is bound to a user, and this {problem}") from None
+
+
+class _Bad(Exception):
+    """What is no token of ours; raised, as what is raised is not kept: only the site can make tokens that are."""
+
+
+def _opened(keys: tuple[bytes, ...], token: str) -> Grant:
     signer = _signer(keys)
     if signer is None or _TOKEN.fullmatch(token) is None:
-        return None
+        raise _Bad
     from itsdangerous import BadSignature
 
     try:
         packed = signer.unsign(token[1:])
-    except BadSignature:
-        return None
+    except BadSignature as error:
+        raise _Bad from error
     right, expires, *ids = json.loads(urlsafe_b64decode(packed + b"=" * (-len(packed) % 4)))
-    return Grant(tuple(ids), right, expires) if now < expires else None
+    bound = ids.pop()["user"] if isinstance(ids[-1], dict) else None
+    return Grant(tuple(ids), right, expires, bound)
 
 
-def _signer(keys: Keys) -> Signer | None:
+_opened_before = lru_cache(1_000)(_opened)
+
+
+def _chosen(keys: Keys) -> tuple[bytes, ...]:
     given = [keys] if isinstance(keys, str | bytes) else keys or ()
-    listed = [key.encode() if isinstance(key, str) else key for key in given if key]
-    if not listed:
+    return tuple([key.encode() if isinstance(key, str) else key for key in given if key])
+
+
+def _signer(keys: tuple[bytes, ...]) -> Signer | None:
+    if not keys:
         return None
     from hashlib import sha256
 
     try:
         from itsdangerous import Signer
     except ImportError as error:
-        raise missing_package("signing tokens", error, "django") from error
+        missing = missing_package("signing tokens", error, "asgi")
+        raise MissingPackage(f"{missing}; the extras django and flask bring it too") from error
     # itsdangerous signs with the last of its keys. Its usual separator is a dot, which no key of ours may hold.
-    return Signer(listed[::-1], salt="progresskit.web", sep="~", key_derivation="hmac", digest_method=sha256)
+    return Signer(keys[::-1], salt="progresskit.web", sep="~", key_derivation="hmac", digest_method=sha256)

@@ -1,9 +1,9 @@
-"""Real Celery workers for the tests of this folder, one of each pool, started when it is first asked for."""
+"""Real Celery workers, one of each pool, started when it is first asked for, and a SQLite file of one's own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from progresskit.cli.demo.broker import steady_transport
 from progresskit.kit import Kit
 from progresskit.progress import Progress, State
+from progresskit_sql import SQLBackend
 
 from .celery_worker import Worker, configuration, environment, start_worker, wait_for
 
@@ -113,3 +114,16 @@ def any_site(request: pytest.FixtureRequest, sites: Callable[..., Site]) -> Site
 def prefork(sites: Callable[..., Site]) -> Site:
     """Give the site whose worker has a pool of processes."""
     return sites("prefork")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Give the place of a database that is not there yet."""
+    return tmp_path / "progress.db"
+
+
+@pytest.fixture
+def backend(path: Path) -> Iterator[SQLBackend]:
+    """Give the backend on that place, judged by the real time."""
+    with closing(SQLBackend(f"sqlite:///{path}")) as backend:
+        yield backend

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from inspect import iscoroutinefunction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import progresskit
 from progresskit import kit as kits
-from progresskit.web import sign, tokens
+from progresskit.web import owner_only, sign, tokens
 from tests.contract.shims import OLD_SECRET, SECRET, set_up_django, use_django_settings
 
 set_up_django()
 
 from django.db import connection, connections  # noqa: E402
 from django.template import Context, Template, engines  # noqa: E402
-from django.test import AsyncClient, Client, override_settings  # noqa: E402
+from django.test import AsyncClient, Client, RequestFactory, override_settings  # noqa: E402
 from django.urls import resolve  # noqa: E402
+from django.utils.functional import SimpleLazyObject  # noqa: E402
 
 from progresskit_django import views  # noqa: E402
 
+ASKERS: tuple[dict[str, str], ...] = ({"X-User": "7"}, {"X-User": "8"}, {})
+NOBODY = SimpleNamespace(is_authenticated=False, pk=None)
 GZIP = override_settings(MIDDLEWARE=["django.middleware.gzip.GZipMiddleware"])
 
 
@@ -129,6 +133,74 @@ def test_an_id_that_is_none_is_told_to_who_wrote_the_page() -> None:
         render("{% progress_bar nothing %}")
 
 
+# Who is signed in
+
+
+class User:
+    """A user as Django has it."""
+
+    is_authenticated = True
+
+    def __init__(self, pk: int) -> None:
+        self.pk = pk
+
+
+def sign_in(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Be the middleware that sets `request.user`, by a header."""
+
+    def answer(request: Any) -> Any:
+        name = request.headers.get("X-User")
+        request.user = SimpleLazyObject(lambda: User(int(name)) if name else NOBODY)
+        return get_response(request)
+
+    return answer
+
+
+SIGNED_IN = override_settings(MIDDLEWARE=[f"{__name__}.sign_in"])
+
+
+def requested(user: Any) -> Any:
+    request = RequestFactory().get("/")
+    request.user = user
+    return request
+
+
+@pytest.mark.parametrize(
+    ("bar", "bind"), [('{% progress_bar "a" user=request.user %}', False), ('{% progress_bar "a" %}', True)]
+)
+def test_a_bar_may_open_for_who_is_signed_in_only(bar: str, bind: bool) -> None:
+    progresskit.configure("memory://", bind_keys=bind)
+    key = key_in(render(bar, request=requested(User(7))))
+    with progresskit.observe("a"), SIGNED_IN:
+        progresskit.flush()
+        statuses = [Client().get(f"/progress/{key}/", headers=who).status_code for who in ASKERS]
+    assert statuses == [200, 404, 404]
+
+
+@pytest.mark.parametrize("context", [{}, {"request": requested(None)}, {"request": requested(NOBODY)}])
+def test_a_page_for_nobody_binds_no_bar(context: dict[str, Any]) -> None:
+    progresskit.configure("memory://", bind_keys=True)
+    with pytest.raises((ValueError, progresskit.ConfigurationError), match="user"):
+        render('{% progress_bar "a" %}', **context)
+    with pytest.raises(ValueError, match="signed-in user"):
+        render('{% progress_bar "a" user=request.user %}')
+
+
+def test_an_owner_is_who_is_signed_in() -> None:
+    progresskit.configure("memory://", authorize=owner_only)
+    with progresskit.observe("a", owner=User(7)), SIGNED_IN:
+        progresskit.flush()
+        assert [Client().get("/progress/a/", headers=who).status_code for who in ASKERS] == [200, 404, 404]
+
+
+async def test_an_owner_is_who_is_signed_in_in_a_loop() -> None:
+    progresskit.configure("memory://", authorize=owner_only)
+    with progresskit.observe("a", owner=User(7)), SIGNED_IN:
+        progresskit.flush()
+        statuses = [(await AsyncClient().get("/progress/a/", headers=who)).status_code for who in ASKERS]
+    assert statuses == [200, 404, 404]
+
+
 # Middleware, servers and databases
 
 
@@ -184,7 +256,8 @@ def test_a_stream_keeps_no_database_connection(tmp_path: Path, monkeypatch: pyte
         return True
 
     connections["default"].close()
-    monkeypatch.setitem(connections["default"].settings_dict, "NAME", str(tmp_path / "site.sqlite3"))
+    if connection.vendor == "sqlite":  # a real file; other tests of this process may have set up a server
+        monkeypatch.setitem(connections["default"].settings_dict, "NAME", str(tmp_path / "site.sqlite3"))
     progresskit.configure("memory://", authorize=authorize, max_streams=5)
     with progresskit.observe("import-42"):
         response = Client().get("/progress/import-42/events/")

@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from flask import Flask, render_template_string
+from flask import Flask, render_template_string, request
 from flask.testing import FlaskClient
 
 import progresskit
 from progresskit import Kit
 from progresskit import kit as kits
+from progresskit.web import owner_only
 from progresskit_flask import ProgressKit
+from progresskit_flask import signed_in as user_of_request
 
 PAGE = "{{ progress_bar('a') }}{{ progress_bar('b', cancel=True) }}{{ progress_bar('c', ttl=60) }}"
 
@@ -120,3 +122,78 @@ def test_an_id_that_is_none_is_told_to_who_wrote_the_page() -> None:
     ProgressKit(app)
     with app.test_request_context(), pytest.raises(progresskit.InvalidId):
         render_template_string("{{ progress_bar(nothing) }}")
+
+
+# Who is signed in
+
+
+class User:
+    """A user as Flask-Login has it."""
+
+    is_authenticated, is_active, is_anonymous = True, True, False
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def get_id(self) -> str:
+        return self._name
+
+
+def login_site(page: str, **config: object) -> Flask:
+    """Give a site with Flask-Login, to which `/login/NAME` signs in."""
+    from flask_login import LoginManager, login_user  # type: ignore[import-untyped]
+
+    app = site(**config)
+    manager = LoginManager(app)
+    manager.user_loader(User)
+    app.add_url_rule("/login/<name>", view_func=lambda name: str(login_user(User(name))), endpoint="login")
+    app.add_url_rule("/bar", view_func=lambda: render_template_string(page), endpoint="bar")
+    ProgressKit(app)
+    return app
+
+
+def signed_in(app: Flask, name: str) -> FlaskClient:
+    client = app.test_client()
+    assert client.get(f"/login/{name}").text == "True"
+    return client
+
+
+@pytest.mark.parametrize(
+    ("page", "bind"), [("{{ progress_bar('a', user=current_user) }}", False), ("{{ progress_bar('a') }}", True)]
+)
+def test_a_bar_may_open_for_who_is_signed_in_only(page: str, bind: bool) -> None:
+    app = login_site(page, PROGRESSKIT_BIND_KEYS=bind)
+    ada, bob = signed_in(app, "ada"), signed_in(app, "bob")
+    (key,) = re.findall(r'src="/progress/(~[^/"]+)/"', ada.get("/bar").text)
+    with progresskit.observe("a"):
+        progresskit.flush()
+        assert [who.get(f"/progress/{key}/").status_code for who in (ada, bob, app.test_client())] == [200, 404, 404]
+
+
+def test_a_page_for_nobody_binds_no_bar() -> None:
+    app = login_site("{{ progress_bar('a') }}", PROGRESSKIT_BIND_KEYS=True)
+    app.testing = True
+    with pytest.raises(ValueError, match="signed-in user"):
+        app.test_client().get("/bar")
+
+
+def test_an_owner_is_who_is_signed_in_with_flask_login() -> None:
+    app = login_site("", PROGRESSKIT_AUTHORIZE=owner_only)
+    with progresskit.observe("a", owner=User("ada")):
+        progresskit.flush()
+        clients = signed_in(app, "ada"), signed_in(app, "bob"), app.test_client()
+        assert [client.get("/progress/a/").status_code for client in clients] == [200, 404, 404]
+
+
+def test_a_site_without_flask_login_says_who_is_signed_in() -> None:
+    app = site(PROGRESSKIT_AUTHORIZE=owner_only, PROGRESSKIT_USER=lambda request: request.headers.get("X-User"))
+    ProgressKit(app)
+    plain = site()
+    plain.before_request(lambda: setattr(request, "user", request.headers.get("X-User")))
+    ProgressKit(plain, kit=(kit := Kit("memory://", authorize=owner_only, user=user_of_request)))
+    with progresskit.observe("a", owner="ada"), kit.observe("b", owner="ada"):
+        progresskit.flush()
+        kit.flush()
+        for client, path in ((app.test_client(), "/progress/a/"), (plain.test_client(), "/progress/b/")):
+            assert [client.get(path, headers={"X-User": name}).status_code for name in ("ada", "bob")] == [200, 404]
+    kit.close()

@@ -43,6 +43,13 @@ def small_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     whole, part = Path(sysconfig.get_path("stdlib")), folder / "library"
     for name in ("asyncio", "email", "encodings", "http", "json", "multiprocessing", "unittest", "xml"):
         shutil.copytree(whole / name, part / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in whole.glob("*.py"):
+        shutil.copy(path, part)
+    # The job that fails does so in the middle of the files: as many empty ones behind the others put that at their end,
+    # so that it lasts for some intervals, while the job that counts all of them lasts no longer.
+    (part / "zzz").mkdir()
+    for number in range(len([*part.rglob("*.py")])):
+        (part / "zzz" / f"empty{number}.py").touch()
     (folder / "sitecustomize.py").write_text(f"import sysconfig\nsysconfig.get_path = lambda *_: {str(part)!r}\n")
     return folder
 

@@ -19,6 +19,8 @@ from tests.adapters.celery_worker import wait_for
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "progresskit.cli")
 START_SECONDS = 60
+LONG_CSV = b"a,b\n" + b"1,2\n" * 3_000_000
+"""A file whose import lasts about a minute, far longer than any test looks on: until it is cancelled, it runs."""
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -8,10 +8,12 @@ import pty
 import re
 import signal
 import subprocess
+import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -232,10 +234,12 @@ def test_doctor_says_what_is_wrong_with_a_file_that_is_no_database(tmp_path: Pat
         (["watch", "no job!"], "not a job id"),
         (["list"], "Set PROGRESSKIT_URL"),
         (["list", "--url", "memory://"], "one process only"),
-        (["list", "--url", "carrier-pigeon://loft"], "known are memory://"),
+        (["list", "--url", "carrier-pigeon://loft"], "known are amqp://"),
         (["list", "--limit", "0"], "not a whole number"),
         (["watch", "x", "--url", "sqlite:////no/such/folder/x.db"], "/no/such/folder"),
         (["demo", "--port", "70000"], "not a port"),
+        (["--url", "memory://", "demo"], "takes neither --url nor --json"),
+        (["--json", "demo"], "takes neither --url nor --json"),
     ],
 )
 def test_a_wrong_use_ends_with_2_and_says_what_to_do(
@@ -247,6 +251,34 @@ def test_a_wrong_use_ends_with_2_and_says_what_to_do(
         code = cast(int, ended.code)
     assert code == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_backend_may_be_named_before_the_command(
+    url: str, done: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    done("import-42")
+    assert main(["--url", url, "--json", "list"]) == 0
+    assert json.loads(capsys.readouterr().out)["id"] == "import-42"
+    assert main(["--url", "memory://", "list", "--url", url]) == 0, "what is said last counts"
+
+
+def test_progress_in_a_celery_app_is_seen_from_the_folder_of_the_project(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "app.py").write_text(
+        "from celery import Celery\n"
+        f"app = Celery('shop', broker='memory://', backend='file://{tmp_path}')\n"
+        "import progresskit\n"
+        "if __name__ == '__main__':\n"
+        "    with progresskit.observe('import-42'): ...\n"
+    )
+    script = Path(sysconfig.get_path("scripts")) / "progresskit"  # unlike `python -m` it has no folder on its path
+    own = {"PROGRESSKIT_URL": "celery://shop.app:app"}
+    here: dict[str, Any] = {"cwd": tmp_path, "capture_output": True, "text": True}
+    subprocess.run([sys.executable, "-m", "shop.app"], env=environment(own), check=True, **here)
+    for arguments, more in ((["--url", "celery://shop.app:app"], {}), ([], own)):
+        seen = subprocess.run([script, "watch", "import-42", *arguments], env=environment(more), **here)
+        assert (seen.returncode, seen.stderr) == (0, "")
+        assert "import-42" in seen.stdout
 
 
 def test_a_backend_that_cannot_be_reached_ends_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

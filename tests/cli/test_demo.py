@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.adapters.celery_worker import wait_for
-from tests.cli.processes import Demo, demo, environment, run, start, until_gone
+from tests.cli.processes import LONG_CSV, Demo, demo, environment, run, start, until_gone
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc which processes are left")
 
@@ -46,6 +46,15 @@ def follow(running: Demo, path: str) -> list[dict[str, Any]]:
     return seen
 
 
+def until_running(running: Demo, path: str) -> None:
+    assert any(record["state"] == "running" for record in records(running, path)), "it has never run"
+
+
+def cancel(running: Demo, path: str) -> None:
+    assert running.http.post(f"{path}cancel/").status_code == 202
+    assert follow(running, path)[-1]["state"] == "cancelled"
+
+
 def card_of(running: Demo, record: dict[str, Any]) -> str:
     """Return the HTML of a job, which shows what came of it."""
     return running.http.get(f"/jobs/{record['id']}/").text
@@ -69,23 +78,26 @@ def test_a_file_is_imported_row_by_row_and_its_table_can_be_looked_at(running_de
 
 def test_a_job_that_fails_half_way_says_why(running_demo: Demo) -> None:
     seen = follow(running_demo, running_demo.post("/jobs/compile/"))
+    assert len({record["current"] for record in seen}) >= 3
     assert seen[-1]["state"] == "failed"
     assert seen[-1]["error"] == {"type": "PublicError", "message": "broken.py, line 2: '(' was never closed"}
     assert 40 < seen[-1]["percent"] < 60
 
 
 def test_two_jobs_run_at_once_and_the_third_waits_for_its_turn(running_demo: Demo) -> None:
-    primes, index, third = (running_demo.post(f"/jobs/{kind}/") for kind in ("primes", "index", "compile"))
+    first, second = (running_demo.post("/import/", file=("long.csv", LONG_CSV)) for _ in range(2))
+    third = running_demo.post("/jobs/index/")
+    for path in (first, second):
+        until_running(running_demo, path)
     assert next(records(running_demo, third))["state"] == "pending"
-    indexed = follow(running_demo, index)
+    cancel(running_demo, first)
+    indexed = follow(running_demo, third)
     assert len({record["current"] for record in indexed}) >= 5
     last = indexed[-1]
     assert (last["state"], last["unit"], last["percent"]) == ("succeeded", "files", 100)
     assert last["current"] == last["total"] > 100
     assert "<code>self</code>" in card_of(running_demo, last)
-    assert follow(running_demo, third)[-1]["state"] == "failed"
-    assert running_demo.http.post(f"{primes}cancel/").status_code == 202
-    assert follow(running_demo, primes)[-1]["state"] in {"cancelled", "succeeded"}
+    cancel(running_demo, second)
 
 
 def test_a_gap_is_found_without_a_total(running_demo: Demo) -> None:
@@ -98,15 +110,15 @@ def test_a_gap_is_found_without_a_total(running_demo: Demo) -> None:
 
 def test_finished_jobs_are_cleared_with_their_files_and_running_ones_stay(running_demo: Demo) -> None:
     done = follow(running_demo, running_demo.post("/import/", file=("a.csv", b"a,b\n1,2\n")))[-1]["id"]
-    path = running_demo.post("/jobs/primes/")
+    path = running_demo.post("/import/", file=("long.csv", LONG_CSV))
+    until_running(running_demo, path)
     cleared = running_demo.http.post("/clear/").json()["cleared"]
     assert done in cleared
     assert not list(running_demo.folder.glob(f"*/*/{done}*"))
     assert running_demo.http.get(f"/jobs/{done}/table/").status_code == 404
     assert path.split("/")[-2] not in cleared
-    assert "Search for a prime gap" in running_demo.http.get("/").text.partition('id="list"')[2]
-    running_demo.http.post(f"{path}cancel/")
-    assert follow(running_demo, path)[-1]["state"] == "cancelled"
+    assert "long.csv" in running_demo.http.get("/").text.partition('id="list"')[2]
+    cancel(running_demo, path)
 
 
 def test_what_cannot_be_imported_is_refused_in_words(running_demo: Demo) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import threading
 from pathlib import Path
 from queue import Empty
@@ -67,3 +69,17 @@ def test_an_exchange_is_bound_from_several_processes_at_once(connection: Any) ->
         children.append(pid)
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0]
     assert len(connection.channel().get_table("exchange")) == 600
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_process_that_is_forked_meanwhile_does_not_keep_the_exchanges_locked(connection: Any, tmp_path: Path) -> None:
+    with connection.channel()._alone():
+        pid = os.fork()
+        if not pid:
+            signal.pause()
+    try:
+        with (tmp_path / "control" / "lock").open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)

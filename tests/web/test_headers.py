@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progresskit.web.headers import none_match, prefers_html, same_origin, wait_seconds
+from progresskit.web.headers import accepts_gzip, none_match, prefers_html, same_origin, wait_seconds
 
 text = st.text(st.characters(max_codepoint=0xFF)) | st.from_regex(r"[\"W/*,;=q.0-9 a-z\[\]:]*")
 
@@ -72,6 +72,27 @@ def test_html_is_for_who_wants_it_more_than_json(value: str, html: bool) -> None
 
 
 @pytest.mark.parametrize(
+    ("value", "accepted"),
+    [
+        ("gzip", True),
+        ("br, GZIP ; q=0.5", True),
+        ("gzip;q=0, *", False),
+        ("*", True),
+        ("*;q=0, gzip", True),
+        ("gzip;q=0", False),
+        ("br, gzip ; Q=0.000, identity", False),
+        ("*;q=0", False),
+        ("br, deflate", False),
+        ("identity;x=gzip", False),
+        ("", False),
+    ],
+)
+def test_gzip_is_for_who_takes_it(value: str, accepted: bool) -> None:
+    assert accepts_gzip({"accept-encoding": value}) is accepted
+    assert not accepts_gzip({})
+
+
+@pytest.mark.parametrize(
     ("headers", "same"),
     [
         ({}, False),
@@ -107,5 +128,6 @@ def test_no_header_breaks_anything(value: str, host: str) -> None:
     none_match({"if-none-match": value}, '"1.1.2"')
     assert 0 <= wait_seconds({"prefer": value}) < 10**9
     prefers_html({"accept": value})
+    accepts_gzip({"accept-encoding": value})
     same_origin({"sec-fetch-site": value})
     same_origin({"origin": value, "host": host})

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from progresskit import Kit
+from progresskit import Kit, ProgressObserver
 from progresskit.web import Request, Server, Stream, Surface
 from progresskit.web.budget import Budget
 
@@ -130,6 +131,48 @@ def test_a_stream_ends_with_its_key(surface: Surface) -> None:
     frames = list(stream(surface, Server.LOOP, f"{brief}/events/"))
     assert frames[0] == frames[-1] == b"retry: 1000\n\n"
     assert surface.answer(Request("GET", f"{brief}/events/", "", {}, Server.LOOP)).status == 404
+
+
+UPDATES = 200
+
+
+def test_a_thread_whose_reader_is_slow_has_the_newest_state_and_no_backlog(kit: Kit, surface: Surface) -> None:
+    with kit.observe("job") as job:
+        kit.flush()
+        frames = iter(stream(surface))
+        assert [next(frames), current_of(next(frames))] == [b"retry: 1000\n\n", 0]
+        report(kit, job)
+        seen = [current_of(next(frames))]
+        while seen[-1] < UPDATES:
+            seen.append(current_of(next(frames)))
+    assert len(seen) < UPDATES / 10
+
+
+async def test_a_loop_whose_reader_is_slow_has_the_newest_state_and_no_backlog(kit: Kit, surface: Surface) -> None:
+    with kit.observe("job") as job:
+        kit.flush()
+        begun = await async_stream(surface)
+        frames = aiter(begun)
+        assert [await anext(frames), current_of(await anext(frames))] == [b"retry: 1000\n\n", 0]
+        await asyncio.to_thread(report, kit, job)
+        seen = [current_of(await anext(frames))]
+        while seen[-1] < UPDATES:
+            seen.append(current_of(await anext(frames)))
+        begun.close()
+    assert len(seen) < UPDATES / 10
+
+
+def report(kit: Kit, job: ProgressObserver) -> None:
+    """Store so many records of the job, while nobody reads."""
+    for _ in range(UPDATES):
+        job.advance()
+        kit.flush()
+
+
+def current_of(frame: bytes) -> int:
+    (line,) = [line for line in frame.decode().splitlines() if line.startswith("data: ")]
+    current: int = json.loads(line.removeprefix("data: "))["current"]
+    return current
 
 
 def test_a_database_is_let_go_of_before_a_thread_waits(kit: Kit, budget: Budget) -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 import progresskit
 from progresskit import Kit
 from progresskit.abc import Backend
-from progresskit.errors import BackendUnavailable
+from progresskit.errors import BackendUnavailable, InvalidId
 from progresskit.memory import MemoryBackend
 from progresskit.web import Request, Response, Server, Stream, Surface
 from progresskit.web.routes import FILES, Route, find
@@ -61,7 +62,7 @@ headers = st.dictionaries(st.sampled_from([*NAMES, "x-progresskit"]), values, ma
 methods = st.sampled_from(["GET", "HEAD", "POST"]) | st.text(max_size=8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(method=methods, path=paths, query=queries | anything, headers=headers, server=st.sampled_from(Server))
 def test_no_request_breaks_the_surface_and_threads_and_loops_answer_alike(
     kit: Kit, method: str, path: str, query: str, headers: dict[str, str], server: Server
@@ -80,6 +81,30 @@ def test_no_request_breaks_the_surface_and_threads_and_loops_answer_alike(
         assert "\r" not in value
     if response.status >= 400 and method != "HEAD":
         assert json.loads(body(response))["status"] == response.status
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("key=a&as=xml", "The parameter `as` is html or json."),
+        ("&".join(["k="] * 1001), "A query has at most 1,000 parameters."),
+    ],
+)
+def test_a_query_that_cannot_be_is_answered_with_what_is_wrong(kit: Kit, query: str, why: str) -> None:
+    response = Surface(kit).answer(Request("GET", "", query, {}, Server.THREADS))
+    assert (response.status, json.loads(body(response))["detail"]) == (400, why)
+
+
+@pytest.mark.parametrize("id", [None, "", "import 42"])
+def test_a_bar_for_no_job_is_told_to_who_makes_the_page(kit: Kit, id: str | None) -> None:
+    with pytest.raises(InvalidId):
+        Surface(kit).key_of_bar(id, cancel=False, ttl=60)
+
+
+def test_an_id_that_is_no_text_is_made_text(kit: Kit) -> None:
+    for id in (UUID(int=7), 7):
+        key = Surface(kit).key_of_bar(id, cancel=False, ttl=60)
+        assert (Surface(kit).answer(Request("GET", f"{key}/", "", {}, Server.THREADS)).status) == 404
 
 
 def test_a_backend_that_cannot_be_reached_is_worth_asking_again() -> None:
@@ -116,6 +141,7 @@ def test_the_secret_key_is_asked_for_where_a_page_is_made_not_where_one_is_read(
         ("KEY/events/", Route("stream", key="KEY")),
         ("KEY/cancel/", Route("cancel", "POST", key="KEY")),
         ("progresskit.js", Route("file", file="progresskit.js")),
+        ("progress-group.js", Route("file", file="progress-group.js")),
         ("progresskit.js/", None),
         ("/", None),
         ("KEY//", None),

@@ -111,7 +111,8 @@ def test_without_a_secret_key_signing_says_what_to_do_and_reading_refuses(keys: 
 
 def test_without_itsdangerous_the_command_that_brings_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "itsdangerous", None)
-    with pytest.raises(MissingPackage, match=r"itsdangerous.*pip install"):
+    brought = r'itsdangerous.*pip install "progresskit\[asgi\]"; the extras django and flask bring it too'
+    with pytest.raises(MissingPackage, match=brought):
         token()
 
 

@@ -9,7 +9,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from progresskit.web import TOKEN_SECONDS, sign
+from progresskit.web import TOKEN_SECONDS
+from progresskit_django.views import surface
 
 register = Library()
 
@@ -17,14 +18,16 @@ _SCRIPT_IS_THERE = "progresskit script"
 
 
 @register.simple_tag(takes_context=True)
-def progress_bar(context: Context, id: Any, *, cancel: bool = False, ttl: float = TOKEN_SECONDS) -> SafeString:
+def progress_bar(
+    context: Context, id: Any, *, cancel: bool = False, ttl: float = TOKEN_SECONDS, user: Any = None
+) -> SafeString:
     """
     Show the job of that id: `{% progress_bar task.id %}`, `{% progress_bar task.id cancel=True ttl=3600 %}`.
 
-    `cancel` adds a button, and the right that it needs. The page is good for `ttl` seconds, a day unless told. The
-    first bar of a page brings the component's script along.
+    `cancel` adds a button, and the right that it needs. The page is good for `ttl` seconds, a day unless told, and with
+    a `user` for that user alone. The first bar of a page brings the component's script along.
     """
-    key = sign(str(id), "cancel" if cancel else "watch", ttl)
+    key = surface.key_of_bar(id, cancel, ttl, user, context.get("request"))
     source = reverse("progresskit:mount", kwargs={"path": f"{key}/"})
     button = " cancel" if cancel else ""
     return format_html('<progress-bar src="{}"{}></progress-bar>{}', source, button, _script(context))

@@ -8,8 +8,9 @@ import sys
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from progresskit.cli.options import Exit, add_command
+from progresskit.cli.options import Exit, add_command, port
 from progresskit.config import missing_package
+from progresskit.errors import ConfigurationError
 from progresskit.kit import default
 
 from .folder import Folder
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 _DETAILS = """\
 Starts a Celery worker with two processes, a web server, and nothing else. All that they write lies in a temporary
-folder. Ctrl-C stops everything and leaves nothing behind."""
+folder. Ctrl-C stops everything and leaves nothing behind. Its broker, results and progress are its own: it takes no
+--url, and what PROGRESSKIT_URL names is left alone."""
 
 _WELCOME = """
   The demo is here:  {url}
@@ -40,18 +42,14 @@ def add(commands: Any) -> None:
         details=_DETAILS, backend=False,
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (127.0.0.1)")
-    parser.add_argument("--port", default=8765, type=_port, help="the port to listen at, 0 for any that is free (8765)")
+    parser.add_argument("--port", default=8765, type=port, help="the port to listen at, 0 for any that is free (8765)")
     parser.set_defaults(run=run)
-
-
-def _port(text: str) -> int:
-    if text.isdecimal() and int(text) < 65536:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"not a port: {text}")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until asked to stop."""
+    if arguments.url is not None or arguments.json:
+        raise ConfigurationError("the demo is complete in itself, and takes neither --url nor --json")
     events: Events = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: events.put(None))

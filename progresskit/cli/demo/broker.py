@@ -45,7 +45,11 @@ def steady_transport() -> type[Any]:
         def _alone(self) -> Iterator[None]:
             with open(self.control_folder / "lock", "wb") as file:
                 filesystem.lock(file, filesystem.LOCK_EX)
-                yield  # closing the file lets go of the lock
+                try:
+                    yield
+                finally:
+                    # Closing is not enough: a process that was forked meanwhile has the file open, and so the lock.
+                    filesystem.unlock(file)
 
     class Transport(filesystem.Transport):
         """Makes such channels."""

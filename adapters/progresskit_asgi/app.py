@@ -1,0 +1,154 @@
+"""The application: HTTP and WebSocket below one prefix."""
+
+from __future__ import annotations
+
+from asyncio import get_running_loop
+from html import escape
+from typing import TYPE_CHECKING
+
+from progresskit.errors import ConfigurationError
+from progresskit.web import TOKEN_SECONDS, Surface
+from progresskit.web.budget import PROCESS
+from progresskit.web.routes import mount
+
+from . import messages
+from .fanout import Fanout
+from .lines import can_be_stepped
+from .sockets import Socket
+from .streams import stream_line
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from typing import Any
+
+    from progresskit.hub import Hub
+    from progresskit.kit import Kit
+
+    from .lines import Line
+    from .messages import Receive, Scope, Send
+
+
+class ProgressApp:
+    """
+    Answers all that is asked below its prefix; for the default kit unless it is given another.
+
+    `url_prefix` is where it can be reached: pages are told addresses below it. Mounted by a framework it is told the
+    same place again by the scope; called by itself, or by a dispatcher that takes nothing off the path, it takes off
+    the prefix. The `request` that `authorize` is given has `scope` and `headers`.
+
+    Raises ConfigurationError for what cannot work. A backend in a Celery app, which may not be there yet, is looked at
+    when it is first used, or when a server says that it starts.
+    """
+
+    def __init__(self, url_prefix: str = "/progress", *, kit: Kit | None = None) -> None:
+        self._prefix = mount(url_prefix)
+        self._budget = PROCESS
+        self._surface = Surface(kit, budget=self._budget)
+        self._surface.kit.check()
+        self._fanouts: dict[tuple[AbstractEventLoop, Hub], Fanout] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Speak ASGI 3."""
+        match scope["type"]:
+            case "http":
+                # Of a stream, which lasts for hours, no more stays than is needed: not its request, and few frames.
+                staying = await self._http(scope, receive, send)
+                if staying is not None:
+                    await self._stay(*staying, receive)
+            case "websocket":
+                await self._websocket(scope, receive, send)
+            case "lifespan":
+                await self._lifespan(receive, send)
+            case other:
+                raise ValueError(f"ASGI scopes of type {other!r} are not known")
+
+    def progress_bar(
+        self, id: str, cancel: bool = False, ttl: float = TOKEN_SECONDS, script: bool = True, *, user: Any = None
+    ) -> _Html:
+        """
+        Return the element that shows the job of that id, as HTML.
+
+        `cancel` adds a button, and the right that it needs. The page is good for `ttl` seconds, a day unless told, and
+        with a `user` for that user alone. `script` brings the component along; a browser loads it once, however often a
+        page names it.
+        """
+        key = self._surface.key_of_bar(id, cancel, ttl, user)
+        source, button = escape(f"{self._prefix}/{key}/"), " cancel" if cancel else ""
+        module = escape(f"{self._prefix}/progresskit.js")
+        bar = f'<progress-bar src="{source}"{button}></progress-bar>'
+        return _Html(f'{bar}<script type="module" src="{module}"></script>' if script else bar)
+
+    def end_streams(self) -> None:
+        """End all streams of this event loop, as a server does that is about to stop; browsers come again."""
+        here = get_running_loop()
+        for place, fanout in list(self._fanouts.items()):
+            if place[0] is here:
+                del self._fanouts[place]
+                fanout.close()
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> tuple[Line, str | None] | None:
+        """Answer; return the line of a stream that stays, and the client for whom a place was taken."""
+        self._surface.kit.warn_unshared("a web server")
+        answer = await self._surface.aanswer(messages.request(scope, self._prefix))
+        await send(messages.start(answer.status, answer.headers))
+        stream = answer.body
+        if isinstance(stream, bytes):
+            await send(messages.body(stream))
+        elif stream.exchange.take_place(stream.client):
+            return stream_line(stream, send, stepped=can_be_stepped(receive, send)), stream.client
+        else:
+            await send(messages.body(await stream.glance()))
+        return None
+
+    async def _stay(self, line: Line, client: str | None, receive: Receive) -> None:
+        try:
+            fanout = self._fanout()
+            try:
+                fanout.join(line)
+                await line.run(receive)
+            finally:
+                fanout.leave(line)
+        finally:
+            self._budget.give_back(client)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = messages.request(scope, self._prefix)
+        if request.path.removesuffix("/") != "ws":
+            await _deny(send)
+            return
+        self._surface.kit.warn_unshared("a web server")
+        await Socket(self._surface.exchange(request), self._fanout, receive, send).run()
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while (message := await receive())["type"] != "lifespan.shutdown":
+            try:
+                self._surface.kit.check(late=True)
+            except ConfigurationError as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await send({"type": f"{message['type']}.complete"})
+        self.end_streams()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _fanout(self) -> Fanout:
+        """Return that of this loop and of the hub of the moment: a default kit may be configured anew."""
+        for place, fanout in list(self._fanouts.items()):
+            if place[0].is_closed() or not fanout.serves:
+                self._fanouts.pop(place, None)
+        place = get_running_loop(), self._surface.kit.hub
+        if place not in self._fanouts:
+            self._fanouts[place] = Fanout(place[1])
+        return self._fanouts[place]
+
+
+class _Html(str):
+    """Text that is HTML already, as Jinja and Django understand it."""
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        return self
+
+
+async def _deny(send: Send) -> None:
+    await send({"type": "websocket.close", "code": 1008})

@@ -1,0 +1,168 @@
+"""
+A connection that is told of jobs, and how it is written to.
+
+A server's `send` is a coroutine that most often does not suspend: uvicorn writes to the socket at once. So it is taken
+to its end by hand, without a task. One that does suspend belongs to a slow reader: it is made a task, and until that is
+done what comes is kept, newest state only. For other servers, and behind middleware, each connection has a task that
+sends and is woken.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import FIRST_COMPLETED, Future, Task, create_task, gather, get_running_loop, wait
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator, Iterable
+
+    from .messages import Message, Receive, Send, Told
+
+
+logger = logging.getLogger("progresskit.web")
+
+
+class Line:
+    """
+    One connection, written to by one sender at a time.
+
+    What is to be said is kept until `next` takes it, so that whoever reads slowly gets the newest state and no backlog.
+    """
+
+    __slots__ = ("_busy", "_send", "_stepped", "_wake", "closed", "ids")
+
+    def __init__(self, send: Send, ids: Iterable[str], *, stepped: bool) -> None:
+        self.ids: Iterable[str] = tuple(ids)
+        self.closed = False
+        """True once there is nobody to tell, or nothing more to tell."""
+        self._send, self._stepped = send, stepped
+        self._busy: Task[None] | None = None
+        self._wake: Future[None] | None = None
+
+    def keep(self, id: str, told: Told) -> None:
+        """Keep a record in place of an older one, until the connection has its turn."""
+        raise NotImplementedError
+
+    def next(self, now: float) -> Message | None:
+        """Take what is to be sent next, if there is anything; that it is the last is said by `closed`."""
+        raise NotImplementedError
+
+    def tick(self, now: float) -> None:
+        """Do what is due by the monotonic clock."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """End the connection, as soon as the reader has taken what was sent."""
+        raise NotImplementedError
+
+    def pump(self, now: float) -> None:
+        """Send what is kept, or have it sent."""
+        if not self._stepped:
+            if self._wake is not None and not self._wake.done():
+                self._wake.set_result(None)
+            return
+        while self._busy is None and not self.closed and (message := self.next(now)) is not None:
+            self._step(message)
+
+    def leave(self) -> None:
+        """Send nothing more: the reader has left."""
+        self.closed = True
+        if self._busy is not None:
+            self._busy.cancel()
+
+    async def run(self, receive: Receive) -> None:
+        """Serve it until the reader has left, or nothing more is to be told."""
+        if self._stepped:  # uvicorn says that the reader has left, as ASGI has it, also when an answer is through
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        else:
+            await race(self.sending(), _until_left(receive))
+
+    async def sending(self) -> None:
+        """Send what is kept and what comes, to the last."""
+        try:
+            while not self.closed:
+                message = self.next(monotonic())
+                if message is not None:
+                    await self._send(message)
+                else:
+                    self._wake = get_running_loop().create_future()
+                    await self._wake
+        except OSError:
+            self.closed = True  # so servers say that there is nobody any more
+
+    def _step(self, message: Message) -> None:
+        sending: Any = self._send(message)
+        try:
+            awaited = sending.send(None)
+        except StopIteration:
+            return
+        except OSError:
+            self.closed = True
+            return
+        self._busy = create_task(_Rest(sending, awaited).finish())
+        self._busy.add_done_callback(self._through)
+
+    def _through(self, task: Task[None]) -> None:
+        self._busy = None
+        error = None if task.cancelled() else task.exception()
+        self.closed = self.closed or task.cancelled() or error is not None
+        if error is not None and not isinstance(error, OSError):
+            logger.error("a viewer could not be told of progress", exc_info=error)
+        self.pump(monotonic())
+
+
+def can_be_stepped(receive: Receive, send: Send) -> bool:
+    """
+    Tell whether a `send` may be taken to its end outside of the task that it was given to.
+
+    That is known of uvicorn's own. A middleware in between, or another server, may count on its task.
+    """
+    owner = getattr(send, "__self__", None)
+    return type(owner).__module__.startswith("uvicorn.protocols.http.") and getattr(receive, "__self__", None) is owner
+
+
+async def _until_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def race(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Run them until the first has ended, and end the others; raise what it has raised."""
+    tasks = [create_task(coroutine) for coroutine in coroutines]
+    try:
+        ended, _ = await wait(tasks, return_when=FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await gather(*tasks, return_exceptions=True)
+    for task in ended:
+        task.result()
+
+
+class _Rest:
+    """What is left of a coroutine that has suspended, waiting for `awaited`."""
+
+    __slots__ = ("_awaited", "_coroutine")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], awaited: Any) -> None:
+        self._coroutine, self._awaited = coroutine, awaited
+
+    async def finish(self) -> None:
+        """Take it to its end."""
+        await self
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        coroutine, awaited = self._coroutine, self._awaited
+        while True:
+            step: Callable[[], Any] = partial(coroutine.send, None)
+            try:
+                yield awaited
+            except BaseException as error:
+                step = partial(coroutine.throw, error)
+            try:
+                awaited = step()
+            except StopIteration:
+                return

@@ -1,0 +1,99 @@
+"""ASGI's requests and answers on one side, those of `progresskit.web` on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from progresskit.web import Request, Server
+from progresskit.web.telling import Form, Shown
+
+if TYPE_CHECKING:
+    from progresskit.progress import Progress
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Headers:
+    """The headers of a scope, looked through when one is asked for, as of most requests few are."""
+
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        self._pairs = list(pairs)
+
+    def get(self, name: str, /) -> str | None:
+        """Return the value, whatever the case of the name, several joined by a comma; None where it was not sent."""
+        wanted = name.lower().encode("latin-1")
+        found = [value for name, value in self._pairs if name == wanted]
+        return b", ".join(found).decode("latin-1") if found else None
+
+
+class Asker(NamedTuple):
+    """Who asks, as the site's `authorize` is told: the scope, with what middleware has put there, and its headers."""
+
+    scope: Scope
+    headers: Headers
+
+
+def request(scope: Scope, prefix: str) -> Request:
+    """Make the request of a scope."""
+    headers = Headers(scope.get("headers", ()))
+    peer = scope.get("client")
+    return Request(
+        method=scope.get("method", "GET"),
+        path=path(scope, prefix),
+        query=scope.get("query_string", b"").decode("utf-8", "replace"),
+        headers=headers,
+        server=Server.LOOP,
+        native=Asker(scope, headers),
+        peer=peer[0] if peer else None,
+    )
+
+
+def path(scope: Scope, prefix: str) -> str:
+    """
+    Return what comes below the mount, without the slash before it.
+
+    A framework that mounts says where in `root_path`; some leave that in `path`, as ASGI has it, and some take it out.
+    Where nobody has mounted, the prefix is still to be taken off. Litestar puts a slash at the end, which no file has.
+    """
+    path: str = scope["path"]
+    raw = scope.get("raw_path") or b"/"
+    if path.endswith("/") and not raw.partition(b"?")[0].upper().endswith((b"/", b"%2F")):
+        path = path[:-1]
+    root: str = scope.get("root_path", "")
+    below = path.removeprefix(root) if not root or path == root or path.startswith(f"{root}/") else path
+    if not root.endswith(prefix) and (below == prefix or below.startswith(f"{prefix}/")):
+        below = below.removeprefix(prefix)
+    return below.removeprefix("/")
+
+
+def start(status: int, headers: Mapping[str, str]) -> Message:
+    """Return the message that begins an answer."""
+    pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    return {"type": "http.response.start", "status": status, "headers": pairs}
+
+
+def body(data: bytes, more: bool = False) -> Message:
+    """Return the message that carries a body, or a part of one."""
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+class Told(Shown):
+    """A record on its way to viewers, with the message that all get who watch that job alone, in one form."""
+
+    __slots__ = ("_messages", "cursor", "done")
+
+    def __init__(self, record: Progress) -> None:
+        super().__init__(record)
+        self.cursor, self.done = record.cursor, record.done
+        self._messages: dict[Form, Message] = {}
+
+    def message(self, form: Form) -> Message:
+        """Return the message, which is not to be changed."""
+        message = self._messages.get(form)
+        if message is None:
+            message = self._messages[form] = body(self.event(*form), more=not self.done)
+        return message

@@ -1,0 +1,197 @@
+"""WebSocket: a page says which keys it watches, and may change its mind."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from itertools import chain
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any
+
+from progresskit.web.headers import foreign_origin
+from progresskit.web.telling import job_of
+from progresskit.web.tokens import MOST_IDS
+
+from .lines import Line, race
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from progresskit.web.exchange import Exchange, Jobs
+
+    from .fanout import Fanout
+    from .messages import Message, Receive, Send, Told
+
+FRAME_BYTES = 65_536
+"""The longest message that a client may send: enough for a hundred keys of one job each."""
+
+MOST_NAMES = 500
+"""So many jobs on one connection; one that two keys open counts twice."""
+
+GOING_AWAY, NOT_TEXT, UNREADABLE, REFUSED, TOO_BIG, CROWDED = 1001, 1003, 1007, 1008, 1009, 1013
+"""Close codes (RFC 6455, section 7.4.1; 1013 is IANA's "try again later")."""
+
+
+class Socket:
+    """One connection from its opening to its end."""
+
+    def __init__(self, exchange: Exchange, fanout: Callable[[], Fanout], receive: Receive, send: Send) -> None:
+        self._exchange, self._open_fanout = exchange, fanout
+        self._receive, self._send = receive, send
+        self._line = SocketLine(exchange.settings.expose_errors, send)
+        self._client = exchange.client()
+        self._user: str | None = None
+
+    async def run(self) -> None:
+        """Accept it, unless it comes from a page of another site, and serve it if there is a place."""
+        await self._receive()
+        if foreign_origin(self._exchange.request.headers):
+            await self._send({"type": "websocket.close", "code": REFUSED})
+            return
+        await self._send({"type": "websocket.accept"})
+        if not self._exchange.take_place(self._client):
+            await self._send({"type": "websocket.close", "code": CROWDED})
+            return
+        self._fanout = self._open_fanout()
+        try:
+            self._fanout.join(self._line)
+            await race(self._line.sending(), self._listen())
+        finally:
+            self._fanout.leave(self._line)
+            self._exchange.budget.give_back(self._client)
+
+    async def _listen(self) -> None:
+        code: int | None = None
+        while (message := await self._receive())["type"] == "websocket.receive":
+            if code is None:  # once it is to be closed, it is only waited for that
+                code = await self._heed(message)
+                if code is not None:
+                    self._line.end(code)
+
+    async def _heed(self, message: Mapping[str, Any]) -> int | None:
+        """Do what a message asks; return the code to close with where it cannot be meant."""
+        text = message.get("text")
+        if text is None:
+            return NOT_TEXT
+        if len(text) > FRAME_BYTES:
+            return TOO_BIG
+        asked = _read(text)
+        if asked is None:
+            return UNREADABLE
+        watch, unwatch = asked
+        for key in unwatch:
+            self._fanout.drop(self._line, self._line.forget(key))
+        for key in watch:
+            code = await self._watch(key)
+            if code is not None:
+                return code
+        return None
+
+    async def _watch(self, key: str) -> int | None:
+        jobs = await self._exchange.open(key)
+        if self._line.room < (1 if jobs is None else len(jobs.names)):
+            return REFUSED
+        if jobs is None:
+            self._line.refuse(key)
+        elif not self._is_of(jobs.user):
+            return CROWDED
+        else:
+            self._fanout.add(self._line, self._line.learn(key, jobs))
+        return None
+
+    def _is_of(self, user: str | None) -> bool:
+        """Count for the user of the first key that is one's; return False where that one has a share already."""
+        if user is None or self._user is not None:
+            return True
+        client = self._exchange.client(user)
+        if not self._exchange.pass_place(self._client, client):
+            return False
+        self._client, self._user = client, user
+        return True
+
+
+class SocketLine(Line):
+    """Tells each record as one message, `{"key": …, "job": record}`; a key that opens nothing as null."""
+
+    __slots__ = ("_closing", "_exposed", "_jobs", "_kept", "_texts")
+
+    def __init__(self, exposed: bool, send: Send) -> None:
+        super().__init__(send, (), stepped=False)
+        self._exposed = exposed
+        self._jobs: dict[str, Jobs] = {}
+        self._kept: dict[str, Told] = {}
+        self._texts: deque[str] = deque()
+        self._closing: int | None = None
+
+    @property
+    def room(self) -> int:
+        """How many more names it may take; what the reader has not taken yet counts too."""
+        return MOST_NAMES - sum(len(jobs.names) for jobs in self._jobs.values()) - len(self._texts)
+
+    def learn(self, key: str, jobs: Jobs) -> list[str]:
+        """Take up what a key opens until it expires; return the ids."""
+        self._jobs[key] = jobs
+        self.ids = self._opened()
+        return jobs.ids
+
+    def forget(self, key: str) -> list[str]:
+        """Drop what a key opens; return the ids that no other key opens."""
+        jobs = self._jobs.pop(key, None)
+        self.ids = self._opened()
+        gone = [] if jobs is None else [id for id in jobs.ids if id not in self.ids]
+        for id in gone:
+            self._kept.pop(id, None)
+        return gone
+
+    def refuse(self, key: str) -> None:
+        """Tell that a key opens nothing."""
+        self._texts.append(job_of(key, "null"))
+        self.pump(monotonic())
+
+    def keep(self, id: str, told: Told) -> None:
+        """Keep the record."""
+        self._kept[id] = told
+
+    def next(self, now: float) -> Message | None:
+        """Take the next of the names to be told, or the end."""
+        if self._closing is not None:
+            self.closed = True
+            return {"type": "websocket.close", "code": self._closing}
+        if not self._texts and self._kept:
+            self._put(self._kept.pop(next(iter(self._kept))))
+        return {"type": "websocket.send", "text": self._texts.popleft()} if self._texts else None
+
+    def tick(self, now: float) -> None:
+        """Close the connection when the first of its keys has expired: the page has to come with another."""
+        if any(time() >= jobs.expires for jobs in self._jobs.values()):
+            self.end()
+
+    def end(self, code: int = GOING_AWAY) -> None:
+        """Close the connection; by the usual code the page connects again."""
+        if self._closing is None:
+            self._closing = code
+            self.pump(monotonic())
+
+    def _put(self, told: Told) -> None:
+        text = told.text(False, self._exposed)
+        for jobs in self._jobs.values():
+            self._texts += [job_of(name, text) for name, id in jobs.names.items() if id == told.record.id]
+
+    def _opened(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(chain.from_iterable(jobs.ids for jobs in self._jobs.values())))
+
+
+def _read(text: str) -> tuple[list[str], list[str]] | None:
+    """Return the keys to watch and those to watch no longer; None if the message is malformed."""
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(message, dict) or not message.keys() <= {"watch", "unwatch"}:
+        return None
+    asked = message.get("watch", []), message.get("unwatch", [])
+    if not all(isinstance(keys, list) and len(keys) <= MOST_IDS for keys in asked):
+        return None
+    if not all(isinstance(key, str) for keys in asked for key in keys):
+        return None
+    return asked

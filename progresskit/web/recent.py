@@ -1,0 +1,181 @@
+"""
+What was asked for a moment ago, so that those who poll often are answered from memory.
+
+Where the backend pushes, a job that is polled again and again is watched for as long as that goes on, by one viewer for
+all of them. Where the backend is only read, it is read for each poll: a page that has seen more by a stream must not be
+shown less. A job that nobody has reported is asked for each time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from threading import Lock, Thread
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from progresskit.abc import Pushes
+
+from .telling import Shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from progresskit.hub import Hub, Viewer
+    from progresskit.kit import Kit
+    from progresskit.progress import Progress, Version
+
+AGAIN_SECONDS = 3.0
+"""A job that is polled again within this time is watched."""
+
+KEEP_SECONDS = 10.0
+"""A job that was not polled for this long is watched no longer."""
+
+SURE_SECONDS = 3.0
+"""The backend itself is asked at least so often: what is pushed may be cut off without anybody knowing yet."""
+
+SWEEP_SECONDS = 1.0
+
+MOST = 1_000
+"""Jobs that are kept, those that were asked for last."""
+
+
+class _Entry:
+    """One job: as it was read last, and as it was pushed last."""
+
+    __slots__ = ("asked_at", "heard", "read_at", "shown", "shown_at", "watched")
+
+    def __init__(self, shown: Shown, read_at: float, now: float) -> None:
+        self.shown, self.shown_at = shown, now
+        self.read_at = self.asked_at = read_at
+        self.heard: Progress | None = None
+        self.watched = False
+
+    def show(self, record: Progress, now: float) -> None:
+        self.shown_at = now
+        if record != self.shown.record:
+            self.shown = Shown(record)
+
+    def is_current(self, now: float) -> bool:
+        """
+        Tell whether what is shown is what was pushed last, and show that if it is newer.
+
+        Otherwise the push is behind, or the job has begun anew: only the backend knows.
+        """
+        heard, shown = self.heard, self.shown.record
+        if heard is None:
+            return False
+        if heard.version > shown.version:
+            self.show(heard, now)
+            return True
+        return heard.cursor == shown.cursor
+
+
+class Recent:
+    """
+    The jobs that are polled, of one hub; safe to be used by many threads.
+
+    Its thread and what it watches are there only while jobs are polled, and end when the kit is closed.
+    """
+
+    def __init__(self, kit: Kit, clock: Callable[[], float] = monotonic) -> None:
+        self._hub = kit.hub
+        self._clock = clock
+        self._pushed = isinstance(kit.backend, Pushes)
+        # A backend that is in this process is as quick to read, and nothing is newer.
+        self._shared = kit.backend.shared
+        self._process = os.getpid()
+        self._lock = Lock()
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._viewer: Viewer | None = None
+
+    def serves(self, hub: Hub) -> bool:
+        """Tell whether this is about that hub, in this process: a kit may be configured anew, and a process forked."""
+        return hub is self._hub and self._process == os.getpid()
+
+    def now(self) -> float:
+        """Return when a read begins, as `keep` wants to know it."""
+        return self._clock()
+
+    def known(self, ids: Iterable[str]) -> dict[str, Shown]:
+        """Return those that need not be asked for."""
+        if not (self._shared and self._pushed):
+            return {}
+        known: dict[str, Shown] = {}
+        now = self._clock()
+        with self._lock:
+            for id in ids:
+                entry = self._entries.get(id)
+                if entry is not None and self._is_known(id, entry, now):
+                    known[id] = entry.shown
+        return known
+
+    def keep(self, ids: Collection[str], found: Mapping[str, Progress], begun: float) -> dict[str, Shown]:
+        """Keep what was read of these jobs, beginning at `begun`, for those who ask next, and return it."""
+        now = self._clock()
+        with self._lock:
+            for id in ids:
+                if id not in found:
+                    self._forget(id)
+            shown = {id: self._keep(id, record, begun, now) for id, record in found.items()}
+            self._trim(begun)
+        return shown
+
+    def _is_known(self, id: str, entry: _Entry, now: float) -> bool:
+        """Tell whether the job may be shown as it is kept; watch it if it is polled often."""
+        self._entries.move_to_end(id)
+        again, entry.asked_at = now - entry.asked_at <= AGAIN_SECONDS, now
+        age = now - entry.read_at
+        if again and not entry.watched:
+            self._watch(id, entry)
+        return entry.is_current(now) and age < SURE_SECONDS
+
+    def _keep(self, id: str, record: Progress, begun: float, now: float) -> Shown:
+        entry = self._entries.get(id)
+        if entry is None:
+            entry = self._entries[id] = _Entry(Shown(record), begun, now)
+        elif begun >= entry.shown_at or _seen(record, begun) > _seen(entry.shown.record, entry.read_at):
+            entry.read_at = max(entry.read_at, begun)
+            entry.show(record, now)
+        # Else more was seen while this was read, and who was shown it must not be shown less.
+        return entry.shown
+
+    def _watch(self, id: str, entry: _Entry) -> None:
+        entry.watched = True
+        if self._viewer is None:
+            viewer = self._viewer = self._hub.view((id,))
+            Thread(target=self._listen, args=(viewer,), name="progresskit-polled", daemon=True).start()
+        else:
+            self._viewer.add((id,))
+
+    def _forget(self, id: str) -> None:
+        entry = self._entries.pop(id, None)
+        if entry is not None and entry.watched and self._viewer is not None:
+            self._viewer.drop((id,))
+
+    def _trim(self, now: float) -> None:
+        """Forget what was not asked for lately; what was asked for first is first."""
+        while self._entries:
+            id, entry = next(iter(self._entries.items()))
+            if len(self._entries) <= MOST and now - entry.asked_at < KEEP_SECONDS:
+                return
+            self._forget(id)
+
+    def _listen(self, viewer: Viewer) -> None:
+        while not viewer.closed:
+            news = viewer.get(SWEEP_SECONDS)
+            with self._lock:
+                for id, record in news.items():
+                    entry = self._entries.get(id)
+                    if entry is not None and entry.watched:
+                        entry.heard = record
+                self._trim(self._clock())
+                if not any(entry.watched for entry in self._entries.values()):
+                    self._viewer = None
+                    viewer.close()
+                    return
+
+
+def _seen(record: Progress, read_at: float) -> tuple[Version, bool, float]:
+    """Return what says of two reads that overlapped which has seen more."""
+    return record.version, record.cancel_requested, read_at

@@ -1,0 +1,124 @@
+"""What a stream says: records as events, and which of its jobs are told to their end."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from .fragments import fragment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from progresskit.progress import Progress
+
+    from .exchange import Exchange, Jobs
+
+RETRY_MS = 1_000
+CROWDED_RETRY_MS = 2_000
+"""So soon a browser comes back where there was no place: it polls."""
+
+COMMENT = b":\n\n"
+
+Form = tuple[bool, bool]
+"""Whether records are told as HTML, and whether with messages of errors that are not for the public."""
+
+END = "end"
+"""The id after which a stream of many jobs has nothing more to tell."""
+
+DONE = b"event: done\ndata: -\n\n"
+"""The last event of a stream of fragments: what swaps them in (htmx) cannot see that it was the last one."""
+
+
+class Shown:
+    """A record on its way to viewers: each text is made once, when it is first asked for, and is shared by them all."""
+
+    __slots__ = ("_events", "_texts", "record")
+
+    def __init__(self, record: Progress) -> None:
+        self.record = record
+        self._texts: dict[Form, str] = {}
+        self._events: dict[Form, bytes] = {}
+
+    def text(self, html: bool, exposed: bool) -> str:
+        """Return the record as JSON or HTML, with or without the message of an error that is not for the public."""
+        form = html, exposed
+        text = self._texts.get(form)
+        if text is None:
+            record = self.record if exposed else self.record.redacted()
+            text = self._texts[form] = fragment(record) if html else record.to_json()
+        return text
+
+    def event(self, html: bool, exposed: bool) -> bytes:
+        """Return the event of a stream that is about this job alone."""
+        form = html, exposed
+        event = self._events.get(form)
+        if event is None:
+            event = _event(self.text(html, exposed), self.record.cursor).encode("utf-8", "replace")
+            event = self._events[form] = event + DONE if html and self.record.done else event
+        return event
+
+
+class Telling:
+    """One stream's side of it; `seen` is the cursor that the viewer had when it came."""
+
+    __slots__ = ("_jobs", "form", "seen", "unfinished")
+
+    def __init__(self, exchange: Exchange, jobs: Jobs, seen: str | None) -> None:
+        self.form: Form = (exchange.query.form == "html", exchange.settings.expose_errors)
+        self._jobs, self.seen = jobs, seen
+        self.unfinished = set(jobs.ids)
+        """The jobs that are not told to their end."""
+
+    def opening(self, retry_ms: int = RETRY_MS) -> bytes:
+        """Return the beginning: when to come back, which keys open nothing, and the end if there are no others."""
+        told: list[tuple[str | None, str | None]] = []
+        if not self.form[0]:
+            told += [(job_of(name, "null"), None) for name, id in self._jobs.names.items() if id is None]
+        return retry(retry_ms) + self._joined(told, ended=not self._jobs.ids)
+
+    def told(self, news: Mapping[str, Shown]) -> bytes:
+        """Return the events of those records that the viewer has not seen, which may be none."""
+        if self._jobs.single:
+            return b"".join([self._told_alone(id, shown) for id, shown in news.items()])
+        told: list[tuple[str | None, str | None]] = []
+        for id, shown in news.items():
+            self._mark(id, shown.record)
+            told += self._told_among_others(id, shown)
+        return self._joined(told, ended=bool(news) and not self.unfinished)
+
+    def _mark(self, id: str, record: Progress) -> None:
+        (self.unfinished.discard if record.done else self.unfinished.add)(id)
+
+    def _told_alone(self, id: str, shown: Shown) -> bytes:
+        self._mark(id, shown.record)
+        return b"" if shown.record.cursor == self.seen else shown.event(*self.form)
+
+    def _told_among_others(self, id: str, shown: Shown) -> list[tuple[str | None, str | None]]:
+        text = shown.text(*self.form)
+        if self.form[0]:
+            return [(text, None)]
+        return [(job_of(name, text), None) for name, named in self._jobs.names.items() if named == id]
+
+    def _joined(self, told: list[tuple[str | None, str | None]], ended: bool) -> bytes:
+        """Return the events, the last one with the id of the end where that is reached."""
+        if ended and not self._jobs.single:
+            told[-1:] = [(told[-1][0] if told else None, END)]
+        events = "".join(_event(data, id) for data, id in told).encode("utf-8", "replace")
+        return events + DONE if ended and self.form[0] else events
+
+
+def retry(milliseconds: int) -> bytes:
+    """Return what tells a browser when to come back after the connection has closed."""
+    return f"retry: {milliseconds}\n\n".encode()
+
+
+def _event(data: str | None, id: str | None) -> str:
+    # JSON and our HTML are one line each, so nothing has to be split.
+    head = "" if id is None else f"id: {id}\n"
+    return f"{head}\n" if data is None else f"{head}event: progress\ndata: {data}\n\n"
+
+
+def job_of(name: str, record: str) -> str:
+    """Return one of many jobs: the name it is told by, and its record as JSON."""
+    return f'{{"key":{json.dumps(name)},"job":{record}}}'
