@@ -1,19 +1,5 @@
-/**
- * `<progress-bar src="/progress/KEY/" cancel></progress-bar>`: the live progress of a background job.
- *
- * - `src`, set again, starts afresh; `cancel` offers a button (the key must hold the right); `bar.job` is the newest record.
- * - Events, bubbling: `progress`, `done` (detail: the record), `error` (detail: `{reason: "refused" | "unknown"}`).
- * - Style: `--progress-bar-…`, `::part(…)`, `[data-state=failed]`. Texts: `configure({strings: {…}})`, `bar.strings = {…}`.
- *
- * @typedef {{
- *   state: "pending" | "running" | "retrying" | "succeeded" | "failed" | "cancelled", done: boolean, stalled: boolean,
- *   description: string, current: number, total: ?number, unit: ?string, percent: ?number, rate: ?number, eta: ?number,
- *   error: ?{type: string, message: ?string}, attempt: number, version: string, cursor: string, cancel_requested: boolean,
- *   started_at: ?string, updated_at: string, finished_at: ?string, next_retry_at: ?string
- * }} Job
- */
+// <progress-bar src="/progress/KEY/" cancel>
 
-/** Every text. */
 export const strings = {
   connecting: "Waiting",
   pending: "Waiting",
@@ -38,57 +24,167 @@ export const strings = {
   left: "{time} left",
 };
 
-/** @type {Set<ProgressBar>} */
 const bars = new Set();
 
-/** Replace texts on the whole page. @param {{strings?: Partial<typeof strings>}} options */
-export function configure(options) {
-  Object.assign(strings, options.strings);
+export function configure({ strings: some }) {
+  Object.assign(strings, some);
   for (const bar of bars) bar.render();
 }
 
-/** @type {Set<Channel>} */
 const channels = new Set();
-let mostKeys = 100; // a request, by contract
+let mostKeys = 100;
 
-/** Carries the records of one base address: by stream where streams pass, else by polls. */
+const { locks } = navigator; // none on plain HTTP: each page leads
+const me = Math.random();
+const guests = new Set();
+let leads = !locks;
+let asleep = false;
+let wire;
+let term; // of leading, or of waiting to
+
+const runAll = () => channels.forEach((channel) => channel.run());
+const isNews = (job, old) => !old || (job.cursor !== old.cursor && compare(job.version, old.version) >= 0);
+
+// Stands in, with the tab that leads, for the bars of other tabs.
+class Guest {
+  tabs = new Set();
+
+  constructor(base, key) {
+    Object.assign(this, { base, key });
+    this.channel = Channel.join(this);
+    guests.add(this);
+  }
+
+  render() {}
+
+  receive(job) {
+    this.missingSince = 0;
+    if (!isNews(job, this.job)) return false;
+    this.job = job;
+    this.pass();
+    if (job.done) this.channel.leave(this);
+    return true;
+  }
+
+  fail(reason) {
+    this.pass(reason);
+    this.channel.leave(this);
+  }
+
+  pass(reason) {
+    say({ base: this.base, key: this.key, job: this.job, reason });
+  }
+
+  leave() {
+    guests.delete(this);
+    this.channel.leave(this);
+  }
+}
+
+const say = (message) => wire?.postMessage({ me, ...message });
+const declare = () => leads || say({ wants: [...channels].flatMap(({ base, keys }) => keys.map((key) => [base, key])) });
+
+function hear({ me, wants, base, key, job, reason, failures }) {
+  if (wants && leads) admit(me, wants);
+  if (wants || leads) return;
+  if (!base) return declare();
+  for (const channel of channels) {
+    if (channel.base !== base) continue;
+    channel.failures = failures ?? 0;
+    channel.heardAt = Date.now();
+    for (const bar of channel.bars) if (bar.key === key) reason ? bar.fail(reason) : bar.receive(job);
+  }
+}
+
+function admit(tab, wants) {
+  for (const guest of guests) guest.tabs.delete(tab);
+  for (const [base, key] of wants) {
+    const known = [...guests].find((guest) => guest.base === base && guest.key === key && guest.channel.bars.has(guest));
+    if (known?.job) known.pass();
+    (known ?? new Guest(base, key)).tabs.add(tab);
+  }
+  for (const guest of guests) if (!guest.tabs.size) guest.leave();
+}
+
+// One tab leads: it asks for all, and passes on. What is hidden may freeze, and never leads.
+function follow(steal) {
+  if (!wire) {
+    wire = new BroadcastChannel("progresskit 1");
+    wire.onmessage = ({ data }) => hear(data);
+  }
+  declare();
+  if (document.hidden || (term && !steal)) return;
+  resign();
+  const { signal } = (term = new AbortController());
+  const lead = () => new Promise((end) => {
+    signal.onabort = end;
+    if (signal.aborted) return end();
+    leads = true;
+    say();
+    runAll();
+  });
+  locks.request("progresskit", steal ? { steal } : { signal }, lead).catch(({ name }) => {
+    if (signal.aborted) return;
+    resign(); // taken over
+    leads = name !== "AbortError";
+    runAll();
+  });
+}
+
+function resign() {
+  term?.abort();
+  term = null;
+  leads = !locks;
+  for (const guest of guests) guest.leave();
+  for (const channel of channels) channel.halt();
+}
+
+// Carries the records of one base address: by stream where streams pass, else by polls.
 class Channel {
-  /** @type {Set<ProgressBar>} */ bars = new Set();
-  /** @type {?EventSource} */ source = null;
-  /** @type {Set<string>} */ streamed = new Set();
+  bars = new Set();
+  source = null;
+  streamed = new Set();
   heard = false;
-  streamAt = 0; // when a stream may be tried
-  pause = 0; // from poll to poll
+  streamAt = 0;
   failures = 0;
   turn = 0; // an answer to an earlier turn plans nothing
   timer = 0;
   updating = 0;
-  ticker = setInterval(() => this.bars.forEach((bar) => bar.render(true)), 1_000);
+  heardAt = 0;
+  ticker = setInterval(() => this.tick(), 1_000);
 
-  constructor(base = "") {
+  constructor(base) {
     this.base = base;
     channels.add(this);
   }
 
-  /** @param {ProgressBar} bar */
   static join(bar) {
     const home = [...channels].find(({ base, keys }) => base === bar.base && keys.concat(bar.key).length <= mostKeys) ?? new Channel(bar.base);
     for (const { key, job } of home.bars) if (key === bar.key && job) bar.receive(job);
     home.bars.add(bar);
-    home.updating ||= setTimeout(() => { // bars come in crowds
+    home.updating ||= setTimeout(() => {
       home.updating = 0;
       if (!home.keys.every((key) => home.streamed.has(key))) home.run();
     }, 20);
     return home;
   }
 
-  /** @param {ProgressBar} bar */
   leave(bar) {
     this.bars.delete(bar);
     queueMicrotask(() => { // unless it was only moved
-      if (!this.keys.includes(bar.key)) this.streamed.delete(bar.key);
+      if (this.keys.includes(bar.key)) return;
+      this.streamed.delete(bar.key);
       if (!this.bars.size) this.stop();
+      declare();
+      if (!channels.size && !guests.size) resign(); // all have heard
     });
+  }
+
+  tick() {
+    for (const bar of this.bars) bar.render(true);
+    const { base, failures } = this;
+    if (leads) say({ base, failures });
+    else if (!document.hidden && !asleep && Date.now() - this.heardAt > 10_000) follow(true);
   }
 
   get keys() {
@@ -119,11 +215,15 @@ class Channel {
 
   run() {
     this.halt();
-    if (document.hidden || Date.now() < this.streamAt) this.poll();
+    if (asleep) return;
+    if (!leads) follow();
+    if (document.hidden) this.plan(this.heardAt + 15_000 - Date.now(), () => this.poll());
+    else if (!leads) this.heardAt = Date.now();
+    else if (Date.now() < this.streamAt) this.poll();
     else this.stream();
   }
 
-  plan(ms = 0, act = () => this.run()) {
+  plan(ms, act = () => this.run()) {
     clearTimeout(this.timer);
     this.timer = setTimeout(act, ms);
   }
@@ -136,7 +236,7 @@ class Channel {
     this.heard = false;
     this.plan(10_000, () => this.lost());
     source.onopen = () => {
-      openedAt = Date.now();
+      openedAt = this.heardAt = Date.now();
       this.failures = 0;
       for (const bar of this.bars) bar.missingSince ||= openedAt;
       if (!probing) this.plan(5_000, () => this.probe());
@@ -145,6 +245,7 @@ class Channel {
     source.addEventListener("progress", ({ data }) => {
       const { key, job } = JSON.parse(data);
       this.heard = true;
+      this.heardAt = Date.now();
       this.tell(key, job, true);
       if (this.source && !this.isMissing) this.plan(25_000, () => this.probe());
     });
@@ -152,21 +253,20 @@ class Channel {
       const lived = openedAt && Date.now() - openedAt + 1;
       openedAt = 0;
       if (!lived) return this.lost();
-      // Closed at once: no stream to spare. EventSource comes back at the pace that the server told it.
+      // No stream to spare: EventSource keeps the pace that it is told.
       if (lived < 1_500 && source.readyState === EventSource.CONNECTING) return;
       this.halt();
       this.plan(200 + 500 * Math.random(), () => (this.isMissing ? this.poll() : this.run()));
     };
   }
 
-  /** Do without a stream for a while. */
   lost() {
     this.halt();
     this.streamAt = Date.now() + 30_000;
     this.plan(500 * Math.random());
   }
 
-  /** The stream is silent: nothing to tell, a dead line, or a proxy that holds it back? */
+  // Silent: nothing to tell, a dead line, or a proxy that holds it back?
   async probe() {
     const { turn } = this;
     const fine = await this.ask().then((news) => !news || this.heard, () => false);
@@ -180,7 +280,7 @@ class Channel {
     const { turn } = this;
     try {
       await this.ask();
-      if (this.failures) this.streamAt = 0; // the server is back
+      if (this.failures) this.streamAt = 0;
       this.failures = 0;
     } catch (error) {
       this.failures++;
@@ -190,18 +290,18 @@ class Channel {
     if (turn === this.turn) this.plan(Math.max(this.pause, backoff, document.hidden ? 15_000 : 0));
   }
 
-  /** Fetch all records once, or, by their ETag, learn that none is new; tell whether there was news. */
+  // Tell whether there was news.
   async ask() {
     this.pause = 1_000;
     const response = await fetch(this.url(), { cache: "no-cache", signal: AbortSignal.timeout(20_000) });
     this.pause = Math.min(Number(response.headers.get("Retry-After")) || 1, 60) * 1_000;
-    const absent = response.status === 404 || (response.status === 400 && this.bars.size === 1);
-    if (!response.ok && !absent) throw response.status;
-    const { jobs } = absent ? { jobs: {} } : await response.json();
+    const { ok, status } = response;
+    if (!ok && status !== 404 && (status !== 400 || this.bars.size > 1)) throw status;
+    const { jobs } = ok ? await response.json() : { jobs: {} };
     return this.keys.map((key) => this.tell(key, jobs[key])).includes(true);
   }
 
-  /** A stream's null is a refusal, a poll's may be too early. @param {string} key @param {?Job} [job] */
+  // A stream's null is a refusal, a poll's may be too early.
   tell(key, job, streamed = false) {
     let news = false;
     for (const bar of [...this.bars].filter((bar) => bar.key === key)) {
@@ -212,7 +312,7 @@ class Channel {
     return news;
   }
 
-  /** The server takes only shorter addresses: make two of it. */
+  // Shorter addresses only: make two of it.
   split() {
     mostKeys = Math.ceil(this.bars.size / 2);
     this.stop();
@@ -223,9 +323,24 @@ class Channel {
   }
 }
 
-const runAll = () => channels.forEach((channel) => channel.run());
-document.addEventListener("visibilitychange", runAll);
-addEventListener("online", runAll);
+const on = (types, act) => types.split(" ").forEach((type) => addEventListener(type, act, true));
+on("pagehide freeze", () => {
+  asleep = true;
+  say({ wants: [] });
+  resign();
+  wire?.close(); // or it would fill up
+  wire = null;
+});
+on("pageshow resume", () => {
+  if (asleep) {
+    asleep = false;
+    runAll();
+  }
+});
+on("online visibilitychange", () => {
+  if (document.hidden) resign();
+  runAll();
+});
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(`
@@ -233,7 +348,7 @@ sheet.replaceSync(`
   --_color: var(--progress-bar-accent, light-dark(#4c5fe0, #8492ff));
   --_muted: var(--progress-bar-muted, color-mix(in srgb, currentColor 62%, transparent));
   --_danger: var(--progress-bar-danger, light-dark(#d0303f, #ff737c));
-  display: block;
+  display: block; container-type: inline-size; contain-intrinsic-inline-size: 16em; min-width: 0;
   line-height: 1.45;
   font-variant-numeric: tabular-nums;
 }
@@ -242,35 +357,42 @@ sheet.replaceSync(`
 .warning { --_color: var(--progress-bar-warning, light-dark(#b85a00, #f2b34c)) }
 .success { --_color: var(--progress-bar-success, light-dark(#15835a, #3ecf8e)) }
 .danger { --_color: var(--_danger) }
-.bar { display: grid; grid-template-columns: auto minmax(0, 1fr) auto; gap: .5em }
+.bar { display: flex; flex-wrap: wrap; justify-content: space-between; gap: .5em }
 svg {
   width: 1.125em; height: 1.125em; margin-top: .16em; border-radius: 50%;
   color: var(--_color); background: color-mix(in srgb, currentColor 15%, transparent);
   fill: none; stroke: currentColor; stroke-width: 1.7; stroke-linecap: round;
 }
-.label { font-weight: 500; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden; overflow-wrap: anywhere }
-.percent, .detail, button { color: var(--_muted); justify-self: end }
+.label, .detail { flex: 1; overflow-wrap: anywhere }
+.label { font-weight: 500; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden }
+button { border: 0; padding: 0; background: none; font: inherit; align-self: start; cursor: pointer }
+.percent, .detail, button { color: var(--_muted) }
 .track {
-  grid-column: 1 / -1; height: var(--progress-bar-height, 6px); border-radius: var(--progress-bar-radius, 99px); overflow: hidden;
+  width: 100%; height: var(--progress-bar-height, 6px); border-radius: var(--progress-bar-radius, 99px); overflow: hidden;
   background: var(--progress-bar-track, color-mix(in srgb, currentColor 11%, transparent));
 }
 :host(:dir(rtl)) .track { direction: ltr; scale: -1 1 }
-.fill { display: block; height: 100%; border-radius: inherit; background: var(--_color); transform: translate(calc(var(--_at) * 1% - 100%)) }
-.live .fill { transition: transform .4s cubic-bezier(.2, .6, .35, 1) }
+.fill { display: block; height: 100%; border-radius: inherit; background: var(--_color); translate: -100% }
+.live .fill { transition: translate .4s ease-out }
 .muted .fill { opacity: .6 }
 .vague .fill { opacity: .3 }
 .moving .fill { width: 40%; animation: slide 1.4s ease-in-out infinite alternate }
 :host([data-state=connecting]) { animation: appear .3s .5s backwards }
 .detail, button { font-size: .8125em }
-.detail { grid-column: span 2; min-height: 1.45em; justify-self: start; overflow-wrap: anywhere }
+.detail { min-height: 1.45em }
 .status, .piece { white-space: nowrap }
 .status { color: var(--_color); font-weight: 500 }
 .muted .status { color: inherit }
-button { border: 0; padding: 0; background: none; font-family: inherit; line-height: inherit; align-self: start; cursor: pointer }
 button:hover { color: var(--_danger) }
 button[aria-disabled=true] { cursor: default; color: inherit; opacity: .6 }
 .said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
-@keyframes slide { from { transform: translate(-40%) } to { transform: translate(190%) } }
+@container (width < 14em) {
+  .bar { row-gap: .3em }
+  .percent, button { order: 1; font-size: .8125em }
+  .detail { order: 2; flex-basis: 100% }
+  .detail * { white-space: normal }
+}
+@keyframes slide { from { translate: -40% } to { translate: 190% } }
 @keyframes appear { from { opacity: 0 } }
 @media (prefers-reduced-motion) {
   .fill { transition: none !important }
@@ -282,7 +404,6 @@ button[aria-disabled=true] { cursor: default; color: inherit; opacity: .6 }
 }
 `);
 
-/** A state's tone, and what is drawn in a disc of 16 by 16. @type {Record<string, string[]>} */
 const LOOKS = {
   connecting: ["muted", "M8 4.5V8l2.3 1.5"],
   pending: ["muted", "M8 4.5V8l2.3 1.5"],
@@ -298,34 +419,27 @@ const LOOKS = {
 
 const { compare } = new Intl.Collator("en", { numeric: true }); // "1.2.10" is after "1.2.9"
 
-/** @param {Record<string, unknown>} values */
-const fillIn = (template = "", values) => template.replace(/{(\w+)}/g, (_, name) => `${values[name] ?? ""}`).trim();
+export const fillIn = (template, values) => template.replace(/{(\w+)}/g, (_, name) => values[name] ?? "").trim();
 
-/** @type {Record<string, Intl.NumberFormat>} */
 const formats = {};
 
-/** The numbers of a language. */
-function speaking(lang = "") {
+function speaking(lang) {
   try {
     Intl.getCanonicalLocales(lang);
   } catch {
-    lang = ""; // not a language
+    lang = "";
   }
 
-  const number = (value = 0, /** @type {Intl.NumberFormatOptions} */ options = {}) => {
-    const format = (formats[lang + JSON.stringify(options)] ??= new Intl.NumberFormat(lang || [], options));
-    return format.format(value);
-  };
+  const number = (value, options) =>
+    (formats[lang + JSON.stringify(options)] ??= new Intl.NumberFormat(lang || [], options)).format(value);
 
-  /** "1,200", or "1.2 KiB". @param {?string} unit */
-  const amount = (value = 0, unit) => {
+  const amount = (value, unit) => {
     if (unit !== "B") return number(value, value < 10 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: 0 });
     const power = value < 1024 ? 0 : Math.min(Math.floor(Math.log2(value) / 10), 5);
     return `${number(value / 1024 ** power, { maximumFractionDigits: power && 1 })} ${"B KiB MiB GiB TiB PiB".split(" ")[power]}`;
   };
 
-  /** The two largest units: "3m 20s". */
-  const duration = (seconds = 0) => {
+  const duration = (seconds) => {
     let rest = Math.max(Math.round(seconds), 1);
     const parts = Object.entries({ day: 86400, hour: 3600, minute: 60, second: 1 }).map(([unit, size]) => {
       const whole = Math.floor(rest / size);
@@ -338,37 +452,34 @@ function speaking(lang = "") {
   return { number, amount, duration };
 }
 
-/** In seconds; NaN where there is none. @param {?string} text */
 const moment = (text) => Date.parse(text ?? "") / 1_000;
 
-/** @param {Partial<HTMLElement>} properties @param {Element[]} children */
-function part(name = "", properties = {}, ...children) {
+function part(name, properties, ...children) {
   const node = document.createElement(name === "cancel" ? "button" : "span");
   node.append(...children);
   return Object.assign(node, { className: name, part: name }, properties);
 }
 
-const drawn = (tag = "") => document.createElementNS("http://www.w3.org/2000/svg", tag);
+const drawn = (tag) => document.createElementNS("http://www.w3.org/2000/svg", tag);
 
-/** @param {Element} node */
-function write(node, text = "") {
+function write(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
 export class ProgressBar extends HTMLElement {
   static observedAttributes = ["src", "cancel"];
 
-  /** @type {?Job} */ #job = null;
+  #job = null;
   #strings = Object.create(strings);
-  /** @type {"" | "refused" | "unknown"} */ #reason = "";
+  #reason = "";
   #asked = false;
   #note = "";
   #endsAt = 0;
-  #left = ""; // rewritten once a second, not with each record
+  #left = ""; // rewritten once a second
   #live = "";
   #milestone = "";
 
-  /** @type {?Channel} */ channel = null;
+  channel = null;
   base = "";
   key = "";
   missingSince = 0;
@@ -379,9 +490,9 @@ export class ProgressBar extends HTMLElement {
   #label = part("label");
   #percent = part("percent");
   #fill = part("fill");
-  #track = part("track", { role: "progressbar", ariaValueMin: "0", ariaValueMax: "100" }, this.#fill);
+  #track = part("track", { role: "progressbar" }, this.#fill);
   #detail = part("detail");
-  #button = part("cancel", { onclick: () => this.cancel() });
+  #button = part("cancel", { onclick: () => this.requestCancel() });
   #said = part("said", { role: "status" });
   #bar = part("bar", {}, this.#icon, this.#label, this.#percent, this.#track, this.#detail, this.#button, this.#said);
 
@@ -399,7 +510,6 @@ export class ProgressBar extends HTMLElement {
     return this.#job;
   }
 
-  /** @returns {typeof strings} */
   get strings() {
     return this.#strings;
   }
@@ -419,7 +529,7 @@ export class ProgressBar extends HTMLElement {
     this.#leave();
   }
 
-  attributeChangedCallback(name = "") {
+  attributeChangedCallback(name) {
     if (!this.isConnected) return;
     if (name === "src") this.#start(true);
     else this.render();
@@ -448,16 +558,15 @@ export class ProgressBar extends HTMLElement {
     this.channel = null;
   }
 
-  #emit(type = "", /** @type {unknown} */ detail) {
+  #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true }));
   }
 
-  /** Show a record unless it is older than what is shown; tell whether it was news. @param {Job} job */
   receive(job) {
     const old = this.#job;
     this.missingSince = 0;
-    if (this.over || (old && (job.cursor === old.cursor || compare(job.version, old.version) < 0))) return false;
-    this.#live = old ? "live" : ""; // the first record is painted where it is
+    if (this.over || !isNews(job, old)) return false;
+    this.#live = old ? "live" : "";
     this.#job = job;
     // The viewer's clock may be wrong: the wait was no longer when the record was written.
     const wait = moment(job.next_retry_at) - Math.max(moment(job.updated_at), Date.now() / 1_000) || job.eta;
@@ -470,7 +579,6 @@ export class ProgressBar extends HTMLElement {
     return true;
   }
 
-  /** End without a final record. @param {"refused" | "unknown"} reason */
   fail(reason) {
     this.#reason = reason;
     this.over = true;
@@ -479,8 +587,7 @@ export class ProgressBar extends HTMLElement {
     this.#emit("error", { reason });
   }
 
-  /** Ask for the job to be cancelled. */
-  async cancel() {
+  async requestCancel() {
     if (this.#asked || this.over) return;
     this.#asked = true;
     this.#note = "";
@@ -496,9 +603,8 @@ export class ProgressBar extends HTMLElement {
     }
   }
 
-  /** Draw what is known. @param {boolean} [ticked] a second has passed */
   render(ticked) {
-    const job = this.#job ?? /** @type {Job} */ ({});
+    const job = this.#job ?? {};
     const { state: stage, percent, total, error, done } = job;
     const words = this.strings;
     const { number, amount, duration } = speaking((this.closest("[lang]") ?? document.documentElement).getAttribute("lang") ?? "");
@@ -514,21 +620,20 @@ export class ProgressBar extends HTMLElement {
     const known = percent != null;
     const whole = Math.floor(percent ?? 0);
     const share = known && begun ? number(whole / 100, { style: "percent" }) : "";
-    const time = (template = "", span = 0) => (span >= 0.5 ? fillIn(template, { time: duration(span) }) : "");
+    const time = (template, span) => (span >= 0.5 ? fillIn(template, { time: duration(span) }) : "");
 
     let status = words[this.#reason || phase];
     if (state === "retrying") status = time(words.retryingIn, left) || status;
     if (state === "succeeded") status = time(words.succeededIn, moment(job.finished_at) - moment(job.started_at)) || status;
     if (offline) status = words.reconnecting;
     const label = job.description || status;
-    if (label === status || (running && !offline) || (state === "cancelling" && offer)) status = ""; // told elsewhere
+    if (label === status || (running && !offline) || (state === "cancelling" && offer)) status = "";
 
     const unit = job.unit === "B" ? "" : job.unit;
-    const some = (template = "", current = 0) => fillIn(template, { current: amount(current, job.unit), total: amount(total ?? 0, job.unit), unit });
+    const some = (template, current) => fillIn(template, { current: amount(current, job.unit), total: amount(total ?? 0, job.unit), unit });
     const count = begun && (total != null || job.current) ? some(total == null ? words.some : words.someOf, job.current) : "";
-    const details = [status];
-    const failure = error ? [error.type, error.message].filter(Boolean).join(": ") : "";
-    details.push(failure, count);
+    const failure = [error?.type, error?.message].filter(Boolean).join(": ");
+    const details = [status, failure, count];
     if (running && !offline) {
       if (ticked || !this.#left || !this.#endsAt) this.#left = time(words.left, left);
       if (job.rate) details.push(fillIn(words.rate, { amount: some(words.some, job.rate) }));
@@ -540,7 +645,7 @@ export class ProgressBar extends HTMLElement {
     this.dataset.state = state;
     this.#bar.className = `bar ${tone} ${this.#live} ${known || !begun ? "" : running ? "moving" : "vague"}`;
     this.#path.setAttribute("d", drawing);
-    this.#fill.style.setProperty("--_at", `${percent ?? (begun ? 100 : 0)}`);
+    this.#fill.style.translate = `${(percent ?? (begun ? 100 : 0)) - 100}%`;
     this.#label.title = label;
     write(this.#label, label);
     write(this.#percent, share);
@@ -557,11 +662,11 @@ export class ProgressBar extends HTMLElement {
     this.#track.ariaValueNow = known ? `${whole}` : null;
     this.#track.ariaValueText = [status, share, count].filter(Boolean).join(", ") || label;
 
-    // Speak of milestones only, and not of those that were reached before.
+    // Speak of milestones only, and of none that was there before.
     const milestone = state + (running ? Math.floor(whole / 25) : "");
-    if (this.#milestone && this.#milestone !== milestone && milestone !== "running0") write(this.#said, `${label}: ${status || share}`);
+    if (this.#milestone && this.#milestone !== milestone) write(this.#said, `${label}: ${status || share || words.running}`);
     this.#milestone = stage || this.#reason ? milestone : "";
   }
 }
 
-if (!customElements.get("progress-bar")) customElements.define("progress-bar", ProgressBar);
+customElements.get("progress-bar") ?? customElements.define("progress-bar", ProgressBar);

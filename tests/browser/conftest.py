@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.browser import packages
+from tests.browser.gallery.stub import Stub
 
 ARGUMENTS = [
     "--headless",
@@ -25,8 +31,8 @@ expect.set_options(timeout=20_000)
 # One a module, not one a session: while it is there, its event loop would be in the way of asyncio tests elsewhere.
 @pytest.fixture(scope="module")
 def browser(program: Callable[..., str]) -> Iterator[Browser]:
-    """Give Debian's Chromium, or another that is installed."""
-    path = program("chromium", "chromium-browser", "google-chrome")
+    """Give Debian's Chromium, or another that is installed; without its windows, if it can be had so."""
+    path = program("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield chromium
@@ -40,3 +46,31 @@ def page(browser: Browser) -> Iterator[Page]:
     context.set_default_timeout(20_000)
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    """Give a server that only speaks the wire."""
+    stub = Stub()
+    stub.start()
+    yield stub
+    stub.stop()
+
+
+@pytest.fixture(scope="module")
+def gallery() -> Iterator[Stub]:
+    """Give one that has every state on its first page."""
+    stub = Stub()
+    stub.start()
+    stub.fill_gallery()
+    yield stub
+    stub.stop()
+
+
+@pytest.fixture(scope="session")
+def node_modules(program: Callable[..., str], missing_service: Callable[..., NoReturn]) -> Path:
+    """Give the folder of the packages that npm installs."""
+    try:
+        return packages.install(program("npm"))
+    except (OSError, subprocess.SubprocessError) as error:
+        missing_service("what npm brings", str(getattr(error, "stderr", None) or error))

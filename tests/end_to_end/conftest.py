@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 from playwright.sync_api import Browser
@@ -11,6 +12,7 @@ from tests.adapters.celery_worker import Worker
 from tests.browser.conftest import browser
 from tests.end_to_end.house import House
 from tests.end_to_end.screen import OpenPage, Screen
+from tests.services import server
 
 __all__ = ["browser"]
 
@@ -27,6 +29,15 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     house = House(tmp_path_factory.mktemp("house"))
     yield house
     house.kit.close()
+
+
+@pytest.fixture(scope="module")
+def redis_house(needs: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Give a folder to share, with the progress in Redis."""
+    needs("redis")
+    house = House(tmp_path_factory.mktemp("house"), server("redis").fresh())
+    with closing(house.kit):
+        yield house
 
 
 @pytest.fixture(scope="module")

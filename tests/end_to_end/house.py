@@ -16,14 +16,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import httpx
 
-from progresskit import Kit, Progress
+from progresskit import Kit, Progress, ProgressObserver
 from tests.adapters.celery_worker import Worker, environment, start_worker, wait_for
 
 APPS = "tests.end_to_end.apps"
@@ -34,6 +34,9 @@ START_SECONDS = 30
 
 KINDS = ("django-wsgi", "django-asgi", "flask")
 
+DJANGO, DJANGO_ASGI = f"{APPS}.django_site.wsgi:application", f"{APPS}.django_site.asgi:application"
+BESIDE_DJANGO, FLASK = f"{APPS}.django_site.asgi:with_progress_in_front", f"{APPS}.flask_site.wsgi:app"
+
 COMMANDS: dict[str, list[str]] = {
     "django-wsgi": [
         "django",
@@ -43,8 +46,17 @@ COMMANDS: dict[str, list[str]] = {
         f"{APPS}.django_site.settings",
         "127.0.0.1:{port}",
     ],
-    "django-asgi": ["uvicorn", f"{APPS}.django_site.asgi:application", "--port", "{port}", "--lifespan", "off"],
+    "django-asgi": ["uvicorn", DJANGO_ASGI, "--port", "{port}", "--lifespan", "off"],
     "flask": ["flask", "--app", f"{APPS}.flask_site.wsgi", "run", "--no-reload", "--no-debugger", "--port", "{port}"],
+    "gunicorn-sync": ["gunicorn", "--bind", "127.0.0.1:{port}", DJANGO],
+    "gunicorn-threads": ["gunicorn", "--bind", "127.0.0.1:{port}", "--threads", "4", DJANGO],
+    "gunicorn-2x4": ["gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "2", "--threads", "4", DJANGO],
+    "gunicorn-gevent": ["gunicorn", "--bind", "127.0.0.1:{port}", "--worker-class", "gevent", FLASK],
+    "uvicorn": ["uvicorn", "--port", "{port}", BESIDE_DJANGO],
+    "hypercorn": ["hypercorn", "--bind", "127.0.0.1:{port}", BESIDE_DJANGO],
+    "granian-django": ["granian", "--interface", "asgi", "--port", "{port}", DJANGO_ASGI],
+    "granian-wsgi": ["granian", "--interface", "wsgi", "--port", "{port}", FLASK],
+    "serve": ["progresskit.cli", "serve", "--port", "{port}"],
 }
 """How a user starts them; `runserver` and `flask run` have a thread for each request."""
 
@@ -63,17 +75,14 @@ class Asked(NamedTuple):
 
 
 class House:
-    """The folder that a worker and sites share, with the broker's files and the progress in it."""
+    """The folder that a worker and sites share, with the broker's files and, unless told, the progress in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str | None = None) -> None:
         self.folder = folder
+        self.url = url or f"sqlite:///{folder}/progress.db"
         for name in ("gates", "starts"):
             (folder / name).mkdir()
         self.kit = Kit(self.url)
-
-    @property
-    def url(self) -> str:
-        return f"sqlite:///{self.folder}/progress.db"
 
     def start_worker(self, *, name: str = "worker", lease: float = 30) -> Worker:
         return start_worker(
@@ -83,6 +92,14 @@ class House:
             env={"PROGRESSKIT_LEASE": str(lease), "HOUSE": str(self.folder)},
             name=name,
         )
+
+    @contextmanager
+    def job(self, total: int) -> Iterator[tuple[str, ProgressObserver]]:
+        """Run a job in this process, and give its id and its observer once it is stored."""
+        id = f"job-{uuid4().hex[:8]}"
+        with self.kit.observe(id, total=total) as observer:
+            self.kit.flush()
+            yield id, observer
 
     def get(self, id: str) -> Progress | None:
         return self.kit.get(id)
@@ -138,6 +155,7 @@ class Site:
         self.name = kind if settings.get("MAX_STREAMS") != 0 else f"{kind}-without-streams"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.secret = f"the secret of the site at port {self.port}"
         self.streams = settings.get("MAX_STREAMS") != 0
         self._log = house.folder / f"{self.name}-{self.port}.requests"
         self._output = house.folder / f"{self.name}-{self.port}.output"
@@ -148,41 +166,56 @@ class Site:
 
     def start(self) -> None:
         """Start the server and return when it answers."""
-        env = environment(
-            self.house.folder,
-            HOUSE=str(self.house.folder),
-            SITE_PROGRESS=self.house.url,
-            SITE_SETTINGS=json.dumps(self.settings),
-            SITE_SECRET=f"the secret of the site at port {self.port}",
-            SITE_LOG=str(self._log),
-        )
-        del env["PROGRESSKIT_URL"]  # the framework's settings have it
         command = [part.format(port=self.port) for part in COMMANDS[self.kind]]
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *command],
-                cwd=self.house.folder, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
+                cwd=self.house.folder,
+                env=self.environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         try:
             wait_for(f"{self} answers", self._answers, START_SECONDS, step=0.05)
         except BaseException:
             self.kill()
             raise
 
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the server."""
+        env = environment(
+            self.house.folder,
+            HOUSE=str(self.house.folder),
+            SITE_PROGRESS=self.house.url,
+            SITE_SETTINGS=json.dumps(self.settings),
+            SITE_SECRET=self.secret,
+            SITE_LOG=str(self._log),
+        )
+        del env["PROGRESSKIT_URL"]  # the framework's settings have it
+        return env
+
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, f"the server has ended:\n{self.output()}"
         try:
-            return httpx.get(f"{self.url}/", timeout=5).status_code == 200
+            return httpx.get(f"{self.url}/progress/openapi.json", timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 
     def kill(self) -> None:
-        """End the server with SIGKILL."""
+        """End the server, with all its processes, by SIGKILL."""
         process, self._process = self._process, None
         if process is not None:
-            process.send_signal(signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+    def terminate(self) -> int:
+        """Ask the server to end, by SIGTERM, and return its exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(START_SECONDS)
 
     def output(self) -> str:
         """Return what the server has printed."""
@@ -209,6 +242,19 @@ class Site:
         """Return the keys that the page of these jobs has."""
         html = httpx.get(self.page(*ids, watch_only=watch_only)).text
         return [part.partition('/"')[0] for part in html.split('src="/progress/') if part.startswith("~")]
+
+
+class Serve(Site):
+    """`progresskit serve`, beside the site that makes the pages."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site.house, "serve")
+        self.secret = site.secret
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the server."""
+        shared = {"PROGRESSKIT_URL": self.house.url, "PROGRESSKIT_SECRET_KEY": self.secret}
+        return environment(self.house.folder, **shared)
 
 
 @contextmanager

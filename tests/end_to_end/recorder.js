@@ -4,7 +4,7 @@
   const all = () => [...document.querySelectorAll("progress-bar")];
   const percent = (bar) => parseInt(part(bar, "percent")?.textContent);
 
-  window.recorded = { events: [], frames: [] };
+  window.recorded = { events: [], frames: [], frozen: false };
 
   for (const type of ["progress", "done", "error"]) {
     document.addEventListener(type, ({ target, detail }) => {
@@ -21,6 +21,8 @@
     });
   }
 
+  document.addEventListener("freeze", () => (recorded.frozen = true));
+  document.addEventListener("resume", () => (recorded.frozen = false));
   document.addEventListener("click", () => (recorded.clicked = Date.now() / 1_000), true);
 
   // The first frames that show a percentage, and how much of the track is filled in them: what stands in the document

@@ -1,15 +1,23 @@
 import { configure } from "/progress/progresskit.js";
 
-const fetchAsIs = window.fetch;
-
-/** Fetch, and count as under way until whoever asked has had the whole answer. */
-window.fetch = async (...what) => {
+/** Count something as under way; what is returned ends that, as often as it is called. */
+const begin = () => {
   lab.underWay++;
-  const settle = () => {
+  let ended = false;
+  return () => {
+    if (ended) return;
+    ended = true;
     const channel = new MessageChannel(); // a task of its own, after the asker's; no timer: a test may have stopped the clock
     channel.port1.onmessage = () => lab.underWay--;
     channel.port2.postMessage("");
   };
+};
+
+const fetchAsIs = window.fetch;
+
+/** Fetch, and be under way until whoever asked has had the whole answer. */
+window.fetch = async (...what) => {
+  const settle = begin();
   try {
     const response = await fetchAsIs(...what);
     response.clone().arrayBuffer().then(settle, settle);
@@ -19,6 +27,35 @@ window.fetch = async (...what) => {
     throw error;
   }
 };
+
+/** A stream that is under way until it has told what there was when it began, or has failed. */
+window.EventSource = class extends EventSource {
+  #settle = begin();
+
+  constructor(url) {
+    super(url);
+    lab.streams.push(this);
+    for (const type of ["begun", "error"]) this.addEventListener(type, this.#settle);
+  }
+
+  close() {
+    super.close();
+    this.#settle();
+  }
+};
+
+const { locks } = navigator;
+if (locks) {
+  const requestAsIs = locks.request.bind(locks);
+
+  /** Ask for a lock, and be under way until it is had, or another page is known to have it. */
+  locks.request = (...what) => {
+    const settle = begin();
+    const answer = requestAsIs(...what);
+    locks.query().then(settle, settle); // told in the order in which it was asked
+    return answer;
+  };
+}
 
 const main = /** @type {HTMLElement} */ (document.querySelector("main"));
 
@@ -32,10 +69,13 @@ window.lab = {
   /** Every text the live regions spoke. @type {string[]} */
   spoken: [],
 
+  /** Every stream that was asked for. @type {EventSource[]} */
+  streams: [],
+
   /** How often a bar began to move from one place to another. */
   moves: 0,
 
-  /** How many requests have no answer yet. */
+  /** How many requests, for records, streams and locks, have no answer yet. */
   underWay: 0,
 
   add(keys, attributes = {}) {

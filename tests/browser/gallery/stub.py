@@ -28,6 +28,8 @@ COMPONENT = HERE.parents[2] / "progresskit" / "web" / "progresskit.js"
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
 
 Record = dict[str, Any]
+Told = dict[str, Record | None]
+"""The newest record that a stream has sent of each key; None for a refusal."""
 
 
 def moment(seconds_from_now: float = 0) -> str:
@@ -72,6 +74,14 @@ def record(seq: int = 1, *, run: int = 1, attempt: int = 1, **fields: Any) -> Re
     return made
 
 
+def cursor_of(job: Record | None) -> str | None:
+    return job["cursor"] if job else None
+
+
+def is_over(job: Record | None) -> bool:
+    return job is None or job["done"]
+
+
 def percent_of(made: Record) -> float | None:
     if made["state"] == "succeeded":
         return 100
@@ -80,11 +90,12 @@ def percent_of(made: Record) -> float | None:
 
 @dataclass(frozen=True)
 class Request:
-    """One line of the log."""
+    """One line of the log; `at` is when it came, in seconds of a clock that only goes forward."""
 
     method: str
     path: str
     headers: dict[str, str]
+    at: float = field(default_factory=time.monotonic)
 
     @property
     def keys(self) -> list[str]:
@@ -135,22 +146,28 @@ class Stub:
         if server is None:
             return
         server.shutdown()
-        server.server_close()
         with self.changed:
             server.alive = False
             self.changed.notify_all()
         server.cut_all()
+        server.server_close()
 
     def end_streams(self) -> None:
-        """End the streams that are open, as a server does that lets none live long."""
+        """End the streams that are open, as a server does that lets none live long; return when they have ended."""
         with self.changed:
             self.ended += 1
             self.changed.notify_all()
+        self.until(lambda: self.open_streams == 0)
 
     def put(self, key: str, new: Record) -> None:
         with self.changed:
             self.jobs[key] = new
             self.changed.notify_all()
+
+    def request_cancel(self, key: str) -> None:
+        with self.changed:
+            if old := self.jobs.get(key):
+                self.put(key, {**old, "cancel_requested": True, "cursor": old["cursor"] + "c"})
 
     def note(self, request: Request) -> None:
         with self.changed:
@@ -215,8 +232,7 @@ class Stub:
 
 class _Server(ThreadingHTTPServer):
     allow_reuse_address = True
-    daemon_threads = True
-    block_on_close = False
+    daemon_threads = False  # so that closing waits for them: what has died holds no stream open
 
     def __init__(self, address: tuple[str, int], stub: Stub) -> None:
         super().__init__(address, _Handler)
@@ -253,8 +269,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
-        if path == "/progress/progresskit.js":
-            self.send_file(COMPONENT)
+        if path in ("/progress/progresskit.js", "/progress/progress-group.js"):
+            self.send_file(COMPONENT.with_name(Path(path).name))
         elif not path.startswith("/progress/"):
             self.send_file(HERE / (path.strip("/") or "index.html"))
         else:
@@ -274,9 +290,8 @@ class _Handler(BaseHTTPRequestHandler):
         request = self.take()
         key = unquote(request.path.split("/")[2])
         status = self.stub.cancel_status if request.headers.get("x-progresskit") else 403
-        if status == 202 and key in self.stub.jobs:
-            old = self.stub.jobs[key]
-            self.stub.put(key, {**old, "cancel_requested": True, "cursor": old["cursor"] + "c"})
+        if status == 202:
+            self.stub.request_cancel(key)
         self.send(status)
 
     def take(self) -> Request:
@@ -334,12 +349,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def stream(self, request: Request) -> None:
         if self.stub.streams == "refused":
-            self.write_news(request, {})
+            self.write_beginning(request, {})
             self.wfile.write(f"retry: {self.stub.retry_ms}\n\n".encode())
             return
+        ended = self.stub.ended
         self.count_stream(1)
         try:
-            self.follow(request)
+            self.follow(request, ended)
         finally:
             self.count_stream(-1)
 
@@ -348,13 +364,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.stub.open_streams += change
             self.stub.changed.notify_all()
 
-    def follow(self, request: Request) -> None:
-        told: dict[str, str | None] = {}
-        ended = self.stub.ended
+    def follow(self, request: Request, ended: int) -> None:
+        told: Told = {}
+        self.write_beginning(request, told)
         while cast(_Server, self.server).alive and self.stub.ended == ended and not self.hung_up():
             if self.stub.streams != "held":
                 self.write_news(request, told)
-                if all(key in told and (told[key] is None or self.stub.jobs[key]["done"]) for key in request.keys):
+                if all(key in told and is_over(told[key]) for key in request.keys):
                     self.wfile.write(b"id: end\n\n")
                     return
             with self.stub.changed:
@@ -369,15 +385,20 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             self.connection.settimeout(None)
 
-    def write_news(self, request: Request, told: dict[str, str | None]) -> None:
+    def write_beginning(self, request: Request, told: Told) -> None:
+        """Tell what there is, and then that this was all: only the page of the tests listens for that."""
+        if self.stub.streams != "held":
+            self.write_news(request, told)
+        self.wfile.write(b"event: begun\ndata: -\n\n")
+
+    def write_news(self, request: Request, told: Told) -> None:
         for key in request.keys:
             job = None if key in self.stub.refused else self.stub.jobs.get(key)
             if job is None and key not in self.stub.refused:
                 continue
-            cursor = job["cursor"] if job else None
-            if key in told and told[key] == cursor:
+            if key in told and cursor_of(told[key]) == cursor_of(job):
                 continue
-            told[key] = cursor
+            told[key] = job
             data = json.dumps({"key": key, "job": job})
             self.wfile.write(f"event: progress\ndata: {data}\n\n".encode())
 
@@ -406,4 +427,7 @@ if __name__ == "__main__":
     gallery.start()
     print(gallery.url)
     gallery.fill_gallery()
-    keep_moving(gallery)
+    try:
+        keep_moving(gallery)
+    finally:
+        gallery.stop()

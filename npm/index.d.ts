@@ -1,0 +1,93 @@
+/** What is known of a job. */
+export interface Job {
+  id: string;
+  kind: string | null;
+  state: "pending" | "running" | "retrying" | "succeeded" | "failed" | "cancelled";
+  done: boolean;
+  stalled: boolean;
+  cancel_requested: boolean;
+  description: string | null;
+  current: number;
+  total: number | null;
+  unit: string | null;
+  /** 0 to 100; null while the total is not known. */
+  percent: number | null;
+  /** Units a second. */
+  rate: number | null;
+  /** Seconds. */
+  eta: number | null;
+  meta: Record<string, unknown>;
+  result: unknown;
+  error: { type: string; message: string | null } | null;
+  attempt: number;
+  parent: string | null;
+  version: string;
+  cursor: string;
+  created_at: string | null;
+  started_at: string | null;
+  updated_at: string | null;
+  finished_at: string | null;
+  next_retry_at: string | null;
+}
+
+/** Every text; `{name}` is filled in. */
+export interface Strings {
+  connecting: string;
+  pending: string;
+  running: string;
+  stalled: string;
+  retrying: string;
+  retryingIn: string;
+  attempt: string;
+  succeeded: string;
+  succeededIn: string;
+  failed: string;
+  cancelled: string;
+  cancel: string;
+  cancelling: string;
+  cancelFailed: string;
+  reconnecting: string;
+  refused: string;
+  unknown: string;
+  some: string;
+  someOf: string;
+  rate: string;
+  left: string;
+}
+
+export const strings: Strings;
+
+/** Replace texts on the whole page. */
+export function configure(options: { strings?: Partial<Strings> }): void;
+
+export interface ProgressBarEventMap extends HTMLElementEventMap {
+  /** Each newer record, the final one included. */
+  progress: ProgressEvent & CustomEvent<Job>;
+  /** The final record, once. */
+  done: CustomEvent<Job>;
+  /** The key opens nothing, or nothing was reported of its job for 30 seconds. */
+  error: ErrorEvent & CustomEvent<{ reason: "refused" | "unknown" }>;
+}
+
+/** `<progress-bar src="/progress/KEY/" cancel>` */
+export class ProgressBar extends HTMLElement {
+  /** The newest record. */
+  readonly job: Job | null;
+  /** The texts of this bar; those that are set replace the page's. */
+  get strings(): Strings;
+  set strings(some: Partial<Strings>);
+  /** Ask for the job to be cancelled. */
+  requestCancel(): Promise<void>;
+  addEventListener<K extends keyof ProgressBarEventMap>(
+    type: K,
+    listener: (this: ProgressBar, event: ProgressBarEventMap[K]) => unknown,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(type: string, listener: EventListenerOrEventListenerObject, options?: boolean | AddEventListenerOptions): void;
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "progress-bar": ProgressBar;
+  }
+}

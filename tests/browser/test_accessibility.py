@@ -1,0 +1,59 @@
+"""What axe-core finds on the page that has every state on it; what is spoken is tested with each element."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.gallery.stub import Stub
+
+pytestmark = pytest.mark.timeout(300)  # npm may have to install first
+
+STATES = ["running", "pending", "retrying", "stalled", "cancelling", "cancelled", "failed", "succeeded", "error"]
+AUDIT = """() => axe.run().then(({ violations, passes }) => ({
+    faults: violations.flatMap(({ id, nodes }) => nodes.map(({ target }) => `${id}: ${target.flat().join(" ")}`)),
+    rules: passes.map(({ id }) => id),
+}))"""
+
+
+def audited(page: Page, node_modules: Path) -> Any:
+    page.evaluate((node_modules / "axe-core" / "axe.js").read_text())
+    return page.evaluate(AUDIT)
+
+
+@pytest.mark.parametrize("width", [1200, 320])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_any_state(
+    browser: Browser, gallery: Stub, node_modules: Path, scheme: Literal["light", "dark"], width: int
+) -> None:
+    page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900}, reduced_motion="reduce")
+    page.goto(gallery.url)
+    for state in STATES:
+        expect(page.locator(f"progress-bar[data-state={state}]").first).to_be_visible()
+    expect(page.locator("progress-group[open]")).to_have_attribute("data-state", "running")
+    expect(page.locator("progress-group:not([open])").first).to_have_attribute("data-state", "running")
+    found = audited(page, node_modules)
+
+    assert found["faults"] == []
+    assert {"aria-progressbar-name", "button-name", "color-contrast", "aria-valid-attr-value"} <= {*found["rules"]}
+    page.close()
+
+
+def test_axe_is_not_blind_to_what_is_inside_the_element(page: Page, gallery: Stub, node_modules: Path) -> None:
+    page.goto(gallery.url)
+    expect(page.locator("progress-bar[data-state=running]").first).to_be_visible()
+    page.evaluate(
+        """() => {
+            const bar = document.querySelector("progress-bar[data-state=running]");
+            bar.render = () => {};
+            const root = bar.shadowRoot;
+            root.querySelector("[part=detail]").style.color = "#ccc";
+            root.querySelector("[role=progressbar]").ariaLabel = "";
+        }"""
+    )
+    found = audited(page, node_modules)
+
+    assert {fault.partition(":")[0] for fault in found["faults"]} >= {"color-contrast", "aria-progressbar-name"}

@@ -1,0 +1,242 @@
+"""
+Twenty open pages, and what becomes of their bars while servers, the network or the pages themselves are away.
+
+Half of the pages are of a threaded Django, half of a `progresskit serve` that an nginx has beside that. They are opened
+once and never loaded again; one bar of each is there from the first outage to the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import NamedTuple, NoReturn
+from uuid import uuid4
+
+import pytest
+
+from progresskit import ProgressObserver
+from tests.adapters.celery_worker import wait_for
+from tests.end_to_end.chromium import Chromium, Page
+from tests.end_to_end.house import House, Serve, Site, pause, running, together
+from tests.services.nginx import Nginx
+from tests.services.proxy import Proxy
+from tests.services.redis import Redis
+
+VISITORS, PAGES_OF_EACH = 2, 5
+CUT_SECONDS = 30
+PATIENCE = 40
+"""Seconds: a page that polls comes again after 12 at most."""
+
+Shown = list[tuple[str, int | None]]
+"""The state and the percentage of bars, in order."""
+
+BEGUN: Shown = [("running", 30)] * 3
+AWAY: Shown = [("succeeded", 100), ("failed", 30), ("running", 60)]
+ENDED: Shown = [*AWAY[:2], ("succeeded", 100)]
+
+SHOWN = "[...document.querySelectorAll('progress-bar')].map((bar) => [bar.dataset.state, bar.job?.percent])"
+TOLD = """
+recorded.events
+  .filter(({ type }) => type !== "progress")
+  .map(({ type, bar, job }) => [bar, type])
+  .sort(([one], [other]) => one - other)
+"""
+
+
+class Jobs:
+    """Three of this process: one that succeeds while something is away, one that fails then, and one that goes on."""
+
+    def __init__(self, house: House) -> None:
+        self.ids = [f"job-{uuid4().hex[:8]}" for _ in range(3)]
+        self._observers = [house.kit.observe(id, total=100) for id in self.ids]
+        for observer in self._observers:
+            observer.set_progress(30)
+
+    def go_on(self) -> None:
+        """Do what is to be done while something is away."""
+        succeeding, failing, going = self._observers
+        going.set_progress(60)
+        succeeding.succeed()
+        failing.fail(RuntimeError("as it was to be"))
+
+    def end(self) -> None:
+        """End the one that goes on."""
+        self._observers[2].succeed()
+
+
+class Scene(NamedTuple):
+    """Servers, the roads to them, and pages."""
+
+    redis: Redis
+    house: House
+    django: Site
+    serve: Serve
+    roads: list[Proxy]
+    pages: list[list[Page]]
+    """Of each visitor: those of Django first."""
+
+    @property
+    def all_pages(self) -> list[Page]:
+        return [page for pages in self.pages for page in pages]
+
+    def show(self, jobs: Jobs) -> None:
+        """Add the bars of these jobs to each page, and return when they show how far they are."""
+        elements = "".join(
+            f'<progress-bar src="/progress/{key}/"></progress-bar>' for key in self.django.keys(*jobs.ids)
+        )
+        for page in self.all_pages:
+            page.run(f"document.body.insertAdjacentHTML('beforeend', {elements!r})")
+        self.expect(BEGUN, self.all_pages)
+
+    def expect(self, shown: Shown, pages: list[Page]) -> None:
+        """Return when the bars of these pages that were added last show this."""
+        wrong = list(pages)
+
+        def none_is_wrong() -> bool:
+            wrong[:] = [page for page in wrong if last_shown(page) != shown]
+            return not wrong
+
+        try:
+            wait_for("all bars are right", none_is_wrong, PATIENCE, step=0.1)
+        except AssertionError as error:
+            error.add_note(f"{len(wrong)} pages show {[last_shown(page) for page in wrong]}, not {shown}")
+            raise
+
+    def expect_to_go_on(self, jobs: Jobs) -> None:
+        """See that the bars of each page show what happened, and then go on to the end."""
+        self.expect(AWAY, self.all_pages)
+        jobs.end()
+        self.expect(ENDED, self.all_pages)
+
+
+def last_shown(page: Page) -> Shown:
+    """Return what the last three bars of a page show."""
+    return [(state, percent) for state, percent in page.run(SHOWN)[-3:]]
+
+
+@pytest.fixture(scope="module")
+def steady(house: House) -> ProgressObserver:
+    """Run a job that is there all the time."""
+    observer = house.kit.observe("steady", total=100)
+    observer.set_progress(1)
+    house.kit.flush()
+    return observer
+
+
+@pytest.fixture(scope="module")
+def redis(needs: Callable[[str], None]) -> Iterator[Redis]:
+    needs("redis")
+    with Redis() as redis:
+        yield redis
+
+
+@pytest.fixture(scope="module")
+def house(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    house = House(tmp_path_factory.mktemp("house"), redis.url)
+    with closing(house.kit):
+        yield house
+
+
+@pytest.fixture(scope="module")
+def scene(
+    redis: Redis,
+    house: House,
+    steady: ProgressObserver,
+    program: Callable[..., str],
+    missing_service: Callable[..., NoReturn],
+) -> Iterator[Scene]:
+    """Start all servers, and open all pages."""
+    path = program("chromium", "chromium-browser", "google-chrome")
+    if why := Nginx.missing():
+        missing_service("nginx", why)
+    django = Site(house, "django-wsgi")
+    serve = Serve(django)
+    with ExitStack() as stack:
+        stack.enter_context(running(django, serve))
+        nginx = stack.enter_context(Nginx({"/": [django.url], "/progress/": [serve.url]}))
+        roads = [stack.enter_context(Proxy(port)) for port in (django.port, nginx.port)]
+        browser = stack.enter_context(Chromium(path))
+        scene = Scene(redis, house, django, serve, roads, [])
+        for road in roads:
+            address = f"http://127.0.0.1:{road.port}{django.page('steady').removeprefix(django.url)}"
+            for visitor in [browser.visitor() for _ in range(VISITORS)]:
+                scene.pages.append([browser.page(visitor) for _ in range(PAGES_OF_EACH)])
+                for page in scene.pages[-1]:
+                    page.go(address)
+        scene.expect([("running", 1)], scene.all_pages)
+        for page in scene.all_pages:
+            page.run("Object.assign(window, { notReloaded: true }).notReloaded")
+        yield scene
+
+
+@pytest.fixture
+def jobs(scene: Scene) -> Jobs:
+    """Give jobs that every page shows."""
+    jobs = Jobs(scene.house)
+    scene.show(jobs)
+    return jobs
+
+
+def test_the_web_servers_are_killed_and_start_again(scene: Scene, jobs: Jobs) -> None:
+    for site in (scene.django, scene.serve):
+        site.kill()
+    jobs.go_on()
+    together(Site.start, scene.django, scene.serve)
+
+    scene.expect_to_go_on(jobs)
+
+
+def test_the_backend_is_killed_and_starts_again_with_nothing_in_it(scene: Scene, jobs: Jobs) -> None:
+    scene.redis.kill()
+    jobs.go_on()
+    pause(1)
+    scene.redis.start()
+
+    scene.expect_to_go_on(jobs)
+
+
+def test_pages_are_frozen_and_thawed(scene: Scene, jobs: Jobs) -> None:
+    """All of one visitor, and of another the one that has the connection of all."""
+    frozen = [page for first, second in (scene.pages[:2], scene.pages[2:]) for page in (*first, second[0])]
+    others = [page for page in scene.all_pages if page not in frozen]
+    try:
+        for page in frozen:
+            page.freeze()
+        jobs.go_on()
+        scene.expect(AWAY, others)
+        scene.expect(BEGUN, frozen)
+    finally:
+        for page in frozen:
+            page.thaw()
+
+    scene.expect_to_go_on(jobs)
+
+
+def test_the_network_is_cut_for_half_a_minute(scene: Scene, jobs: Jobs) -> None:
+    for road in scene.roads:
+        road.refuse()
+        road.cut()
+    jobs.go_on()
+    pause(CUT_SECONDS)
+    scene.expect(BEGUN, scene.all_pages)
+    for road in scene.roads:
+        road.accept()
+
+    scene.expect_to_go_on(jobs)
+
+
+def test_after_all_that_each_bar_was_told_its_end_once_and_no_page_was_loaded_again(
+    scene: Scene, steady: ProgressObserver
+) -> None:
+    bars = {len(page.run(SHOWN)) for page in scene.all_pages}
+    (count,) = bars
+    assert count > 1
+    steady.succeed()
+
+    def told() -> list[list[tuple[int, str]]]:
+        return [[(bar, type) for bar, type in page.run(TOLD)] for page in scene.all_pages]
+
+    ends = [(bar, "done") for bar in range(count)]
+    wait_for("every bar is told its end", lambda: all(len(one) >= count for one in told()), PATIENCE)
+    assert told() == [ends] * len(scene.all_pages)
+    assert all(page.run("window.notReloaded") for page in scene.all_pages)

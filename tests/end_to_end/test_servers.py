@@ -1,0 +1,148 @@
+"""Streams behind the servers that sites have, by themselves and with nginx in front, and what takes their place."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from statistics import median
+from typing import NoReturn
+
+import httpx
+import pytest
+
+from tests.contract.clients import blocks, eventually, streaming
+from tests.end_to_end.house import House, Site, pause, running
+from tests.end_to_end.screen import OpenPage
+from tests.services.nginx import Nginx
+
+STREAMING = (
+    "django-wsgi",
+    "django-asgi",
+    "flask",
+    "gunicorn-threads",
+    "gunicorn-gevent",
+    "uvicorn",
+    "hypercorn",
+    "granian-django",
+    "granian-wsgi",
+)
+
+AT_ONCE = 0.3
+"""Seconds from a request to the first event, and from a change to the one that tells it."""
+
+ROUNDS = (2, 2, 5)
+"""
+How many steps are taken while a stream is open, one stream after the other.
+
+A server notices that a stream was left when it writes to it for the second time; this is how often the next round does.
+"""
+
+STEP_SECONDS = 0.2
+
+Reach = Callable[[Site], AbstractContextManager[httpx.Client]]
+
+
+@pytest.fixture(scope="module", params=STREAMING)
+def site(request: pytest.FixtureRequest, redis_house: House) -> Iterator[Site]:
+    """Give a site, by each of the servers that can hold a stream."""
+    site = Site(redis_house, request.param)
+    with running(site):
+        yield site
+
+
+@pytest.fixture(scope="module")
+def sync_site(redis_house: House) -> Iterator[Site]:
+    """Give one whose only process serves one request at a time."""
+    site = Site(redis_house, "gunicorn-sync")
+    with running(site):
+        yield site
+
+
+@pytest.fixture(params=["straight", "through-nginx"])
+def reach(request: pytest.FixtureRequest, missing_service: Callable[..., NoReturn]) -> Reach:
+    """Give a function that gives a client of a site, which asks the site itself or an nginx in front of it."""
+    if request.param == "straight":
+        return lambda site: httpx.Client(base_url=site.url, timeout=10, trust_env=False)
+    if why := Nginx.missing():
+        missing_service("nginx", why)
+
+    @contextmanager
+    def through_nginx(site: Site) -> Iterator[httpx.Client]:
+        with Nginx({"/": [site.url]}) as nginx, httpx.Client(base_url=nginx.url, timeout=10, trust_env=False) as client:
+            page = client.get("/")
+            assert page.headers["Content-Encoding"] == "gzip", "what is not a stream is compressed here"
+            yield client
+
+    return through_nginx
+
+
+def test_the_first_event_comes_at_once_and_each_later_one_before_there_is_another(
+    redis_house: House, site: Site, reach: Reach
+) -> None:
+    firsts, delays, step = list[float](), list[float](), 0
+    with redis_house.job(sum(ROUNDS)) as (id, observer), reach(site) as client:
+        (key,) = site.keys(id)
+        for steps in ROUNDS:
+            asked = time.monotonic()
+            with streaming(client, f"/progress/{key}/events/") as events:
+                assert events.job()["current"] == step
+                firsts.append(time.monotonic() - asked)
+                assert events.response.headers["Content-Encoding"] == "identity"
+                assert client.get("/").status_code == 200, "who looks at a job keeps nobody waiting"
+                for _ in range(steps):
+                    pause(STEP_SECONDS)
+                    step += 1
+                    observer.set_progress(step)
+                    changed = time.monotonic()
+                    # Where events were held back, this would wait for a step that is not taken before it has come.
+                    while events.job()["current"] < step:
+                        pass
+                    delays.append(time.monotonic() - changed)
+                if step == sum(ROUNDS):
+                    observer.succeed()
+                    assert [json.loads(block["data"])["state"] for block in events if "data" in block] == ["succeeded"]
+
+    print(f"{site}: first {min(firsts) * 1e3:.0f} ms, later {median(delays) * 1e3:.0f} ms")
+    assert min(firsts) < AT_ONCE, firsts
+    assert median(delays) < AT_ONCE, delays
+
+
+def test_a_process_that_serves_one_request_at_a_time_lends_itself_to_no_page(
+    redis_house: House, sync_site: Site, reach: Reach
+) -> None:
+    """A stream tells what there is and ends, a long poll is answered at once, and both say when to come again."""
+    with redis_house.job(5) as (id, observer), reach(sync_site) as client:
+        (key,) = sync_site.keys(id)
+        asked = time.monotonic()
+        stream = client.get(f"/progress/{key}/events/")
+        poll = client.get(f"/progress/{key}/")
+        held = client.get(f"/progress/{key}/", headers={"If-None-Match": poll.headers["ETag"], "Prefer": "wait=20"})
+        assert time.monotonic() - asked < 5
+        retry, event = blocks(stream)
+        assert retry == {"retry": "2000"}
+        assert json.loads(event["data"]) == poll.json()
+        assert (held.status_code, "Preference-Applied" in held.headers) == (304, False)
+        assert (poll.headers["Retry-After"], held.headers["Retry-After"]) == ("1", "1")
+
+        observer.succeed()
+        assert eventually(lambda: client.get(f"/progress/{key}/").json()["done"])
+        seen = blocks(client.get(f"/progress/{key}/events/", headers={"Last-Event-ID": event["id"]}))[-1]
+        assert json.loads(seen["data"])["state"] == "succeeded"
+        assert client.get(f"/progress/{key}/events/", headers={"Last-Event-ID": seen["id"]}).status_code == 204
+
+
+def test_a_bar_runs_to_its_end_where_there_are_no_streams(
+    redis_house: House, sync_site: Site, reach: Reach, open_page: OpenPage
+) -> None:
+    with redis_house.job(5) as (id, observer), reach(sync_site) as client:
+        screen = open_page(f"{client.base_url}{sync_site.page(id).removeprefix(sync_site.url)}")
+        screen.expect_percent(0)
+        observer.set_progress(3)
+        screen.expect_percent(60)
+        observer.set_progress(5)
+        observer.succeed()
+        screen.expect_state("succeeded")
+        assert len(screen.events("done")) == 1
+        assert screen.events("error") == []
