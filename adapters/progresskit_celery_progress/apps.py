@@ -1,0 +1,24 @@
+"""What Django does with the app when it starts."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig, apps
+from django.conf import settings
+
+from progresskit.kit import framework
+
+RESULT_BACKEND = "celery://"
+"""Where progress is kept unless the site says otherwise: where it was before, in the results of the Celery app."""
+
+
+class CeleryProgressConfig(AppConfig):
+    """Gives the default kit the settings of the project; progresskit_django does so where it is there as well."""
+
+    name = "progresskit_celery_progress"
+    verbose_name = "progresskit in the place of celery-progress"
+
+    def ready(self) -> None:
+        """Hand the settings over; nothing is opened. Raises ConfigurationError for what cannot work."""
+        if not apps.is_installed("progresskit_django"):
+            given = {name.lower(): value for name, value in getattr(settings, "PROGRESSKIT", {}).items()}
+            framework({"url": RESULT_BACKEND} | given)

@@ -1,0 +1,131 @@
+"""The socket of one task, as a consumer of Channels."""
+
+from __future__ import annotations
+
+import json
+import logging
+from asyncio import Lock, Task, create_task
+from io import BytesIO
+from typing import Any
+
+from celery.result import AsyncResult
+from django.core.handlers.asgi import ASGIRequest
+
+from progresskit.config import missing_package
+from progresskit.kit import default
+from progresskit.progress import fit_id
+from progresskit_celery_progress.access import permitted
+from progresskit_celery_progress.backend import Progress
+from progresskit_celery_progress.once import warn_once
+from progresskit_celery_progress.status import ENDED, KNOWN
+
+try:
+    from channels.db import database_sync_to_async
+    from channels.generic.websocket import AsyncWebsocketConsumer
+except ImportError as error:
+    raise missing_package("progresskit_celery_progress.websockets", error, "celery_progress") from error
+
+ASK_SECONDS = 1.0
+"""How often Celery is asked, which does not tell by itself, while progresskit has nothing to tell."""
+
+GOING, FAILED = 1001, 1011
+"""The codes with which a server closes a socket that it goes away from, or fails to serve (RFC 6455, section 7.4.1)."""
+
+logger = logging.getLogger("progresskit.web")
+
+
+class ProgressConsumer(AsyncWebsocketConsumer):
+    """
+    Tells how the task stands when the page asks, and of each change from the opening on, until the page leaves.
+
+    The task's id is `task_id` of the route. A socket that the site's `authorize` refuses is not accepted.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._told = ""
+        self._asked = False
+        self._turn = Lock()
+        self._telling: Task[None] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one socket."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self._telling is not None:
+                self._telling.cancel()
+
+    async def connect(self) -> None:
+        """Accept the socket, if the page may watch the task."""
+        self.task_id = self.scope["url_route"]["kwargs"]["task_id"]
+        if not await database_sync_to_async(permitted)(_request(self.scope), self.task_id):
+            await self.close()
+            return
+        self._told = json.dumps(await self._read())  # before the page knows that it is told of what comes after
+        await self.accept()
+        self._telling = create_task(self._tell())
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Answer what the page asks; nothing else that it may say is known."""
+        if _asks(text_data):
+            self._asked = True
+            await self._tell_news()
+
+    async def update_task_progress(self, event: dict[str, Any]) -> None:
+        """Send the page how the task stands, which is the event's `data`."""
+        await self.send(text_data=json.dumps(event["data"]))
+
+    async def _tell(self) -> None:
+        try:
+            settings = None
+            while settings != default().settings:  # else it was closed, and not configured anew: it stays closed
+                settings = default().settings
+                with default().hub.view({fit_id(self.task_id)}) as viewer:
+                    while not viewer.closed:
+                        ended = await self._tell_news()
+                        await viewer.aget(None if ended else ASK_SECONDS)
+            await self.close(GOING)
+        except OSError:
+            pass  # the page has left
+        except Exception:
+            logger.exception("The socket of task %s is closed", self.task_id)
+            await self.close(FAILED)
+
+    async def _tell_news(self) -> bool:
+        """Tell the page what it has asked for, or has not been told; return whether the task has ended."""
+        async with self._turn:
+            info = await self._read()
+            if info is None:
+                return False
+            text = json.dumps(info)
+            # A page takes a state that it does not know for the end, so it is told of one only if it asks.
+            if self._asked or (text != self._told and info["state"] in KNOWN):
+                self._asked, self._told = False, text
+                await self.update_task_progress({"type": "update_task_progress", "data": info})
+        return info["state"] in ENDED
+
+    async def _read(self) -> dict[str, Any] | None:
+        """Return how the task stands; None while that cannot be read."""
+        try:
+            info: dict[str, Any] = await database_sync_to_async(Progress(AsyncResult(self.task_id)).get_info)()
+        except Exception as problem:
+            warn_once(logger, "Sockets of tasks are told nothing for now: %s: %s", problem)
+            return None
+        return info
+
+
+def _request(scope: dict[str, Any]) -> ASGIRequest:
+    """Return the opening of a socket as `authorize` is given a request, with what Channels has found out of it."""
+    request = ASGIRequest({"method": "GET"} | scope, BytesIO())
+    for name in {"session", "user"} & scope.keys():
+        setattr(request, name, scope[name])
+    return request
+
+
+def _asks(text: str | None) -> bool:
+    try:
+        asked = json.loads(text or "null")
+    except ValueError:
+        return False
+    return isinstance(asked, dict) and asked.get("type") == "check_task_completion"
