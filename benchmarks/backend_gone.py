@@ -1,172 +1,217 @@
 """
-What a job loses while its backend is gone, beside the same job with a backend that works.
+What twenty jobs lose while their backend is gone, beside the same jobs with a backend that works.
 
-A pair is two loops of the same work, some ten seconds each, in random order: one with a backend that answers, one whose
-SQLite file another process holds locked EXCLUSIVE for five seconds, or which has no page left for as long. What is told
-is the median over the pairs of their ratio. Nothing may be raised in a loop, the publisher must have found the backend
-gone, and after it the final state has to arrive.
+The backends are those of the contract tests, on servers private to this run; name some to measure only them. A server
+is paused (SIGSTOP), is killed (SIGKILL) and away, cuts its connections once a second, refuses connections, and is full
+or read-only in each way of the fault tests; SQLite's file is locked by somebody else, and has no page left. Two
+processes do the same work, one by a backend that answers and one by a backend that is gone, in turns too short for the
+machine to change meanwhile; a pair is several turns of each. Two processes are never equally fast, be it for where
+their memory lies: so they are compared first while both backends work. What is told is by how much the median over the
+pairs of the ratio of their times has grown then, and of the CPU time of all their threads, which share the
+interpreter's lock: that one means something on a busy machine too. Nothing may be raised or logged as an error, the
+publisher must have found the backend gone, and each end, which comes before the backend does, has to be stored and
+seen.
 """
 
 from __future__ import annotations
 
 import random
-import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Event, Thread
+from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import create_engine, event
+from _gone import Worker
 
-from progresskit import Kit, State
-from progresskit_sql import SQLBackend
+from tests.contract.backends import BACKENDS, Row
+from tests.faults.suite import through
+from tests.faults.ways import ways
+from tests.services.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-PAIRS = 5
-LOOP_SECONDS, GONE_SECONDS = 10.0, 5.0
+    from tests.services.server import Server
+
+PAIRS, TURNS, TURN_SECONDS = 5, 6, 0.25
 LIMIT = 0.05
-PLENTY = 1_000_000
-
-LOCK = """
-import sqlite3, sys, time
-connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=10)
-connection.execute("BEGIN EXCLUSIVE")
-print("locked", flush=True)
-time.sleep(float(sys.argv[2]))
-connection.execute("ROLLBACK")
-"""
+CUT_SECONDS = 1.0
 
 
-class Database:
-    """A kit on a SQLite file whose pages can be limited."""
+class Fault(NamedTuple):
+    """A backend that goes away for as long as `gone` lasts, which is given the process that writes to it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._pages = PLENTY
-        self._connections: list[sqlite3.Connection] = []
-        engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": 1})
-        event.listen(engine, "connect", self._connected)
-        self.kit = Kit(backend=SQLBackend(engine))
+    name: str
+    urls: Callable[[], tuple[str, str]]
+    """Return the addresses of a store that will be gone, and of one that will not."""
 
-    def _connected(self, connection: sqlite3.Connection, _record: object) -> None:
-        self._connections.append(connection)
-        connection.execute(f"PRAGMA max_page_count = {self._pages}")
-
-    def limit_pages(self, count: int) -> None:
-        """Allow so many pages, in what is connected and in what will be; SQLite never takes those that there are."""
-        self._pages = count
-        for connection in list(self._connections):
-            with suppress(sqlite3.ProgrammingError):  # one that was closed after a failure
-                connection.execute(f"PRAGMA max_page_count = {count}")
+    gone: Callable[[Worker, str], AbstractContextManager[object]]
+    limited: bool = False
+    lasting: bool = True
+    """Whether the publisher has to find the backend gone, which one that answers again at once is not."""
 
 
 @contextmanager
-def present(database: Database) -> Iterator[None]:
+def paused(server: Server) -> Iterator[None]:
+    server.pause()
     yield
+    server.resume()
 
 
 @contextmanager
-def locked(database: Database) -> Iterator[None]:
-    """Have another process lock the file, from a second after the loop began."""
-
-    def hold() -> None:
-        time.sleep(1)
-        command = [sys.executable, "-c", LOCK, str(database.path), str(GONE_SECONDS)]
-        subprocess.run(command, check=True, capture_output=True)
-
-    with in_background(hold), seen_gone(database.kit):
-        yield
-
-
-@contextmanager
-def full(database: Database) -> Iterator[None]:
-    """Leave the database without another page, from before the loop begins."""
-    database.limit_pages(1)
-
-    def release() -> None:
-        time.sleep(GONE_SECONDS)
-        database.limit_pages(PLENTY)
-
-    with in_background(release), seen_gone(database.kit):
-        yield
-
-
-@contextmanager
-def in_background(act: Callable[[], None]) -> Iterator[None]:
-    thread = threading.Thread(target=act)
-    thread.start()
+def killed(server: Server) -> Iterator[None]:
+    server.kill()
     yield
-    thread.join()
+    server.start()
 
 
 @contextmanager
-def seen_gone(kit: Kit) -> Iterator[None]:
-    """Make sure that the publisher found the backend gone at some time."""
-    over, seen = threading.Event(), threading.Event()
+def cut(proxy: Proxy) -> Iterator[None]:
+    over = Event()
 
-    def look() -> None:
-        while not over.wait(0.05):
-            if kit.publisher.down:
-                seen.set()
+    def cut_again_and_again() -> None:
+        while not over.wait(CUT_SECONDS):
+            assert proxy.cut_after(1_000).wait(60), "nobody writes any more"
 
-    with in_background(look):
-        yield
-        over.set()
-    assert seen.is_set(), "the backend was never gone"
-
-
-def work(kit: Kit, id: str, rows: int) -> float:
-    """Do the work and report each row; return its seconds, without the job's end."""
-    # The record is larger than a page, so that a new one needs pages.
-    with kit.observe(id, total=rows, meta={"about": "x" * 7_000}) as observer:
-        start = time.perf_counter()
-        for row in range(rows):
-            sum(range(row % 64))
-            observer.advance()
-        return time.perf_counter() - start
+    cutting = Thread(target=cut_again_and_again)
+    cutting.start()
+    yield
+    over.set()
+    cutting.join()
 
 
-def timed(database: Database, id: str, rows: int, fault: Callable[[Database], AbstractContextManager[None]]) -> float:
-    with fault(database):
-        seconds = work(database.kit, id, rows)
-    database.kit.flush(10)
-    progress = database.kit.get(id)
-    assert progress is not None
-    assert (progress.state, progress.current) == (State.SUCCEEDED, rows), progress
-    return seconds
+@contextmanager
+def refused(proxy: Proxy) -> Iterator[None]:
+    proxy.refuse()
+    proxy.cut()
+    yield
+    proxy.accept()
 
 
-def main() -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        database = Database(Path(folder, "progress.db"))
-        rows = 200_000
-        rows = int(rows * LOOP_SECONDS / work(database.kit, "how-fast", rows))
-        met = []
-        for fault in (locked, full):
-            ratios = []
-            for pair in range(PAIRS):
-                order = random.sample((present, fault), 2)
-                seconds = {
-                    each: timed(database, f"{fault.__name__}-{pair}-{each.__name__}", rows, each) for each in order
-                }
-                ratios.append(seconds[fault] / seconds[present])
-            lost = statistics.median(ratios) - 1
-            met.append(lost <= LIMIT)
-            print(
-                f"{fault.__name__:7} {lost:+.1%} in the median of {PAIRS} pairs, at most {LIMIT:+.0%}; each end arrived"
-            )
-        database.kit.close()
+@contextmanager
+def full(worker: Worker) -> Iterator[None]:
+    worker.ask("fill")
+    yield
+    worker.ask("empty")
+
+
+@contextmanager
+def server_faults(row: Row) -> Iterator[list[Fault]]:
+    """Start two servers, one of which goes away."""
+    make = next(iter(row.harmed.values()))
+    sick, well = make(), make()
+    with ExitStack() as running, ThreadPoolExecutor() as threads:
+        for server in (sick, well):
+            running.callback(server.stop)
+        [*threads.map(lambda server: server.start(), (sick, well))]
+        before_sick, before_well = (running.enter_context(Proxy(server.port)) for server in (sick, well))
+
+        def urls() -> tuple[str, str]:
+            return sick.fresh(), well.fresh()
+
+        def by_proxy() -> tuple[str, str]:
+            return through(before_sick, sick, sick.fresh()), through(before_well, well, well.fresh())
+
+        yield [
+            Fault("paused", urls, lambda worker, url: paused(sick)),
+            Fault("killed", urls, lambda worker, url: killed(sick)),
+            Fault("cut", by_proxy, lambda worker, url: cut(before_sick), lasting=False),
+            Fault("refused", by_proxy, lambda worker, url: refused(before_sick)),
+            *(Fault(name, urls, lambda worker, url, way=way: way()) for name, way in ways(sick).items()),  # type: ignore[misc]
+        ]
+
+
+@contextmanager
+def file_faults(row: Row) -> Iterator[list[Fault]]:
+    assert row.outage is not None
+    lock = row.outage
+    with tempfile.TemporaryDirectory() as place:
+
+        def urls() -> tuple[str, str]:
+            sick, well = (row.url(Path(tempfile.mkdtemp(dir=place))) for _ in range(2))
+            return sick, well
+
+        yield [
+            Fault("locked", urls, lambda worker, url: lock(url)),
+            Fault("full", urls, lambda worker, url: full(worker), limited=True),
+        ]
+
+
+class Cost(NamedTuple):
+    """Seconds of time and of CPU; or what is lost of them, as a part."""
+
+    time: float
+    cpu: float
+
+
+def measured(fault: Fault) -> Cost:
+    """Return what is lost; AssertionError where something is wrong."""
+    sick, well = fault.urls()
+    with Worker(sick, limited=fault.limited) as gone, Worker(well, limited=fault.limited) as present:
+        for worker in (gone, present):
+            worker.ask("open")
+            worker.ask("work", 20_000)
+        quickest = min(present.ask("work", 20_000)[0] for _ in range(5))
+        rows = int(20_000 * TURN_SECONDS / quickest)
+        before = median([ratio(gone, present, rows) for _ in range(PAIRS)])
+        seen = not fault.lasting
+        ratios: list[Cost] = []
+        with fault.gone(gone, sick):
+            while len(ratios) < PAIRS or (len(ratios) < 2 * PAIRS and not seen):
+                ratios.append(ratio(gone, present, rows))
+                seen = gone.ask("is_down") or seen
+            assert seen, "the backend was never gone"
+            gone.ask("end")
+        present.ask("end")
+        problems = [*gone.ask("settle"), *present.ask("settle")]
+        assert not problems, "\n".join(problems)
+    after = median(ratios)
+    return Cost(after.time / before.time - 1, after.cpu / before.cpu - 1)
+
+
+def median(ratios: list[Cost]) -> Cost:
+    return Cost(*map(statistics.median, zip(*ratios, strict=True)))
+
+
+def ratio(gone: Worker, present: Worker, rows: int) -> Cost:
+    """Let both work in turns; return the ratios of what it took them."""
+    costs: dict[Worker, list[Cost]] = {gone: [], present: []}
+    for _ in range(TURNS):
+        for worker in random.sample((gone, present), 2):
+            costs[worker].append(Cost(*worker.ask("work", rows)))
+    sums = {worker: Cost(*map(sum, zip(*taken, strict=True))) for worker, taken in costs.items()}
+    return Cost(sums[gone].time / sums[present].time, sums[gone].cpu / sums[present].cpu)
+
+
+def main(names: list[str]) -> int:
+    rows = [row for row in BACKENDS if row.harmed or row.name == "sqlite"]
+    unknown = set(names) - {row.name for row in rows}
+    assert not unknown, f"{unknown} are none of {[row.name for row in rows]}"
+    met = []
+    for row in rows:
+        if names and row.name not in names:
+            continue
+        if row.missing:
+            print(f"{row.name}: not measured, {row.missing}")
+            met.append(False)
+            continue
+        with (server_faults if row.harmed else file_faults)(row) as faults:
+            for fault in faults:
+                lost = measured(fault)
+                met.append(lost.time <= LIMIT)
+                print(
+                    f"{row.name:10} {fault.name}: {lost.time:+.1%} in the median of {PAIRS} pairs, "
+                    f"at most {LIMIT:+.0%} ({lost.cpu:+.1%} of CPU); each end arrived",
+                    flush=True,
+                )
     print("met" if all(met) else "MISSED")
     return int(not all(met))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

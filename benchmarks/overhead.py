@@ -24,7 +24,7 @@ from progresskit import Kit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-LOOPED = [None] * 12_000_000
+LOOPED = [None] * 40_000_000
 CALLED = list(range(3_000_000))
 ROUNDS = 5
 CALLS, SECONDS = 1_000_000, 10.0

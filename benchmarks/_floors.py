@@ -1,0 +1,156 @@
+"""
+What each backend's client library takes for the same: bytes made beforehand, and nothing of ours around it.
+
+Those of the stores are in `_store_floors`. Over a broker the floor is what somebody does who publishes each record as
+it comes; that of the same few messages as ours stands beside it.
+"""
+
+# mypy: allow-untyped-calls
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from time import time
+from typing import Any
+
+from _store_floors import ClusterFloor, Floor, MariaDBFloor, PostgreSQLFloor, RedisFloor, SQLiteFloor
+
+from progresskit.progress import Write
+
+
+class PikaFloor(Floor):
+    name = "pika, each record published to a fanout exchange as it comes, without confirms"
+    confirms = False
+
+    def __init__(self, url: str) -> None:
+        import pika
+
+        self.connection: Any = pika.BlockingConnection(pika.URLParameters(url))
+        self.channel = self.connection.channel()
+        self.channel.exchange_declare("floor", "fanout")
+        if self.confirms:
+            self.channel.confirm_delivery()
+        self.properties = pika.BasicProperties(type="live", message_id="1")
+
+    def messages(self, batch: Sequence[Write]) -> list[Sequence[Write]]:
+        return [[write] for write in batch]
+
+    def prepare(self, batch: Sequence[Write]) -> Any:
+        from progresskit_rabbitmq.messages import Stamp, pack
+
+        return [
+            pack("floor", number, Stamp(time(), time()), writes) for number, writes in enumerate(self.messages(batch))
+        ]
+
+    def write(self, prepared: Any) -> None:
+        for body in prepared:
+            self.channel.basic_publish("floor", "", body, self.properties)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class PikaMessagesFloor(PikaFloor):
+    name = "pika, the same few messages as ours, each confirmed"
+    confirms = True
+
+    def messages(self, batch: Sequence[Write]) -> list[Sequence[Write]]:
+        from progresskit_rabbitmq.messages import portions
+
+        return [*portions(batch)]
+
+
+class KombuFloor(Floor):
+    name = "Kombu, each record published to a fanout exchange as it comes, and taken out again"
+
+    def __init__(self, url: str) -> None:
+        from kombu.connection import Connection
+        from kombu.entity import Exchange, Queue
+        from kombu.messaging import Consumer, Producer
+
+        self.connection: Any = Connection(url.removeprefix("kombu+"))
+        exchange = Exchange(type(self).__name__, type="fanout", durable=False)
+        self.queue = Queue(exchange.name, exchange, durable=False, auto_delete=True)
+        self.taken = 0
+        channel = self.connection.channel()
+        Consumer(channel, [self.queue], on_message=self._take, no_ack=True).consume()
+        self.producer: Any = Producer(self.connection.channel(), exchange)
+        with suppress(TimeoutError):
+            self.connection.drain_events(timeout=0.5)  # by Redis, it subscribes only now
+
+    def _take(self, message: Any) -> None:
+        self.taken += 1
+
+    def messages(self, batch: Sequence[Write]) -> list[Sequence[Write]]:
+        return [[write] for write in batch]
+
+    def prepare(self, batch: Sequence[Write]) -> Any:
+        from progresskit_kombu.wire import Act, Message, encode, pack_write
+
+        parts = ([pack_write(write, 1) for write in writes] for writes in self.messages(batch))
+        return [encode(Message("floor", number, Act.WRITE, part)) for number, part in enumerate(parts)]
+
+    def write(self, prepared: Any) -> None:
+        until = self.taken + len(prepared)
+        for text in prepared:
+            self.producer.publish(
+                text, content_type="application/json", content_encoding="utf-8", delivery_mode="transient"
+            )
+        while self.taken < until:
+            self.connection.drain_events(timeout=5)
+
+    def close(self) -> None:
+        self.connection.release()
+
+
+class KombuMessagesFloor(KombuFloor):
+    name = "Kombu, the same few messages as ours, published and taken out again"
+
+    def messages(self, batch: Sequence[Write]) -> list[Sequence[Write]]:
+        from progresskit_kombu.wire import chunks, pack_write
+
+        sizes = map(len, chunks([pack_write(write, 1) for write in batch]))
+        rest = iter(batch)
+        return [[next(rest) for _ in range(size)] for size in sizes]
+
+
+class ResultFloor(Floor):
+    name = "Celery, app.backend.store_result of current and total for each record"
+
+    def __init__(self, url: str) -> None:
+        from progresskit_celery.state.address import app_of
+
+        self.app: Any = app_of(url)
+
+    def prepare(self, batch: Sequence[Write]) -> Any:
+        bodies = [json.loads(write.body) for write in batch]
+        return [
+            (f"floor-{write.id}", {"current": body["current"], "total": body["total"]})
+            for write, body in zip(batch, bodies, strict=True)
+        ]
+
+    def write(self, prepared: Any) -> None:
+        for id, result in prepared:
+            self.app.backend.store_result(id, result, "PROGRESS")
+
+    def close(self) -> None:
+        """Leave the app's connections to the app."""
+
+
+FLOORS: Mapping[str, Sequence[type[Any]]] = {
+    "sqlite": [SQLiteFloor],
+    "redis": [RedisFloor],
+    "redis-cluster": [ClusterFloor],
+    "postgresql": [PostgreSQLFloor],
+    "mariadb": [MariaDBFloor],
+    "rabbitmq": [PikaFloor, PikaMessagesFloor],
+    "kombu": [KombuFloor, KombuMessagesFloor],
+    "celery": [ResultFloor],
+}
+"""The first of each is the one that a batch is held to, but for Celery's, which are only told."""
+
+
+def floors(name: str) -> Sequence[type[Any]]:
+    """Return the floors of a backend, by its name in the table of backends."""
+    return FLOORS.get(name) or FLOORS.get(name.partition("-")[0], ())

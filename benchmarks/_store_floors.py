@@ -1,0 +1,174 @@
+"""The floors of the stores: each gets the very statements that the backend sends, made by the backend's modules."""
+
+# mypy: allow-untyped-calls
+from __future__ import annotations
+
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import chain
+from time import time
+from typing import Any, ClassVar
+
+from progresskit.progress import Write
+
+
+class Floor(ABC):
+    """Writes records to the store of a URL, where they are already, begun by the backend."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def prepare(self, batch: Sequence[Write]) -> Any:
+        """Make all that is sent for the batch."""
+
+    @abstractmethod
+    def write(self, prepared: Any) -> None:
+        """Send it, and wait until it is done."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class RedisFloor(Floor):
+    name = "redis-py, the same EVALSHA calls in a pipeline"
+
+    def __init__(self, url: str) -> None:
+        from redis import Redis
+
+        from progresskit_redis.keys import Shards
+
+        self.client: Any = Redis.from_url(url)
+        database = self.client.connection_pool.connection_kwargs.get("db") or 0
+        self.shards, self.publish = Shards("progresskit", db=database), "PUBLISH"
+
+    def calls(self, batch: Sequence[Write]) -> list[Any]:
+        from progresskit_redis.backend import CHUNK
+        from progresskit_redis.records import head
+        from progresskit_redis.scripts import Call, script
+
+        writes, calls = {write.id: write for write in batch}, []
+        for shard, ids in self.shards.divided(writes).items():
+            for begin in range(0, len(ids), CHUNK):
+                part = ids[begin : begin + CHUNK]
+                keys = [shard.jobs, shard.expiring, *map(shard.job, part)]
+                records = chain.from_iterable((head(writes[id]), writes[id].body.encode()) for id in part)
+                calls.append(Call(script("write"), keys, ["", self.publish, shard.suffix, shard.before, *records]))
+        return calls
+
+    def prepare(self, batch: Sequence[Write]) -> Any:
+        return [call.by_hash() for call in self.calls(batch)]
+
+    def write(self, prepared: Any) -> None:
+        pipeline = self.client.pipeline(transaction=False)
+        for command in prepared:
+            pipeline.execute_command(*command)
+        pipeline.execute()
+
+    def close(self) -> None:
+        self.client.close()
+
+
+class ClusterFloor(RedisFloor):
+    name = "redis-py, the same EVALSHA calls in a pipeline to each node"
+
+    def __init__(self, url: str) -> None:
+        from redis.cluster import RedisCluster
+
+        from progresskit_redis.keys import Shards
+
+        self.client = RedisCluster.from_url(url.replace("redis+cluster", "redis"))
+        self.shards, self.publish = Shards("progresskit", clustered=True), "SPUBLISH"
+
+    def prepare(self, batch: Sequence[Write]) -> Any:
+        nodes: dict[Any, list[Any]] = {}
+        for call in self.calls(batch):
+            node = self.client.get_node_from_key(call.keys[0])
+            nodes.setdefault(self.client.get_redis_connection(node), []).append(call.by_hash())
+        return nodes
+
+    def write(self, prepared: Any) -> None:
+        for client, commands in prepared.items():
+            pipeline = client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            pipeline.execute()
+
+
+class PostgreSQLFloor(Floor):
+    name = "psycopg, the same statement and parameters"
+
+    def __init__(self, url: str) -> None:
+        import psycopg
+
+        from progresskit_sql.postgresql import SERVER_CLOCK, _queries
+
+        self.sql = _queries('"progresskit_jobs"', SERVER_CLOCK)["write"]
+        self.connection = psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
+
+    def prepare(self, batch: Sequence[Write]) -> Any:
+        from progresskit_sql.postgresql.upsert import columns
+
+        return {**columns(batch), "channel": "progresskit_jobs"}
+
+    def write(self, prepared: Any) -> None:
+        self.connection.execute(self.sql, prepared).fetchall()
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class MariaDBFloor(Floor):
+    name = "PyMySQL, the same text"
+
+    def __init__(self, url: str) -> None:
+        import pymysql
+        from sqlalchemy import make_url
+
+        from progresskit_sql.mysql import SERVER_CLOCK
+        from progresskit_sql.mysql.server import SESSION
+        from progresskit_sql.mysql.upserts import Upserts
+
+        address = make_url(url).translate_connect_args(username="user")
+        self.connection: Any = pymysql.connect(
+            **address, autocommit=True, charset="utf8mb4", init_command=SESSION.replace("%", "%%")
+        )
+        self.upserts = Upserts("`progresskit_jobs`", SERVER_CLOCK)
+
+    def prepare(self, batch: Sequence[Write]) -> Any:
+        with self.connection.cursor() as cursor:
+            return [*self.upserts.of(cursor, batch, None, 16 << 20)]
+
+    def write(self, prepared: Any) -> None:
+        with self.connection.cursor() as cursor:
+            for text in prepared:
+                cursor.execute(text)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class SQLiteFloor(Floor):
+    name = "sqlite3, executemany of the same statement in one transaction"
+
+    def __init__(self, url: str) -> None:
+        from progresskit_sql.sqlite.upserts import Upserts
+
+        path = url.removeprefix("sqlite:///")
+        self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        self.connection.execute("PRAGMA synchronous = NORMAL")
+        self.upserts = Upserts('"progresskit_jobs"')
+
+    def prepare(self, batch: Sequence[Write]) -> Any:
+        statements = [*chain.from_iterable(self.upserts.of([write], time()) for write in batch)]
+        return statements[0][0], [values for _, values in statements]
+
+    def write(self, prepared: Any) -> None:
+        self.connection.execute("BEGIN IMMEDIATE")
+        self.connection.executemany(*prepared)
+        self.connection.execute("COMMIT")
+
+    def close(self) -> None:
+        self.connection.close()

@@ -1,0 +1,195 @@
+"""
+One event stream of ten events a second to very many viewers over Server-Sent Events, on one server process.
+
+Jobs, server and viewers are processes of their own, with a private Redis between jobs and server. Beside it, in the
+same run, sse-starlette on the same server (uvicorn with httptools): events delivered for a second of the server's CPU.
+Every viewer has to get 95 of 100 events; those not delivered were merged into newer ones by design, and the last one
+has to reach everybody. Also: a thousand jobs with one viewer each, and ten thousand viewers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import time
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.services.redis import Redis
+
+SECONDS = 8.0
+FIRST = 10
+"""How many viewers are there before it is measured what each more takes."""
+
+PROCESS = Path(__file__).with_name("_fanout_process.py")
+AT_LEAST_DELIVERED, AT_LEAST_RATIO, MOST_KILOBYTES, MOST_SECONDS = 0.95, 3.0, 12.0, 0.2
+NUMBER = re.compile(rb'"current": ?(\d+)')
+
+
+class Viewer(asyncio.Protocol):
+    """Counts the events of one stream, and how old each is that it looks at."""
+
+    looks_at_each = 10
+
+    def __init__(self, path: str, ages: list[float]) -> None:
+        self.path, self.ages, self.events, self.tail = path, ages, 0, b""
+        self.has_begun = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(f"GET {self.path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode())
+
+    def data_received(self, data: bytes) -> None:
+        found = data.count(b"event: progress")
+        self.events += found
+        if found:
+            self.has_begun.set()
+        self.tail = (self.tail + data)[-2_000:]
+        if found and self.events % self.looks_at_each == 0:
+            _, mark, rest = data.partition(b'"description":')
+            if mark:
+                self.ages.append(time() - float(rest.split(b'"', 2)[1]))
+
+    @property
+    def last(self) -> int:
+        """The number of the newest event."""
+        return int(NUMBER.findall(self.tail)[-1])
+
+
+class Outcome(NamedTuple):
+    viewers: int
+    reported: int
+    least: int
+    mean: float
+    per_cpu_second: float
+    median: float
+    p99: float
+    kilobytes: float
+    without_last: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.viewers:6} viewers, {self.reported} events: {self.mean:.1f} delivered to each in the mean, "
+            f"{self.least} at least, the others merged, the last missed by {self.without_last}; "
+            f"{self.per_cpu_second:,.0f} a CPU second; after {self.median * 1e3:.0f} / {self.p99 * 1e3:.0f} ms "
+            f"(median / 99 %); {self.kilobytes:.1f} KB a connection"
+        )
+
+    @property
+    def delivered(self) -> float:
+        """The share that the worst-served viewer got."""
+        return self.least / self.reported
+
+
+class Process:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def state(self, word: str = "") -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{word}\n")
+        self._process.stdin.flush()
+        state: dict[str, Any] = json.loads(self.line())
+        return state
+
+
+@contextmanager
+def running(name: str, url: str, jobs: int) -> Iterator[Process]:
+    command = [sys.executable, str(PROCESS), name, url, str(jobs)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Process(process)
+        finally:
+            process.kill()
+
+
+async def connect(port: int, numbers: range, jobs: int, ages: list[float]) -> list[Viewer]:
+    loop, made = asyncio.get_running_loop(), []
+    for number in numbers:
+        viewer = Viewer(f"/progress/job-{number % jobs}/events/", ages)
+        await loop.create_connection(lambda viewer=viewer: viewer, "127.0.0.1", port)  # type: ignore[misc]
+        made.append(viewer)
+    async with asyncio.timeout(60):
+        for viewer in made:
+            await viewer.has_begun.wait()
+    return made
+
+
+async def measured(server: Process, source: Process, viewers: int, jobs: int) -> Outcome:
+    ages: list[float] = []
+    port = int(server.line())
+    connected = await connect(port, range(FIRST), jobs, ages)  # with them comes what a server has once
+    resident = server.state()["resident"]
+    connected += await connect(port, range(FIRST, viewers), jobs, ages)
+    await asyncio.sleep(1)
+    ages.clear()
+    used, reported, seen = server.state(), source.state()["reported"], [viewer.events for viewer in connected]
+    await asyncio.sleep(SECONDS)
+    after, then, now = server.state(), source.state("stop")["reported"], [viewer.events for viewer in connected]
+    await asyncio.sleep(2)
+    last = max(viewer.last for viewer in connected)
+    missed = sum(viewer.last != last for viewer in connected)
+    for viewer in connected:
+        viewer.transport.abort()
+    events = [later - earlier for earlier, later in zip(seen, now, strict=True)]
+    ages.sort()
+    return Outcome(
+        viewers=viewers,
+        reported=then - reported,
+        least=min(events),
+        mean=statistics.mean(events),
+        per_cpu_second=sum(events) / (after["cpu"] - used["cpu"]),
+        median=ages[len(ages) // 2],
+        p99=ages[len(ages) * 99 // 100],
+        kilobytes=(after["resident"] - resident) / (viewers - FIRST) / 1_024,
+        without_last=missed,
+    )
+
+
+def run(name: str, url: str, viewers: int, jobs: int = 1) -> Outcome:
+    with running(name, url, 0) as server, running("jobs", url, jobs) as source:
+        outcome = asyncio.run(measured(server, source, viewers, jobs))
+    print(f"{name:13} {jobs:5} jobs {outcome}", flush=True)
+    return outcome
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--viewers", type=int, nargs="*", default=[1_000, 5_000])
+    parser.add_argument("--jobs", type=int, default=1_000, help="with one viewer each; 0 for none")
+    parser.add_argument("--most", type=int, default=10_000, help="viewers on one process; 0 for none")
+    asked = parser.parse_args()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    wrong = []
+    with Redis() as redis:
+        for viewers in asked.viewers:
+            ours, theirs = run("progresskit", redis.fresh(), viewers), run("sse-starlette", redis.fresh(), viewers)
+            ratio = ours.per_cpu_second / theirs.per_cpu_second
+            print(f"  ratio of events a CPU second: {ratio:.1f} (at least {AT_LEAST_RATIO})")
+            wrong += [ratio < AT_LEAST_RATIO, ours.delivered < AT_LEAST_DELIVERED, ours.kilobytes > MOST_KILOBYTES]
+            wrong += [ours.p99 > MOST_SECONDS, ours.without_last > 0]
+        if asked.jobs:
+            run("progresskit", redis.fresh(), asked.jobs, asked.jobs)
+        if asked.most:
+            wrong.append(run("progresskit", redis.fresh(), asked.most).without_last > 0)
+    return int(any(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
