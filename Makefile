@@ -9,6 +9,8 @@ PYTEST_OPTIONS ?=
 QUICK ?=
 
 python := $(VENV)/bin/python
+# Much of the time is spent waiting for servers, so there is room for more files at once than there are cores.
+beside := -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## list these
@@ -27,13 +29,19 @@ demo: $(VENV)/.installed-demo ## a real worker and a real page on http://localho
 .PHONY: test
 ifdef QUICK
 test: lint types
-	$(python) -m pytest -m "not browser and not packaging" $(PYTEST_OPTIONS)
+	$(python) -m pytest -m "not browser and not packaging and not faults" $(PYTEST_OPTIONS)
 else
 test: export PROGRESSKIT_CI := 1
 test: bootstrap lint types ## everything CI runs: linters, types, the whole suite, and again on a second Python at hand
-	$(python) -m pytest $(PYTEST_OPTIONS)
+	$(python) -m pytest $(beside) $(PYTEST_OPTIONS)
 	tools/test-other-python $(python) $(PYTEST_OPTIONS)
 endif
+
+SOAK ?= 10
+.PHONY: soak
+soak: export PROGRESSKIT_CI := 1
+soak: bootstrap $(VENV)/.installed-all,test ## kill each server ten times as often as the tests do, under running jobs
+	$(python) -m pytest tests/faults -k killed --soak $(SOAK) -n 2 --dist loadfile $(PYTEST_OPTIONS)
 
 .PHONY: bootstrap
 bootstrap: ## what the tests need from the system (Debian's packages)

@@ -7,7 +7,8 @@ What is said of a fenced block stands in a comment on the line before it, which 
     <!-- given: CODE -->            the block is run after this code (which may have lines of its own)
     <!-- not run: REASON -->        the block is compiled only
 
-Each other Python block is run, and the blocks of a page share their names.
+Each other Python block is run, and the blocks of a page share their names. README.md has no such comments: what its
+reader is to paste into a file begins with a line that names it, `# tasks.py; …` or `# settings.py, at its end; …`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ PAGES = [README, *sorted(DOCS.rglob("*.md"))]
 
 _BLOCK = re.compile(r"(?:^<!-- ([^>]*?)\n?-->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"^```.*?^```$|^(?: {4}.*\n)+|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"^# (\w+\.py)(, at its end)?\b.*\n((?:(?!# \w+\.py\b).*\n)*)", re.MULTILINE)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -64,6 +66,11 @@ def blocks(page: Path) -> Iterator[Block]:
     for found in _BLOCK.finditer(text):
         note, language, code = found.groups()
         yield Block(page, text.count("\n", 0, found.start(3)) + 1, language, code, (note or "").strip())
+
+
+def readme_files(block: Block) -> list[tuple[str, bool, str]]:
+    """Return what a block of README.md puts into files: the name, whether that is there already, and the code."""
+    return [(name, bool(there), code) for name, there, code in _FILE.findall(block.code)]
 
 
 def without_code(text: str) -> str:

@@ -9,57 +9,59 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 import progresskit
-from progresskit import Kit, ProgressObserver, testing, web
+from progresskit import Kit, ProgressObserver, cli, testing, web
 from progresskit.config import BACKENDS, Settings
 
-from .pages import DOCS, EXAMPLES, PAGES, README, ROOT, Block, anchors, blocks, links, name_of, table, text_of
+from .pages import (
+    DOCS,
+    EXAMPLES,
+    PAGES,
+    README,
+    ROOT,
+    Block,
+    anchors,
+    blocks,
+    links,
+    name_of,
+    readme_files,
+    table,
+    text_of,
+)
 
 REFERENCE = DOCS / "reference"
 PACKAGE = Path(progresskit.__file__).parent
 
-
-class Readme(NamedTuple):
-    """How a block of README.md is run, which has no notes in it: what is given, and what stands for what."""
-
-    given: str = ""
-    instead: tuple[str, str] = ("", "")
-
-
-# Each block is known by something that only it has.
-FOLDER = "sqlite:////var/lib/proj", "sqlite:///{folder}"
-README_BLOCKS = {
-    "# app.py; then:": Readme(),  # it is docs/examples/quickstart.py, see below
-    'track(rows, id="import-42")': Readme("rows, handle = [1, 2, 3], str"),
-    "def index(paths)": Readme("read = str", FOLDER),
-    "def count(self, seconds)": Readme("from time import sleep"),
-    "INSTALLED_APPS": Readme("from django.urls import include, path"),
-    'app.config["PROGRESSKIT_URL"]': Readme("from flask import Flask\napp = Flask('app')", FOLDER),
-    'progresskit.get("import-42")': Readme("for _ in progresskit.track([1, 2], id='import-42'): pass"),
+GIVEN = {
+    'track(rows, id="import-42")': "rows, handle = [1, 2, 3], str",
+    'progresskit.get("import-42")': "for _ in progresskit.track([1, 2], id='import-42'): pass",
 }
+"""What is run before a block of README.md that is no file, by something that only this block has: it has no notes."""
 
 PYTHON = [block for page in PAGES for block in blocks(page) if block.language == "python"]
 SHOWN = [block for page in PAGES for block in blocks(page) if block.said("file")]
 
 
-def readme_key(block: Block) -> str:
-    (key,) = [key for key in README_BLOCKS if key in block.code] or [""]
-    return key
+def given_of(block: Block) -> str | None:
+    """Return what is run before a block of README.md; None for one that is a file."""
+    if any(readme_files(block)):
+        return None
+    (key,) = [key for key in GIVEN if key in block.code]
+    return GIVEN[key]
 
 
-def to_run(block: Block, folder: Path) -> list[tuple[int, str]]:
+def to_run(block: Block) -> list[tuple[int, str]]:
     """Return the code to be run for a block, by lines of the page; none for a block that stands in a file."""
     if block.page == README:
-        how = README_BLOCKS.get(readme_key(block), Readme())
-        if block.code.startswith("# app.py"):
-            return []
-        code = block.code.replace(*how.instead).replace("{folder}", str(folder))
-        return [(1, how.given), (block.line, code)]
+        given = given_of(block)
+        return [] if given is None else [(1, given), (block.line, block.code)]
     if block.said("file") or block.said("not run"):
         return []
     return [(block.line - 1, block.said("given") or ""), (block.line, block.code)]
@@ -71,7 +73,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
     folder = tmp_path_factory.mktemp("pages")
     given: dict[str, list[tuple[int, str]]] = {}
     for block in PYTHON:
-        given.setdefault(name_of(block.page), []).extend(to_run(block, folder))
+        given.setdefault(name_of(block.page), []).extend(to_run(block))
     process = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("run_pages.py"))],
         input=json.dumps(given),
@@ -105,12 +107,14 @@ def test_what_a_page_shows_of_a_file_is_the_file(block: Block) -> None:
     assert block.code == (DOCS / (block.said("file") or "")).read_text()
 
 
-def test_the_readme_begins_with_the_quickstart_and_each_of_its_blocks_is_known() -> None:
-    readme = [block for block in PYTHON if block.page == README]
-    assert sorted(map(readme_key, readme)) == sorted(README_BLOCKS)
-    comment, _, code = readme[0].code.partition("\n")
-    assert comment.startswith("# ")
-    assert code == (EXAMPLES / "quickstart.py").read_text()
+def test_the_readme_begins_with_the_quickstart() -> None:
+    ((name, _, code),) = readme_files(PYTHON[0])
+    assert (name, code) == ("app.py", (EXAMPLES / "quickstart.py").read_text())
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if 'broker="redis://' in text_of(page)], ids=name_of)
+def test_a_page_with_a_broker_that_is_redis_installs_its_client(page: Path) -> None:
+    assert re.search(r'pip install .*"celery\[redis\]"', text_of(page))
 
 
 def test_every_example_is_shown_on_a_page() -> None:
@@ -171,6 +175,32 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert [name for name in sorted(names) if not re.search(rf"(`|─ |^){name}\b", text, re.MULTILINE)] == []
 
 
+def test_every_public_name_of_the_adapters_is_in_the_reference() -> None:
+    names = set[str]()
+    for folder in (ROOT / "adapters").glob("*/__init__.py"):
+        module = folder.parent.name
+        names |= {f"{module}.{name}" for name in getattr(import_module(module), "__all__", ())} or {module}
+    assert {cell.partition("(")[0] for cell in table(REFERENCE / "python.md", "Integrations")} >= names
+
+
+def test_every_command_is_in_the_reference_and_on_the_index(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    commands = set(re.findall(r"^ {4}(\w+) ", capsys.readouterr().out, re.MULTILINE))
+    rows = "".join(cell for cell in table(REFERENCE / "command-line.md") if cell.startswith("["))
+    (line,) = [line for line in text_of(DOCS / "README.md").splitlines() if "command-line.md" in line]
+    assert commands == set(re.findall(r"`(\w+)", rows)) == set(re.findall(r"`(?:progresskit )?(\w+)`", line))
+
+
+def test_every_extra_is_named_where_the_readme_tells_how_to_install() -> None:
+    extras = tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]["optional-dependencies"].keys() - {
+        "test",
+        "dev",
+    }
+    install = text_of(README).split("\n## Install\n")[1].partition("\n## ")[0]
+    assert extras <= set(re.findall(r"`(\w+)`", install))
+
+
 def signatures(section: str) -> dict[str, str]:
     """Return the calls in the first cells of the tables of a section, by name."""
     cells = table(REFERENCE / "python.md", section)
@@ -185,18 +215,25 @@ def signatures(section: str) -> dict[str, str]:
         ("For viewers", Kit),
         ("ProgressObserver", ProgressObserver),
         ("progresskit.web", web),
+        ("Integrations", None),
     ],
 )
 def test_signatures_in_the_reference_are_those_of_the_code(section: str, owner: Any) -> None:
     documented = signatures(section)
     assert documented
     for name, call in documented.items():
-        real = inspect.signature(inspect.getattr_static(owner, name) if name != "Surface" else web.Surface.__init__)
-        given = parameters(f"def {call}: ...")
+        module, _, bare = name.rpartition(".")
+        real = signature(import_module(module) if module else owner, bare)
+        given = parameters(f"def {call.removeprefix(module + '.')}: ...")
         if name == "track":  # the rest of its arguments are those of observe
             assert given == {"items": None} | parameters_of(inspect.signature(Kit.observe)) | {"total": "None"}
         elif name != "Surface":
             assert given == parameters_of(real), name
+
+
+def signature(owner: Any, name: str) -> inspect.Signature:
+    found = inspect.getattr_static(owner, name)
+    return inspect.signature(found.__init__ if inspect.isclass(found) else found)
 
 
 def parameters(definition: str) -> dict[str, str | None]:
@@ -241,9 +278,24 @@ def test_the_reference_of_the_browser_component_is_that_of_its_source() -> None:
     assert states == set(re.findall(r"`(\w+)`", table(page, "Attributes")["data-state"][0]))
 
 
+def test_the_reference_of_groups_is_that_of_their_source() -> None:
+    source = (PACKAGE / "web" / "progress-group.js").read_text()
+    rows = table(REFERENCE / "browser.md", "Groups")
+
+    (told,) = re.findall(r"const words = \{\n(.*?)\n\};", source, re.DOTALL)
+    texts = dict(re.findall(r'^ *(\w+): "(.*)",$', told, re.MULTILINE))
+    assert {name: row[0] for name, row in rows.items() if name in texts} == texts
+
+    made = {"count", *re.findall(r'= element\("\w+", "(\w+)"', source)}
+    assert made <= {name.strip("`") for cell in rows for name in cell.split(", ")}
+
+    counted = re.findall(r'\{ name: "(\w+)", states', source)
+    assert re.findall(r"`(\w+)`", rows["meta"][0]) == counted
+
+
 def test_the_table_of_backends_names_each_and_no_other() -> None:
     urls = [name for name in table(REFERENCE / "backends.md") if "://" in name]
-    assert {url.split("://")[0] for url in urls} == set(BACKENDS)
+    assert {url.split("://")[0].split("+")[0] for url in urls} == set(BACKENDS)
 
 
 def test_the_addresses_are_those_of_the_description() -> None:
