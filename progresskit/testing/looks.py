@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from progresskit.abc import Backend
+from progresskit.config import Settings, backend_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
-    from contextlib import AbstractContextManager
 
     from progresskit.progress import Progress, Write
 
@@ -50,12 +51,13 @@ def nothing() -> None:
     """Stand in for a callback that is of no interest."""
 
 
-def opened(url: str) -> AbstractContextManager[Backend]:
+def connect(url: str) -> Backend:
+    """Make the backend of a URL, as every process does for itself."""
+    return backend_class(url).from_url(url, Settings(url=url))
+
+
+def opened(url: str) -> closing[Backend]:
     """Make the backend of a URL as a kit does, and close it in the end."""
-    from contextlib import closing
-
-    from .process import connect
-
     return closing(connect(url))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from contextlib import closing
 from enum import StrEnum
@@ -18,9 +17,10 @@ from threading import Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from progresskit.config import Settings, backend_class
 from progresskit.progress import State
 
+from .forkserver import fork_server
+from .looks import connect
 from .serving import Servant
 from .writes import start, update
 
@@ -49,28 +49,16 @@ class Act(StrEnum):
     SERVE = "serve"
 
 
-MAIN = """
-import time
-real, real_ns = time.time, time.time_ns
-time.time, time.time_ns = lambda: real() + {skew}, lambda: real_ns() + int({skew} * 10**9)
-from progresskit.testing.process import main
-main()
-"""
-"""The clock is set before anything is imported that might keep the right one."""
-
-
 class Process:
     """A process that is about to act on the store of a URL, on a host whose clock is wrong by `skew` seconds."""
 
     def __init__(self, act: Act, url: str, *, ids: list[str], count: int = 0, skew: float = 0.0) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", MAIN.format(skew=skew)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        self.pid = self._process.pid
+        theirs, to_it = os.pipe()
+        from_it, theirs_too = os.pipe()
+        self._stdin, self._stdout = os.fdopen(to_it, "w"), os.fdopen(from_it)
+        self.pid = fork_server().fork(url, skew, theirs, theirs_too)
+        for file in (theirs, theirs_too):
+            os.close(file)
         self._lines: Queue[str] = Queue()
         self._answer: str | None = None
         self._reader = Thread(target=self._listen, daemon=True)
@@ -79,15 +67,13 @@ class Process:
         assert self._line() == "ready"
 
     def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in self._stdout:
             self._lines.put(line.strip())
         self._lines.put("")
 
     def _send(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n")
-        self._process.stdin.flush()
+        self._stdin.write(f"{line}\n")
+        self._stdin.flush()
 
     def _line(self, timeout: float = PATIENCE) -> str:
         return self._lines.get(timeout=timeout)
@@ -125,8 +111,7 @@ class Process:
 
     def kill(self) -> None:
         """End it as SIGKILL does."""
-        self._process.kill()
-        self._process.wait(PATIENCE)
+        fork_server().kill(self.pid)
 
     def __enter__(self) -> Self:
         return self
@@ -136,14 +121,8 @@ class Process:
     ) -> None:
         self.kill()
         self._reader.join(PATIENCE)
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-
-def connect(url: str) -> Backend:
-    """Make the backend of a URL, as every process does for itself."""
-    return backend_class(url).from_url(url, Settings(url=url))
+        self._stdin.close()
+        self._stdout.close()
 
 
 def _write(backend: Backend, ids: list[str], count: int) -> dict[str, Any]:

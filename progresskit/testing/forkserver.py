@@ -1,0 +1,132 @@
+"""
+A fork server: a process that has imported what others need, and makes each of these by a fork.
+
+What a backend imports may take a process a second; its copies have it at once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from .looks import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAIN = """
+import time
+real, real_ns, skew = time.time, time.time_ns, [0.0]
+time.time, time.time_ns = lambda: real() + skew[0], lambda: real_ns() + int(skew[0] * 10**9)
+import sys
+from progresskit.testing.forkserver import serve
+from progresskit.testing.process import main
+serve(int(sys.argv[1]), skew, main)
+"""
+"""The clock is replaced before anything is imported that might keep the right one."""
+
+LARGE = 2**16
+
+
+class ForkServer:
+    """The server as those see it who ask it for processes."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", MAIN, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+
+    def fork(self, url: str, skew: float, stdin: int, stdout: int) -> int:
+        """Make a process that is about to use the backend of a URL, and whose clock is wrong; return its pid."""
+        asked = {"url": url, "skew": skew, "path": sys.path, "environ": dict(os.environ)}
+        return self._ask(asked, [stdin, stdout])
+
+    def kill(self, pid: int) -> None:
+        """End a process as SIGKILL does, unless it has ended."""
+        self._ask({"kill": pid}, [])
+
+    def _ask(self, what: dict[str, Any], files: list[int]) -> int:
+        socket.send_fds(self._socket, [json.dumps(what).encode() + b"\n"], files)
+        answer, _ = _line(self._socket)
+        assert answer, "the fork server has died; why stands on its standard error"
+        return int(answer)
+
+    def close(self) -> None:
+        """End the server, and with it each process that it made."""
+        self._socket.close()
+        self._process.wait()
+
+
+@cache
+def fork_server() -> ForkServer:
+    """Return the one of this process, which ends with it."""
+    server = ForkServer()
+    atexit.register(server.close)
+    return server
+
+
+def serve(descriptor: int, skew: list[float], main: Callable[[], None]) -> None:
+    """Make and end processes as asked for on a socket, until whoever asks has gone."""
+    made: set[int] = set()
+    with socket.socket(fileno=descriptor) as asker:
+        while (received := _line(asker))[0]:
+            asked, files = json.loads(received[0]), received[1]
+            if pid := asked.get("kill"):
+                if pid in made:
+                    made.remove(pid)
+                    _end(pid)
+            else:
+                sys.path[:] = asked["path"]
+                os.environ.update(asked["environ"])
+                connect(asked["url"]).close()  # all that it imports, so that its copies need not
+                pid = os.fork()
+                if not pid:
+                    asker.detach()
+                    os.close(descriptor)
+                    skew[0] = asked["skew"]
+                    _be_the_child(files, main)
+                made.add(pid)
+                for file in files:
+                    os.close(file)
+            asker.sendall(b"%d\n" % pid)
+    for pid in made:
+        _end(pid)
+
+
+def _be_the_child(files: list[int], main: Callable[[], None]) -> None:
+    for standard, file in enumerate(files):
+        os.dup2(file, standard)
+        os.close(file)
+    try:
+        main()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def _end(pid: int) -> None:
+    """Until it was waited for, no other process can have its pid."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def _line(peer: socket.socket) -> tuple[bytes, list[int]]:
+    """Receive a line, or nothing once the peer has gone, and the files that came with it."""
+    line, files, _, _ = socket.recv_fds(peer, LARGE, 2)
+    while line and not line.endswith(b"\n"):
+        line += peer.recv(LARGE)
+    return line, files
