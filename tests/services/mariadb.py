@@ -75,6 +75,7 @@ class MariaDB(Server):
             f"datadir = {self.folder / 'data'}",
             f"socket = {self._socket}",
             f"pid-file = {self.folder / 'mariadb.pid'}",
+            f"tmpdir = {self.folder}",  # each that starts removes all temporary tables in it, those of others too
             "bind-address = 127.0.0.1",
             f"port = {self.port}",
             "skip-name-resolve",
