@@ -12,7 +12,7 @@ from progresskit.progress import ID_ALPHABET
 from .failures import Failures
 from .keys import Shards
 from .listener import RedisListener
-from .records import Decoded, head, unpack
+from .records import Decoded, head, marked, unpack
 from .scripts import Call, script
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class RedisBackend(Backend, Pushes, PushesCancels, Lists):
         found: dict[Shard, dict[bytes, float]] = {shard: {} for shard in self._shards.all}
         begins = dict.fromkeys(self._shards.all, 0)
         while begins:
-            calls = [self._listing(shard, begin, kind or "", wanted) for shard, begin in begins.items()]
+            calls = [self._listing(shard, begin, marked(kind), wanted) for shard, begin in begins.items()]
             for shard, page in zip([*begins], self._server.run(calls), strict=True):
                 found[shard].update(
                     (packed, float(heard)) for heard, packed in zip(page[1::2], page[2::2], strict=True)

@@ -20,8 +20,13 @@ def head(write: Write) -> bytes:
     token = "_".join(write.token.split()) if write.token else ""
     return (
         f"{write.role.value} {max(write.run, 1)} {write.lease!r} {write.ttl!r} "
-        f"{write.attempt} {write.seq} {write.state.value} {token or '-'} {write.kind or ''}"
+        f"{write.attempt} {write.seq} {write.state.value} {token or '-'} {marked(write.kind)}"
     ).encode()
+
+
+def marked(kind: str | None) -> str:
+    """Return a kind as the scripts take it: an empty one is another than none."""
+    return "" if kind is None else f"={kind}"
 
 
 def unpack(packed: bytes) -> Progress:

@@ -227,6 +227,9 @@ class ListsContract:
             f"{kind}-{state}" for kind in ("mail", "Mail") for state in FINAL_STATES
         }
         assert backend.list(kind="post", states=None, limit=99) == []
+        assert backend.list(kind="", states=None, limit=99) == []
+        store.write([start("nameless", kind=""), start("none", kind=None)])
+        assert names(backend.list(kind="", states=None, limit=99)) == {"nameless"}
         assert backend.list(kind=None, states=(), limit=99) == []
 
     def test_a_job_is_listed_under_the_kind_that_its_record_shows(self, backend: Lists) -> None:

@@ -1,9 +1,10 @@
 -- What the other scripts begin with: a job as it is stored, and as it travels.
 --
 -- A job is one hash. `head` is, in words: run, whether it is asked to stop, when it was first heard of, attempt, seq,
--- state, token, kind; from the attempt on, it is as the writer sent it. `life` is when it was last heard of, its lease,
--- and when it expires, in seconds since the epoch by the clock that judges. `body` and `verdict` are JSON. Few fields,
--- because each costs time in the way into Lua and out of it, and memory. What is not known is '-'.
+-- state, token, kind behind a '='; from the attempt on, it is as the writer sent it. `life` is when it was last heard
+-- of, its lease, and when it expires, in seconds since the epoch by the clock that judges. `body` and `verdict` are
+-- JSON. Few fields, because each costs time in the way into Lua and out of it, and memory. What is not known is '-', but
+-- of a kind nothing.
 
 local HEAD = '^(%d+) (%d) (%S+) ((%d+) (%d+) (%l+) (%S+) (.*))$'
 local LIFE = '^(%S+) (%S+) (%S+)$'

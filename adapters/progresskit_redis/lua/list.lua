@@ -1,6 +1,6 @@
 -- One page of the index by when jobs were heard of, those heard of last first.
 --
--- KEYS: the index. ARGV: the clock or '', a key before the id, the first of the page, its length, the kind or '', the
+-- KEYS: the index. ARGV: the clock or '', a key before the id, the first of the page, its length, '=' and the kind or '', the
 -- states in words or ''. Returns how many ids the page has, then when it was heard of and the packed job of each that
 -- is there and wanted.
 
