@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .link import Link
     from .messages import Message
     from .mirror import News
+    from .roads import Seed
     from .sender import Sender
     from .topology import Names
     from .wire import Script, Wire
@@ -78,7 +79,7 @@ class Following:
         limit: int,
         sender: Sender,
         link: Link,
-        seeds: Callable[[], Iterable[tuple[Write, float]]],
+        seeds: Callable[[], Iterable[Seed]],
         events: Events,
     ) -> None:
         self._changed, self._names, self._limit, self._sender = changed, names, limit, sender
@@ -177,10 +178,11 @@ class Following:
             self._done_quick = done
 
     def _sow(self, mirror: Mirror) -> None:
-        """Give the mirror what this process itself has sent, and the broker need not have kept."""
+        """Give the mirror what this process itself has sent beside the journal, and the broker need not have kept."""
         with self._changed:
-            for write, time in self._seeds():
-                mirror.beside([write], Stamp(time, time))
+            for write, time, journalled in self._seeds():
+                if not journalled:  # else it comes in its turn, and before that it might count where it did not
+                    mirror.beside([write], Stamp(time, time))
 
     def lost(self) -> None:
         """Count on nothing that was going on; called with the lock held."""
@@ -256,6 +258,9 @@ class Following:
         mirror = reading.mirror
         mirror.ready = True
         mirror.open_held()
+        for write, time, journalled in self._seeds():
+            if journalled:
+                mirror.restore(write, Stamp(time, time))
         if mirror is self._full:
             self._has_all()
         else:

@@ -114,6 +114,11 @@ class Mirror:
             if self.entries.living(write.id, stamp.time) is None:
                 self._take(write, stamp)
 
+    def restore(self, write: Write, stamp: Stamp) -> None:
+        """Take in what the journal brought once, if it has forgotten the job, or was not read so far back."""
+        if self.entries.living(write.id, stamp.time) is None:
+            self._take(write, stamp)
+
     def _take(self, write: Write, stamp: Stamp) -> bool:
         if not self.bodies:
             write = write._replace(body="{}")

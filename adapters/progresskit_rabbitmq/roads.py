@@ -31,13 +31,21 @@ class Road(Enum):
 
 
 class Sent(NamedTuple):
-    """The newest record sent of a job and when, and when the last ones went to the journal and to the keyframes."""
+    """The newest record sent of a job, when and which way, and when the last went to the journal and the keyframes."""
 
     write: Write
     sent: float
+    road: Road
     journalled: float
     keyed: float
-    kept: bool
+
+
+class Seed(NamedTuple):
+    """A record that this process has sent, and when; `journalled` if the journal has it, as long as it reaches back."""
+
+    write: Write
+    time: float
+    journalled: bool
 
 
 class Roads:
@@ -75,28 +83,28 @@ class Roads:
         if write.token is None or write.state in FINAL_STATES:
             return
         if road is Road.JOURNAL or before is None:
-            self._sent[write.id] = Sent(write, now, now, now, True)
+            self._sent[write.id] = Sent(write, now, Road.JOURNAL, now, now)
         elif road is Road.KEYFRAME:
-            self._sent[write.id] = before._replace(write=write, sent=now, keyed=now, kept=True)
+            self._sent[write.id] = before._replace(write=write, sent=now, road=road, keyed=now)
         else:
-            self._sent[write.id] = before._replace(write=write, sent=now, kept=False)
+            self._sent[write.id] = before._replace(write=write, sent=now, road=road)
         if len(self._sent) > JOBS:
             del self._sent[next(iter(self._sent))]
 
-    def newest(self) -> list[tuple[Write, float]]:
-        """Return the newest record of each job that has not ended, and when it was sent."""
-        return [(sent.write, sent.sent) for sent in self._sent.values()]
+    def newest(self) -> list[Seed]:
+        """Return the newest record of each job that has not ended."""
+        return [Seed(sent.write, sent.sent, sent.road is Road.JOURNAL) for sent in self._sent.values()]
 
     def keep(self, now: float) -> list[Write]:
         """Return the newest records that the broker does not keep, as it will from now on."""
         unkept = self.unkept()
         for write in unkept:
-            self._sent[write.id] = self._sent[write.id]._replace(keyed=now, kept=True)
+            self._sent[write.id] = self._sent[write.id]._replace(road=Road.KEYFRAME, keyed=now)
         return unkept
 
     def unkept(self) -> list[Write]:
         """Return those of them that the broker does not keep."""
-        return [sent.write for sent in self._sent.values() if not sent.kept]
+        return [sent.write for sent in self._sent.values() if sent.road is Road.LIVE]
 
     def clear(self) -> None:
         """Forget it all: whatever is sent next goes to the journal."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .listening import Ears
     from .messages import Stamp
     from .mirror import Mirror, News
+    from .roads import Seed
     from .wire import Script, Wire
 
 CALL_SECONDS = 5.0
@@ -60,7 +61,7 @@ class Session:
         ttl: float,
         clock: Callable[[], float] | None,
         ears: Ears,
-        seeds: Callable[[], Iterable[tuple[Write, float]]],
+        seeds: Callable[[], Iterable[Seed]],
         keep: Callable[[float], Sequence[Write]],
     ) -> None:
         self.changed = Condition()

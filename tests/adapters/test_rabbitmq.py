@@ -104,6 +104,17 @@ def test_an_update_that_nobody_kept_is_told_to_who_comes_by_those_at_work(
     until(lambda: read(late, "job").current == 2)
 
 
+def test_what_a_worker_said_too_late_does_not_count_for_itself_when_it_reads_all_anew(
+    opened: Callable[..., RabbitMQBackend],
+) -> None:
+    worker, other = opened(), opened()
+    worker.write([start("job")])
+    other.write([word("job", State.FAILED)])
+    worker.write([update("job", 5, state=State.RETRYING)])
+    assert str(read(other, "job").version) == "1.1.2"
+    assert read(worker, "job") == read(other, "job"), "its first look makes it read the journal from the beginning"
+
+
 def test_a_busy_job_is_kept_now_and_then(opened: Callable[..., RabbitMQBackend], clock: Any) -> None:
     worker = opened(clock=clock)
     worker.write([start("job")])
