@@ -69,7 +69,7 @@ class RecordingObserver:
         states = [progress.state for progress in self.records]
         return [state for state, before in zip(states, [None, *states], strict=False) if state is not before]
 
-    def wait_for(self, predicate: Callable[[Progress], object], timeout: float = 10.0) -> Progress:
+    def wait_for(self, predicate: Callable[[Progress], object], timeout: float = 30.0) -> Progress:
         """
         Return the first record, of those told already or yet to come, for which the predicate holds.
 

@@ -17,7 +17,7 @@ import traceback
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from .looks import connect
+from .looks import PATIENCE, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,14 +52,17 @@ class ForkServer:
     def fork(self, url: str, skew: float, stdin: int, stdout: int) -> int:
         """Make a process that is about to use the backend of a URL, and whose clock is wrong; return its pid."""
         asked = {"url": url, "skew": skew, "path": sys.path, "environ": dict(os.environ)}
-        return self._ask(asked, [stdin, stdout])
+        pid = self._ask(asked, [stdin, stdout])
+        assert pid, "the fork server cannot make it; why stands on its standard error"
+        return pid
 
     def kill(self, pid: int) -> None:
         """End a process as SIGKILL does, unless it has ended."""
         self._ask({"kill": pid}, [])
 
     def _ask(self, what: dict[str, Any], files: list[int]) -> int:
-        socket.send_fds(self._socket, [json.dumps(what).encode() + b"\n"], files)
+        message = json.dumps(what).encode() + b"\n"
+        self._socket.sendall(message[socket.send_fds(self._socket, [message], files) :])
         answer, _ = _line(self._socket)
         assert answer, "the fork server has died; why stands on its standard error"
         return int(answer)
@@ -67,7 +70,11 @@ class ForkServer:
     def close(self) -> None:
         """End the server, and with it each process that it made."""
         self._socket.close()
-        self._process.wait()
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:  # whatever it hangs in, nobody is to wait for it for ever
+            self._process.kill()
+            self._process.wait()
 
 
 @cache
@@ -81,36 +88,49 @@ def fork_server() -> ForkServer:
 def serve(descriptor: int, skew: list[float], main: Callable[[], None]) -> None:
     """Make and end processes as asked for on a socket, until whoever asks has gone."""
     made: set[int] = set()
-    with socket.socket(fileno=descriptor) as asker:
-        while (received := _line(asker))[0]:
-            asked, files = json.loads(received[0]), received[1]
-            if pid := asked.get("kill"):
-                if pid in made:
-                    made.remove(pid)
-                    _end(pid)
-            else:
-                sys.path[:] = asked["path"]
-                os.environ.update(asked["environ"])
-                connect(asked["url"]).close()  # all that it imports, so that its copies need not
-                pid = os.fork()
-                if not pid:
-                    asker.detach()
-                    os.close(descriptor)
-                    skew[0] = asked["skew"]
-                    _be_the_child(files, main)
-                made.add(pid)
+    owner = os.getpid()
+    try:
+        with socket.socket(fileno=descriptor) as asker:
+            while (received := _line(asker))[0]:
+                asked, files = json.loads(received[0]), received[1]
+                if pid := asked.get("kill"):
+                    if pid in made:
+                        made.remove(pid)
+                        _end(pid)
+                elif _prepare(asked):
+                    pid = os.fork()
+                    if not pid:
+                        skew[0] = asked["skew"]
+                        _be_the_child(asker, files, main)
+                    made.add(pid)
                 for file in files:
                     os.close(file)
-            asker.sendall(b"%d\n" % pid)
-    for pid in made:
-        _end(pid)
+                asker.sendall(b"%d\n" % (pid or 0))
+    finally:
+        for pid in made if os.getpid() == owner else ():
+            _end(pid)
 
 
-def _be_the_child(files: list[int], main: Callable[[], None]) -> None:
-    for standard, file in enumerate(files):
-        os.dup2(file, standard)
-        os.close(file)
+def _prepare(asked: dict[str, Any]) -> bool:
+    """Be as the process is to be, with all imported that it will need; tell whether that went well."""
+    sys.path[:] = asked["path"]
+    for name in os.environ.keys() - asked["environ"].keys():
+        del os.environ[name]
+    os.environ.update(asked["environ"])
     try:
+        connect(asked["url"]).close()
+    except Exception:
+        traceback.print_exc()
+        return False
+    return True
+
+
+def _be_the_child(asker: socket.socket, files: list[int], main: Callable[[], None]) -> None:
+    try:
+        os.close(asker.detach())
+        for standard, file in enumerate(files):
+            os.dup2(file, standard)
+            os.close(file)
         main()
     except BaseException:
         traceback.print_exc()
@@ -128,5 +148,6 @@ def _line(peer: socket.socket) -> tuple[bytes, list[int]]:
     """Receive a line, or nothing once the peer has gone, and the files that came with it."""
     line, files, _, _ = socket.recv_fds(peer, LARGE, 2)
     while line and not line.endswith(b"\n"):
-        line += peer.recv(LARGE)
+        more = peer.recv(LARGE)
+        line = line + more if more else b""
     return line, files

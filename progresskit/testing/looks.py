@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, contextmanager
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from progresskit.abc import Backend
 from progresskit.config import Settings, backend_class
+from progresskit.errors import BackendUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from progresskit.progress import Progress, Write
 
-PATIENCE = 20.0
+Answer = TypeVar("Answer")
+
+PATIENCE = 60.0
 """Seconds after which something that another thread or process should have done counts as not done."""
 
 
@@ -56,9 +59,17 @@ def connect(url: str) -> Backend:
     return backend_class(url).from_url(url, Settings(url=url))
 
 
-def opened(url: str) -> closing[Backend]:
-    """Make the backend of a URL as a kit does, and close it in the end."""
-    return closing(connect(url))
+@contextmanager
+def opened(url: str) -> Iterator[Backend]:
+    """Make the backend of a URL as a kit does, have it take part in what goes on there, and close it in the end."""
+    with closing(connect(url)) as backend:
+        take_part(backend)
+        yield backend
+
+
+def take_part(backend: Backend) -> None:
+    """Have a backend connect, make what it needs, and come to know what the others know."""
+    insist(lambda: backend.cancels(["nobody"]))
 
 
 def until(condition: Callable[[], bool], problem: Callable[[], str] = lambda: "it never came") -> None:
@@ -67,3 +78,15 @@ def until(condition: Callable[[], bool], problem: Callable[[], str] = lambda: "i
     while not condition():
         assert monotonic() < deadline, problem()
         sleep(0.005)
+
+
+def insist(act: Callable[[], Answer]) -> Answer:
+    """Do what a busy server may refuse for a moment, again and again as a publisher does; return what comes of it."""
+    deadline = monotonic() + PATIENCE
+    while True:
+        try:
+            return act()
+        except BackendUnavailable:
+            if monotonic() >= deadline:
+                raise
+            sleep(0.02)

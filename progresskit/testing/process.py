@@ -2,7 +2,8 @@
 Other processes for `SharedContract`: what they do, and how a test holds them.
 
 A process is told what to do on its standard input (an URL may hold a password, which has no place among arguments),
-says `ready`, waits for `go`, and answers with one line of JSON; one that serves does so as often as it is asked.
+says `ready` once it takes part in what goes on there, waits for `go`, and answers with one line of JSON; one that
+serves does so as often as it is asked. What is refused for a moment, it tries again, as a publisher does.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from contextlib import closing
 from enum import StrEnum
 from queue import Empty, Queue
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from progresskit.progress import State
 
 from .forkserver import fork_server
-from .looks import connect
+from .looks import connect, insist, take_part
 from .serving import Servant
 from .writes import start, update
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from progresskit.abc import Backend
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 
 def served(url: str, skew: float = 0.0) -> Process:
@@ -50,20 +52,28 @@ class Act(StrEnum):
 
 
 class Process:
-    """A process that is about to act on the store of a URL, on a host whose clock is wrong by `skew` seconds."""
+    """
+    A process that is about to act on the store of a URL, on a host whose clock is wrong by `skew` seconds.
 
-    def __init__(self, act: Act, url: str, *, ids: list[str], count: int = 0, skew: float = 0.0) -> None:
+    A `late` one first looks at the store when it acts.
+    """
+
+    def __init__(
+        self, act: Act, url: str, *, ids: list[str], count: int = 0, skew: float = 0.0, late: bool = False
+    ) -> None:
         theirs, to_it = os.pipe()
         from_it, theirs_too = os.pipe()
         self._stdin, self._stdout = os.fdopen(to_it, "w"), os.fdopen(from_it)
-        self.pid = fork_server().fork(url, skew, theirs, theirs_too)
-        for file in (theirs, theirs_too):
-            os.close(file)
+        try:
+            self.pid = fork_server().fork(url, skew, theirs, theirs_too)
+        finally:
+            for file in (theirs, theirs_too):
+                os.close(file)
         self._lines: Queue[str] = Queue()
         self._answer: str | None = None
         self._reader = Thread(target=self._listen, daemon=True)
         self._reader.start()
-        self._send(json.dumps({"act": act, "url": url, "ids": ids, "count": count}))
+        self._send(json.dumps({"act": act, "url": url, "ids": ids, "count": count, "late": late}))
         assert self._line() == "ready"
 
     def _listen(self) -> None:
@@ -127,25 +137,26 @@ class Process:
 
 def _write(backend: Backend, ids: list[str], count: int) -> dict[str, Any]:
     token = str(os.getpid())
-    runs = dict(backend.write([start(id, token=token, current=1, description=token) for id in ids]))
+    begun = [start(id, token=token, current=1, description=token) for id in ids]
+    runs = dict(insist(lambda: backend.write(begun)))
     for seq in range(2, count + 1):
         batch = [update(id, seq, token=token, run=runs[id], current=seq, description=token) for id in ids]
-        backend.write(batch)
+        insist(lambda batch=batch: backend.write(batch))  # type: ignore[misc]
     return {"runs": runs}
 
 
 def _heed(backend: Backend, ids: list[str], count: int) -> dict[str, Any]:
-    backend.write([start(id) for id in ids])
+    insist(lambda: backend.write([start(id) for id in ids]))
     deadline = monotonic() + PATIENCE
-    while not (asked := backend.cancels(ids)) and monotonic() < deadline:
+    while not (asked := insist(lambda: backend.cancels(ids))) and monotonic() < deadline:
         sleep(0.01)
-    backend.write([update(id, 2, state=State.CANCELLED) for id in sorted(asked)])
+    insist(lambda: backend.write([update(id, 2, state=State.CANCELLED) for id in sorted(asked)]))
     return {"asked": sorted(asked)}
 
 
 def _fork(backend: Backend, ids: list[str], count: int) -> dict[str, Any]:
     parents, childs = ids
-    backend.write([start(parents)])
+    insist(lambda: backend.write([start(parents)]))
     child = os.fork()
     if not child:
         try:
@@ -153,12 +164,13 @@ def _fork(backend: Backend, ids: list[str], count: int) -> dict[str, Any]:
             _write(backend, [childs], count)
             backend.close()
         except BaseException:
+            traceback.print_exc()
             os._exit(1)
         os._exit(0)
     for seq in range(2, count + 1):
-        backend.write([update(parents, seq, current=seq)])
+        insist(lambda seq=seq: backend.write([update(parents, seq, current=seq)]))  # type: ignore[misc]
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    backend.write([update(parents, count, current=count)])
+    insist(lambda: backend.write([update(parents, count, current=count)]))
     return {"child": status}
 
 
@@ -176,6 +188,8 @@ def main() -> None:
     """Do what is asked for on standard input."""
     asked = json.loads(sys.stdin.readline())
     backend = connect(asked["url"])
+    if not asked["late"]:
+        take_part(backend)
     _say("ready")
     sys.stdin.readline()
     answer = _ACTS[Act(asked["act"])](backend, asked["ids"], asked["count"])

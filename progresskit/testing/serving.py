@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from threading import Condition
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from progresskit.abc import Lists
 from progresskit.kit import Kit
 from progresskit.progress import Role, State, Write
 
+from .looks import PATIENCE, insist
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
     from progresskit.observer import ProgressObserver
     from progresskit.progress import Progress
 
-PATIENCE = 20.0
 NEVER = 10_000.0
 
 
@@ -38,24 +40,29 @@ class Servant:
 
     def write(self, batch: list[Any]) -> dict[str, int]:
         """Write, and return what is said of runs."""
-        return dict(self._backend.write([unpacked(write) for write in batch]))
+        writes = [unpacked(write) for write in batch]
+        return dict(insist(lambda: self._backend.write(writes)))
 
     def read(self, ids: list[str]) -> dict[str, str]:
         """Return what is stored."""
-        return {id: progress.to_json() for id, progress in self._backend.read(ids).items()}
+        return {id: progress.to_json() for id, progress in insist(lambda: self._backend.read(ids)).items()}
 
     def listed(self) -> list[str]:
         """Return the ids of all jobs, in the order of the list."""
-        assert isinstance(self._backend, Lists)
-        return [progress.id for progress in self._backend.list(kind=None, states=None, limit=100)]
+        backend = self._backend
+        assert isinstance(backend, Lists)
+        return [progress.id for progress in insist(lambda: backend.list(kind=None, states=None, limit=100))]
 
     def play(self, steps: list[Any]) -> list[Any]:
         """Write, or ask to stop, and pause, step by step; return what was answered to each."""
         answers: list[Any] = []
         for id, write, pause in steps:
-            answers.append(self.write([write]).get(id) if write else id in self._backend.cancel([id]))
+            answers.append(self.write([write]).get(id) if write else id in self._cancel([id]))
             sleep(pause)
         return answers
+
+    def _cancel(self, ids: list[str]) -> set[str]:
+        return insist(lambda: self._backend.cancel(ids))
 
     # As a worker does by its kit.
 
@@ -108,6 +115,10 @@ class Servant:
     def time(self) -> float:
         """Return the time of day, as this process has it."""
         return time()
+
+    def environment(self, name: str) -> str | None:
+        """Return a variable of the environment."""
+        return os.environ.get(name)
 
     def close(self) -> None:
         """End the kit's threads."""

@@ -47,6 +47,14 @@ class SharedContract:
             assert (last.version, last.current) == (Version(2, 1, 150), 150)
             assert last.description == str(writers[runs.index(2)].pid), "the record of the last owner, whole"
 
+    def test_processes_that_come_at_once_to_a_store_that_nobody_has_used_all_write_to_it(self, url: str) -> None:
+        ids = [f"job-{number}" for number in range(4)]
+        with ExitStack() as stack:
+            writers = [stack.enter_context(Process(Act.WRITE, url, ids=[id], count=3, late=True)) for id in ids]
+            for writer in writers:
+                writer.go()
+            assert [writer.answer()["runs"] for writer in writers] == [{id: 1} for id in ids]
+
     def test_two_processes_that_write_batches_of_many_jobs_lose_none(self, url: str) -> None:
         groups = [[f"{name}-{number}" for number in range(100)] for name in "ab"]
         with ExitStack() as stack:

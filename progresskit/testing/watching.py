@@ -98,6 +98,8 @@ class WatchContract:
                 for seq in range(2, 102):
                     backend.write([update("job", seq, current=seq)])
                 gathered(quick, lambda shown: shown.keys() == {"job", "other"} and shown["job"].current == 101)
+            with kit.hub.view(["job"]) as late:  # who comes now is shown it after all who were there
+                found(late, lambda progress: progress.current == 101)
             waiting = slow.get(0)
             assert {id: progress.current for id, progress in waiting.items()} == {"job": 101, "other": 0}
             assert slow.get(0) == {}

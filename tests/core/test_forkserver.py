@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from time import time
 
 import pytest
 
 from progresskit.testing.forkserver import ForkServer
+from progresskit.testing.looks import until
 from progresskit.testing.process import served
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -45,9 +48,55 @@ def test_no_process_outlives_its_server(url: str) -> None:
         os.close(file)
 
 
-def test_what_cannot_be_connected_to_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_connected_to_is_told_and_keeps_nobody_else_from_it(
+    url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     server = ForkServer()
-    with open(os.devnull) as nothing, pytest.raises(AssertionError, match="the fork server has died"):
-        server.fork("carrier-pigeon://roof", 0.0, nothing.fileno(), nothing.fileno())
+    with open(os.devnull, "r+") as nothing:
+        for _ in range(2):
+            with pytest.raises(AssertionError, match="the fork server cannot make it"):
+                server.fork("carrier-pigeon://roof", 0.0, nothing.fileno(), nothing.fileno())
+        assert server.fork(url, 0.0, nothing.fileno(), nothing.fileno()) > 0
     server.close()
     assert "UnknownScheme" in capfd.readouterr().err
+
+
+ASKER = """
+import os, sys
+from progresskit.testing.forkserver import ForkServer
+(for_it, _), (_, its) = os.pipe(), os.pipe()
+print(ForkServer().fork(sys.argv[1], 0.0, for_it, its), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_no_process_outlives_the_one_that_asked_for_it_however_that_ends(url: str) -> None:
+    asker = subprocess.Popen(
+        [sys.executable, "-c", ASKER, url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    with asker:
+        assert asker.stdout is not None
+        pid = int(asker.stdout.readline())
+        assert is_there(pid)
+        asker.kill()
+    until(lambda: not is_there(pid))
+
+
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_variable_that_is_gone_here_is_gone_there(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setenv("PROGRESSKIT_GONE", "1")
+        with served(url) as process:
+            assert process.ask("environment", name="PROGRESSKIT_GONE") == "1"
+    with served(url) as process:
+        assert process.ask("environment", name="PROGRESSKIT_GONE") is None
