@@ -56,7 +56,7 @@ def _resolved(answer: dict[str, Any]) -> dict[str, Any]:
     return resolved
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

@@ -100,7 +100,7 @@ Run = Callable[[float], None]
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait for what the publisher's thread does."""
-    deadline, pause = monotonic() + 10, threading.Event()
+    deadline, pause = monotonic() + 60, threading.Event()
     while not condition():
         assert monotonic() < deadline, "it never came"
         pause.wait(0.005)

@@ -410,7 +410,7 @@ def run(code: str, tmp_path: Path) -> Any:
         [sys.executable, "-W", "error::UserWarning", str(script)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         env={"PYTHONPATH": ":".join(filter(None, sys.path)), "LOG": str(tmp_path / "log")},
     )
     assert answer.returncode == 0, answer.stderr
@@ -462,7 +462,7 @@ def writers(id):
         return {pid for pid, role, state, rest in map(json.loads, log) if rest[0] == id}
 
 backend = LogBackend()
-kit = Kit(backend=backend)
+kit = Kit(backend=backend, flush_seconds=30)  # for a busy machine
 
 def fork(work):
     child = os.fork()
@@ -546,7 +546,7 @@ for thread in threads:
     thread.start()
 
 def child():
-    signal.alarm(30)
+    signal.alarm(60)
     with kit.observe(f"child-{os.getpid()}") as job:
         job.advance()
     kit.flush(10)
@@ -657,7 +657,7 @@ else:
 """,
         tmp_path,
     )
-    assert answer < 10
+    assert answer < 25, "it is 0.2 seconds, and not the 30 of before"
 
 
 def test_importing_the_package_starts_no_thread_and_reads_no_environment(tmp_path: Path) -> None:

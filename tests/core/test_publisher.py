@@ -583,16 +583,17 @@ def test_a_job_that_cannot_be_sampled_does_not_keep_the_others_from_being_writte
 
 
 def test_the_thread_starts_with_the_first_job_and_ends_with_the_kit(make_kit: Callable[..., Kit]) -> None:
-    def running() -> int:
-        return sum(thread.name == "progresskit-publisher" for thread in threading.enumerate())
+    before = set(threading.enumerate())
 
-    before = running()
+    def running() -> int:
+        return sum(t.name == "progresskit-publisher" for t in threading.enumerate() if t not in before)
+
     kit = make_kit(url="memory://")
-    assert running() == before
+    assert running() == 0
     with kit.observe("job"):
-        assert running() == before + 1
+        assert running() == 1
     kit.close()
-    assert running() == before
+    assert running() == 0
 
 
 def test_the_end_of_a_job_returns_when_its_record_is_stored(make_kit: Callable[..., Kit]) -> None:
@@ -614,7 +615,7 @@ def test_the_end_of_a_job_waits_for_a_backend_that_hangs_as_long_as_is_allowed_a
     began = monotonic()
     with kit.observe("job"):
         pass
-    assert 0.2 <= monotonic() - began < 5
+    assert 0.2 <= monotonic() - began < 20, "it hangs for 30"
     backend.hang.set()
     kit.flush(10)
     assert backend.store.read(["job"])["job"].done

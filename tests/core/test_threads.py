@@ -14,7 +14,7 @@ from progresskit.memory import MemoryBackend
 from progresskit.testing import start
 from progresskit.threads import BATCH, COUNT
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class SlowBackend(MemoryBackend):
