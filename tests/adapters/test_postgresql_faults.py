@@ -27,7 +27,7 @@ from tests.services.postgresql import PostgreSQL
 from tests.services.process import wait_until
 from tests.services.proxy import Proxy
 
-IN_TIME = 8.0
+IN_TIME = 20.0
 """Seconds within which a call has to end, whatever the server does; generous, for a busy machine."""
 
 
@@ -72,12 +72,12 @@ class Watcher:
         """Say whether a change that is made now is told; if not, then that something was missed has to be."""
         self.again.clear()
         backend.write([update(id, seq)])
-        try:
-            self.observer.wait_for(lambda progress: progress.version.seq == seq, timeout=1)
-        except TimeoutError:
-            assert self.again.wait(20)
-            return False
-        return True
+
+        def is_told() -> bool:
+            return any(progress.version.seq == seq for progress in self.observer.records)
+
+        wait_until(lambda: is_told() or self.again.is_set(), "it is told of the change, or of a loss")
+        return is_told()
 
 
 def refused(call: Callable[[], object]) -> None:
@@ -327,8 +327,9 @@ def test_a_locked_row_is_waited_for_briefly_and_no_session_goes_on_waiting(
         connection.execute("UPDATE progresskit_jobs SET run = 1 WHERE id = 'job'")
         refused(lambda: backend.write([update("job", 2)]))
         backend.write([update("other", 2)])
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         with harmed.connect() as look:
-            assert look.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() == (0,)
+            wait_until(lambda: look.execute(waiting).fetchone() == (0,), "the server itself has given up", 10)
     backend.write([update("job", 2)])
 
 
@@ -379,4 +380,5 @@ def test_no_connection_thread_or_descriptor_is_left_behind(harmed: PostgreSQL, u
             watcher.listener.close()
             heeding.close()
         Watcher(backend)
-    wait_until(lambda: left() == before, "all is as it was")
+    # What tests before this one have left may come to its end meanwhile.
+    wait_until(lambda: all(now <= then for now, then in zip(left(), before, strict=True)), "all is as it was")

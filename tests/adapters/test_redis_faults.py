@@ -19,11 +19,13 @@ from progresskit.progress import State
 from progresskit.testing import RecordingObserver, start, update
 from progresskit_redis import RedisBackend, subscriber
 from progresskit_redis.scripts import Call, script
-from tests.services import server
 from tests.services.proxy import Proxy
 from tests.services.redis import Redis, RedisCluster, Sentinel
 
-PATIENCE = 20.0
+PATIENCE = 60.0
+
+IN_TIME = 20.0
+"""Seconds within which a call has to end, whatever the server does; generous, for a busy machine."""
 
 
 @pytest.fixture
@@ -212,7 +214,7 @@ def test_a_server_that_hangs_is_given_up_in_time_and_works_again_after(redis: Re
             began = monotonic()
             with pytest.raises(BackendUnavailable):
                 act()
-            assert monotonic() - began < 8
+            assert monotonic() - began < IN_TIME
     finally:
         redis.resume()
     assert after_outage(lambda: backend.write([update("job", 3)])) == {"job": 1}
@@ -272,12 +274,14 @@ def test_a_listener_comes_back_after_a_restart(redis: Redis, backend: RedisBacke
 def test_a_connection_that_leads_nowhere_is_noticed_and_replaced(
     redis: Redis, stack: ExitStack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(subscriber, "PING_SECONDS", 0.2)
-    monkeypatch.setattr(subscriber, "ANSWER_SECONDS", 0.5)
     caplog.set_level("DEBUG", "progresskit")
     backend = stack.enter_context(closing(RedisBackend(redis.url)))
-    lost = Event()
-    backend.listen(lambda records: None, lost.set).watch(["job"])
+    observer, lost = RecordingObserver(), Event()
+    backend.listen(observer.tell, lost.set).watch(["job"])
+    monkeypatch.setattr(subscriber, "PING_SECONDS", 0.2)
+    monkeypatch.setattr(subscriber, "ANSWER_SECONDS", 2.0)
+    backend.write([start("job")])  # by which the thread looks up, and goes by these from then on
+    observer.wait_for(lambda progress: progress.id == "job")
     redis.pause()
     try:
         until(lambda: "the server does not answer" in caplog.text)
@@ -341,14 +345,11 @@ def test_an_error_in_who_is_told_ends_nothing(backend: RedisBackend, caplog: pyt
 # Forks, ends, leaks.
 
 
-def test_nothing_is_left_of_backends_and_listeners_that_were_closed() -> None:
-    redis = server("redis")
-    assert isinstance(redis, Redis)
-    url = redis.fresh()
+def test_nothing_is_left_of_backends_and_listeners_that_were_closed(redis: Redis) -> None:
     before = connections(redis)
-    descriptors, running = len(os.listdir("/proc/self/fd")), len(threads())
+    descriptors, running = len(os.listdir("/proc/self/fd")), set(threads())
     for number in range(30):
-        with closing(RedisBackend(url)) as backend:
+        with closing(RedisBackend(redis.url)) as backend:
             listeners = [backend.listen(lambda records: None, lambda: None) for _ in range(2)]
             for listener in listeners:
                 listener.watch([f"job-{number}", "job"])
@@ -357,8 +358,9 @@ def test_nothing_is_left_of_backends_and_listeners_that_were_closed() -> None:
             backend.write([start("job")])
             listeners[0].close()
     until(lambda: connections(redis) == before)
-    assert len(threads()) == running
-    assert len(os.listdir("/proc/self/fd")) <= descriptors, "what others left is closed meanwhile, or not"
+    # What tests before this one have left may come to its end meanwhile.
+    until(lambda: set(threads()) <= running)
+    until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
 
 
 def test_channels_that_nobody_watches_any_more_are_left(redis: Redis, backend: RedisBackend) -> None:
@@ -402,7 +404,7 @@ def test_a_forked_child_listens_for_itself_and_leaves_its_parent_alone(redis: Re
     listener.watch(["job"])
     child = os.fork()
     if not child:
-        signal.alarm(15)
+        signal.alarm(60)
         try:
             backend.forked()
             listener.close()

@@ -291,17 +291,21 @@ def test_beside_a_cpu_bound_thread_a_batch_waits_for_the_interpreter_a_few_times
             for _ in range(10_000):
                 number += 1
 
+    def elapsed() -> float:
+        began = perf_counter()
+        backend.write(batch)
+        backend.read(ids)
+        return perf_counter() - began
+
     threads = [Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()
-    began = perf_counter()
-    backend.write(batch)
-    backend.read(ids)
-    elapsed = perf_counter() - began
+    # On a machine that is busy with other things, any one of them may take long; once a row takes long each time.
+    quickest = min(elapsed() for _ in range(5))
     done.set()
     for thread in threads:
         thread.join()
-    assert elapsed < len(ids) * sys.getswitchinterval(), "once a row would take longer than this"
+    assert quickest < len(ids) * sys.getswitchinterval(), "once a row would take longer than this"
 
 
 # Errors.

@@ -19,6 +19,9 @@ from progresskit.testing.writes import start, update
 from progresskit_sql import SQLBackend
 from progresskit_sql.sqlite.database import BUSY_SECONDS
 
+IN_TIME = BUSY_SECONDS + 10
+"""Seconds within which a call has to end, however long a file stays locked; generous, for a busy machine."""
+
 LOCKER = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -58,9 +61,9 @@ def remove(path: Path) -> None:
 def test_a_database_locked_by_another_process_is_waited_for_briefly(path: Path, backend: SQLBackend) -> None:
     backend.write([start("job")])
     with locked(path):
-        assert BUSY_SECONDS * 0.9 < refused(lambda: backend.write([update("job", 2)])) < BUSY_SECONDS + 1
-        assert refused(lambda: backend.write([start("job"), start("other")])) < BUSY_SECONDS + 1
-        assert refused(lambda: backend.cancel(["job"])) < BUSY_SECONDS + 1
+        assert BUSY_SECONDS * 0.9 < refused(lambda: backend.write([update("job", 2)])) < IN_TIME
+        assert refused(lambda: backend.write([start("job"), start("other")])) < IN_TIME
+        assert refused(lambda: backend.cancel(["job"])) < IN_TIME
         assert backend.read(["job"])["job"].version.seq == 1, "readers need not wait"
         assert backend.cancels(["job"]) == set()
     backend.write([update("job", 3)])
@@ -75,7 +78,7 @@ def test_the_url_may_say_how_long_a_locked_database_is_waited_for(path: Path) ->
 def test_a_database_that_is_locked_from_the_start_is_opened_later(path: Path, backend: SQLBackend) -> None:
     with locked(path, "PRAGMA locking_mode = EXCLUSIVE; CREATE TABLE other (x); BEGIN EXCLUSIVE"):
         for call in (lambda: backend.write([start("job")]), lambda: backend.read(["job"])):
-            assert refused(call) < BUSY_SECONDS + 1
+            assert refused(call) < IN_TIME
     assert backend.write([start("job")]) == {"job": 1}
 
 

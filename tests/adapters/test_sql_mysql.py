@@ -23,8 +23,9 @@ from progresskit.testing.histories import pools, shown
 from progresskit.testing.writes import start, update, word
 from progresskit_sql import SQLBackend, ddl
 from progresskit_sql.mysql import MySQL
-from tests.services import missing, server
+from tests.services import missing, patience, server
 from tests.services.mariadb import MariaDB
+from tests.services.patience import be_patient
 
 WEIRD = ["my-app", "my app", 'quo"ted', "se'lect", "back`tick", "{x}", "%s", "%(now)s", "größe", "1"]
 
@@ -39,6 +40,12 @@ def mariadb(missing_service: Callable[..., NoReturn]) -> MariaDB:
         gc.collect()
     assert isinstance(found, MariaDB)
     return found
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for locks and answers as long as a busy machine may need; to be asked for before a backend is."""
+    be_patient(patience.MARIADB, monkeypatch)
 
 
 @pytest.fixture
@@ -78,7 +85,7 @@ def ask(mariadb: MariaDB, url: str) -> Callable[[str], Any]:
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = monotonic() + 10
+    deadline = monotonic() + 60
     while not condition():
         assert monotonic() < deadline, "it never came"
         sleep(0.005)
@@ -251,6 +258,7 @@ def test_the_next_write_of_a_job_makes_the_row_again_when_the_table_was_truncate
     assert {id: record.state for id, record in records.items()} == {"live": State.RUNNING, "ending": State.FAILED}
 
 
+@pytest.mark.usefixtures("patient")
 def test_many_that_make_the_table_at_once_all_succeed(url: str) -> None:
     def work(round: int, number: int) -> None:
         with closing(SQLBackend(url, prefix=f"round-{round}")) as backend:
@@ -356,7 +364,7 @@ def test_a_given_engine_is_used_and_never_closed(engine: Engine) -> None:
 
 
 def test_a_job_ends_before_or_after_it_is_asked_to_stop_and_never_in_between(
-    backend: SQLBackend, url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    patient: None, backend: SQLBackend, url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = MySQL._rows
     with closing(SQLBackend(url, clock=clock)) as other:
@@ -555,7 +563,7 @@ def test_a_sweep_leaves_to_somebody_else_what_he_is_at(
 
 
 def test_a_deadlock_that_the_server_breaks_at_our_expense_is_written_once_more(
-    mariadb: MariaDB, url: str, backend: SQLBackend, ask: Callable[[str], Any]
+    patient: None, mariadb: MariaDB, url: str, backend: SQLBackend, ask: Callable[[str], Any]
 ) -> None:
     ids = [f"job-{number}" for number in range(50)]
     backend.write([start(id) for id in ids])
@@ -602,13 +610,14 @@ def test_a_row_that_somebody_else_has_locked_is_waited_for_briefly(
         ):
             with pytest.raises(BackendUnavailable, match="Lock wait timeout"):
                 call()
-        assert 3 < monotonic() - began < 12
+        assert 3 < monotonic() - began < 40, "two seconds each, and what a busy machine needs"
         assert backend.read(["job", "other"])["other"].version.seq == 1, "a batch is taken whole or not"
         other.rollback()
     backend.write([update("job", 2)])
     assert backend.read(["job"])["job"].version.seq == 2
 
 
+@pytest.mark.usefixtures("patient")
 def test_writers_with_batches_in_any_order_never_fail_and_lose_nothing(url: str) -> None:
     ids = [f"job-{number}" for number in range(40)]
     runs = list[dict[str, int]]()

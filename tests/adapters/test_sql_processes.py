@@ -15,11 +15,18 @@ from sqlalchemy import create_engine
 
 from progresskit.testing.writes import start, update
 from progresskit_sql import SQLBackend
+from tests.services import patience
+from tests.services.patience import be_patient
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_patient(patience.SQLITE, monkeypatch)
 
 
 class Child:

@@ -21,7 +21,7 @@ from progresskit.testing import (
     PushesContract,
     SharedContract,
 )
-from tests.services import missing, server
+from tests.services import missing, patience, server
 from tests.services.mariadb import MariaDB
 from tests.services.postgresql import PostgreSQL
 from tests.services.rabbitmq import RabbitMQ
@@ -38,6 +38,7 @@ class Row(NamedTuple):
     `url` gives the address of a fresh and empty store, in a new folder or on `service`, one of `tests.services`.
     `options` are arguments beside the address and the clock. `outage` makes the store of an address unwritable for a
     while. `left_out` are tests of the contract that the backend cannot pass, each with the reason, which is printed.
+    `patience` are its limits as they are set for all tests but those of outages.
     `harmed` makes the servers, by a name for each, that the fault tests and benchmarks kill, pause and fill.
     """
 
@@ -49,6 +50,7 @@ class Row(NamedTuple):
     outage: Callable[[str], AbstractContextManager[Any]] | None = None
     left_out: Mapping[str, str] = MappingProxyType({})
     harmed: Mapping[str, Callable[[], Server]] = MappingProxyType({})
+    patience: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def missing(self) -> str | None:
@@ -153,7 +155,13 @@ WITHOUT_STORE = dict.fromkeys(
 
 BACKENDS = [
     Row("memory", (PushesContract, PushesCancelsContract, ListsContract), lambda folder: "memory://"),
-    Row("sqlite", (ListsContract, SharedContract), lambda folder: f"sqlite:///{folder}/progress.db", outage=locked),
+    Row(
+        "sqlite",
+        (ListsContract, SharedContract),
+        lambda folder: f"sqlite:///{folder}/progress.db",
+        outage=locked,
+        patience=patience.SQLITE,
+    ),
     Row(
         "redis",
         (PushesContract, PushesCancelsContract, ListsContract, SharedContract, HostsContract),
@@ -161,6 +169,7 @@ BACKENDS = [
         service="redis",
         outage=memory_full,
         harmed={"redis": lambda: Redis(persistent=True), "redis, nothing persistent": Redis},
+        patience=patience.REDIS,
     ),
     Row(
         "redis-cluster",
@@ -168,6 +177,7 @@ BACKENDS = [
         redis_cluster.on_cluster,
         service="redis",
         outage=redis_cluster.memory_full,
+        patience=patience.REDIS,
     ),
     Row(
         "postgresql",
@@ -176,6 +186,7 @@ BACKENDS = [
         service="postgresql",
         outage=table_locked,
         harmed={"postgresql": lambda: PostgreSQL(durable=True)},
+        patience=patience.POSTGRESQL,
     ),
     Row(
         "mariadb",
@@ -184,6 +195,7 @@ BACKENDS = [
         service="mariadb",
         outage=table_read_only,
         harmed={"mariadb": lambda: MariaDB(durable=True)},
+        patience=patience.MARIADB,
     ),
     Row(
         "rabbitmq",
@@ -192,6 +204,7 @@ BACKENDS = [
         service="rabbitmq",
         outage=memory_alarm,
         harmed={"rabbitmq": lambda: RabbitMQ(managed=False)},
+        patience=patience.RABBITMQ,
     ),
     Row(
         "celery-redis",
@@ -199,6 +212,7 @@ BACKENDS = [
         celery_apps.on_redis,
         service="redis",
         outage=memory_full,
+        patience=patience.CELERY_ON_REDIS,
     ),
     Row(
         "celery-db-postgresql",
@@ -206,6 +220,7 @@ BACKENDS = [
         celery_apps.on_postgresql,
         service="postgresql",
         outage=celery_apps.read_only_postgresql,
+        patience=patience.CELERY_ON_A_DATABASE,
     ),
     Row(
         "celery-django-db",
@@ -213,16 +228,29 @@ BACKENDS = [
         celery_apps.on_django,
         service="postgresql",
         outage=celery_apps.read_only_postgresql,
+        patience=patience.CELERY_ON_A_DATABASE,
     ),
-    Row("celery-file", (SharedContract,), celery_apps.on_files, outage=celery_apps.removed_files),
+    Row(
+        "celery-file",
+        (SharedContract,),
+        celery_apps.on_files,
+        outage=celery_apps.removed_files,
+        patience=patience.CELERY_ON_FILES,
+    ),
     Row(
         "celery-memcached",
         (SharedContract, HostsContract),
         celery_apps.on_memcached,
         service="memcached",
         outage=celery_apps.unreachable_memcached,
+        patience=patience.CELERY_ON_MEMCACHED,
     ),
-    Row("kombu-memory", (PushesContract, PushesCancelsContract, ListsContract), lambda folder: "kombu+memory://"),
+    Row(
+        "kombu-memory",
+        (PushesContract, PushesCancelsContract, ListsContract),
+        lambda folder: "kombu+memory://",
+        patience=patience.KOMBU,
+    ),
     Row(
         "kombu-redis",
         (PushesContract, PushesCancelsContract, ListsContract, SharedContract, HostsContract),
@@ -230,6 +258,7 @@ BACKENDS = [
         service="redis",
         outage=redis_paused,
         left_out=WITHOUT_STORE,
+        patience=patience.KOMBU,
     ),
     Row(
         "kombu-amqp",
@@ -238,5 +267,6 @@ BACKENDS = [
         service="rabbitmq",
         outage=memory_alarm,
         left_out=WITHOUT_STORE,
+        patience=patience.KOMBU,
     ),
 ]

@@ -14,6 +14,7 @@ import pytest
 
 from progresskit.abc import Backend
 from progresskit.testing import FakeClock
+from tests.services.patience import be_patient
 
 from .backends import BACKENDS, Row
 
@@ -62,9 +63,17 @@ class Harness:
         return FakeClock()
 
     @pytest.fixture
-    def url(self, tmp_path: Path, missing_service: Callable[..., NoReturn]) -> str:
+    def url(
+        self,
+        tmp_path: Path,
+        missing_service: Callable[..., NoReturn],
+        request: pytest.FixtureRequest,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> str:
         if self.row.missing:
             missing_service(self.row.service, self.row.missing)
+        if "outage" not in request.fixturenames:
+            be_patient(self.row.patience, monkeypatch)
         return self.row.url(tmp_path)
 
     @pytest.fixture

@@ -118,11 +118,15 @@ class RabbitMQ(Server):
 
     def limit_memory(self, share: float = 0.4) -> None:
         """Let it have so much of the machine's memory, as `rabbitmqctl` does but without starting another Erlang."""
-        self.evaluate(f"vm_memory_monitor:set_vm_memory_high_watermark({share:f})")
+        self._alarm(f"vm_memory_monitor:set_vm_memory_high_watermark({share:f})")
 
     def need_disk(self, limit: str = "50MB") -> None:
         """Let it need so much free disk, likewise."""
-        self.evaluate(f'rabbit_disk_monitor:set_disk_free_limit("{limit}")')
+        self._alarm(f'rabbit_disk_monitor:set_disk_free_limit("{limit}")')
+
+    def _alarm(self, limit: str) -> None:
+        """Set a limit; when whoever keeps the alarms answers, he has told all connections of a new one."""
+        self.evaluate(f"ok = {limit}, rabbit_alarm:get_alarms(), ok")
 
     @property
     def _node(self) -> str:

@@ -155,7 +155,8 @@ class RedisCluster:
 
     def __init__(self) -> None:
         self._buses = [free_port() for _ in range(3)]  # by default a port is taken that need not be free
-        settings = ["cluster-enabled yes", "cluster-node-timeout 2000", "cluster-require-full-coverage no"]
+        # A node that is slow for seconds, with the whole machine, is not to be given up by the others.
+        settings = ["cluster-enabled yes", "cluster-node-timeout 30000", "cluster-require-full-coverage no"]
         self.nodes = [Redis(settings=[*settings, f"cluster-port {bus}"]) for bus in self._buses]
         self._running = ExitStack()
 

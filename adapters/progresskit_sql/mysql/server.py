@@ -41,7 +41,7 @@ SQL_MODE = "STRICT_ALL_TABLES"
 
 SESSION = (
     f"SET SESSION sql_mode = '{SQL_MODE}', wait_timeout = 28800"
-    f", innodb_lock_wait_timeout = {LOCK_SECONDS}, lock_wait_timeout = {LOCK_SECONDS}"
+    ", innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}"
 )
 
 LOCK_ROWS = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
@@ -119,7 +119,7 @@ def silent(connection: Any) -> bool:
 
 def prepare(connection: Any) -> None:
     """Make a session of our own independent of how the server is set."""
-    _execute(connection, SESSION)
+    _execute(connection, SESSION.format(seconds=LOCK_SECONDS))
     if ("binlog_format", "STATEMENT") not in _execute(connection, "SHOW VARIABLES LIKE 'binlog_format'"):
         _execute(connection, LOCK_ROWS)
 

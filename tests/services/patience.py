@@ -1,0 +1,70 @@
+"""
+How long backends wait where no test is about that.
+
+A server that is only busy must not count as one that is away: so there are, by their places, limits of the adapters as
+most tests set them. Those of faults leave them as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+SECONDS = 60
+
+
+def _seconds(module: str, *names: str) -> dict[str, Any]:
+    return {f"{module}.{name}": SECONDS for name in names}
+
+
+SQLITE = _seconds("progresskit_sql.sqlite.database", "BUSY_SECONDS")
+
+POSTGRESQL = {
+    **_seconds("progresskit_sql.postgresql.driver", "ANSWER_SECONDS"),
+    **_seconds("progresskit_sql.postgresql.server", "CONNECT_SECONDS"),
+    "progresskit_sql.postgresql.server.STATEMENT_MS": SECONDS * 1_000,
+}
+
+MARIADB = _seconds("progresskit_sql.mysql.server", "CONNECT_SECONDS", "CALL_SECONDS", "LOCK_SECONDS")
+
+REDIS = {
+    **_seconds("progresskit_redis.address", "CONNECT_SECONDS", "CALL_SECONDS"),
+    **_seconds("progresskit_redis.subscriber", "ANSWER_SECONDS"),
+}
+
+RABBITMQ = {
+    **_seconds("progresskit_rabbitmq.backend", "CALL_SECONDS", "LAST_SECONDS"),
+    "progresskit_rabbitmq.address.DEFAULTS": {
+        "heartbeat": SECONDS,
+        "socket_timeout": SECONDS,
+        "stack_timeout": SECONDS,
+        "connection_attempts": 1,
+    },
+}
+
+KOMBU = {
+    **_seconds("progresskit_kombu.address", "CONNECT_SECONDS", "CALL_SECONDS"),
+    **_seconds("progresskit_kombu.road", "CALL_SECONDS"),
+    **_seconds("progresskit_kombu.station", "CALL_SECONDS"),
+    **_seconds("progresskit_kombu.sync", "LINK_SECONDS", "HELLO_SECONDS"),
+    "progresskit_kombu.address.OPTIONS": {"redis": {"socket_timeout": SECONDS, "socket_connect_timeout": SECONDS}},
+}
+
+CELERY_ON_A_DATABASE = _seconds("progresskit_celery.state.courier", "CALL_SECONDS")
+
+CELERY_ON_FILES = _seconds("progresskit_celery.state.on_files", "LOCK_SECONDS")
+
+CELERY_ON_MEMCACHED = _seconds("progresskit_celery.state.on_cache", "CONNECT_SECONDS", "CALL_SECONDS")
+
+CELERY_ON_REDIS = {
+    **_seconds("progresskit_celery.state.on_redis", "CONNECT_SECONDS", "CALL_SECONDS"),
+    **_seconds("progresskit_celery.state.redis_listener", "WATCH_SECONDS"),
+}
+
+
+def be_patient(limits: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set these limits for a test."""
+    for place, limit in limits.items():
+        monkeypatch.setattr(place, limit)
