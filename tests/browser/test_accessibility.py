@@ -10,9 +10,11 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.gallery.stub import Stub
 
-pytestmark = pytest.mark.timeout(300)  # npm may have to install first
-
 STATES = ["running", "pending", "retrying", "stalled", "cancelling", "cancelled", "failed", "succeeded", "error"]
+FADED_IN = """() => [...document.querySelectorAll("progress-bar, progress-group")]
+    .every(bar => !bar.getAnimations().length)"""
+"""What is not told yet appears half a second late, and slowly: its first moments have no contrast."""
+
 AUDIT = """() => axe.run().then(({ violations, passes }) => ({
     faults: violations.flatMap(({ id, nodes }) => nodes.map(({ target }) => `${id}: ${target.flat().join(" ")}`)),
     rules: passes.map(({ id }) => id),
@@ -20,6 +22,7 @@ AUDIT = """() => axe.run().then(({ violations, passes }) => ({
 
 
 def audited(page: Page, node_modules: Path) -> Any:
+    page.wait_for_function(FADED_IN)
     page.evaluate((node_modules / "axe-core" / "axe.js").read_text())
     return page.evaluate(AUDIT)
 
