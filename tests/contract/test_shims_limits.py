@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -70,16 +71,22 @@ def test_a_viewer_who_leaves_gives_the_place_back(
 
 
 def test_a_threaded_server_lends_a_thread_for_some_time_only(
-    shim: Shim, client: httpx.Client, id: str, key: str
+    shim: Shim, client: httpx.Client, id: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    progresskit.configure("memory://", stream_seconds=0.3)
+    passed = 0.0
+    monkeypatch.setattr(streams, "monotonic", lambda: time.monotonic() + passed)
+    monkeypatch.setattr(streams, "COMMENT_SECONDS", 0.05)  # after which it looks what time it is
+    progresskit.configure("memory://", stream_seconds=60)
     with running(id) as observer, streaming(client, f"{key}/events/") as events:
         assert events.job()
+        assert [events.next(""), events.next("")] == ["", ""], "it goes on until then"
+        passed = 60.0
         if shim.threaded:
             assert [block for block in events if "" not in block] == [{"retry": "1000"}]
         else:
+            assert [events.next("") for _ in range(4)] == [""] * 4
             observer.succeed()
-            assert [block["id"] for block in events] == [stored(id).cursor]
+            assert [block["id"] for block in events if "" not in block] == [stored(id).cursor]
 
 
 # One client's share
