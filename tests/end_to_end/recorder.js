@@ -4,7 +4,7 @@
   const all = () => [...document.querySelectorAll("progress-bar")];
   const percent = (bar) => parseInt(part(bar, "percent")?.textContent);
 
-  window.recorded = { events: [], frames: [], frozen: false };
+  window.recorded = { events: [], frames: {}, frozen: false };
 
   for (const type of ["progress", "done", "error"]) {
     document.addEventListener(type, ({ target, detail }) => {
@@ -25,16 +25,17 @@
   document.addEventListener("resume", () => (recorded.frozen = false));
   document.addEventListener("click", () => (recorded.clicked = Date.now() / 1_000), true);
 
-  // The first frames that show a percentage, and how much of the track is filled in them: what stands in the document
-  // when a frame begins was or will be painted.
+  // Of each bar the first frame that shows a percentage, and how much of the track is filled in it: what stands in the
+  // document when a frame begins was or will be painted.
   const look = () => {
-    all().forEach((bar, index) => {
-      if (isNaN(percent(bar))) return;
+    const bars = all();
+    bars.forEach((bar, index) => {
+      if (index in recorded.frames || isNaN(percent(bar))) return;
       const { left, width } = part(bar, "track").getBoundingClientRect();
       const share = (part(bar, "fill").getBoundingClientRect().right - left) / width;
-      recorded.frames.push({ bar: index, percent: percent(bar), share });
+      recorded.frames[index] = { percent: percent(bar), share };
     });
-    if (recorded.frames.length < 50) requestAnimationFrame(look);
+    if (!bars.length || bars.some((_, index) => !(index in recorded.frames))) requestAnimationFrame(look);
   };
   requestAnimationFrame(look);
 })();

@@ -33,16 +33,19 @@ class Screen:
     def part(self, name: str, index: int = 0) -> Locator:
         return self.bar(index).locator(f"[part={name}]")
 
-    def expect_percent(self, percent: int, index: int = 0, seconds: float = 12) -> None:
-        expect(self.part("percent", index)).to_have_text(f"{percent}%", timeout=seconds * 1_000)
+    def expect_percent(self, percent: int, index: int = 0) -> None:
+        expect(self.part("percent", index)).to_have_text(f"{percent}%")
 
-    def expect_state(self, state: str, index: int = 0, seconds: float = 12) -> None:
-        expect(self.bar(index)).to_have_attribute("data-state", state, timeout=seconds * 1_000)
+    def expect_state(self, state: str, index: int = 0) -> None:
+        expect(self.bar(index)).to_have_attribute("data-state", state)
 
     def events(self, type: str, index: int = 0) -> list[dict[str, Any]]:
         """Return the DOM events of a bar, in order."""
-        events = self.page.evaluate("recorded.events")
-        return [event for event in events if event["type"] == type and event["bar"] == index]
+        return [event for event in self.all_events(type) if event["bar"] == index]
+
+    def all_events(self, type: str) -> list[dict[str, Any]]:
+        """Return those of all bars, in order."""
+        return [event for event in self.page.evaluate("recorded.events") if event["type"] == type]
 
     def states(self, index: int = 0) -> list[str]:
         """Return the states that a bar went through, each once where they follow each other."""
@@ -56,8 +59,9 @@ class Screen:
 
     def first_frame(self, index: int = 0) -> tuple[float, float]:
         """Return the percentage that was painted first, and the share of the track that was filled with it."""
-        frames = self.page.evaluate("recorded.frames")
-        return next((frame["percent"], frame["share"]) for frame in frames if frame["bar"] == index)
+        self.page.wait_for_function("index => index in recorded.frames", arg=index)  # painted after it is written
+        frame = self.page.evaluate("index => recorded.frames[index]", index)
+        return frame["percent"], frame["share"]
 
     def filled(self, index: int = 0) -> float:
         """Return the share of the track that is filled."""

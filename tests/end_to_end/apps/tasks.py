@@ -15,8 +15,11 @@ import progresskit_celery
 from progresskit.cli.demo.broker import steady_transport
 
 FOLDER = Path(os.environ["HOUSE"])
-LONGEST_SECONDS = 90
+LONGEST_SECONDS = 600
 """No task is longer, so that none stays behind whatever becomes of its test."""
+
+RETRY_SECONDS = 8
+"""Long enough to be seen on the pages of a busy machine before it is over."""
 
 app = Celery("end-to-end")
 app.conf.update(json.loads(os.environ["PROJ_CONFIGURATION"]), broker_transport=steady_transport())
@@ -112,6 +115,6 @@ def retrying_in_a_block(self: Any) -> None:
     with progresskit.observe(total=4, description="Reading") as observer:
         observer.advance()
         if not self.request.retries:
-            raise self.retry(countdown=2)
+            raise self.retry(countdown=RETRY_SECONDS)
         pass_gate(self.request.id, 1)
         observer.advance(3)
