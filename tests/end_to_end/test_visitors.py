@@ -22,7 +22,10 @@ from tests.adapters.celery_worker import Worker, wait_for
 from tests.end_to_end.house import KINDS, House, Site, running
 from tests.end_to_end.screen import OpenPage
 
-CANCEL_SECONDS = 1.5
+CANCEL_STEPS = 150
+"""Of 10 ms or more each: a job that is asked to stop goes on for 1.5 s at most, by its own time."""
+
+ANSWER_SECONDS = 60
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -58,12 +61,16 @@ def test_a_click_stops_the_loop_soon(
     # A job looks for a request to cancel soon after its start: here it is to find one that comes later.
     house.await_job(id, "the loop", lambda record: record.current > 140)
 
-    screen.part("cancel").click()
+    with screen.page.expect_response("**/cancel/") as answer:
+        screen.part("cancel").click()
+    assert answer.value.status == 202
+    asked = house.record(id)
     cancelled = house.await_job(id, "the end", lambda record: record.done)
     took = time.time() - screen.page.evaluate("recorded.clicked")
-    print(f"cancelled {took:.2f} s after the click")
+    went_on = cancelled.current - asked.current
+    print(f"cancelled {took:.2f} s after the click, {went_on:.0f} steps after it was asked to")
     assert cancelled.state is State.CANCELLED
-    assert took <= CANCEL_SECONDS
+    assert went_on <= CANCEL_STEPS
 
     screen.expect_state("cancelled")
     assert [event["job"]["state"] for event in screen.events("done")] == ["cancelled"]
@@ -86,7 +93,9 @@ def test_the_key_of_one_job_opens_no_other(house: House, site: Site, jobs: list[
         other,
         mine,
     ]
-    with httpx.Client(base_url=f"{site.url}/progress/", headers={"X-Progresskit": "1"}) as client:
+    with httpx.Client(
+        base_url=f"{site.url}/progress/", headers={"X-Progresskit": "1"}, timeout=ANSWER_SECONDS
+    ) as client:
         shown = client.get(f"{my_key}/")
         assert (shown.status_code, shown.json()["id"]) == (200, mine)
         for key in forged:
@@ -107,11 +116,11 @@ def test_a_raw_id_is_a_key_only_where_the_site_says_so(house: House, site: Site,
     private, public = jobs
     anybody, some = Site(house, site.kind, OPEN=True), Site(house, site.kind, PUBLIC_ONLY=True)
 
-    with running(anybody, some):
+    with running(anybody, some), httpx.Client(headers={"X-Progresskit": "1"}, timeout=ANSWER_SECONDS) as client:
         answers = {
             (one, id): (
-                httpx.get(f"{one.url}/progress/{id}/").status_code,
-                httpx.post(f"{one.url}/progress/{id}/cancel/", headers={"X-Progresskit": "1"}).status_code,
+                client.get(f"{one.url}/progress/{id}/").status_code,
+                client.post(f"{one.url}/progress/{id}/cancel/").status_code,
             )
             for one in (site, anybody, some)
             for id in (private, public)
