@@ -12,7 +12,7 @@ from typing import NoReturn
 import httpx
 import pytest
 
-from tests.contract.clients import blocks, eventually, streaming
+from tests.contract.clients import Events, blocks, eventually, streaming
 from tests.end_to_end.house import House, Site, pause, running
 from tests.end_to_end.screen import OpenPage
 from tests.services.nginx import Nginx
@@ -41,6 +41,11 @@ A server notices that a stream was left when it writes to it for the second time
 
 STEP_SECONDS = 0.2
 
+WAIT_SECONDS = 20
+"""So long a poll is held, and longer a stream, where there is room for them."""
+
+ANSWER_SECONDS = 60
+
 Reach = Callable[[Site], AbstractContextManager[httpx.Client]]
 
 
@@ -64,13 +69,16 @@ def sync_site(redis_house: House) -> Iterator[Site]:
 def reach(request: pytest.FixtureRequest, missing_service: Callable[..., NoReturn]) -> Reach:
     """Give a function that gives a client of a site, which asks the site itself or an nginx in front of it."""
     if request.param == "straight":
-        return lambda site: httpx.Client(base_url=site.url, timeout=10, trust_env=False)
+        return lambda site: httpx.Client(base_url=site.url, timeout=ANSWER_SECONDS, trust_env=False)
     if why := Nginx.missing():
         missing_service("nginx", why)
 
     @contextmanager
     def through_nginx(site: Site) -> Iterator[httpx.Client]:
-        with Nginx({"/": [site.url]}) as nginx, httpx.Client(base_url=nginx.url, timeout=10, trust_env=False) as client:
+        with (
+            Nginx({"/": [site.url]}) as nginx,
+            httpx.Client(base_url=nginx.url, timeout=ANSWER_SECONDS, trust_env=False) as client,
+        ):
             page = client.get("/")
             assert page.headers["Content-Encoding"] == "gzip", "what is not a stream is compressed here"
             yield client
@@ -85,8 +93,7 @@ def test_the_first_event_comes_at_once_and_each_later_one_before_there_is_anothe
     with redis_house.job(sum(ROUNDS)) as (id, observer), reach(site) as client:
         (key,) = site.keys(id)
         for steps in ROUNDS:
-            asked = time.monotonic()
-            with streaming(client, f"/progress/{key}/events/") as events:
+            with placed(client, f"/progress/{key}/events/") as (events, asked):
                 assert events.job()["current"] == step
                 firsts.append(time.monotonic() - asked)
                 assert events.response.headers["Content-Encoding"] == "identity"
@@ -109,6 +116,23 @@ def test_the_first_event_comes_at_once_and_each_later_one_before_there_is_anothe
     assert median(delays) < AT_ONCE, delays
 
 
+@contextmanager
+def placed(client: httpx.Client, path: str) -> Iterator[tuple[Events, float]]:
+    """
+    Give a stream that has found a place, and when it was asked for.
+
+    The place of one that was left is given back a moment after it was written to for the second time.
+    """
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        asked = time.monotonic()
+        with streaming(client, path) as events:
+            if events.next("retry") == "1000":
+                yield events, asked
+                return
+        assert asked < deadline, "no place was given back"
+
+
 def test_a_process_that_serves_one_request_at_a_time_lends_itself_to_no_page(
     redis_house: House, sync_site: Site, reach: Reach
 ) -> None:
@@ -118,8 +142,10 @@ def test_a_process_that_serves_one_request_at_a_time_lends_itself_to_no_page(
         asked = time.monotonic()
         stream = client.get(f"/progress/{key}/events/")
         poll = client.get(f"/progress/{key}/")
-        held = client.get(f"/progress/{key}/", headers={"If-None-Match": poll.headers["ETag"], "Prefer": "wait=20"})
-        assert time.monotonic() - asked < 5
+        held = client.get(
+            f"/progress/{key}/", headers={"If-None-Match": poll.headers["ETag"], "Prefer": f"wait={WAIT_SECONDS}"}
+        )
+        assert time.monotonic() - asked < WAIT_SECONDS, "one of them was held"
         retry, event = blocks(stream)
         assert retry == {"retry": "2000"}
         assert json.loads(event["data"]) == poll.json()
