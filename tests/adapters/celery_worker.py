@@ -26,13 +26,13 @@ from typing import Self, TypeVar
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-START_SECONDS = 30
+START_SECONDS = 120
 STOP_SECONDS = 15
 
 Found = TypeVar("Found")
 
 
-def wait_for(what: str, condition: Callable[[], Found], seconds: float = 20, step: float = 0.01) -> Found:
+def wait_for(what: str, condition: Callable[[], Found], seconds: float = 60, step: float = 0.01) -> Found:
     """Return what the condition gives once that is true; an AssertionError that says `what` after so many seconds."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

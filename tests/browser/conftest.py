@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser import packages
 from tests.browser.gallery.stub import Stub
+from tests.services.ports import free_port
 
 ARGUMENTS = [
     "--headless",
@@ -25,7 +26,8 @@ ARGUMENTS = [
 ]
 
 # What does not come at all is seen soon enough; what comes late on a busy machine is no failure.
-expect.set_options(timeout=20_000)
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 # One a module, not one a session: while it is there, its event loop would be in the way of asyncio tests elsewhere.
@@ -34,7 +36,7 @@ def browser(program: Callable[..., str]) -> Iterator[Browser]:
     """Give Debian's Chromium, or another that is installed; without its windows, if it can be had so."""
     path = program("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS, timeout=3 * PATIENCE_MS)
         yield chromium
         chromium.close()
 
@@ -43,7 +45,7 @@ def browser(program: Callable[..., str]) -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """Give a page of its own, without cookies or cache of another test."""
     context = browser.new_context()
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(PATIENCE_MS)
     yield context.new_page()
     context.close()
 
@@ -51,7 +53,7 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture
 def stub() -> Iterator[Stub]:
     """Give a server that only speaks the wire."""
-    stub = Stub()
+    stub = Stub(port=free_port())  # which is its own while it is stopped, too
     stub.start()
     yield stub
     stub.stop()

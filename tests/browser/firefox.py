@@ -37,7 +37,9 @@ class Firefox:
 
     def __enter__(self) -> Self:
         try:
-            connection = connect(self._address() + "/session", max_size=None, proxy=None)
+            connection = connect(
+                self._address() + "/session", open_timeout=SECONDS, ping_interval=None, max_size=None, proxy=None
+            )
             self._socket = self._open.enter_context(connection)
             self.send("session.new", capabilities={})
         except BaseException:

@@ -284,7 +284,7 @@ def test_the_pause_between_two_requests_can_be_longer(bench: Bench) -> None:
 
 
 def test_it_gives_up_after_so_many_attempts_as_it_is_told(ours: Bench) -> None:
-    with ours.page.expect_event("pageerror", timeout=20_000):
+    with ours.page.expect_event("pageerror"):
         ours.show("cut", options="{...callbacks('NetworkError'), maxNetworkRetryAttempts: 2}")
     assert len(ours.told()) == ours.asked == 2
 

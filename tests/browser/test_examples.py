@@ -20,8 +20,6 @@ from progresskit_asgi import ProgressApp
 from tests.browser.packages import ROOT, complaints, lay_out
 from tests.contract.shims import uvicorn_serving
 
-pytestmark = pytest.mark.timeout(300)  # npm may have to install first
-
 EXAMPLES = ROOT / "docs" / "examples"
 INDEX = """<!doctype html><meta charset="utf-8"><div id="app"></div><script type="module" src="/main.js"></script>"""
 REACT = """

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
+from tests.browser.conftest import PATIENCE_MS
 from tests.browser.gallery.stub import Record, Stub, record
 from tests.browser.test_component import Lab
 
@@ -25,7 +26,7 @@ HEAR_LATE = """
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context()
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(PATIENCE_MS)
     yield context
     context.close()
 

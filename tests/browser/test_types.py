@@ -10,8 +10,6 @@ import pytest
 from progresskit import testing
 from tests.browser.packages import ROOT, complaints, lay_out
 
-pytestmark = pytest.mark.timeout(300)  # npm may have to install first
-
 # What is marked as an error has to be one, or the compiler complains about the mark.
 PLAIN = """
 import { ProgressBar, configure, strings, type Job } from "progresskit";

@@ -36,7 +36,7 @@ def described_client(address: str) -> Iterator[httpx.Client]:
         content = response.headers.get("Content-Type", "").partition(";")[0]
         assert content in described.get("content", {"": None}), f"{path}: {response.status_code} as {content}"
 
-    with httpx.Client(base_url=address, timeout=20, verify=False, event_hooks={"response": [check]}) as client:
+    with httpx.Client(base_url=address, timeout=60, verify=False, event_hooks={"response": [check]}) as client:
         yield client
 
 
@@ -123,7 +123,7 @@ def ask(site: str, method: str, path: str, headers: dict[str, str]) -> tuple[int
     host, port = site.removeprefix("http://").split(":")
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     lines += [f"Host: {host}:{port}", "Connection: close", "", ""]
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall("\r\n".join(lines).encode("latin-1"))
         response = HTTPResponse(connection, method=method)
         response.begin()

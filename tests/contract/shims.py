@@ -172,7 +172,7 @@ def _running(serve: Callable[[], Any], stop: Callable[[], Any]) -> Iterator[None
         yield
     finally:
         stop()
-        thread.join(10)
+        thread.join(60)
 
 
 SHIMS = (

@@ -22,7 +22,7 @@ from tests.browser.conftest import ARGUMENTS
 from tests.end_to_end.screen import RECORDER
 from tests.services.process import Process, wait_until
 
-SECONDS = 30
+SECONDS = 100
 PROCESSES = 4
 """How many renderers there are for all pages together."""
 
@@ -43,7 +43,9 @@ class Chromium:
             more = [f"--renderer-process-limit={PROCESSES}", "--remote-debugging-port=0", f"--user-data-dir={folder}"]
             process = Process([self._program, *ARGUMENTS, *more], folder)
             self._open.callback(process.kill)
-            self._socket = self._open.enter_context(connect(_address(folder), max_size=None, proxy=None))
+            self._socket = self._open.enter_context(
+                connect(_address(folder), open_timeout=SECONDS, ping_interval=None, max_size=None, proxy=None)
+            )
         except BaseException:
             self._open.close()
             raise

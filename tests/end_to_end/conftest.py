@@ -55,7 +55,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
 
     def open(url: str) -> Screen:
         context = browser.new_context()
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         return Screen(context, url)
 

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,17 +24,24 @@ import httpx
 
 from progresskit import Kit, Progress, ProgressObserver
 from tests.adapters.celery_worker import Worker, environment, start_worker, wait_for
+from tests.services.ports import free_port
 
 APPS = "tests.end_to_end.apps"
 POOL = 2
 """How many tasks a worker has in hand at once."""
 
-START_SECONDS = 30
+START_SECONDS = 120
+"""A busy machine takes half a minute to start a server that loads Django in each of its processes."""
+
+ANSWER_SECONDS = 60
 
 KINDS = ("django-wsgi", "django-asgi", "flask")
 
 DJANGO, DJANGO_ASGI = f"{APPS}.django_site.wsgi:application", f"{APPS}.django_site.asgi:application"
 BESIDE_DJANGO, FLASK = f"{APPS}.django_site.asgi:with_progress_in_front", f"{APPS}.flask_site.wsgi:app"
+
+# It kills a worker that says nothing for half a minute by default, be it only that a busy machine loads Django so long.
+GUNICORN = ["gunicorn", "--bind", "127.0.0.1:{port}", "--timeout", "600"]
 
 COMMANDS: dict[str, list[str]] = {
     "django-wsgi": [
@@ -48,10 +54,10 @@ COMMANDS: dict[str, list[str]] = {
     ],
     "django-asgi": ["uvicorn", DJANGO_ASGI, "--port", "{port}", "--lifespan", "off"],
     "flask": ["flask", "--app", f"{APPS}.flask_site.wsgi", "run", "--no-reload", "--no-debugger", "--port", "{port}"],
-    "gunicorn-sync": ["gunicorn", "--bind", "127.0.0.1:{port}", DJANGO],
-    "gunicorn-threads": ["gunicorn", "--bind", "127.0.0.1:{port}", "--threads", "4", DJANGO],
-    "gunicorn-2x4": ["gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "2", "--threads", "4", DJANGO],
-    "gunicorn-gevent": ["gunicorn", "--bind", "127.0.0.1:{port}", "--worker-class", "gevent", FLASK],
+    "gunicorn-sync": [*GUNICORN, DJANGO],
+    "gunicorn-threads": [*GUNICORN, "--threads", "4", DJANGO],
+    "gunicorn-2x4": [*GUNICORN, "--workers", "2", "--threads", "4", DJANGO],
+    "gunicorn-gevent": [*GUNICORN, "--worker-class", "gevent", FLASK],
     "uvicorn": ["uvicorn", "--port", "{port}", BESIDE_DJANGO],
     "hypercorn": ["hypercorn", "--bind", "127.0.0.1:{port}", BESIDE_DJANGO],
     "granian-django": ["granian", "--interface", "asgi", "--port", "{port}", DJANGO_ASGI],
@@ -114,14 +120,14 @@ class House:
         """Return the job's record once it has come so far."""
         return self.await_job(id, f"step {step}", lambda record: record.current == step)
 
-    def await_job(self, id: str, what: str, condition: Callable[[Progress], bool], seconds: float = 15) -> Progress:
+    def await_job(self, id: str, what: str, condition: Callable[[Progress], bool]) -> Progress:
         """Return the job's record once it is as the condition wants it."""
 
         def found() -> Progress | None:
             record = self.get(id)
             return record if record is not None and condition(record) else None
 
-        record = wait_for(f"{what} of {id}", found, seconds)
+        record = wait_for(f"{what} of {id}", found)
         assert record is not None
         return record
 
@@ -142,7 +148,7 @@ class House:
         """Return what Celery has stored of a task."""
         try:
             state: str = json.loads((self.folder / "results" / f"celery-task-meta-{id}").read_text())["status"]
-        except FileNotFoundError:
+        except (FileNotFoundError, json.JSONDecodeError):  # it is not there, or being written
             return None
         return state
 
@@ -229,7 +235,8 @@ class Site:
     def start_task(self, task: str, *arguments: Any, id: str | None = None) -> str:
         """Have the site send a task, and return its id."""
         id = id or f"{task}-{uuid4().hex[:8]}"
-        response = httpx.post(f"{self.url}/start/", json={"task": task, "arguments": arguments, "id": id}, timeout=10)
+        asked = {"task": task, "arguments": arguments, "id": id}
+        response = httpx.post(f"{self.url}/start/", json=asked, timeout=ANSWER_SECONDS)
         assert response.status_code == 202, f"{self}: {response.status_code}\n{self.output()}"
         return id
 
@@ -240,7 +247,7 @@ class Site:
 
     def keys(self, *ids: str, watch_only: bool = False) -> list[str]:
         """Return the keys that the page of these jobs has."""
-        html = httpx.get(self.page(*ids, watch_only=watch_only)).text
+        html = httpx.get(self.page(*ids, watch_only=watch_only), timeout=ANSWER_SECONDS).text
         return [part.partition('/"')[0] for part in html.split('src="/progress/') if part.startswith("~")]
 
 
@@ -272,13 +279,6 @@ def together(act: Callable[[Site], None], *sites: Site) -> None:
     """Do so with all the sites at once."""
     with ThreadPoolExecutor(len(sites)) as threads:
         list(threads.map(act, sites))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def kill(pid: int) -> None:

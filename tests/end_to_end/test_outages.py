@@ -24,7 +24,7 @@ from tests.services.redis import Redis
 
 VISITORS, PAGES_OF_EACH = 2, 5
 CUT_SECONDS = 30
-PATIENCE = 40
+PATIENCE = 120
 """Seconds: a page that polls comes again after 12 at most."""
 
 Shown = list[tuple[str, int | None]]

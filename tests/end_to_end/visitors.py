@@ -45,7 +45,7 @@ class Visitor:
 
     async def run(self) -> None:
         """Look until the job is done."""
-        async with client_of(self._url, seconds=60) as client:
+        async with client_of(self._url, seconds=120) as client:
             while not self.job.get("done"):
                 began = time.monotonic()
                 self.streams += 1

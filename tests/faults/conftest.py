@@ -10,8 +10,8 @@ import pytest
 from tests.contract.backends import BACKENDS
 from tests.services.server import Server
 
-SECONDS = 600
-"""After which a test counts as hanging: RabbitMQ takes 5 to 15 seconds to start, twenty times."""
+SECONDS = 1_800
+"""After which a test counts as hanging: RabbitMQ takes 5 to 15 seconds to start, or a minute, twenty times."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:

@@ -15,6 +15,9 @@ from progresskit import Cancelled, Kit, State
 
 PACE_SECONDS = 0.005
 
+PATIENCE = 180.0
+"""Seconds in which what was reported is stored for sure, once the server is well."""
+
 
 def kit_on(url: str) -> Kit:
     """Return a kit whose times are short, so that a fault is long beside them."""
@@ -141,7 +144,7 @@ class Jobs:
         if "progresskit-publisher" not in alive:
             self.problems.append(f"the publisher's thread died; {sorted(alive)} live")
         try:
-            self.kit.flush(60)
+            self.kit.flush(PATIENCE)
         except Exception:
             self.problems.append(f"what was reported is not stored:\n{traceback.format_exc()}")
         if self.kit.publisher.lost:

@@ -19,7 +19,7 @@ from .worker import Worker
 JOBS, HERE = 20, 2
 """How many jobs run at a time, and how many of them in this process; two workers share the others."""
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds after which what should have recovered by itself counts as lost."""
 
 

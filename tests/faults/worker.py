@@ -18,7 +18,8 @@ from progresskit import State
 
 from .jobs import Ending, Jobs, kit_on
 
-PATIENCE = 120.0
+PATIENCE = 300.0
+"""Seconds in which a worker ends: it may wait until all is stored."""
 
 
 class Worker:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds after which what has not started, or not ended, counts as broken."""
 
 # Holds on to a pipe of the test's process. However that one ends, the pipe closes, and what it left behind is removed.

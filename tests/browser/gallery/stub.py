@@ -174,7 +174,7 @@ class Stub:
             self.log.append(request)
             self.changed.notify_all()
 
-    def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
         """Wait for a condition on the log or the streams."""
         with self.changed:
             came = self.changed.wait_for(condition, seconds)
