@@ -135,7 +135,7 @@ def connections(served: Server) -> int:
         case MariaDB():
             return int(asked(served, "SELECT count(*) FROM information_schema.processlist WHERE user = 'progresskit'"))
         case RabbitMQ():
-            return len(served.manage("GET", "/connections"))
+            return served.connections()
     raise TypeError(served)
 
 

@@ -93,13 +93,24 @@ class RabbitMQ(Server):
 
     def evaluate(self, expressions: str) -> None:
         """Have the broker evaluate Erlang expressions, of which the last is `ok`; raises RuntimeError if it is not."""
+        answer = self._call(expressions)
+        if answer != "ok":
+            raise RuntimeError(f"{expressions} gave {answer}")
+
+    def connections(self) -> int:
+        """Return how many clients are connected; the management API tells of them up to 5 seconds later."""
+        return int(self._call("length(rabbit_networking:connections())"))
+
+    def _call(self, expressions: str) -> str:
+        """Return what the last of some Erlang expressions gives in the broker; raises RuntimeError if they fail."""
         cookie = (self.folder / ".erlang.cookie").read_text()
         call = [self.program("erl_call"), "-c", cookie, "-address", f"127.0.0.1:{self._distribution}", "-e"]
         result = subprocess.run(
             call, check=False, input=f"{expressions}.\n", text=True, capture_output=True, timeout=PATIENCE
         )
-        if result.returncode or not result.stdout.startswith("{ok, ok}"):
+        if result.returncode or not result.stdout.startswith("{ok, "):
             raise RuntimeError(f"{expressions} failed:\n{result.stdout}{result.stderr}")
+        return result.stdout.strip().removeprefix("{ok, ").removesuffix("}")
 
     def manage(self, method: str, path: str, body: object = None) -> Any:
         """Ask the management API, and return what it answers."""
