@@ -27,7 +27,7 @@ from tests.services.postgresql import PostgreSQL
 from tests.services.process import wait_until
 from tests.services.proxy import Proxy
 
-IN_TIME = 20.0
+IN_TIME = 8.0
 """Seconds within which a call has to end, whatever the server does; generous, for a busy machine."""
 
 

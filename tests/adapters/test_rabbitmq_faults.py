@@ -19,7 +19,7 @@ from progresskit_rabbitmq import RabbitMQBackend
 from tests.services.proxy import Proxy
 from tests.services.rabbitmq import RabbitMQ
 
-IN_TIME = 20.0
+IN_TIME = 8.0
 """Seconds within which a call has to end, whatever the broker does; generous, for a busy machine."""
 
 

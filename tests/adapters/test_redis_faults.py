@@ -24,7 +24,7 @@ from tests.services.redis import Redis, RedisCluster, Sentinel
 
 PATIENCE = 60.0
 
-IN_TIME = 20.0
+IN_TIME = 8.0
 """Seconds within which a call has to end, whatever the server does; generous, for a busy machine."""
 
 

@@ -610,7 +610,7 @@ def test_a_row_that_somebody_else_has_locked_is_waited_for_briefly(
         ):
             with pytest.raises(BackendUnavailable, match="Lock wait timeout"):
                 call()
-        assert 3 < monotonic() - began < 40, "two seconds each, and what a busy machine needs"
+        assert 3 < monotonic() - began < 12
         assert backend.read(["job", "other"])["other"].version.seq == 1, "a batch is taken whole or not"
         other.rollback()
     backend.write([update("job", 2)])

@@ -657,7 +657,7 @@ else:
 """,
         tmp_path,
     )
-    assert answer < 25, "it is 0.2 seconds, and not the 30 of before"
+    assert answer < 10
 
 
 def test_importing_the_package_starts_no_thread_and_reads_no_environment(tmp_path: Path) -> None:

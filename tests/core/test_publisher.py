@@ -615,7 +615,7 @@ def test_the_end_of_a_job_waits_for_a_backend_that_hangs_as_long_as_is_allowed_a
     began = monotonic()
     with kit.observe("job"):
         pass
-    assert 0.2 <= monotonic() - began < 20, "it hangs for 30"
+    assert 0.2 <= monotonic() - began < 5
     backend.hang.set()
     kit.flush(10)
     assert backend.store.read(["job"])["job"].done
