@@ -84,11 +84,20 @@ class Process:
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
 
+    def stop(self) -> None:
+        """Stop all of it where it is; returns when it stands still, which is a moment after the signal was sent."""
+
+        def stands_still() -> bool:
+            self.signal(signal.SIGSTOP)
+            return not any(map(runs, self.tree()))
+
+        wait_until(stands_still, f"processes {self.tree()} stand still")
+
     def kill(self) -> None:
         """End all of it as SIGKILL does; returns when nothing is left."""
         if os.getpid() != self._owner:
             return  # a forked child ends, and the server is its parent's
-        self.signal(signal.SIGSTOP)  # so that none of them starts another meanwhile
+        self.stop()  # so that none of them starts another meanwhile
         tree = self.tree()
         for pid in tree:
             with suppress(ProcessLookupError):
@@ -138,10 +147,20 @@ def tail(log: Path, lines: int = 30) -> str:
 
 def is_alive(pid: int) -> bool:
     """Tell whether a process is there; one that has ended and was only not yet waited for is not."""
+    return _state(Path(f"/proc/{pid}")) not in "ZX"
+
+
+def runs(pid: int) -> bool:
+    """Tell whether any thread of a process is neither stopped nor at its end."""
+    return any(_state(thread) not in "TtZX" for thread in Path(f"/proc/{pid}/task").glob("*"))
+
+
+def _state(place: Path) -> str:
+    """Return the letter for what a process or a thread does; X for one that is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return (place / "stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return "X"
 
 
 def _children(pid: int) -> Iterator[int]:

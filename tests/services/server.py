@@ -139,7 +139,7 @@ class Server(ABC):
     def pause(self) -> None:
         """Stop all of its processes where they are: its connections stay, and nobody answers."""
         assert self._process is not None
-        self._process.signal(signal.SIGSTOP)
+        self._process.stop()
 
     def resume(self) -> None:
         """Let a paused server go on."""
