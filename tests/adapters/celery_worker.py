@@ -21,18 +21,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 from types import TracebackType
 from typing import Self, TypeVar
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+PATIENCE = 60
+"""Seconds after which what has not come counts as missing; it may take long on a busy machine."""
+
 START_SECONDS = 120
 STOP_SECONDS = 15
 
 Found = TypeVar("Found")
 
 
-def wait_for(what: str, condition: Callable[[], Found], seconds: float = 60, step: float = 0.01) -> Found:
+def wait_for(what: str, condition: Callable[[], Found], seconds: float = PATIENCE, step: float = 0.01) -> Found:
     """Return what the condition gives once that is true; an AssertionError that says `what` after so many seconds."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -75,6 +79,34 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     return {**os.environ, **ours, **more}
 
 
+class Stalls:
+    """Counts the seconds for which this process was kept from its work, by others or by whoever has stopped it."""
+
+    STEP = 0.02
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._over = Event()
+        self._thread = Thread(target=self._count, name="stalls")
+
+    def _count(self) -> None:
+        before = time.monotonic()
+        while not self._over.wait(self.STEP):
+            now = time.monotonic()
+            self.seconds += now - before - self.STEP
+            before = now
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+
 class Worker:
     """A worker's main process, which leads a process group of its own."""
 
@@ -100,6 +132,10 @@ class Worker:
 
     def logged(self) -> str:
         return self.log.read_text(errors="replace")
+
+    def go_on(self) -> None:
+        """Let the main process go on, which a task has stopped."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         """Let it finish what is running (a warm shutdown); kill it if that takes too long."""

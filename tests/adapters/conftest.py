@@ -14,7 +14,7 @@ from progresskit.kit import Kit
 from progresskit.progress import Progress, State
 from progresskit_sql import SQLBackend
 
-from .celery_worker import Worker, configuration, environment, start_worker, wait_for
+from .celery_worker import PATIENCE, Worker, configuration, environment, start_worker, wait_for
 
 POOLS = ("prefork", "threads", "solo")
 
@@ -49,11 +49,11 @@ class Site:
         self._gates += 1
         return self.folder / f"gate-{self._gates}"
 
-    def until(self, id: str, *states: State, seconds: float = 20) -> Progress:
+    def until(self, id: str, *states: State, seconds: float = PATIENCE) -> Progress:
         """Return the record of the job once it is in one of the states."""
         return self.until_seen(id, lambda progress: progress.state in states, seconds)
 
-    def until_seen(self, id: str, seen: Callable[[Progress], Any], seconds: float = 20) -> Progress:
+    def until_seen(self, id: str, seen: Callable[[Progress], Any], seconds: float = PATIENCE) -> Progress:
         """Return the record of the job once it is as it should be."""
 
         def found() -> Progress | None:
@@ -69,7 +69,7 @@ class Site:
         assert progress is not None
         return progress
 
-    def done(self, id: str, seconds: float = 20) -> Progress:
+    def done(self, id: str, seconds: float = PATIENCE) -> Progress:
         """Return the last record of the job."""
         return self.until_seen(id, lambda progress: progress.done, seconds)
 
@@ -81,6 +81,19 @@ class Site:
         try:
             self.until(holders[0].id, State.RUNNING)
             yield
+        finally:
+            gate.touch()
+
+    @contextmanager
+    def held_back(self, task: str, *args: Any) -> Iterator[Any]:
+        """Send a task, and keep the pool busy after it: what it sends itself, as its next attempt, has to wait."""
+        gate = self.gate()
+        try:
+            with self.occupied():
+                result = self.send(task, *args)
+                for _ in range(2):
+                    self.send("hold", str(gate))
+            yield result
         finally:
             gate.touch()
 

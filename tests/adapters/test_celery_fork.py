@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from progresskit.progress import State
 
+from .celery_worker import PATIENCE
 from .conftest import Site
 
 
@@ -15,9 +16,9 @@ def test_twenty_processes_share_no_connection_with_a_parent_whose_job_is_live(si
     site.until(parent, State.RUNNING)
     results = [site.send("inherited") for _ in range(20)]
     for result in results:
-        done = site.done(result.id, seconds=30)
+        done = site.done(result.id)
         assert (done.state, done.current, done.version.run) == (State.SUCCEEDED, 10, 1)
-    pids, inherited = zip(*(result.get(timeout=5) for result in results), strict=True)
+    pids, inherited = zip(*(result.get(timeout=PATIENCE) for result in results), strict=True)
 
     assert len(set(pids)) == 20
     assert site.worker.pid not in pids

@@ -10,7 +10,7 @@ from celery.result import AsyncResult
 
 from progresskit.progress import State
 
-from .celery_worker import wait_for
+from .celery_worker import PATIENCE, wait_for
 from .conftest import Site
 
 KINDS = ("plain", "decorated", "bound", "autoretry", "based", "classy", "shared", "late", "classic")
@@ -32,7 +32,7 @@ def test_a_task_is_pending_then_running_then_succeeded(any_site: Site) -> None:
     assert (done.current, done.percent, done.attempt) == (100, 100, 1)
     assert done.version.run == 1
     assert done.result is None, "not without the setting expose_results"
-    assert result.get(timeout=5) == 100, "the job ends after the result is stored"
+    assert result.get(timeout=PATIENCE) == 100, "the job ends after the result is stored"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -41,7 +41,7 @@ def test_every_kind_of_task_reports_to_its_job(any_site: Site, kind: str) -> Non
     done = any_site.done(result.id)
 
     assert (done.state, done.kind, done.current, done.total) == (State.SUCCEEDED, f"proj.{kind}", 20, 20)
-    assert result.get(timeout=5) == {"classic": None, "decorated": 40}.get(kind, 20)
+    assert result.get(timeout=PATIENCE) == {"classic": None, "decorated": 40}.get(kind, 20)
 
 
 @pytest.mark.parametrize("task", ["fails", "fails_inside"])
@@ -56,15 +56,16 @@ def test_a_task_that_raises_is_failed_where_it_was(any_site: Site, task: str) ->
 def test_a_task_that_retries_is_retrying_until_its_next_attempt(any_site: Site) -> None:
     gate = any_site.gate()
     sent = datetime.now(UTC)
-    result = any_site.send("retries_inside", 1.0, None, str(gate))
-    retrying = any_site.until(result.id, State.RETRYING)
+    with any_site.held_back("retries_inside", 1.0, None, str(gate)) as result:
+        retrying = any_site.until(result.id, State.RETRYING)
+        seen = datetime.now(UTC)
     second = any_site.until(result.id, State.RUNNING)
     gate.touch()
     done = any_site.done(result.id)
 
     assert (retrying.attempt, retrying.current) == (1, 3)
     assert retrying.next_retry_at is not None
-    assert timedelta(0) < retrying.next_retry_at - sent < timedelta(seconds=5)
+    assert sent < retrying.next_retry_at - timedelta(seconds=1) < seen
     assert second.attempt == done.attempt == 2
     assert (done.state, done.version.run) == (State.SUCCEEDED, 1)
 
@@ -81,8 +82,8 @@ def test_a_task_that_retries_at_once_is_followed_to_its_last_attempt(any_site: S
 
 def test_a_child_job_left_by_a_retry_is_retrying_too(any_site: Site) -> None:
     child = f"child-{any_site.folder.name}"
-    result = any_site.send("retries_inside", 0.5, child)
-    retrying = any_site.until(child, State.RETRYING)
+    with any_site.held_back("retries_inside", 0.5, child) as result:
+        retrying = any_site.until(child, State.RETRYING)
     done = any_site.done(child)
 
     assert retrying.parent == done.parent == result.id
@@ -116,7 +117,7 @@ def test_a_replaced_task_goes_on_under_its_id(any_site: Site) -> None:
     result = any_site.send("replaced", 7)
 
     assert any_site.done(result.id).state is State.SUCCEEDED
-    assert result.get(timeout=5) == 8
+    assert result.get(timeout=PATIENCE) == 8
 
 
 def test_an_expired_task_is_cancelled(any_site: Site) -> None:
@@ -143,7 +144,7 @@ def test_an_unknown_task_is_failed(any_site: Site) -> None:
 
 def test_a_task_that_was_left_out_is_no_job(any_site: Site) -> None:
     result: AsyncResult = any_site.send("secret", expires=60)
-    result.get(timeout=10)
+    result.get(timeout=PATIENCE)
 
     any_site.done(any_site.send("plain", 1).id)
     progress = any_site.kit.get(result.id)

@@ -15,7 +15,7 @@ from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimit
 from progresskit.progress import Progress, State
 
 from .celery_stores import STORES, StateSite, lacks
-from .celery_worker import wait_for
+from .celery_worker import PATIENCE, wait_for
 
 
 @pytest.fixture(scope="module", params=STORES)
@@ -55,7 +55,7 @@ def test_a_running_task_is_in_progress_with_current_and_total(site: StateSite) -
     wait_for("the count is told", lambda: result.info["current"] == 50)
     assert result.info == {"current": 50, "total": 100, "percent": 50, "description": "Half"}
     gate.touch()
-    assert result.get(timeout=10) == 100
+    assert result.get(timeout=PATIENCE) == 100
     assert result.state == "SUCCESS"
     done = site.done(id)
     assert (done.state, done.current, done.total) == (State.SUCCEEDED, 100, 100)
@@ -100,7 +100,7 @@ def test_a_retried_task_is_in_progress_again_and_then_succeeds(site: StateSite) 
     result = shown(site, id, "PROGRESS")
     wait_for("the count of the second attempt is told", lambda: result.info["current"] == 4)
     gate.touch()
-    assert result.get(timeout=10) is None
+    assert result.get(timeout=PATIENCE) is None
     assert site.done(id).state is State.SUCCEEDED
     assert site.result(id).state == "SUCCESS"
 
@@ -140,7 +140,10 @@ def test_a_terminated_task_is_revoked_for_good(site: StateSite) -> None:
 )
 def test_a_task_over_its_time_limit_fails_for_good(site: StateSite, limit: str, error: type[Exception]) -> None:
     id = site.send("overruns", **{limit: 1}).id
-    running(site, id)
+    try:
+        running(site, id)
+    finally:
+        site.worker.go_on()
     assert site.done(id).state is State.FAILED
     assert isinstance(shown(site, id, "FAILURE").result, error)
     assert site.done(site.send("plain", 3).id).current == 3
@@ -159,6 +162,6 @@ def test_a_task_whose_process_dies_fails_for_good(site: StateSite) -> None:
 def test_two_hundred_quick_tasks_have_their_results(site: StateSite) -> None:
     results = {n: site.send("plain", n) for n in range(1, 201)}
     for n, result in results.items():
-        assert result.get(timeout=60, interval=0.02) == n
+        assert result.get(timeout=PATIENCE, interval=0.02) == n
     assert {site.done(result.id).current for result in results.values()} == set(results)
     assert {site.result(result.id).state for result in results.values()} == {"SUCCESS"}
