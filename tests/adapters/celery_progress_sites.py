@@ -20,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.services import server
 
-from .celery_worker import ROOT, Worker, start_worker, wait_for
+from .celery_worker import PATIENCE, ROOT, Worker, start_worker, wait_for
 
 SITE = Path(__file__).parent / "celery_progress_site"
 THEIRS, OURS = "celery_progress", "progresskit_celery_progress"
@@ -113,16 +113,16 @@ class Site:
             self.client.backend.store_result(id, result, state)
 
     def get(self, path: str) -> Answer:
-        response = httpx.get(f"{self.address}/celery-progress/{path}/", trust_env=False)
+        response = httpx.get(f"{self.address}/celery-progress/{path}/", trust_env=False, timeout=PATIENCE)
         return Answer(response.status_code, response.content)
 
     def socket(self, id: str, path: str = "progress", **how: Any) -> ClientConnection:
         """Return a WebSocket that is told of a task; close it."""
         address = f"{self.address.replace('http', 'ws')}/ws/{path}/{id}/"
-        opened: ClientConnection = connect(address, proxy=None, **how)
+        opened: ClientConnection = connect(address, proxy=None, open_timeout=PATIENCE, **how)
         return opened
 
-    def until(self, path: str, seen: Callable[[dict[str, Any]], Any], seconds: float = 20) -> Answer:
+    def until(self, path: str, seen: Callable[[dict[str, Any]], Any], seconds: float = PATIENCE) -> Answer:
         """Return the answer once it is as it should be."""
         last = Answer(0, b"")
 

@@ -18,10 +18,10 @@ from tests.services import server
 from tests.services.redis import Redis
 
 from .celery_progress_sites import OURS, THEIRS, Pair, Site, running
+from .celery_worker import PATIENCE
 
 pytestmark = pytest.mark.xdist_group("celery-progress-sockets")
 
-SECONDS = 20
 QUESTION = json.dumps({"type": "check_task_completion"})
 
 Info = dict[str, Any]
@@ -55,7 +55,7 @@ class Page:
 
     def hear(self) -> Info:
         """Return the next message, which is the same on each socket."""
-        heard = [socket.recv(SECONDS) for socket in self.sockets]
+        heard = [socket.recv(PATIENCE) for socket in self.sockets]
         assert len({*heard}) == 1, heard
         info: Info = json.loads(heard[0])
         return info
@@ -70,7 +70,7 @@ class Page:
 def _until(socket: ClientConnection, state: str) -> Info:
     info: Info = {}
     while info.get("state") != state:
-        info = json.loads(socket.recv(SECONDS))
+        info = json.loads(socket.recv(PATIENCE))
     return info
 
 
@@ -156,7 +156,7 @@ def test_a_task_that_was_revoked_before_it_began_is_told_as_such(pair: Pair) -> 
     id = f"revoked-{uuid4()}"
     with page(id, *pair.both) as opened:
         for site in pair.both:
-            assert site.client.control.revoke(id, reply=True, limit=1, timeout=10)
+            assert site.client.control.revoke(id, reply=True, limit=1, timeout=PATIENCE)
         send(pair.both, id, "fails")
         assert opened.hear_until("REVOKED")["result"] == "Task revoked"
 
@@ -167,7 +167,7 @@ def test_a_task_that_was_terminated_is_told_as_such(pair: Pair) -> None:
         send(pair.both, id, "steps", name_of(each), (1, 3))
         opened.hear()
         for site in pair.both:
-            site.client.control.terminate(id, reply=True, limit=1, timeout=10)
+            site.client.control.terminate(id, reply=True, limit=1, timeout=PATIENCE)
         assert opened.hear_until("REVOKED")["result"] == "Task terminated"
 
 
@@ -239,7 +239,7 @@ def test_a_socket_goes_on_with_a_kit_that_is_configured_anew_and_ends_with_one_t
 
 
 def use_kit(site: Site, act: str) -> str:
-    return httpx.get(f"{site.address}/kit/{act}/", trust_env=False).raise_for_status().text
+    return httpx.get(f"{site.address}/kit/{act}/", trust_env=False, timeout=PATIENCE).raise_for_status().text
 
 
 # Who is told.
