@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,23 +19,52 @@ import pytest
 
 from progresskit.cli import main
 from progresskit.kit import Kit
+from progresskit.observer import ProgressObserver
 from progresskit.progress import State
-from tests.adapters.celery_worker import wait_for
+from tests.adapters.celery_worker import PATIENCE, wait_for
 from tests.cli.conftest import Write
 from tests.cli.processes import COMMAND, environment, run, start
 
+LONG = 60.0
+"""Seconds of a job that is ended before, by what the test does."""
 
-def test_watch_writes_a_line_for_each_tenth_and_ends_well_with_the_job(url: str, write: Write) -> None:
+UP = "\r\x1b[2A"
+"""What two lines are drawn anew after."""
+
+Job = Callable[[str], tuple[Kit, ProgressObserver]]
+
+
+@pytest.fixture
+def job(url: str) -> Iterator[Job]:
+    """Give a function that begins a job of 40 rows in this process, which goes on when the test says so."""
+    with ExitStack() as stack:
+
+        def begin(id: str) -> tuple[Kit, ProgressObserver]:
+            kit = stack.enter_context(closing(Kit(url)))
+            return kit, kit.observe(id, total=40, unit="rows", description="Importing")
+
+        yield begin
+
+
+def first_line(frame: str) -> str:
+    return frame.partition("\n")[0]
+
+
+def test_watch_writes_a_line_for_each_tenth_and_ends_well_with_the_job(url: str, job: Job) -> None:
     with start("watch", "import-42", "--url", url) as process:
         assert process.stdout is not None
         assert "import-42 unknown   waiting for a first report" in process.stdout.readline()
-        write("import-42", 2)
-        lines = process.stdout.read().splitlines()
+        kit, observer = job("import-42")
+        for row in range(40):
+            observer.set_progress(row)
+            kit.flush()
+            if row % 4 == 0:
+                assert f"import-42 running   {row * 100 // 40}% · " in process.stdout.readline()
+        observer.set_progress(40)
+        observer.succeed()
+        (last,) = process.stdout.read().splitlines()
         assert process.wait() == 0
-    assert re.fullmatch(r"\d\d:\d\d:\d\d import-42 succeeded 100% · done in \d+s · 40 rows · Importing", lines[-1])
-    tenths = [int(found[1]) // 10 for line in lines if (found := re.search(r"running +(\d+)%", line))]
-    assert tenths == sorted(set(tenths))
-    assert len(tenths) >= 5
+    assert re.fullmatch(r"\d\d:\d\d:\d\d import-42 succeeded 100% · done in \S+ · 40 rows · Importing", last)
 
 
 def test_watch_waits_for_all_and_ends_with_1_where_one_has_failed(url: str, write: Write) -> None:
@@ -76,20 +105,24 @@ def test_watch_can_be_interrupted(url: str, number: int, code: int) -> None:
         assert process.stdout is not None
         assert "waiting for a first report" in process.stdout.readline()
         process.send_signal(number)
-        assert process.wait(5) == code
+        assert process.wait(PATIENCE) == code
         assert process.stderr is not None
         assert process.stderr.read() == ""
 
 
-def in_a_terminal(arguments: list[str], act: signal.Signals | None = None, seconds: float = 20) -> tuple[str, int]:
-    """Run a command in a pseudo-terminal; return what it wrote, and its exit code."""
+def in_a_terminal(arguments: list[str], act: Callable[[subprocess.Popen[bytes], str], None]) -> tuple[str, int]:
+    """
+    Run a command in a pseudo-terminal; return what it wrote, and its exit code.
+
+    `act` is called with the process and what it has written so far, each time that it has written something.
+    """
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, *arguments], env=environment({"TERM": "xterm"}), stdout=theirs, stderr=theirs, start_new_session=True
     )
     os.close(theirs)
-    written, deadline = b"", time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    written = b""
+    while True:
         try:
             chunk = os.read(ours, 65536)
         except OSError:  # the other end is closed: so ends a terminal on Linux
@@ -97,26 +130,36 @@ def in_a_terminal(arguments: list[str], act: signal.Signals | None = None, secon
         if not chunk:
             break
         written += chunk
-        if act is not None and "━".encode() in written:
-            process.send_signal(act)
-            act = None
+        act(process, written.decode(errors="ignore"))
     os.close(ours)
-    return written.decode(), process.wait(5)
+    return written.decode(), process.wait(PATIENCE)
 
 
-def test_watch_draws_in_place_in_a_terminal_and_gives_the_cursor_back(url: str, write: Write) -> None:
-    write("import-42")
-    write("bad", 0.5, "fail")
-    written, code = in_a_terminal(["watch", "import-42", "bad", "--url", url])
+def test_watch_draws_in_place_in_a_terminal_and_gives_the_cursor_back(url: str, job: Job) -> None:
+    (_, good), (_, bad) = job("import-42"), job("bad")
+    percent = 0
+
+    def go_on(_: object, written: str) -> None:
+        """Report more once a frame shows what was reported."""
+        nonlocal percent
+        if percent < 100 and f" {percent}% " in first_line(written.rsplit(UP, 1)[-1]):
+            percent += 10
+            if percent < 100:
+                good.set_progress(percent * 40 // 100)
+            else:
+                good.succeed()
+            if percent == 50:
+                bad.set_progress(20)
+                bad.fail("row 41 is missing")
+
+    written, code = in_a_terminal(["watch", "import-42", "bad", "--url", url], go_on)
     assert code == 1
     assert written.startswith("\x1b[?25l")
     assert written.endswith("\x1b[?25h")
-    frames = written.split("\r\x1b[2A")
-    assert len(frames) > 10
-    firsts = [frame.splitlines()[0] for frame in frames]  # the second job may be known before the first
-    percents = [int(found[1]) for line in firsts if (found := re.search(r"Importing.*?(\d+)%", line))]
-    assert len(percents) > 5
-    assert percents == sorted(percents)
+    frames = written.split(UP)
+    drawn = [int(found[1]) for frame in frames if (found := re.search(r"Importing.*?(\d+)%", first_line(frame)))]
+    assert drawn == sorted(drawn)
+    assert sorted(set(drawn)) == [*range(0, 101, 10)]
     last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", frames[-1])
     assert re.search(r"✔ Importing +━+ +100% +done in", last)
     assert re.search(r"✘ Importing +━+", last)
@@ -126,8 +169,15 @@ def test_watch_draws_in_place_in_a_terminal_and_gives_the_cursor_back(url: str, 
 def test_a_terminal_gets_its_cursor_back_when_watch_is_interrupted(
     url: str, write: Write, number: signal.Signals, code: int
 ) -> None:
-    write("import-42", 10)
-    written, ended = in_a_terminal(["watch", "import-42", "--url", url], number)
+    write("import-42", LONG)
+
+    def interrupt(process: subprocess.Popen[bytes], written: str) -> None:
+        if "━" in written and not sent:
+            process.send_signal(number)
+            sent.append(number)
+
+    sent: list[int] = []
+    written, ended = in_a_terminal(["watch", "import-42", "--url", url], interrupt)
     assert ended == code
     assert written.endswith("\x1b[?25h")
 
@@ -172,7 +222,7 @@ def test_list_leaves_out_what_was_not_asked_for(url: str, done: Callable[..., No
 
 
 def test_cancel_stops_a_job_in_another_process(url: str, write: Write) -> None:
-    job = write("import-42", 30)
+    job = write("import-42", LONG)
     kit = Kit(url)
     wait_for("the job runs", lambda: kit.get("import-42"))
     cancelled = run("cancel", "import-42", "nobody", "--json", "--url", url)
@@ -181,7 +231,7 @@ def test_cancel_stops_a_job_in_another_process(url: str, write: Write) -> None:
         {"id": "nobody", "asked": False},
     ]
     assert cancelled.returncode == 1
-    job.wait(10)
+    job.wait(PATIENCE)
     progress = kit.get("import-42")
     kit.close()
     assert progress is not None
@@ -293,7 +343,7 @@ def test_a_reader_that_has_enough_is_no_error(url: str, done: Callable[..., None
     with start("list", "--url", url) as process:
         assert process.stdout is not None
         process.stdout.close()
-        assert process.wait(10) in {0, 1}
+        assert process.wait(PATIENCE) in {0, 1}
         assert process.stderr is not None
         assert process.stderr.read() == ""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.celery_worker import wait_for
+from tests.adapters.celery_worker import PATIENCE, wait_for
 from tests.cli.processes import LONG_CSV, Demo, demo, environment, run, start, until_gone
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc which processes are left")
@@ -171,7 +171,7 @@ def test_stopping_with_a_job_running_and_a_stream_open_leaves_no_process_and_no_
             processes = running.processes()
             assert len(processes) == 4  # the demo, the worker, and its two children
             stop(running.process)
-            assert running.process.wait(10) == 0
+            assert running.process.wait(PATIENCE) == 0
             assert running.process.stderr is not None
             assert running.process.stderr.read() == ""
         until_gone(processes)
@@ -186,20 +186,32 @@ def test_a_demo_that_is_killed_takes_its_worker_and_files_along(tmp_path: Path) 
         assert list(tmp_path.iterdir()) == []
 
 
+NEVER_READY = """
+import sys, time
+if "progresskit.cli.demo.worker" in sys.orig_argv:
+    time.sleep(600)
+"""
+
+
 def test_a_demo_that_is_stopped_while_it_starts_leaves_nothing_either(tmp_path: Path) -> None:
-    with start("demo", "--port", "0", TMPDIR=str(tmp_path)) as process:
-        wait_for("the folder is there", lambda: list(tmp_path.iterdir()))
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for folder in (ours, theirs):
+        folder.mkdir()
+    (ours / "sitecustomize.py").write_text(NEVER_READY)
+    path = f"{ours}{os.pathsep}{environment()['PYTHONPATH']}"
+    with start("demo", "--port", "0", TMPDIR=str(theirs), PYTHONPATH=path) as process:
+        wait_for("the folder is there", lambda: list(theirs.iterdir()))
         process.terminate()
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=PATIENCE)
         assert (process.returncode, output, errors) == (0, "", "")
-    assert list(tmp_path.iterdir()) == []
+    assert list(theirs.iterdir()) == []
 
 
 def test_a_demo_whose_worker_dies_says_so_and_ends(tmp_path: Path) -> None:
     with demo(tmp_path) as running:
         (worker,) = running.processes() - {running.process.pid} & children(running.process.pid)
         os.kill(worker, signal.SIGKILL)
-        assert running.process.wait(10) == 1
+        assert running.process.wait(PATIENCE) == 1
         assert running.process.stderr is not None
         assert "the worker has ended by itself (exit code -9)" in running.process.stderr.read()
     assert list(tmp_path.iterdir()) == []
