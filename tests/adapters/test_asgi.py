@@ -19,6 +19,7 @@ from progresskit.web import Surface
 from tests.contract.clients import described_client, eventually, streaming, told
 
 from .asgi_sites import ID, SECRET, SITES, Site, serving
+from .celery_worker import PATIENCE
 
 NUMBERS = count()
 
@@ -65,11 +66,11 @@ def key(kit: Kit, id: str) -> str:
 
 
 def opened(address: str, origin: Origin | None = None) -> ClientConnection:
-    return connect(f"{address.replace('http', 'ws')}/progress/ws/", origin=origin, proxy=None)
+    return connect(f"{address.replace('http', 'ws')}/progress/ws/", origin=origin, proxy=None, open_timeout=PATIENCE)
 
 
 def received(socket: ClientConnection) -> Any:
-    return json.loads(socket.recv(10))
+    return json.loads(socket.recv(PATIENCE))
 
 
 def test_a_record_can_be_read(client: httpx.Client, kit: Kit, id: str, key: str) -> None:
@@ -123,7 +124,7 @@ def test_the_component_is_served(client: httpx.Client) -> None:
 def test_a_page_has_a_bar_that_works(address: str, site: Site, kit: Kit) -> None:
     if site.app == "bare":
         return  # it has none
-    html = httpx.get(f"{address}/", trust_env=False).text
+    html = httpx.get(f"{address}/", trust_env=False, timeout=PATIENCE).text
     found = re.fullmatch(
         r'<!doctype html><progress-bar src="(/progress/~[\w~-]+/)" cancel></progress-bar>'
         r'<script type="module" src="(/progress/progresskit.js)"></script>',
@@ -132,8 +133,8 @@ def test_a_page_has_a_bar_that_works(address: str, site: Site, kit: Kit) -> None
     assert found is not None, html
     with kit.observe(ID):
         kit.flush()
-        assert httpx.get(f"{address}{found[1]}", trust_env=False).json()["id"] == ID
-    assert httpx.get(f"{address}{found[2]}", trust_env=False).status_code == 200
+        assert httpx.get(f"{address}{found[1]}", trust_env=False, timeout=PATIENCE).json()["id"] == ID
+    assert httpx.get(f"{address}{found[2]}", trust_env=False, timeout=PATIENCE).status_code == 200
 
 
 def test_a_socket_is_told_of_what_it_watches(address: str, kit: Kit, id: str, key: str) -> None:
@@ -175,7 +176,7 @@ def socket_stays(address: str, key: str) -> bool:
     with opened(address) as socket:
         try:
             socket.send(json.dumps({"watch": [key]}))
-            return bool(socket.recv(10))
+            return bool(socket.recv(PATIENCE))
         except ConnectionClosed as closed:
             if closed.rcvd is None or closed.rcvd.code != 1013:
                 raise

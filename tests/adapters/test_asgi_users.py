@@ -28,6 +28,8 @@ from progresskit_asgi import ProgressApp
 from tests.contract.clients import eventually
 from tests.contract.shims import uvicorn_serving
 
+from .celery_worker import PATIENCE
+
 SECRET = "a secret key that is long enough"
 
 ASKERS: tuple[dict[str, str], ...] = ({"X-User": "ada"}, {"X-User": "bob"}, {})
@@ -76,7 +78,7 @@ def address(kit: Kit) -> Iterator[str]:
 
 
 def statuses(address: str, path: str) -> list[int]:
-    return [httpx.get(f"{address}{path}", headers=who, trust_env=False).status_code for who in ASKERS]
+    return [httpx.get(f"{address}{path}", headers=who, trust_env=False, timeout=PATIENCE).status_code for who in ASKERS]
 
 
 def test_an_owner_is_who_is_signed_in(kit: Kit, address: str) -> None:
@@ -87,9 +89,11 @@ def test_an_owner_is_who_is_signed_in(kit: Kit, address: str) -> None:
 
 def test_a_socket_tells_an_owner_and_nobody_else(kit: Kit, address: str) -> None:
     def first(who: dict[str, str]) -> Any:
-        with connect(f"{address.replace('http', 'ws')}/progress/ws/", additional_headers=who, proxy=None) as socket:
+        with connect(
+            f"{address.replace('http', 'ws')}/progress/ws/", additional_headers=who, proxy=None, open_timeout=PATIENCE
+        ) as socket:
             socket.send(json.dumps({"watch": ["a"]}))
-            return json.loads(socket.recv(10))
+            return json.loads(socket.recv(PATIENCE))
 
     with kit.observe("a", owner="ada"):
         kit.flush()
@@ -100,10 +104,10 @@ def test_a_socket_tells_an_owner_and_nobody_else(kit: Kit, address: str) -> None
 def socket_of(address: str, user: str, key: str) -> Iterator[tuple[ClientConnection, Any]]:
     """Give a socket that watches one key, and the first record or the code that it was closed with."""
     at = f"{address.replace('http', 'ws')}/progress/ws/"
-    with connect(at, additional_headers={"X-User": user}, proxy=None) as socket:
+    with connect(at, additional_headers={"X-User": user}, proxy=None, open_timeout=PATIENCE) as socket:
         try:
             socket.send(json.dumps({"watch": [key]}))
-            told = json.loads(socket.recv(10))["job"]
+            told = json.loads(socket.recv(PATIENCE))["job"]
         except ConnectionClosed as closed:
             told = closed.rcvd and closed.rcvd.code
         yield socket, told
@@ -135,7 +139,7 @@ def test_a_users_sockets_and_streams_are_of_one_share(kit: Kit, address: str, wa
                 assert next(stream) == "retry: 2000"
             assert told_once(address, "bob", bob)
             socket.send(json.dumps({"watch": [ada, "bad"]}))  # more keys of the same user take nothing more
-            while json.loads(socket.recv(10)) != {"key": "bad", "job": None}:
+            while json.loads(socket.recv(PATIENCE)) != {"key": "bad", "job": None}:
                 pass
         assert eventually(lambda: told_once(address, "ada", asked))
         assert eventually(lambda: PROCESS.taken == 0)
@@ -166,13 +170,13 @@ def test_a_socket_passes_its_place_on_to_its_user_and_needs_no_other(kit: Kit, a
 def streaming(address: str, user: str, key: str) -> Iterator[Iterator[str]]:
     """Give the lines of a stream."""
     with httpx.stream(
-        "GET", f"{address}/progress/{key}/events/", headers={"X-User": user}, trust_env=False, timeout=60
+        "GET", f"{address}/progress/{key}/events/", headers={"X-User": user}, trust_env=False, timeout=PATIENCE
     ) as response:
         yield response.iter_lines()
 
 
 def test_a_bar_may_open_for_who_is_signed_in_only(kit: Kit, address: str) -> None:
-    html = httpx.get(f"{address}/", headers=ASKERS[0], trust_env=False).text
+    html = httpx.get(f"{address}/", headers=ASKERS[0], trust_env=False, timeout=PATIENCE).text
     (path,) = re.findall(r'src="(/progress/~[^"]+)"', html)
     with kit.observe("bound"):
         kit.flush()

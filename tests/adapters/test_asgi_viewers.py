@@ -26,6 +26,8 @@ from progresskit_asgi.sockets import FRAME_BYTES
 from tests.contract.clients import eventually, streaming, told
 from tests.contract.shims import _served
 
+from .celery_worker import PATIENCE
+
 SECRET = "a secret key that is long enough"
 
 
@@ -54,7 +56,7 @@ def address(kit: Kit) -> Iterator[str]:
 
 
 def opened(address: str) -> ClientConnection:
-    return connect(f"{address.replace('http', 'ws')}/progress/ws/", proxy=None)
+    return connect(f"{address.replace('http', 'ws')}/progress/ws/", proxy=None, open_timeout=PATIENCE)
 
 
 def say(socket: ClientConnection, **what: list[str]) -> None:
@@ -62,14 +64,14 @@ def say(socket: ClientConnection, **what: list[str]) -> None:
 
 
 def received(socket: ClientConnection) -> Any:
-    return json.loads(socket.recv(10))
+    return json.loads(socket.recv(PATIENCE))
 
 
 def code(socket: ClientConnection) -> int:
     """Return the code that the server closes with."""
     with pytest.raises(ConnectionClosed) as closed:
         while True:
-            socket.recv(10)
+            socket.recv(PATIENCE)
     assert closed.value.rcvd is not None
     return closed.value.rcvd.code
 
@@ -98,12 +100,12 @@ def test_who_does_not_read_keeps_nothing_but_the_newest_waiting(kit: Kit, http: 
     with serving(behind_middleware(app) if wrapped else app, http) as address, kit.observe("a") as job:
         url = httpx.URL(address)
         with socket.socket() as reader:
-            reader.settimeout(20)
+            reader.settimeout(PATIENCE)
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             reader.connect((url.host, url.port))
             reader.sendall(b"GET /progress/a/events/ HTTP/1.1\r\nHost: site\r\n\r\n")
             # More than all buffers between the two hold. Whoever comes last has seen each of them told.
-            client = httpx.Client(base_url=address, timeout=20, trust_env=False)
+            client = httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False)
             with client, streaming(client, "/progress/a/events/") as events:
                 for number in range(1, 900):
                     job.update(current=number, meta={"filling": "x" * 8_000})
@@ -150,7 +152,7 @@ def expire(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 def test_a_stream_ends_when_its_key_expires(kit: Kit, address: str, expire: Callable[[], None]) -> None:
     key = Surface(kit).sign("a", ttl=60)
-    with kit.observe("a"), httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
+    with kit.observe("a"), httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False) as client:
         kit.flush()
         with streaming(client, f"/progress/{key}/events/") as events:
             assert events.job()["id"] == "a"
@@ -270,7 +272,7 @@ def test_past_the_budget_a_socket_is_asked_to_come_later(kit: Kit) -> None:
             with opened(address) as third:
                 say(third, watch=["no key!"])
                 try:
-                    return bool(third.recv(10))
+                    return bool(third.recv(PATIENCE))
                 except ConnectionClosed:
                     return False
 
@@ -292,7 +294,10 @@ def test_past_its_share_a_client_is_asked_to_come_later(kit: Kit) -> None:
 def test_sockets_are_below_ws_only(address: str) -> None:
     from websockets.exceptions import InvalidStatus
 
-    with pytest.raises(InvalidStatus), connect(f"{address.replace('http', 'ws')}/progress/a/", proxy=None):
+    with (
+        pytest.raises(InvalidStatus),
+        connect(f"{address.replace('http', 'ws')}/progress/a/", proxy=None, open_timeout=PATIENCE),
+    ):
         pass
 
 
@@ -300,7 +305,7 @@ def test_sockets_are_below_ws_only(address: str) -> None:
 
 
 def test_a_kit_that_is_configured_anew_ends_its_streams_and_serves_on(kit: Kit, address: str) -> None:
-    with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
+    with httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False) as client:
         with streaming(client, "/progress/a/events/") as events, opened(address) as page:
             assert events.next("retry") == "1000"
             say(page, watch=["no key!"])
@@ -352,7 +357,7 @@ def test_a_stream_ends_where_the_server_never_says_so(kit: Kit) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(asyncio.wait_for(ProgressApp(kit=kit)(scope(), silent, send), 10))
+    asyncio.run(asyncio.wait_for(ProgressApp(kit=kit)(scope(), silent, send), PATIENCE))
     assert [message.get("more_body") for message in sent] == [None, True, False]
 
 
@@ -372,12 +377,12 @@ def test_a_send_that_fails_ends_its_stream_and_no_other(kit: Kit, error: Excepti
 
         good = asyncio.create_task(app(scope(), silent, send))
         bad = asyncio.create_task(app(scope(), silent, failing))
-        await asyncio.wait((bad,), timeout=10)
+        await asyncio.wait((bad,), timeout=PATIENCE)
         assert bad.done()
         assert bad.exception() is (None if isinstance(error, OSError) else error)
         with kit.observe("a"):
             pass
-        await asyncio.wait_for(good, 10)
+        await asyncio.wait_for(good, PATIENCE)
         return seen
 
     assert asyncio.run(both())[-1]["more_body"] is False

@@ -25,6 +25,8 @@ from progresskit_celery.state import CeleryBackend
 from progresskit_celery.state.backend import _mirror
 from progresskit_celery.state.store import Change, Meta
 from tests.contract.celery_apps import address, imported, on_django
+from tests.services import patience
+from tests.services.patience import be_patient
 
 from .celery_stores import STORES, lacks
 from .celery_worker import wait_for
@@ -59,6 +61,17 @@ def let_go(app: Any, store: str) -> None:
         app.backend.client.connection_pool.disconnect()
     elif store == "memcached":
         app.backend.client.close()
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_patient(
+        patience.CELERY_ON_A_DATABASE
+        | patience.CELERY_ON_FILES
+        | patience.CELERY_ON_MEMCACHED
+        | patience.CELERY_ON_REDIS,
+        monkeypatch,
+    )
 
 
 @pytest.fixture(params=STORES)
@@ -325,7 +338,7 @@ def test_who_sends_without_the_driver_of_the_results_is_warned_once() -> None:
         env=os.environ | {"PROGRESSKIT_URL": "celery://", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert sent.stdout == "sent\n"
     assert sent.stderr.count("needs the package pyodbc") == 1

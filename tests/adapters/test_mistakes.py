@@ -181,7 +181,7 @@ def run(tmp_path: Path) -> Run:
             env=os.environ | more,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
 
     return run
@@ -263,7 +263,7 @@ def test_a_worker_does_not_start(url: str, hint: str, tmp_path: Path) -> None:
         env=environment(tmp_path, PROGRESSKIT_URL=url.format(folder=tmp_path)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert failed.returncode == 1
     assert "progresskit.errors.ConfigurationError: " in failed.stderr.splitlines()[-1]

@@ -14,11 +14,11 @@ from pathlib import Path
 import httpx
 
 from progresskit.kit import Kit
-from tests.adapters.celery_worker import wait_for
+from tests.adapters.celery_worker import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "progresskit.cli")
-START_SECONDS = 60
+RUN_SECONDS = 300
 LONG_CSV = b"a,b\n" + b"1,2\n" * 3_000_000
 """A file whose import lasts about a minute, far longer than any test looks on: until it is cancelled, it runs."""
 
@@ -32,7 +32,7 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; `more` are variables of its environment."""
     return subprocess.run(
-        [*COMMAND, *arguments], env=environment(more), capture_output=True, text=True, timeout=60, check=False
+        [*COMMAND, *arguments], env=environment(more), capture_output=True, text=True, timeout=RUN_SECONDS, check=False
     )
 
 
@@ -61,7 +61,7 @@ class Demo:
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self.process, self.folder = process, folder
         self.url = self._address()
-        self.http = httpx.Client(base_url=self.url, headers={"X-Progresskit": "1"}, trust_env=False)
+        self.http = httpx.Client(base_url=self.url, headers={"X-Progresskit": "1"}, trust_env=False, timeout=PATIENCE)
 
     def _address(self) -> str:
         assert self.process.stdout is not None

@@ -26,7 +26,7 @@ from progresskit_flask import ProgressKit
 from tests.adapters.celery_worker import PATIENCE
 from tests.contract.clients import streaming
 
-from .processes import environment, run, start
+from .processes import RUN_SECONDS, environment, run, start
 
 SECRET = "the secret of the site, long enough"
 
@@ -59,7 +59,7 @@ def test_it_says_where_it_is(url: str) -> None:
     with serving(url, "--prefix", "/jobs/live") as (_, said):
         found = re.fullmatch(r"Serving progress at (http://127\.0\.0\.1:\d+/jobs/live/) \(Ctrl-C stops it\)\n", said)
         assert found is not None
-        assert httpx.get(f"{found[1]}progresskit.js", trust_env=False).status_code == 200
+        assert httpx.get(f"{found[1]}progresskit.js", trust_env=False, timeout=PATIENCE).status_code == 200
 
 
 def test_a_page_of_flask_is_answered_by_several_that_know_nothing_of_each_other(url: str, kit: Kit) -> None:
@@ -75,13 +75,15 @@ def test_a_page_of_flask_is_answered_by_several_that_know_nothing_of_each_other(
     with ExitStack() as stack, kit.observe("import-42", total=4, cancellable=True) as observer:
         sites = [json.loads(stack.enter_context(serving(url, "--json"))[1])["url"] for _ in range(2)]
         kit.flush()
-        answers = [httpx.get(f"{site}{found[1]}/", trust_env=False) for site in sites]
+        answers = [httpx.get(f"{site}{found[1]}/", trust_env=False, timeout=PATIENCE) for site in sites]
         assert [answer.json()["total"] for answer in answers] == [4, 4]
         assert answers[0].content == answers[1].content
         assert answers[0].headers["etag"] == answers[1].headers["etag"]
-        asked = httpx.post(f"{sites[0]}{found[1]}/cancel/", headers={"X-Progresskit": "1"}, trust_env=False)
+        asked = httpx.post(
+            f"{sites[0]}{found[1]}/cancel/", headers={"X-Progresskit": "1"}, trust_env=False, timeout=PATIENCE
+        )
         assert asked.status_code == 202
-        assert httpx.get(f"{sites[1]}{found[1]}/", trust_env=False).json()["cancel_requested"] is True
+        assert httpx.get(f"{sites[1]}{found[1]}/", trust_env=False, timeout=PATIENCE).json()["cancel_requested"] is True
         observer.succeed()
 
 
@@ -91,21 +93,24 @@ def test_it_stops_at_once_whatever_is_open(
 ) -> None:
     process, address = served
     key = Surface(kit).sign("import-42")
-    with kit.observe("import-42") as observer, httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
+    with (
+        kit.observe("import-42") as observer,
+        httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False) as client,
+    ):
         kit.flush()
         cursor = client.get(f"{key}/").headers["etag"]
         with (
             streaming(client, f"{key}/events/") as events,
-            connect(f"{address.replace('http', 'ws')}ws/", proxy=None) as page,
+            connect(f"{address.replace('http', 'ws')}ws/", proxy=None, open_timeout=PATIENCE) as page,
             held(address, key, cursor) as poll,
         ):
             assert events.job()["id"] == "import-42"
             page.send(json.dumps({"watch": [key]}))
-            page.recv(10)
+            page.recv(PATIENCE)
             process.send_signal(number)
             assert [block for block in events if "retry" in block] == [{"retry": "1000"}]
             with pytest.raises(ConnectionClosed) as closed:
-                page.recv(10)
+                page.recv(PATIENCE)
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code in (1001, 1012)
             assert poll.recv(1_000).startswith(b"HTTP/1.1 304 ")
@@ -119,7 +124,7 @@ def test_it_stops_at_once_whatever_is_open(
 def held(address: str, key: str, cursor: str) -> Iterator[socket.socket]:
     """Open a long poll."""
     url = httpx.URL(address)
-    with socket.create_connection((url.host, url.port or 80), timeout=10) as poll:
+    with socket.create_connection((url.host, url.port or 80), timeout=PATIENCE) as poll:
         head = f"GET /progress/{key}/ HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: {cursor}\r\nPrefer: wait=20\r\n\r\n"
         poll.sendall(head.encode())
         yield poll
@@ -127,7 +132,7 @@ def held(address: str, key: str, cursor: str) -> Iterator[socket.socket]:
 
 def test_it_listens_at_a_socket_of_files(url: str, kit: Kit, tmp_path: Path) -> None:
     path = tmp_path / "progress.sock"
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://site") as client:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://site", timeout=PATIENCE) as client:
         with serving(url, "--json", "--uds", str(path)) as (process, said):
             assert json.loads(said) == {"uds": str(path), "prefix": "/progress/"}
             assert client.get("/progress/progresskit.js").status_code == 200
@@ -172,7 +177,7 @@ def test_a_missing_package_is_told_with_what_to_install(url: str, package: str) 
         env=environment({"PROGRESSKIT_URL": url, "PROGRESSKIT_SECRET_KEY": SECRET}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=RUN_SECONDS,
         check=False,
     )
     assert ended.returncode == 2

@@ -29,6 +29,6 @@ def run(page: str, blocks: list[tuple[int, str]]) -> str | None:
 
 
 if __name__ == "__main__":
-    faulthandler.dump_traceback_later(90, exit=True)  # what hangs is named
+    faulthandler.dump_traceback_later(240, exit=True)  # what hangs is named
     given: dict[str, list[tuple[int, str]]] = json.load(sys.stdin)
     print(json.dumps({page: run(page, blocks) for page, blocks in given.items()}))
