@@ -15,6 +15,7 @@ import pytest
 from tests.contract.clients import Events, blocks, eventually, streaming
 from tests.end_to_end.house import House, Site, pause, running
 from tests.end_to_end.screen import OpenPage
+from tests.end_to_end.visitors import ONCE
 from tests.services.nginx import Nginx
 
 STREAMING = (
@@ -69,21 +70,22 @@ def sync_site(redis_house: House) -> Iterator[Site]:
 def reach(request: pytest.FixtureRequest, missing_service: Callable[..., NoReturn]) -> Reach:
     """Give a function that gives a client of a site, which asks the site itself or an nginx in front of it."""
     if request.param == "straight":
-        return lambda site: httpx.Client(base_url=site.url, timeout=ANSWER_SECONDS, trust_env=False)
+        return lambda site: client_of(site.url)
     if why := Nginx.missing():
         missing_service("nginx", why)
 
     @contextmanager
     def through_nginx(site: Site) -> Iterator[httpx.Client]:
-        with (
-            Nginx({"/": [site.url]}) as nginx,
-            httpx.Client(base_url=nginx.url, timeout=ANSWER_SECONDS, trust_env=False) as client,
-        ):
+        with Nginx({"/": [site.url]}) as nginx, client_of(nginx.url) as client:
             page = client.get("/")
             assert page.headers["Content-Encoding"] == "gzip", "what is not a stream is compressed here"
             yield client
 
     return through_nginx
+
+
+def client_of(url: str) -> httpx.Client:
+    return httpx.Client(base_url=url, timeout=ANSWER_SECONDS, trust_env=False, limits=ONCE)
 
 
 def test_the_first_event_comes_at_once_and_each_later_one_before_there_is_another(

@@ -17,6 +17,7 @@ from progresskit import ProgressObserver, State
 from tests.adapters.celery_worker import Worker, wait_for
 from tests.end_to_end.house import KINDS, POOL, House, Site, kill, running
 from tests.end_to_end.screen import OpenPage, Screen
+from tests.end_to_end.visitors import ONCE
 
 LEASE = 6.0
 """Long enough that a worker which a busy machine lets wait for seconds is heard of in time."""
@@ -75,7 +76,7 @@ class PollWatcher(Watcher):
 
     def run(self) -> None:
         etag = ""
-        with httpx.Client(timeout=60) as client:
+        with httpx.Client(timeout=60, limits=ONCE) as client:
             while not self.stopped.wait(POLL_SECONDS):
                 asked = time.time()
                 response = client.get(self.url, headers={"If-None-Match": etag})

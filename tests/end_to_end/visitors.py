@@ -19,15 +19,17 @@ SHORT_SECONDS = 1.5
 """A stream that ended sooner had no place: an EventSource opens it again by itself, at the pace that it was told."""
 
 
-def client_of(url: str, seconds: float) -> httpx.AsyncClient:
-    """
-    Return a client of a site that waits so long for each answer.
+ONCE = httpx.Limits(max_keepalive_connections=0)
+"""
+A connection is made for each request.
 
-    It makes a connection for each request. One that is used again may be closed by the server at that moment; browsers
-    then ask once more by themselves.
-    """
-    once = httpx.Limits(max_keepalive_connections=0)
-    return httpx.AsyncClient(base_url=url, verify=False, trust_env=False, timeout=seconds, limits=once)
+One that is used again may be closed by the server at that moment; browsers then ask once more by themselves.
+"""
+
+
+def client_of(url: str, seconds: float) -> httpx.AsyncClient:
+    """Return a client of a site that waits so long for each answer."""
+    return httpx.AsyncClient(base_url=url, verify=False, trust_env=False, timeout=seconds, limits=ONCE)
 
 
 class Visitor:
