@@ -33,7 +33,7 @@ POOL = 2
 START_SECONDS = 120
 """A busy machine takes half a minute to start a server that loads Django in each of its processes."""
 
-ANSWER_SECONDS = 60
+ANSWER_SECONDS = STORE_SECONDS = 60
 
 KINDS = ("django-wsgi", "django-asgi", "flask")
 
@@ -104,7 +104,7 @@ class House:
         """Run a job in this process, and give its id and its observer once it is stored."""
         id = f"job-{uuid4().hex[:8]}"
         with self.kit.observe(id, total=total) as observer:
-            self.kit.flush()
+            self.kit.flush(STORE_SECONDS)
             yield id, observer
 
     def get(self, id: str) -> Progress | None:

@@ -17,7 +17,7 @@ import pytest
 from progresskit import ProgressObserver
 from tests.adapters.celery_worker import wait_for
 from tests.end_to_end.chromium import Chromium, Page
-from tests.end_to_end.house import House, Serve, Site, pause, running, together
+from tests.end_to_end.house import STORE_SECONDS, House, Serve, Site, pause, running, together
 from tests.services.nginx import Nginx
 from tests.services.proxy import Proxy
 from tests.services.redis import Redis
@@ -119,7 +119,7 @@ def steady(house: House) -> ProgressObserver:
     """Run a job that is there all the time."""
     observer = house.kit.observe("steady", total=100)
     observer.set_progress(1)
-    house.kit.flush()
+    house.kit.flush(STORE_SECONDS)
     return observer
 
 
