@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .link import Link
     from .messages import Message
-    from .mirror import News
+    from .mirror import News, Outcome
     from .roads import Seed
     from .sender import Sender
     from .topology import Names
@@ -88,6 +88,7 @@ class Following:
         """True once the bodies of the records are kept as well."""
         self.connection = 0
         """How many connections have ended."""
+        self._awaited: dict[int, Outcome | None] = {}
         self._full = self._mirror()
         self._quick: Reading | None = None
         self._marker = 0
@@ -97,7 +98,7 @@ class Following:
         self._done_quick: Callable[[Any], None] | None = None
 
     def _mirror(self) -> Mirror:
-        return Mirror(bodies=self.viewing, limit=self._limit)
+        return Mirror(bodies=self.viewing, limit=self._limit, awaited=self._awaited)
 
     # What callers do, with the lock held.
 
@@ -229,7 +230,9 @@ class Following:
             self._events.told(news)
         if own and message.number == self._marker:
             self._pass_marker(reading, JOURNAL)
-        elif not (own or message.writes or message.cancels) and mirror is self.active:
+        elif own:
+            self._take_over(reading)
+        elif not (message.writes or message.cancels) and mirror is self.active:
             self._events.joined()
 
     def _take_keyframe(self, reading: Reading, message: Message, properties: Any) -> None:
@@ -253,9 +256,13 @@ class Following:
     def _pass_marker(self, reading: Reading, stream: str) -> None:
         """Note that a mirror has all of a stream that was sent before this connection."""
         reading.left.discard(stream)
-        if reading.left:
-            return
+        self._take_over(reading)
+
+    def _take_over(self, reading: Reading) -> None:
+        """Have a mirror answer as soon as it may."""
         mirror = reading.mirror
+        if reading.left or mirror.ready or (mirror is self._full and self._is_behind()):
+            return
         mirror.ready = True
         mirror.open_held()
         for write, time, journalled in self._seeds():
@@ -267,6 +274,11 @@ class Following:
             done, self._done_quick = self._done_quick, None
             if done is not None:
                 done(None)
+
+    def _is_behind(self) -> bool:
+        """Tell whether the quick mirror has seen more of what this process has sent: so much may have been answered."""
+        name, quick = self._sender.name, self._quick
+        return quick is not None and self._full.folded.get(name, -1) < quick.mirror.folded.get(name, -1)
 
     def _has_all(self) -> None:
         again = self.connection > 0 or self._provisional

@@ -51,10 +51,11 @@ class Mirror:
     The records as this process knows them; whoever calls holds the lock.
 
     Without `bodies` all is kept that decides, but not what the records say. The times of its `entries` are seconds of
-    the clock that all processes share.
+    the clock that all processes share. Mirrors that share `awaited` each tell what became of messages that any of them
+    is asked to wait for: whichever is the first to see them.
     """
 
-    def __init__(self, *, bodies: bool, limit: int) -> None:
+    def __init__(self, *, bodies: bool, limit: int, awaited: dict[int, Outcome | None] | None = None) -> None:
         self.bodies = bodies
         self.ready = False
         """True while everything is folded that was in the journal when the connection was made."""
@@ -67,7 +68,7 @@ class Mirror:
         """The order of the last message of the journal."""
         self._limit = limit
         self._held: dict[tuple[str, str | None], tuple[Write, Stamp]] = {}
-        self._awaited: dict[int, Outcome | None] = {}
+        self._awaited = {} if awaited is None else awaited
 
     # What comes in.
 

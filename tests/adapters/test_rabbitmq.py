@@ -187,6 +187,59 @@ def test_while_the_journal_is_read_what_is_new_is_known_already(
     assert {str(job.version) for job in late.read(["running", "ended"]).values()} == {"2.1.1", "1.1.2"}
 
 
+def test_a_write_is_answered_though_the_whole_journal_takes_the_place_of_the_recent_part_meanwhile(
+    opened: Callable[..., RabbitMQBackend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, recent = [Event() for _ in range(2)]
+    recent.set()
+    begin = Feed.of_stream.__func__  # type: ignore[attr-defined]
+
+    def gated(cls: Any, wire: Any, stream: str, offset: object, take: Any) -> Any:
+        gate, kept = {"first": whole, following.RECENT: recent}.get(str(offset)), list[Any]()
+
+        def taking(*arguments: Any) -> None:
+            kept.append(arguments)
+            while (gate is None or gate.is_set()) and kept:
+                take(*kept.pop(0))
+
+        return (yield from begin(cls, wire, stream, offset, taking))
+
+    opened().write([start("before")])
+    monkeypatch.setattr(Feed, "of_stream", classmethod(gated))
+    monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("progresskit_rabbitmq.backend.CALL_SECONDS", 5)
+    late = opened()
+    assert late.write([start("first")]) == {"first": 1}
+    recent.clear()
+    whole.set()
+    assert late.write([start("second")]) == {"second": 1}
+    recent.set()
+    assert late.read(["before", "first", "second"]).keys() == {"before", "first", "second"}
+
+
+def test_the_whole_journal_answers_only_when_it_has_come_to_what_was_answered_already(
+    opened: Callable[..., RabbitMQBackend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, kept, takes = Feed.of_stream.__func__, list[Any](), list[Any]()  # type: ignore[attr-defined]
+
+    def slowly(cls: Any, wire: Any, stream: str, offset: object, take: Any) -> Any:
+        if offset == "first":
+            takes.append(take)
+            return (yield from begin(cls, wire, stream, offset, lambda *arguments: kept.append(arguments)))
+        return (yield from begin(cls, wire, stream, offset, take))
+
+    monkeypatch.setattr(Feed, "of_stream", classmethod(slowly))
+    monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.05)
+    late = opened()
+    assert late.write([start("job")]) == {"job": 1}
+    assert late.cancel(["job"]) == {"job"}
+    until(lambda: len(kept) == 3)  # the marker, the start and the request
+    for arguments in kept:
+        takes[0](*arguments)
+        assert late.cancels(["job"]) == {"job"}
+    assert late._session._following._quick is None
+
+
 # The broker's clock, and the order of lists.
 
 
