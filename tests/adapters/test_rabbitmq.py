@@ -290,8 +290,10 @@ def test_times_are_the_brokers(opened: Callable[..., RabbitMQBackend], monkeypat
 
 
 def test_a_journal_that_was_lost_is_told_once_and_filled_again(
-    opened: Callable[..., RabbitMQBackend], channel: Any
+    opened: Callable[..., RabbitMQBackend], channel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A write that is under way may wait so long for what does not come back.
+    monkeypatch.setattr("progresskit_rabbitmq.backend.CALL_SECONDS", 5.0)
     worker, viewer, again = opened(), opened(), Event()
     viewer.listen(lambda records: None, again.set).watch(["job"])
     worker.write([start("job")])
