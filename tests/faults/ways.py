@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from tests.services.mariadb import MariaDB
 from tests.services.ports import free_port
 from tests.services.postgresql import USER, PostgreSQL
+from tests.services.process import wait_until
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.redis import Redis
 from tests.services.server import Server
@@ -52,7 +53,10 @@ def postgresql_read_only(server: PostgreSQL) -> Iterator[None]:
 def postgresql_crowded(server: PostgreSQL) -> Iterator[None]:
     """Let nobody in, as when all connections are taken."""
     server.execute(f"ALTER ROLE {USER} CONNECTION LIMIT 0")
-    server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{USER}'")
+    with closing(server.connect()) as connection:
+        ending = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{USER}'"
+        # Again and again: one may have been let in just before, and not be on the list yet.
+        wait_until(lambda: not connection.execute(ending).fetchall(), "nobody is connected")
     try:
         yield
     finally:
