@@ -293,12 +293,17 @@ class Channel {
   // Tell whether there was news.
   async ask() {
     this.pause = 1_000;
-    const response = await fetch(this.url(), { cache: "no-cache", signal: AbortSignal.timeout(20_000) });
-    this.pause = Math.min(Number(response.headers.get("Retry-After")) || 1, 60) * 1_000;
-    const { ok, status } = response;
-    if (!ok && status !== 404 && (status !== 400 || this.bars.size > 1)) throw status;
-    const { jobs } = ok ? await response.json() : { jobs: {} };
-    return this.keys.map((key) => this.tell(key, jobs[key])).includes(true);
+    try {
+      const response = await fetch(this.url(), { cache: "no-cache", signal: AbortSignal.timeout(20_000) });
+      this.pause = Math.min(Number(response.headers.get("Retry-After")) || 1, 60) * 1_000;
+      const { ok, status } = response;
+      if (!ok && status !== 404 && (status !== 400 || this.bars.size > 1)) throw status;
+      const { jobs } = ok ? await response.json() : { jobs: {} };
+      return this.keys.map((key) => this.tell(key, jobs[key])).includes(true);
+    } catch (error) {
+      for (const bar of this.bars) bar.missingSince = 0;
+      throw error;
+    }
   }
 
   // A stream's null is a refusal, a poll's may be too early.

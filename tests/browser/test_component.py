@@ -525,6 +525,24 @@ def test_a_key_that_becomes_known_in_time_is_no_error(lab: Lab, stub: Stub) -> N
     assert lab.events("error") == []
 
 
+@pytest.mark.parametrize("streams", ["open", "broken"])
+def test_the_time_in_which_nobody_answers_makes_no_key_unknown(lab: Lab, stub: Stub, streams: str) -> None:
+    stub.streams = streams
+    lab.open("a", clock=True)
+    lab.pass_time(20)
+    polls = len(stub.polls)
+    assert polls, "it was told that there is none"
+    stub.away = True
+    lab.pass_time(60)
+    assert len(stub.polls) > polls + 2
+    stub.away = False
+    lab.pass_time(20, until=lambda: lab.events("error"))
+    assert lab.events("error") == []
+    stub.put("a", record(1, current=1, **ROWS))
+    lab.pass_time(3)
+    expect(lab.part("percent")).to_have_text("1%")
+
+
 def test_a_hidden_tab_holds_no_stream_and_polls_each_fifteen_seconds(lab: Lab, stub: Stub) -> None:
     stub.put("a", record(1, current=1, **ROWS))
     lab.open("a", clock=True)

@@ -124,6 +124,7 @@ class Stub:
     retry_ms: int = 2_000
     ended: int = 0
     longest_url: int = 60_000
+    away: bool = False  # the store that polls are answered from
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -281,6 +282,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send(414)
         elif request.is_stream:
             self.send_stream(request)
+        elif request.is_poll and self.stub.away:
+            self.send(503)
         elif request.is_poll:
             self.send_jobs(request)
         else:
