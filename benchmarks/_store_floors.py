@@ -127,12 +127,12 @@ class MariaDBFloor(Floor):
         from sqlalchemy import make_url
 
         from progresskit_sql.mysql import SERVER_CLOCK
-        from progresskit_sql.mysql.server import SESSION
+        from progresskit_sql.mysql.server import session
         from progresskit_sql.mysql.upserts import Upserts
 
         address = make_url(url).translate_connect_args(username="user")
         self.connection: Any = pymysql.connect(
-            **address, autocommit=True, charset="utf8mb4", init_command=SESSION.replace("%", "%%")
+            **address, autocommit=True, charset="utf8mb4", init_command=session().replace("%", "%%")
         )
         self.upserts = Upserts("`progresskit_jobs`", SERVER_CLOCK)
 

@@ -39,11 +39,6 @@ FILES = ("ca", "capath", "cert", "key")
 SQL_MODE = "STRICT_ALL_TABLES"
 """No value is cut to fit, and none of the modes that read a statement in another way."""
 
-SESSION = (
-    f"SET SESSION sql_mode = '{SQL_MODE}', wait_timeout = 28800"
-    ", innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}"
-)
-
 LOCK_ROWS = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
 """Lock rows, and no gaps between them; a server that replicates by statements refuses to write so."""
 
@@ -117,9 +112,17 @@ def silent(connection: Any) -> bool:
     return opened is not None and not select.select([opened], [], [], 0)[0]
 
 
+def session() -> str:
+    """Return the statement that makes a session independent of how the server is set."""
+    return (
+        f"SET SESSION sql_mode = '{SQL_MODE}', wait_timeout = 28800"
+        f", innodb_lock_wait_timeout = {LOCK_SECONDS}, lock_wait_timeout = {LOCK_SECONDS}"
+    )
+
+
 def prepare(connection: Any) -> None:
-    """Make a session of our own independent of how the server is set."""
-    _execute(connection, SESSION.format(seconds=LOCK_SECONDS))
+    """Make a session of our own what it has to be."""
+    _execute(connection, session())
     if ("binlog_format", "STATEMENT") not in _execute(connection, "SHOW VARIABLES LIKE 'binlog_format'"):
         _execute(connection, LOCK_ROWS)
 
