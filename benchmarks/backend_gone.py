@@ -4,12 +4,13 @@ What twenty jobs lose while their backend is gone, beside the same jobs with a b
 The backends are those of the contract tests, on servers private to this run; name some to measure only them. A server
 is paused (SIGSTOP), is killed (SIGKILL) and away, cuts its connections once a second, refuses connections, and is full
 or read-only in each way of the fault tests; SQLite's file is locked by somebody else, and has no page left. Two
-processes do the same work, one by a backend that answers and one by a backend that is gone, in turns too short for the
-machine to change meanwhile; a pair is several turns of each. Two processes are never equally fast, be it for where
-their memory lies: so they are compared first while both backends work. What is told is by how much the median over the
-pairs of the ratio of their times has grown then, and of the CPU time of all their threads, which share the
-interpreter's lock: that one means something on a busy machine too. Nothing may be raised or logged as an error, the
-publisher must have found the backend gone, and each end, which comes before the backend does, has to be stored and
+processes do the same work, one by a backend that answers and one by a backend that goes away again and again, in turns
+too short for the machine to change meanwhile. Two processes are never equally fast, be it for where their memory lies,
+and that changes too: so a pair is several turns of each just before the backend goes, and as many while it is gone,
+once from that moment on and once when the publisher has found it gone. What is told is by how much the ratio of their
+times grows, in the median over the pairs, and that of the CPU time of all their threads, which share the interpreter's
+lock: that one means something on a busy machine too. Nothing may be raised or logged as an error, the publisher must
+find the backend gone each time and there again, and each end, which comes before the backend does, has to be stored and
 seen.
 """
 
@@ -30,6 +31,7 @@ from _gone import Worker
 from tests.contract.backends import BACKENDS, Row
 from tests.faults.suite import through
 from tests.faults.ways import ways
+from tests.services.process import wait_until
 from tests.services.proxy import Proxy
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 
     from tests.services.server import Server
 
-PAIRS, TURNS, TURN_SECONDS = 5, 6, 0.25
+TIMES, TURNS, TURN_SECONDS = 6, 6, 0.15
+PAIRS = 2 * TIMES
 LIMIT = 0.05
 CUT_SECONDS = 1.0
 
@@ -158,24 +161,25 @@ def measured(fault: Fault) -> Cost:
             worker.ask("work", 20_000)
         quickest = min(present.ask("work", 20_000)[0] for _ in range(5))
         rows = int(20_000 * TURN_SECONDS / quickest)
-        before = median([ratio(gone, present, rows) for _ in range(PAIRS)])
-        seen = not fault.lasting
-        ratios: list[Cost] = []
-        with fault.gone(gone, sick):
-            while len(ratios) < PAIRS or (len(ratios) < 2 * PAIRS and not seen):
-                ratios.append(ratio(gone, present, rows))
-                seen = gone.ask("is_down") or seen
-            assert seen, "the backend was never gone"
-            gone.ask("end")
+        grown: list[Cost] = []
+        for time in range(TIMES):
+            before = ratio(gone, present, rows)
+            with fault.gone(gone, sick):
+                grown.append(growth(before, ratio(gone, present, rows)))
+                if fault.lasting:
+                    wait_until(lambda: gone.ask("is_down"), "the publisher finds the backend gone")
+                grown.append(growth(before, ratio(gone, present, rows)))
+                if time == TIMES - 1:
+                    gone.ask("end")
+            wait_until(lambda: not gone.ask("is_down"), "it finds it there again")
         present.ask("end")
         problems = [*gone.ask("settle"), *present.ask("settle")]
         assert not problems, "\n".join(problems)
-    after = median(ratios)
-    return Cost(after.time / before.time - 1, after.cpu / before.cpu - 1)
+    return Cost(*map(statistics.median, zip(*grown, strict=True)))
 
 
-def median(ratios: list[Cost]) -> Cost:
-    return Cost(*map(statistics.median, zip(*ratios, strict=True)))
+def growth(before: Cost, during: Cost) -> Cost:
+    return Cost(during.time / before.time - 1, during.cpu / before.cpu - 1)
 
 
 def ratio(gone: Worker, present: Worker, rows: int) -> Cost:
