@@ -28,6 +28,8 @@ from progresskit_sql.postgresql.backend import PostgreSQLBackend
 from tests.services import missing, server
 from tests.services.process import wait_until
 
+from .sql_calls import CALLS
+
 HOST = "postgresql+psycopg://u:geheim@host/x"
 
 
@@ -498,16 +500,6 @@ def test_what_is_wrong_with_the_server_and_not_with_a_record_passes(url: str) ->
     ):
         with closing(SQLBackend(wrong)) as backend, pytest.raises(BackendUnavailable):
             backend.write([start("job")])
-
-
-CALLS: list[Callable[[SQLBackend], object]] = [
-    lambda backend: backend.write([start("job"), start("other")]),
-    lambda backend: backend.write([update("job", 2)]),
-    lambda backend: backend.read(["job"]),
-    lambda backend: backend.cancel(["job"]),
-    lambda backend: backend.cancels(["job"]),
-    lambda backend: backend.list(kind=None, states=None, limit=9),
-]
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -22,6 +22,8 @@ from progresskit.testing.writes import start, update, word
 from progresskit_sql import SQLBackend, ddl
 from progresskit_sql.sqlite import SQLite
 
+from .sql_calls import CALLS
+
 
 @pytest.fixture
 def clock() -> FakeClock:
@@ -333,16 +335,6 @@ def test_an_error_names_the_database_without_a_password_or_query(tmp_path: Path)
     (tmp_path / "progress.db").mkdir()
     with pytest.raises(BackendUnavailable, match=r"progress\.db: unable to open database file$"):
         backend.read(["job"])
-
-
-CALLS: list[Callable[[SQLBackend], object]] = [
-    lambda backend: backend.write([start("job"), start("other")]),
-    lambda backend: backend.write([update("job", 2)]),
-    lambda backend: backend.read(["job"]),
-    lambda backend: backend.cancel(["job"]),
-    lambda backend: backend.cancels(["job"]),
-    lambda backend: backend.list(kind=None, states=None, limit=9),
-]
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -27,6 +27,8 @@ from tests.services import missing, patience, server
 from tests.services.mariadb import MariaDB
 from tests.services.patience import be_patient
 
+from .sql_calls import CALLS
+
 WEIRD = ["my-app", "my app", 'quo"ted', "se'lect", "back`tick", "{x}", "%s", "%(now)s", "größe", "1"]
 
 
@@ -206,16 +208,6 @@ def test_who_may_only_read_reads(with_rights: Callable[[str], str], backend: SQL
                 call()
         assert viewer.read(["job"])["job"].version.seq == 1
         assert viewer.list(kind=None, states=None, limit=9)
-
-
-CALLS: list[Callable[[SQLBackend], object]] = [
-    lambda backend: backend.write([start("job"), start("other")]),
-    lambda backend: backend.write([update("job", 2)]),
-    lambda backend: backend.read(["job"]),
-    lambda backend: backend.cancel(["job"]),
-    lambda backend: backend.cancels(["job"]),
-    lambda backend: backend.list(kind=None, states=None, limit=9),
-]
 
 
 @pytest.mark.parametrize("call", CALLS)
