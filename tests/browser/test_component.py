@@ -360,7 +360,7 @@ def test_a_stream_that_the_server_ends_is_opened_again_within_a_second(lab: Lab,
     expect(lab.part("percent")).to_have_text("1%")
     lab.page.clock.run_for(3_000)
     stub.stop()
-    lab.page.wait_for_function("() => document.querySelector('#a').channel.source === null")
+    lab.page.wait_for_function("() => document.querySelector('#a').channel?.source === null")
     stub.start()
     lab.page.clock.run_for(700)
     stub.until(lambda: stub.open_streams == 1)
@@ -611,7 +611,7 @@ def test_the_cancel_button_asks_for_it_and_says_so(lab: Lab, stub: Stub) -> None
     (request,) = [request for request in stub.log if request.method == "POST"]
     assert request.path == "/progress/a/cancel/"
     assert request.headers["x-progresskit"] == "1"
-    lab.page.wait_for_function("() => document.querySelector('#a').job.cancel_requested")
+    lab.page.wait_for_function("() => document.querySelector('#a').job?.cancel_requested")
     stub.put("a", record(2, current=1, **ROWS, state="cancelled"))
     expect(lab.part("cancel")).to_be_hidden()
     expect(lab.part("status")).to_have_text("Cancelled")

@@ -193,7 +193,7 @@ def test_a_group_in_a_group_counts_for_both(bench: Bench, stub: Stub) -> None:
     )
 
     expect(bench.page.locator("#inner [part=track]").first).to_have_attribute("aria-valuenow", "99")
-    bench.page.wait_for_function("() => document.querySelector('#group').job.percent === 74.99")
+    bench.page.wait_for_function("() => document.querySelector('#group').job?.percent === 74.99")
 
 
 def test_what_stalls_is_the_group_when_nothing_else_runs(bench: Bench, stub: Stub) -> None:
@@ -216,7 +216,7 @@ def test_the_time_left_is_that_of_the_slowest_and_none_before_all_are_known(benc
     bench.lab.pass_time(2)
     expect(bench.part("detail")).to_have_text("0 of 2 done")
     stub.put("b", record(2, current=51, **ROWS, eta=60))
-    bench.page.wait_for_function("() => document.querySelector('#b').job.eta === 60")
+    bench.page.wait_for_function("() => document.querySelector('#b').job?.eta === 60")
     bench.page.clock.run_for(100)
     expect(bench.part("detail")).to_have_text("0 of 2 done · 1m left")
     bench.lab.pass_time(20)

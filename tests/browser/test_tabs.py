@@ -42,7 +42,7 @@ def open_tab(context: BrowserContext, stub: Stub, *keys: str, clock: bool = True
 
 def lead_for(lab: Lab, *keys: str) -> None:
     """Have a page that leads ask for these keys once it knows that the tabs want them."""
-    lab.page.wait_for_function("keys => `${document.querySelector('#a').channel.keys}` === keys", arg=",".join(keys))
+    lab.page.wait_for_function("keys => `${document.querySelector('#a').channel?.keys}` === keys", arg=",".join(keys))
     lab.page.clock.run_for(30)
 
 
