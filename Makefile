@@ -8,6 +8,9 @@ PYTEST_OPTIONS ?=
 # QUICK=1 make test: the subset for a laptop. No system package is installed, what needs one is skipped, one Python.
 QUICK ?=
 
+# Tests start more than a thousand processes, and each would compile all that it imports where this is set.
+unexport PYTHONDONTWRITEBYTECODE
+
 python := $(VENV)/bin/python
 # Much of the time is spent waiting for servers, so there is room for more files at once than there are cores.
 beside := -n 4 --dist loadfile --no-loadscope-reorder
