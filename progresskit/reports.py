@@ -85,7 +85,7 @@ class Reports:
         """Count `n` more items as done."""
         if n is self._step:
             self._current += 1
-        elif type(n) is int and n >= 0 and self._current + n <= self._gate:
+        elif type(n) is int and 0 <= n <= self._gate - self._current:  # a sum might be too large for a float
             self._current += n
         else:
             self._advance(n)

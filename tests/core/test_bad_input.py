@@ -249,6 +249,15 @@ def test_advancing_by_anything_never_passes_the_limit_or_goes_back(kit: Kit, che
     check(job, job.dropped)
 
 
+@pytest.mark.parametrize("value", [10**400, -(10**400)], ids=["huge", "negative"])
+def test_what_no_float_holds_is_dropped_beside_a_count_with_a_fraction(kit: Kit, check: Check, value: int) -> None:
+    job = kit.observe()
+    job.advance(0.5)
+    job.advance(value)
+    job.set_progress(value)
+    assert check(job, 2)["current"] == 0.5
+
+
 def test_advancing_past_the_limit_is_dropped(kit: Kit, check: Check) -> None:
     job = kit.observe()
     job.set_progress(LIMIT)
