@@ -32,7 +32,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def kit(url: str) -> Iterator[Kit]:
     """Give the kit of the worker, which is this process."""
-    kit = Kit(url, secret_key=SECRET)
+    kit = Kit(url, secret_key=SECRET, flush_seconds=PATIENCE)
     yield kit
     kit.close()
 

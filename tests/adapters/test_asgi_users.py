@@ -60,7 +60,7 @@ class ByHeader(AuthenticationBackend):
 
 @pytest.fixture
 def kit() -> Iterator[Kit]:
-    kit = Kit("memory://", secret_key=SECRET, authorize=owner_only)
+    kit = Kit("memory://", secret_key=SECRET, authorize=owner_only, flush_seconds=PATIENCE)
     yield kit
     kit.close()
 

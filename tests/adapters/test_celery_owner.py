@@ -67,7 +67,7 @@ def test_all_steps_of_a_chain_are_its_owners(any_site: Site) -> None:
 
 
 def test_an_eager_task_has_its_owner_and_hands_it_down() -> None:
-    kit = Kit("memory://")
+    kit = Kit("memory://", flush_seconds=30)  # for a busy machine
     app = Celery("eager", set_as_current=False, broker="memory://", backend="cache+memory://")
     app.conf.update(task_always_eager=True)
     progresskit_celery.install(app, kit=kit)

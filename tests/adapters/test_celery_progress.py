@@ -319,6 +319,7 @@ def test_a_site_with_authorize_tells_nobody_else(needs: Callable[[str], None], t
 def test_answers_are_not_cached_and_are_json(pair: Pair) -> None:
     names = ("content-type", "cache-control")
     theirs, ours = (
-        httpx.get(f"{site.address}/celery-progress/nobody-knows/", trust_env=False).headers for site in pair.both
+        httpx.get(f"{site.address}/celery-progress/nobody-knows/", trust_env=False, timeout=PATIENCE).headers
+        for site in pair.both
     )
     assert [ours[name] for name in names] == [theirs[name] for name in names]

@@ -271,7 +271,7 @@ def test_authorize_may_be_async(needs: Callable[[str], None], tmp_path: Path) ->
 def test_authorize_is_given_the_same_of_a_socket_as_of_a_request(needs: Callable[[str], None], tmp_path: Path) -> None:
     needs("redis")
     with running(tmp_path, OURS, sockets=True, authorize="user", worker=False) as site:
-        with httpx.Client(base_url=site.address, trust_env=False) as ada:
+        with httpx.Client(base_url=site.address, trust_env=False, timeout=PATIENCE) as ada:
             ada.get("/sign-in/ada/").raise_for_status()
             statuses = [ada.get(f"/celery-progress/{id}/").status_code for id in ("ada-1", "bob-1")]
             cookies = {"Cookie": "; ".join(f"{name}={value}" for name, value in ada.cookies.items())}

@@ -33,9 +33,11 @@ GZIP = override_settings(MIDDLEWARE=["django.middleware.gzip.GZipMiddleware"])
 
 @pytest.fixture(autouse=True)
 def default_kit() -> Iterator[None]:
-    progresskit.configure("memory://", max_streams=5)  # Django's test client says that it has no threads
-    use_django_settings()
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROGRESSKIT_FLUSH_SECONDS", "60")  # for a busy machine
+        progresskit.configure("memory://", max_streams=5)  # Django's test client says that it has no threads
+        use_django_settings()
+        yield
     progresskit.configure()
     kits.framework({})
 

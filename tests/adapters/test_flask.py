@@ -21,8 +21,10 @@ PAGE = "{{ progress_bar('a') }}{{ progress_bar('b', cancel=True) }}{{ progress_b
 
 @pytest.fixture(autouse=True)
 def default_kit() -> Iterator[None]:
-    progresskit.configure()
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROGRESSKIT_FLUSH_SECONDS", "60")  # for a busy machine
+        progresskit.configure()
+        yield
     progresskit.configure()
     kits.framework({})
 

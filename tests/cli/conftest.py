@@ -20,7 +20,7 @@ __all__ = ["browser", "page"]
 WRITER = """
 import sys, time, progresskit
 url, id, seconds, way = sys.argv[1:]
-progresskit.configure(url)
+progresskit.configure(url, flush_seconds=60)
 with progresskit.observe(id, total=40, unit="rows", description="Importing", kind="import", cancellable=True) as job:
     for row in range(40):
         time.sleep(float(seconds) / 40)

@@ -40,7 +40,7 @@ def job(url: str) -> Iterator[Job]:
     with ExitStack() as stack:
 
         def begin(id: str) -> tuple[Kit, ProgressObserver]:
-            kit = stack.enter_context(closing(Kit(url)))
+            kit = stack.enter_context(closing(Kit(url, flush_seconds=PATIENCE)))
             return kit, kit.observe(id, total=40, unit="rows", description="Importing")
 
         yield begin
@@ -77,7 +77,7 @@ def test_watch_waits_for_all_and_ends_with_1_where_one_has_failed(url: str, writ
 
 
 def test_watch_gives_records_to_machines_one_a_line(url: str) -> None:
-    kit = Kit(url)
+    kit = Kit(url, flush_seconds=PATIENCE)
     with start("watch", "import-42", "--json", "--url", url) as process, kit.observe("import-42", total=3) as job:
         assert process.stdout is not None
         for count in range(1, 4):
@@ -187,7 +187,7 @@ def done(url: str) -> Callable[..., None]:
     """Give a function that leaves a finished job behind."""
 
     def write(id: str, error: str | None = None) -> None:
-        kit = Kit(url)
+        kit = Kit(url, flush_seconds=PATIENCE)
         job = kit.observe(id, total=40, unit="rows", description="Importing", kind="import")
         job.set_progress(39)
         job.succeed() if error is None else job.fail(error)

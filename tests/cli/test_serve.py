@@ -34,7 +34,7 @@ SECRET = "the secret of the site, long enough"
 @pytest.fixture
 def kit(url: str) -> Iterator[Kit]:
     """Give the kit of the worker, which is this process."""
-    kit = Kit(url, secret_key=SECRET)
+    kit = Kit(url, secret_key=SECRET, flush_seconds=PATIENCE)
     yield kit
     kit.close()
 

@@ -536,7 +536,7 @@ def live(request: pytest.FixtureRequest, make_kit: Callable[..., Kit]) -> Kit:
 def test_watch_begins_with_the_present_state_and_ends_with_the_job(live: Kit) -> None:
     job = live.observe("job", total=3)
     job.advance()
-    live.flush(10)
+    live.flush(60)
     records = []
     for progress in live.watch("job"):
         records.append(progress)
@@ -553,7 +553,7 @@ def test_watch_waits_for_a_job_that_does_not_exist_yet_and_shows_it_to_its_end(l
     with live.observe("job", total=50) as job:
         for _ in range(50):
             job.advance()
-            live.flush(10)
+            live.flush(60)
     viewer.join(60)
     assert not viewer.is_alive()
     counts = [progress.current for progress in records]
@@ -571,7 +571,7 @@ def test_watch_of_several_ends_when_all_are_done(live: Kit) -> None:
 
 def test_a_viewer_that_leaves_in_the_middle_is_forgotten(live: Kit) -> None:
     with live.observe("job"):
-        live.flush(10)
+        live.flush(60)
         for _ in live.watch("job"):
             break
         observer = RecordingObserver()
@@ -597,7 +597,7 @@ async def test_awatch_sees_what_watch_does(live: Kit) -> None:
         for _ in range(5):
             await asyncio.sleep(0)
             job.advance()
-            await asyncio.to_thread(live.flush, 10)
+            await asyncio.to_thread(live.flush, 60)
     for records in await asyncio.gather(*viewers):
         counts = [progress.current for progress in records]
         assert counts == sorted(counts)
@@ -619,7 +619,7 @@ async def test_a_task_that_watches_can_be_cancelled(live: Kit) -> None:
 
 async def test_the_async_twins_answer_as_the_others_do(live: Kit) -> None:
     with live.observe("job"):
-        live.flush(10)
+        live.flush(60)
         progress = await live.aget("job")
         assert progress == live.get("job") is not None
         assert await live.aget("unknown") is None

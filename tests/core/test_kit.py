@@ -40,8 +40,8 @@ Step = Callable[..., float | None]
 THREADS = ("progresskit-publisher", "progresskit-hub")
 
 
-def threads() -> int:
-    return sum(thread.name in THREADS for thread in threading.enumerate())
+def threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name in THREADS}
 
 
 class Remembered(FlakyBackend):
@@ -61,6 +61,7 @@ class Remembered(FlakyBackend):
 @pytest.fixture
 def remembered(monkeypatch: pytest.MonkeyPatch) -> list[Remembered]:
     """Register the scheme `remembered`, and give the backends that are made by it."""
+    monkeypatch.setenv("PROGRESSKIT_FLUSH_SECONDS", "30")  # for a busy machine
     monkeypatch.setitem(BACKENDS, "remembered", (f"{__name__}:Remembered", None))
     monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
     Remembered.made = []
@@ -93,7 +94,7 @@ def test_a_kit_opens_nothing_before_it_is_used(remembered: list[Remembered]) -> 
     kit.current().advance()
     kit.flush()
     kit.close()
-    assert threads() == before
+    assert threads() <= before
     assert not any(backend.batches or backend.reads for backend in remembered)
 
 
@@ -144,7 +145,7 @@ def test_a_closed_kit_opens_again_when_it_is_used(remembered: list[Remembered]) 
         kit.close()
     stored = [set(backend.store._entries) for backend in remembered if backend.batches]
     assert stored == [{"job-0"}, {"job-1"}, {"job-2"}]
-    assert threads() == before
+    assert threads() <= before
 
 
 def test_configuring_anew_flushes_what_there_was_to_where_it_was(remembered: list[Remembered]) -> None:
@@ -483,7 +484,7 @@ def test_a_job_that_lives_at_a_fork_is_the_parents_and_the_child_is_clean(tmp_pa
         """
 with kit.observe("parents") as job:
     job.advance()
-    kit.flush(10)
+    kit.flush(60)
     viewer = kit.hub.view(["parents"])
     viewer.get(10)
 
@@ -504,7 +505,7 @@ with kit.observe("parents") as job:
 
     status = fork(child)
     job.advance()
-    kit.flush(10)
+    kit.flush(60)
 print(json.dumps({
     "status": status,
     "parents": [kit.get("parents").state, kit.get("parents").current],
@@ -549,7 +550,7 @@ def child():
     signal.alarm(60)
     with kit.observe(f"child-{os.getpid()}") as job:
         job.advance()
-    kit.flush(10)
+    kit.flush(60)
     kit.close()
 
 statuses = [fork(child) for _ in range(20)]
@@ -573,11 +574,11 @@ def grandchild():
 
 def child():
     with kit.observe("child"):
-        kit.flush(10)
+        kit.flush(60)
         assert fork(grandchild) == 0
 
 job = kit.observe("parent")
-kit.flush(10)
+kit.flush(60)
 status = fork(child)
 job.succeed()
 print(json.dumps([status, *(kit.get(id).state for id in ("parent", "child", "grandchild"))]))
@@ -598,7 +599,7 @@ if len(sys.argv) == 1:
 else:
     job = kit.observe("job")
     job.advance(7)
-    kit.flush(10)
+    kit.flush(60)
 """,
         tmp_path,
     )

@@ -420,7 +420,7 @@ async def test_the_end_of_a_block_never_stalls_the_loop(make_kit: Callable[..., 
 
     async def free_the_backend() -> None:
         # Runs only if the loop does, while the job below waits for its last record to be stored.
-        await asyncio.to_thread(backend.hanging.wait, 20)
+        await asyncio.to_thread(backend.hanging.wait, 60)
         assert backend.hang is not None
         backend.hang.set()
 

@@ -16,7 +16,7 @@ from progresskit.progress import Progress, State
 
 @pytest.fixture
 def kit() -> Iterator[Kit]:
-    kit = Kit("memory://")
+    kit = Kit("memory://", flush_seconds=30)  # for a busy machine
     yield kit
     kit.close()
 

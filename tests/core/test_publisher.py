@@ -617,7 +617,7 @@ def test_the_end_of_a_job_waits_for_a_backend_that_hangs_as_long_as_is_allowed_a
         pass
     assert 0.2 <= monotonic() - began < 5
     backend.hang.set()
-    kit.flush(10)
+    kit.flush(60)
     assert backend.store.read(["job"])["job"].done
 
 
@@ -639,7 +639,7 @@ def test_a_job_that_ends_after_its_kit_was_closed_under_a_hanging_backend_waits_
     backend.hang = threading.Event()
     kit = make_kit(backend=backend, flush_seconds=0.1)
     job = kit.observe("job")
-    assert backend.hanging.wait(10)
+    assert backend.hanging.wait(60)
     kit.close()
     job.succeed()
     backend.hang.set()
@@ -658,7 +658,7 @@ def test_the_end_of_a_job_does_not_wait_for_a_backend_that_is_known_to_be_down(m
         with kit.observe(f"job-{number}"):
             pass
     backend.down = False
-    kit.flush(10)
+    kit.flush(60)
     assert len(backend.store.read([f"job-{number}" for number in range(10)])) == 10
 
 
@@ -669,14 +669,14 @@ def test_flush_returns_when_all_is_stored_and_raises_when_that_takes_too_long(ma
     job = kit.observe("job")
     for number in range(1, 20):
         job.set_progress(number)
-        kit.flush(10)
+        kit.flush(60)
         assert backend.store.read(["job"])["job"].current == number
     backend.down = True
     job.advance()
     with pytest.raises(FlushTimeout, match="not stored"):
         kit.flush(0.05)
     backend.down = False
-    kit.flush(10)
+    kit.flush(60)
     assert backend.store.read(["job"])["job"].current == 20
 
 
@@ -684,9 +684,9 @@ def test_flush_of_nothing_new_asks_nothing_of_a_backend_that_is_down(make_kit: C
     backend = FlakyBackend(monotonic)
     kit = make_kit(backend=backend)
     job = kit.observe("job")
-    kit.flush(10)
+    kit.flush(60)
     backend.down = True
-    kit.flush(10)
+    kit.flush(60)
     backend.down = False
     del job
 
@@ -707,7 +707,7 @@ def test_an_error_that_should_not_be_does_not_end_the_thread(
     monkeypatch.setattr(ProgressObserver, "sample", failing)
     job = kit.observe("job")
     job.advance()
-    kit.flush(10)
+    kit.flush(60)
     job.succeed()
     progress = kit.get("job")
     assert progress is not None
@@ -759,7 +759,7 @@ def refused(make_kit: Callable[..., Kit]) -> tuple[Kit, FlakyBackend, ProgressOb
     backend.refused, backend.hang = {"bad"}, threading.Event()
     kit = make_kit(backend=backend, flush_seconds=30)
     with kit.observe("first"):
-        assert backend.hanging.wait(10)
+        assert backend.hanging.wait(60)
         job = kit.observe("bad")
         kit.tell("good", State.PENDING)
         backend.hang.set()  # what came meanwhile goes out together
@@ -772,8 +772,8 @@ def refused(make_kit: Callable[..., Kit]) -> tuple[Kit, FlakyBackend, ProgressOb
 def test_a_flush_raises_once_for_what_was_refused_before(refused: tuple[Kit, FlakyBackend, ProgressObserver]) -> None:
     kit, backend, _ = refused
     with pytest.raises(BackendError, match="a record of job bad is not stored: the backend refuses it: no"):
-        kit.flush(10)
-    kit.flush(10)
+        kit.flush(60)
+    kit.flush(60)
     assert backend.store.read(["first", "good", "later", "bad"]).keys() == {"first", "good", "later"}
 
 
@@ -787,7 +787,7 @@ def test_a_flush_that_gave_up_waiting_leaves_what_was_refused_to_the_next(
         kit.flush(0.05)
     backend.hang.set()
     with pytest.raises(BackendError, match="job bad"):
-        kit.flush(10)
+        kit.flush(60)
 
 
 def test_a_flush_says_nothing_of_what_was_refused_if_a_newer_record_of_the_job_is_stored(
@@ -796,7 +796,7 @@ def test_a_flush_says_nothing_of_what_was_refused_if_a_newer_record_of_the_job_i
     kit, backend, job = refused
     backend.refused = set()
     job.set_progress(7)
-    kit.flush(10)
+    kit.flush(60)
     assert backend.store.read(["bad"])["bad"].current == 7
 
 

@@ -31,7 +31,8 @@ class Unreachable(MemoryBackend):
 
 @pytest.fixture(scope="module")
 def kit() -> Iterator[Kit]:
-    kit = Kit("memory://", secret_key=SECRET, max_streams=0, authorize=lambda request, id, right: "a" in id)
+    settings: dict[str, Any] = {"secret_key": SECRET, "max_streams": 0, "flush_seconds": 30}  # for a busy machine
+    kit = Kit("memory://", authorize=lambda request, id, right: "a" in id, **settings)
     with kit.observe("a", total=3, description="<b>"), kit.observe("b", total=None, unit="B"):
         kit.flush()
     yield kit

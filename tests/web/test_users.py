@@ -51,7 +51,7 @@ ANONYMOUS = SimpleNamespace(is_authenticated=False, pk=None, id="7")
 
 @pytest.fixture
 def surface() -> Iterator[Surface]:
-    kit = Kit("memory://", secret_key=SECRET, max_streams=0)
+    kit = Kit("memory://", secret_key=SECRET, max_streams=0, flush_seconds=30)  # for a busy machine
     with kit.observe("a"):
         kit.flush()
         yield Surface(kit)
@@ -113,7 +113,7 @@ def test_the_user_is_part_of_what_is_signed() -> None:
 
 
 def test_an_owner_is_told_from_others_whatever_the_framework_gives() -> None:
-    progresskit.configure("memory://")
+    progresskit.configure("memory://", flush_seconds=30)
     with progresskit.observe("a", owner=7):
         progresskit.flush()
         for native in asked_by(Django(7)) + asked_by(Login()):
@@ -125,7 +125,7 @@ def test_an_owner_is_told_from_others_whatever_the_framework_gives() -> None:
 
 
 def test_a_child_of_a_job_without_an_owner_is_nobodys() -> None:
-    progresskit.configure("memory://")
+    progresskit.configure("memory://", flush_seconds=30)
     with progresskit.observe("b"), progresskit.observe("c"):
         progresskit.flush()
         for native in [*asked_by(Django(7)), *asked_by(SimpleNamespace(is_authenticated=True, pk="None")), None]:
