@@ -194,11 +194,13 @@ class Publisher:
             self._cancels.close()
             return
         self._try_flush()
-        self._stop.set()
-        self._inbox.put(_nothing)
-        self._thread.join(self._settings.flush_seconds)
+        thread = self._thread
+        self._inbox.put(self._stop.set)
+        thread.join(self._settings.flush_seconds)
         self._thread, self._closed = None, True
         self._live.clear()
+        if not thread.is_alive() and not self._inbox.empty():
+            self._start()  # who ended a job since the thread last looked has not begun another: there was one
 
     def _exit(self) -> None:
         # Whatever is still live at the end of the process will not be worked on any more.

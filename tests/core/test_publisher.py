@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
 from time import monotonic
 
@@ -645,6 +645,40 @@ def test_a_job_that_ends_after_its_kit_was_closed_under_a_hanging_backend_waits_
     backend.hang.set()
     assert [progress.state for progress in kit.watch("job")][-1] is State.SUCCEEDED
     assert backend.most == 1, "never two threads at the same records"
+
+
+def test_a_job_that_ends_while_its_kit_is_being_closed_is_stored(make_kit: Callable[..., Kit]) -> None:
+    class Slow(FlakyBackend):
+        """Answers when the test says so which jobs are to stop, and is asked in the round that has written at last."""
+
+        held, answer = threading.Event(), threading.Event()
+
+        def write(self, batch: Sequence[Write]) -> dict[str, int]:
+            clock.advance(ASK_SECONDS if self.batches else 0)
+            return super().write(batch)
+
+        def cancels(self, ids: Collection[str]) -> set[str]:
+            self.held.set()
+            assert self.answer.wait(60)
+            return super().cancels(ids)
+
+    clock = FakeClock()
+    backend = Slow(clock)
+    kit = make_kit(backend=backend, clock=clock)
+    job = kit.observe("job")
+    kit.flush()
+    job.advance()
+    closing = threading.Thread(target=kit.close)
+    closing.start()
+    assert backend.held.wait(60)
+    closing.join(0.2)  # until it asks the thread to end, which is not to be seen from here
+    job.end(State.SUCCEEDED, wait=False)
+    backend.answer.set()
+    closing.join(60)
+    assert not closing.is_alive()
+    deadline = monotonic() + 60
+    while not backend.store.read(["job"])["job"].done:
+        assert monotonic() < deadline
 
 
 def test_the_end_of_a_job_does_not_wait_for_a_backend_that_is_known_to_be_down(make_kit: Callable[..., Kit]) -> None:
