@@ -209,8 +209,9 @@ class Hub:
         if self._thread is None and self._threaded:
             with self._thread_lock:
                 if self._thread is None:
-                    self._thread = Thread(target=self._run, name="progresskit-hub", daemon=True)
-                    self._thread.start()
+                    thread = Thread(target=self._run, name="progresskit-hub", daemon=True)
+                    thread.start()
+                    self._thread = thread  # now whoever closes the hub may wait for it
         wanted = frozenset(ids)
         self._inbox.put(lambda: self._add(box, wanted))
         if self._closing:

@@ -666,6 +666,33 @@ def test_closing_the_kit_ends_the_thread(make_kit: Callable[..., Kit]) -> None:
     assert running() == 0
 
 
+def test_a_kit_may_be_closed_while_somebody_begins_to_watch(
+    make_kit: Callable[..., Kit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Held(threading.Thread):
+        """Is about to start until the test says so."""
+
+        about, go = threading.Event(), threading.Event()
+
+        def start(self) -> None:
+            self.about.set()
+            assert self.go.wait(60)
+            super().start()
+
+    kit, seen = make_kit(url="memory://"), list[Progress]()
+    viewer = threading.Thread(target=lambda: seen.extend(kit.watch("job")))
+    monkeypatch.setattr("progresskit.hub.Thread", Held)
+    viewer.start()
+    assert Held.about.wait(60)
+    try:
+        kit.close()
+    finally:
+        Held.go.set()
+        viewer.join(60)
+    assert not viewer.is_alive()
+    assert seen == []
+
+
 def test_a_viewer_sees_jobs_from_when_they_are_added_until_they_are_dropped(
     kit: Kit, backend: FlakyBackend, look: Callable[..., None]
 ) -> None:
