@@ -176,7 +176,8 @@ class Subscriber:
             connection.connect()
             with self._changed:
                 self._joining, self._leaving = self._wanted.copy(), set()
-                self._owed = self._wanted.copy() if self._failures else set()
+                if self._failures:
+                    self._owed = self._wanted.copy()
             with DefaultSelector() as selector:
                 # No public name leads to the socket, and one has to wait for two things at once.
                 selector.register(connection._sock, EVENT_READ)

@@ -525,6 +525,22 @@ def test_a_slot_that_moves_is_followed_by_writers_readers_and_listeners(
     assert {progress.id for progress in backend.list(kind=None, states=None, limit=200)} == {*ids}
 
 
+def test_who_listens_to_nothing_else_on_the_node_that_has_taken_a_slot_is_told_that_something_may_be_missing(
+    cluster: RedisCluster, stack: ExitStack
+) -> None:
+    backend = stack.enter_context(closing(RedisBackend(cluster.fresh())))
+    clients = nodes(cluster, stack)
+    lost = Event()
+    backend.listen(lambda records: None, lost.set).watch(["job"])
+    backend.write([start("job")])
+    key = backend._shards.of("job").jobs.decode()
+    source = owner(clients, key)
+    move = Move(cluster, clients, slot_of(clients[0], key), source, (source + 1) % 3)
+    for act in (move.begin, move.carry, move.end):
+        act()
+    assert lost.wait(PATIENCE)
+
+
 def test_a_slot_that_has_moved_with_all_that_is_in_it_is_not_told_as_a_loss(
     cluster: RedisCluster, stack: ExitStack
 ) -> None:
