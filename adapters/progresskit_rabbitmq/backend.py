@@ -35,6 +35,10 @@ LAST_SECONDS = 1.5
 """How long closing waits until the newest records of jobs that go on are kept."""
 
 
+class Replaced(BackendUnavailable):
+    """Another journal has taken the place of the one that was followed, which is told once."""
+
+
 class RabbitMQBackend(Backend, Pushes, PushesCancels, Lists):
     """
     Sends through RabbitMQ, and keeps what was sent in the memory of each process that reads or writes.
@@ -74,6 +78,8 @@ class RabbitMQBackend(Backend, Pushes, PushesCancels, Lists):
         deadline, plans = monotonic() + CALL_SECONDS, self._session.plans
         try:
             return act(deadline)
+        except Replaced:
+            raise  # else nobody would know of it
         except BackendUnavailable:
             if self._session.plans == plans:
                 raise
@@ -110,7 +116,7 @@ class RabbitMQBackend(Backend, Pushes, PushesCancels, Lists):
         """Fail once after another journal took the place of ours: all has to be sent again."""
         if self._session.was_replaced():
             self._roads.clear()
-            raise BackendUnavailable("the journal in RabbitMQ was lost or replaced: all is sent again")
+            raise Replaced("the journal in RabbitMQ was lost or replaced: all is sent again")
 
     def _outgoing(self, roads: dict[Road, list[Write]], stamp: Stamp) -> tuple[list[Outgoing], list[int]]:
         sender, names = self._session.sender, self._session.names

@@ -85,13 +85,13 @@ class Link:
     def publish(self, outgoing: Sequence[Outgoing], deadline: float) -> Receipt:
         """Publish in the thread; return when that is on its way. Raises when the broker takes nothing."""
         self.wait_up(deadline)
-        receipt = Receipt(len(outgoing))
         with self._changed:
             if not self._changed.wait_for(lambda: not self.blocked, min(BLOCKED_SECONDS, deadline - monotonic())):
                 raise self.unavailable("the broker is out of memory or disk, and takes nothing")
             wire = self._wire
         if wire is None:
             raise self.unavailable("the connection is lost")
+        receipt = Receipt(len(outgoing), wire)
         wire.ioloop.add_callback_threadsafe(lambda: wire.publish(outgoing, receipt))
         return receipt
 
@@ -110,16 +110,22 @@ class Link:
         """Wait until the broker has it all and `also` holds; raise why not, and begin anew where nothing answers."""
         with self._changed:
             self._changed.wait_for(
-                lambda: receipt.error is not None or self.blocked or (receipt.over and also()), deadline - monotonic()
+                lambda: self._is_lost(receipt) or self.blocked or (receipt.over and also()), deadline - monotonic()
             )
             if receipt.error is not None:
                 raise failure(receipt.error, self._address.name)
             if receipt.over and also():
                 return
+            if self._is_lost(receipt):
+                raise self.unavailable("the connection is lost")
             if self.blocked:
                 raise self.unavailable("the broker is out of memory or disk, and takes nothing")
         self.reset("no answer in time")
         raise self.unavailable("no answer in time")
+
+    def _is_lost(self, receipt: Receipt) -> bool:
+        """Tell whether it will never be known; what comes to a loop that has just ended is dropped without a word."""
+        return receipt.error is not None or (self._wire is not receipt.wire and not receipt.over)
 
     def reset(self, why: str, planned: bool = False) -> None:
         """Make the connection anew, without waiting for anything of the old one; it is no failure if it was planned."""

@@ -37,12 +37,12 @@ class Outgoing(NamedTuple):
 
 
 class Receipt:
-    """What somebody holds who waits until the broker has all of some messages."""
+    """What somebody holds who waits until the broker has all of some messages, which go by that wire or not at all."""
 
-    __slots__ = ("error", "left")
+    __slots__ = ("error", "left", "wire")
 
-    def __init__(self, left: int) -> None:
-        self.left = left
+    def __init__(self, left: int, wire: Wire) -> None:
+        self.left, self.wire = left, wire
         self.error: BaseException | None = None
 
     @property

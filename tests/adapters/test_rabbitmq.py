@@ -21,6 +21,7 @@ from progresskit.testing.looks import read, until
 from progresskit.testing.process import Act, Process
 from progresskit.testing.writes import start, update, word
 from progresskit_rabbitmq import RabbitMQBackend, following
+from progresskit_rabbitmq.failures import Failed
 from progresskit_rabbitmq.feed import Feed
 from tests.services import missing, patience, server
 from tests.services.patience import be_patient
@@ -311,10 +312,51 @@ def test_a_journal_that_was_lost_is_told_once_and_filled_again(
 
     until(told)
     worker.write([update("job", 2, run=1, current=2)])
-    assert again.wait(20)
+    assert again.wait(60)
     for backend in (viewer, opened()):
         until(lambda backend=backend: "job" in backend.read(["job"]))  # type: ignore[misc]
         assert (str(read(backend, "job").version), read(backend, "job").current) == ("1.1.2", 2)
+
+
+def test_a_lost_journal_is_told_though_somebody_begins_to_watch_in_the_middle_of_the_write(
+    opened: Callable[..., RabbitMQBackend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = opened()
+    worker.write([start("job")])
+    session = worker._session
+    follow = session.follow
+
+    def watched_meanwhile(deadline: float) -> Any:
+        session.view()  # for which the connection is made anew, and the call tried once more
+        return follow(deadline)
+
+    session._following._replaced = True
+    monkeypatch.setattr(session, "follow", watched_meanwhile)
+    with pytest.raises(BackendUnavailable, match="lost or replaced"):
+        worker.write([update("job", 2)])
+    assert worker.write([update("job", 2)]) == {"job": 1}
+
+
+def test_what_comes_to_a_connection_at_its_very_end_is_refused_at_once_and_leaves_the_next_one_alone(
+    opened: Callable[..., RabbitMQBackend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = opened()
+    worker.write([start("job")])
+    link = worker._session._link
+    wire = link._wire
+    assert wire is not None
+    hand_over = wire.ioloop.add_callback_threadsafe
+
+    def too_late(act: Callable[[], None]) -> None:
+        hand_over(lambda: wire.drop(Failed("cut off")))
+        until(lambda: link._wire is not wire)
+        hand_over(act)
+
+    monkeypatch.setattr(wire.ioloop, "add_callback_threadsafe", too_late)
+    with pytest.raises(BackendUnavailable, match="the connection is lost"):
+        worker.write([update("job", 2)])
+    assert worker.write([update("job", 2)]) == {"job": 1}
+    assert worker._session.connection == 1
 
 
 def test_the_journal_stays_within_its_bound_and_running_jobs_are_known_beyond_it(
