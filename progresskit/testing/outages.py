@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from progresskit.errors import BackendUnavailable
 
-from .looks import read, told
+from .looks import insist, read, told
 from .writes import start, update
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class OutageContract:
     def test_what_cannot_be_written_now_says_so_and_can_be_written_later(
         self, backend: Backend, outage: Callable[[], AbstractContextManager[Any]]
     ) -> None:
-        backend.write([start("job", current=1)])
+        insist(lambda: backend.write([start("job", current=1)]))
         with outage():
             for act in (lambda: backend.write([update("job", 2, current=2)]), lambda: backend.cancel(["job"])):
                 try:
@@ -41,7 +41,7 @@ class OutageContract:
     def test_reading_works_or_says_so_while_the_store_cannot_be_written_to(
         self, backend: Backend, outage: Callable[[], AbstractContextManager[Any]]
     ) -> None:
-        backend.write([start("job", current=1)])
+        insist(lambda: backend.write([start("job", current=1)]))
         with outage(), suppress(BackendUnavailable):
             assert read(backend, "job").current == 1
         assert read(backend, "job").current == 1

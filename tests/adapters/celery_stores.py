@@ -12,7 +12,7 @@ from progresskit.kit import Kit
 from tests.contract.celery_apps import address, django_database, imported, on_django
 from tests.services import missing, server
 
-from .celery_worker import Worker, configuration, start_worker
+from .celery_worker import PATIENT, Worker, configuration, start_worker
 from .conftest import Site
 
 
@@ -66,7 +66,8 @@ class StateSite(Site):
         self._worker: Worker | None = start_worker(
             folder,
             app="django_proj" if store == "django-db" else "proj",
-            env={
+            env=PATIENT
+            | {
                 "PROJ_CONFIGURATION": json.dumps(settings),
                 "PROJ_DATABASE": json.dumps(django_database()) if store == "django-db" else "",
                 "PROGRESSKIT_URL": "celery://proj:app",

@@ -33,6 +33,9 @@ PATIENCE = 60
 START_SECONDS = 120
 STOP_SECONDS = 15
 
+PATIENT = {"PROGRESSKIT_FLUSH_SECONDS": str(PATIENCE)}
+"""The environment of a worker that stores what it flushes, however busy the machine is."""
+
 Found = TypeVar("Found")
 
 

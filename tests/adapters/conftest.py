@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from progresskit.kit import Kit
 from progresskit.progress import Progress, State
 from progresskit_sql import SQLBackend
 
-from .celery_worker import PATIENCE, Worker, configuration, environment, start_worker, wait_for
+from .celery_worker import PATIENCE, PATIENT, Worker, configuration, environment, start_worker, wait_for
 
 POOLS = ("prefork", "threads", "solo")
 
@@ -104,11 +104,11 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Si
     known: dict[str, Site] = {}
     with ExitStack() as stack:
 
-        def site(pool: str, name: str = "", **how: Any) -> Site:
+        def site(pool: str, name: str = "", env: Mapping[str, str] | None = None, **how: Any) -> Site:
             name = name or pool
             if name not in known:
                 folder = tmp_path_factory.mktemp(name)
-                worker = start_worker(folder, pool=pool, **how)
+                worker = start_worker(folder, pool=pool, env=PATIENT | dict(env or {}), **how)
                 stack.callback(worker.kill)  # a warm shutdown takes seconds, and nothing runs any more
                 known[name] = Site(folder, worker)
                 stack.callback(known[name].kit.close)

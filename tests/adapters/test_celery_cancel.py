@@ -136,7 +136,7 @@ def test_an_unreachable_broker_does_not_reach_whoever_cancels(tmp_path: Path, ca
     app = Celery("lost", broker="amqp://127.0.0.1:1//", set_as_current=False)
     progresskit_celery.install(app, kit=kit)
     kit.tell("lost", State.PENDING)
-    kit.flush()
+    kit.flush(PATIENCE)
     assert kit.cancel("lost")
     wait_for("it is cancelled all the same", lambda: (found := kit.get("lost")) and found.done)
     wait_for("the error is logged", lambda: "Celery could not be told to revoke lost" in caplog.text)

@@ -26,7 +26,7 @@ SECONDS = 20
 
 @pytest.fixture
 def kit() -> Iterator[Kit]:
-    kit = Kit("memory://")
+    kit = Kit("memory://", flush_seconds=60)  # what has ended is stored, however busy the machine is
     yield kit
     kit.close()
 
@@ -153,7 +153,7 @@ def test_a_task_that_is_begun_while_it_is_cancelled_stops(kind: type[MemoryBacke
     if asked:
         assert backend.cancel(["job"]) == {"job"}
     app = Celery("eager", set_as_current=False, broker="memory://", backend="cache+memory://")
-    with closing(Kit(backend=backend)) as kit:
+    with closing(Kit(backend=backend, flush_seconds=60)) as kit:
         progresskit_celery.install(app, kit=kit)
 
         @app.task(shared=False)
@@ -176,7 +176,7 @@ def test_the_result_is_shown_where_the_site_wants_that(app: Celery, kit: Kit) ->
     def returns(n: int) -> Any:
         return {"rows": n} if n else object()
 
-    kit.configure("memory://", expose_results=True, strict=True)
+    kit.configure("memory://", expose_results=True, strict=True, flush_seconds=60)
     app.conf.update(task_serializer="pickle", accept_content=["pickle", "json"])
 
     assert last(kit, returns.delay(3)).result == {"rows": 3}

@@ -148,7 +148,7 @@ def test_the_end_of_a_function_waits_for_a_write_that_is_under_way() -> None:
     assert not opened.enter(), "nobody enters any more"
     assert not ended.is_set()
     opened.leave()
-    thread.join(10)
+    thread.join(60)
     assert ended.is_set()
 
 
@@ -189,7 +189,7 @@ def test_a_result_that_is_stored_between_look_and_write_stays(
         return change
 
     backend._store.change({"task": edit})
-    threads[0].join(20)
+    threads[0].join(60)
     result = app.AsyncResult("task")
     assert result.state == final
     assert repr(result.result) == repr(RESULTS[final])

@@ -19,7 +19,7 @@ from tests.services.rabbitmq import RabbitMQ
 from tests.services.redis import Redis
 from tests.services.server import Server
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture(params=[Redis, RabbitMQ], scope="module")

@@ -94,7 +94,7 @@ def test_where_nothing_is_told_it_is_said_once_and_looked_again_and_again(
         cancels = backend.heed(lambda ids: None, lambda: lost.append("cancel"))
         changes.watch(["job"])
         cancels.watch(["job"])
-        wait_until(lambda: lost.count("change") > 9 and lost.count("cancel") > 9, "it is looked again and again", 20)
+        wait_until(lambda: lost.count("change") > 9 and lost.count("cancel") > 9, "it is looked again and again", 60)
         changes.close()
         cancels.close()
     assert caplog.text.count("pooler=on") == 1
@@ -115,7 +115,7 @@ def test_nobody_waits_while_it_is_not_known_whether_anything_is_told(
         listener.watch(["job"])
         thread = listener._thread
         assert thread is not None
-        wait_until(lambda: len(lost) > 3, "it is looked again and again meanwhile", 20)
+        wait_until(lambda: len(lost) > 3, "it is looked again and again meanwhile", 60)
         listener.unwatch(["job"])
         listener.close()
         assert not thread.is_alive()
@@ -138,9 +138,9 @@ def test_where_a_session_is_its_clients_own_a_change_is_told_be_it_that_the_firs
         assert isinstance(listener, ChannelListener)
         listener.watch(["job"])
         if not looks:
-            wait_until(lambda: "pooler=on" in caplog.text, "the word is too late", 20)
+            wait_until(lambda: "pooler=on" in caplog.text, "the word is too late", 60)
             monkeypatch.setattr(listening, "TOLD_LOOKS", 3)
-        wait_until(lambda: listener._connection is not None and not listener._on_trial, "it is told of now", 20)
+        wait_until(lambda: listener._connection is not None and not listener._on_trial, "it is told of now", 60)
         backend.write([start("job")])
         observer.wait_for(lambda progress: progress.id == "job")
         assert caplog.text.count("pooler=on") == (not looks)

@@ -132,10 +132,10 @@ def test_live_jobs_and_recent_ends_are_back_after_a_restart_without_a_disk(redis
     job = kit.observe("live", total=10)
     with job, kit.observe("ended"):
         job.set_progress(4)
-    kit.flush()
+    kit.flush(PATIENCE)
     job = stack.enter_context(kit.observe("quiet", total=10))
     job.set_progress(7)
-    kit.flush()
+    kit.flush(PATIENCE)
     with viewers.hub.view(["quiet"]) as viewer:
         assert viewer.get(PATIENCE)["quiet"].current == 7
         redis.kill()

@@ -141,7 +141,7 @@ def test_a_connection_that_is_cut_in_the_middle_of_a_batch_leaves_all_of_it_or_n
             for seq, count in enumerate((1, 10, 1_000, 50_000, 100_000), 2):
                 cut = proxy.cut_after(count)
                 refused(lambda seq=seq: backend.write([update(id, seq) for id in ids]))  # type: ignore[misc]
-                assert cut.wait(10)
+                assert cut.wait(60)
                 assert {progress.version.seq for progress in backend.read(ids).values()} == {seq - 1}
                 backend.write([update(id, seq) for id in ids])
                 assert {progress.version.seq for progress in backend.read(ids).values()} == {seq}
