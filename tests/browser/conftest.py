@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -42,12 +43,22 @@ def browser(program: Callable[..., str]) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """Give a page of its own, without cookies or cache of another test."""
-    context = browser.new_context()
-    context.set_default_timeout(PATIENCE_MS)
-    yield context.new_page()
-    context.close()
+def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Give a function that opens a page of its own, without cookies or cache of another test."""
+    with ExitStack() as stack:
+
+        def new_page(**options: Any) -> Page:
+            context = stack.enter_context(browser.new_context(**options))
+            context.set_default_timeout(PATIENCE_MS)
+            return context.new_page()
+
+        yield new_page
+
+
+@pytest.fixture
+def page(new_page: Callable[..., Page]) -> Page:
+    """Give one such page."""
+    return new_page()
 
 
 @pytest.fixture

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.gallery.stub import Stub
 
@@ -30,9 +31,9 @@ def audited(page: Page, node_modules: Path) -> Any:
 @pytest.mark.parametrize("width", [1200, 320])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_in_any_state(
-    browser: Browser, gallery: Stub, node_modules: Path, scheme: Literal["light", "dark"], width: int
+    new_page: Callable[..., Page], gallery: Stub, node_modules: Path, scheme: str, width: int
 ) -> None:
-    page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900}, reduced_motion="reduce")
+    page = new_page(color_scheme=scheme, viewport={"width": width, "height": 900}, reduced_motion="reduce")
     page.goto(gallery.url)
     for state in STATES:
         expect(page.locator(f"progress-bar[data-state={state}]").first).to_be_visible()
@@ -42,7 +43,6 @@ def test_axe_finds_nothing_in_any_state(
 
     assert found["faults"] == []
     assert {"aria-progressbar-name", "button-name", "color-contrast", "aria-valid-attr-value"} <= {*found["rules"]}
-    page.close()
 
 
 def test_axe_is_not_blind_to_what_is_inside_the_element(page: Page, gallery: Stub, node_modules: Path) -> None:

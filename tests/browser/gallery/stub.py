@@ -32,14 +32,15 @@ Told = dict[str, Record | None]
 """The newest record that a stream has sent of each key; None for a refusal."""
 
 
-def moment(seconds_from_now: float = 0) -> str:
+def moment(seconds_from_now: float = 0, now: datetime | None = None) -> str:
     """Write a moment as the wire does."""
-    at = datetime.now(UTC) + timedelta(seconds=seconds_from_now)
+    at = (now or datetime.now(UTC)) + timedelta(seconds=seconds_from_now)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def record(seq: int = 1, *, run: int = 1, attempt: int = 1, **fields: Any) -> Record:
     """Make a record of a running job; `fields` replace what is usual."""
+    now = datetime.now(UTC)  # once: how long a job has run is to be the same however long this takes
     made: Record = {
         "id": "job",
         "kind": None,
@@ -58,9 +59,9 @@ def record(seq: int = 1, *, run: int = 1, attempt: int = 1, **fields: Any) -> Re
         "stalled": False,
         "cancel_requested": False,
         "parent": None,
-        "created_at": moment(-20),
-        "started_at": moment(-18),
-        "updated_at": moment(),
+        "created_at": moment(-20, now),
+        "started_at": moment(-18, now),
+        "updated_at": moment(0, now),
         "finished_at": None,
         "next_retry_at": None,
         **fields,
@@ -68,7 +69,7 @@ def record(seq: int = 1, *, run: int = 1, attempt: int = 1, **fields: Any) -> Re
     made["done"] = made["state"] in ("succeeded", "failed", "cancelled")
     made["cursor"] = made["version"] + "s" * made["stalled"] + "c" * made["cancel_requested"]
     if made["done"] and made["finished_at"] is None:
-        made["finished_at"] = moment()
+        made["finished_at"] = moment(0, now)
     if "percent" not in fields:
         made["percent"] = percent_of(made)
     return made
