@@ -21,6 +21,7 @@ from progresskit.web import Surface
 from tests.adapters.celery_worker import Worker, wait_for
 from tests.end_to_end.house import KINDS, House, Site, running
 from tests.end_to_end.screen import OpenPage
+from tests.end_to_end.visitors import ONCE
 
 CANCEL_STEPS = 150
 """Of 10 ms or more each: a job that is asked to stop goes on for 1.5 s at most, by its own time."""
@@ -74,8 +75,7 @@ def test_a_click_stops_the_loop_soon(
 
     screen.expect_state("cancelled")
     assert [event["job"]["state"] for event in screen.events("done")] == ["cancelled"]
-    wait_for("Celery's word on it", lambda: house.celery_state(id))
-    assert house.celery_state(id) == "REVOKED"
+    assert wait_for("Celery's word on it", lambda: house.celery_state(id)) == "REVOKED"
     assert len(house.starts(id)) == 1
     assert not re.search(rf"\[{id}\].*(raised unexpected|retry|succeeded)", worker.logged(), re.IGNORECASE)
 
@@ -93,9 +93,7 @@ def test_the_key_of_one_job_opens_no_other(house: House, site: Site, jobs: list[
         other,
         mine,
     ]
-    with httpx.Client(
-        base_url=f"{site.url}/progress/", headers={"X-Progresskit": "1"}, timeout=ANSWER_SECONDS
-    ) as client:
+    with client_of(f"{site.url}/progress/") as client:
         shown = client.get(f"{my_key}/")
         assert (shown.status_code, shown.json()["id"]) == (200, mine)
         for key in forged:
@@ -116,7 +114,7 @@ def test_a_raw_id_is_a_key_only_where_the_site_says_so(house: House, site: Site,
     private, public = jobs
     anybody, some = Site(house, site.kind, OPEN=True), Site(house, site.kind, PUBLIC_ONLY=True)
 
-    with running(anybody, some), httpx.Client(headers={"X-Progresskit": "1"}, timeout=ANSWER_SECONDS) as client:
+    with running(anybody, some), client_of() as client:
         answers = {
             (one, id): (
                 client.get(f"{one.url}/progress/{id}/").status_code,
@@ -174,6 +172,11 @@ def test_another_site_cannot_cancel_with_a_key_that_it_came_to_know(
     own = open_page(site.page(id)).page
     assert post(own, cancel, {}) == 202
     assert house.record(id).cancel_requested
+
+
+def client_of(url: str = "") -> httpx.Client:
+    """Return a client that may ask for a cancel."""
+    return httpx.Client(base_url=url, headers={"X-Progresskit": "1"}, timeout=ANSWER_SECONDS, limits=ONCE)
 
 
 def post(page: Page, url: str, options: dict[str, object]) -> int | str:
