@@ -60,6 +60,9 @@ function element(tag, name, properties, ...children) {
   return Object.assign(node, { className: name, part: name }, properties);
 }
 
+// What has stalled stays so in its state.
+const isAsked = (bar) => bar.shadowRoot.querySelector("[part=cancel]").ariaDisabled === "true";
+
 const latest = (moments) => moments.filter(Boolean).sort().at(-1) ?? null;
 const earliest = (moments) => moments.filter(Boolean).sort()[0] ?? null;
 
@@ -132,7 +135,7 @@ export class ProgressGroup extends ProgressBar {
     this.#note = "";
     this.#update();
     await Promise.all(asked);
-    if (bars.some((bar) => !bar.over && bar.dataset.state !== "cancelling")) this.#note = this.strings.cancelFailed;
+    if (bars.some((bar) => !bar.over && !isAsked(bar))) this.#note = this.strings.cancelFailed;
     this.#update();
     this.render();
   }

@@ -275,6 +275,18 @@ def test_a_cancel_that_fails_is_told_and_can_be_tried_again(bench: Bench, stub: 
     bench.expect_counts("1 cancelling")
 
 
+def test_a_cancel_of_what_stalls_is_no_failure(bench: Bench, stub: Stub) -> None:
+    stub.put("a", record(1, current=1, **ROWS, stalled=True))
+    bench.open("a", cancel="")
+    bench.expect_counts("1 stalled")
+    with bench.page.expect_response("**/cancel/"):
+        bench.part("cancel").click()
+    bench.page.wait_for_function("() => document.querySelector('#a').job?.cancel_requested")
+    stub.put("a", record(2, current=2, **ROWS, cancel_requested=True))
+
+    bench.expect_counts("1 cancelling")
+
+
 def test_words_can_be_replaced_also_before_the_group_is_loaded(bench: Bench, stub: Stub) -> None:
     stub.put("a", record(1, current=1, **ROWS))
     bench.page.add_init_script(
