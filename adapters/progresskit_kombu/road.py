@@ -126,7 +126,7 @@ class Ear:
     def drop(self) -> None:
         """Let go of a connection that may be broken."""
         connection, self._connection = self._connection, None
-        _drop(connection)
+        _drop(self._road.address, connection)
 
 
 class Mouth:
@@ -197,20 +197,23 @@ class Mouth:
 
     def _drop(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None
-        _drop(connection)
+        _drop(self._road.address, connection)
 
 
 def _close(address: Address, connection: Connection | None) -> None:
     if connection is not None:
-        with suppress(Exception):
+        try:
             address.limit(connection, GOODBYE_SECONDS)
             connection.release()
-        _drop(connection)
+        except Exception:
+            _drop(address, connection)
 
 
-def _drop(connection: Connection | None) -> None:
+def _drop(address: Address, connection: Connection | None) -> None:
     if connection is not None:
-        with suppress(Exception):
-            connection.collect(socket_timeout=GOODBYE_SECONDS)
+        # For other drivers, and once it is released, it would change the default timeout of the whole process.
+        if address.driver == "amqp":
+            with suppress(Exception):
+                connection.collect()
         with suppress(Exception):
             connection.release()

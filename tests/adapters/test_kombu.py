@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -230,6 +231,15 @@ def test_closing_ends_the_thread_and_the_connections(url: str) -> None:
         use()
         # What tests before this one have left may come to its end meanwhile.
         wait_until(lambda: files() <= before, "the connections are closed", 60)
+
+
+def test_the_limits_of_everybody_elses_sockets_are_let_alone(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: list[float | None] = []  # each of which other threads see, and two at once may leave it as it was not
+    monkeypatch.setattr(socket, "setdefaulttimeout", changes.append)
+    with closing(KombuBackend(url)) as backend:
+        backend.write([start("job")])
+        assert backend.read(["job"])
+    assert changes == []
 
 
 def test_a_connection_that_is_given_is_neither_used_nor_closed(url: str) -> None:
