@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 
+from progresskit.cli.demo.table import PAGE_ROWS
 from tests.adapters.celery_worker import PATIENCE, wait_for
 from tests.cli.processes import LONG_CSV, Demo, demo, environment, run, start, until_gone
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc which processes are left")
 
 JOB_SECONDS = 120
-CSV = b"id,name\n" + b"".join(b'%d,"No. %d, as one field"\n' % (n, n) for n in range(100_000))
+ROWS = 400_000  # some seconds of work, in which a viewer has to come to look
+CSV = b"id,name\n" + b"".join(b'%d,"No. %d, as one field"\n' % (n, n) for n in range(ROWS))
 
 
 def records(running: Demo, path: str) -> Iterator[dict[str, Any]]:
@@ -64,16 +66,16 @@ def test_a_file_is_imported_row_by_row_and_its_table_can_be_looked_at(running_de
     seen = follow(running_demo, running_demo.post("/import/", file=("people & more.csv", CSV)))
     assert len({record["current"] for record in seen}) >= 3
     last = seen[-1]
-    assert (last["state"], last["current"], last["total"], last["unit"]) == ("succeeded", 100_000, 100_000, "rows")
+    assert (last["state"], last["current"], last["total"], last["unit"]) == ("succeeded", ROWS, ROWS, "rows")
     assert last["kind"] == "import_file"
     # Taken from the demo's own transport, in whose names the time has twenty digits.
     assert all(path.name[20] == "_" for path in running_demo.folder.glob("*/processed/*.celery.msg"))
     card = card_of(running_demo, last)
     assert "people &amp; more.csv" in card
-    assert "<b>100,000</b> rows in <b>2</b> columns" in card
-    table = running_demo.http.get(f"/jobs/{last['id']}/table/?page=2000").text
-    assert 'data-rows="100000"' in table
-    assert "<td>No. 99999, as one field</td>" in table
+    assert f"<b>{ROWS:,}</b> rows in <b>2</b> columns" in card
+    table = running_demo.http.get(f"/jobs/{last['id']}/table/?page={ROWS // PAGE_ROWS}").text
+    assert f'data-rows="{ROWS}"' in table
+    assert f"<td>No. {ROWS - 1}, as one field</td>" in table
 
 
 def test_a_job_that_fails_half_way_says_why(running_demo: Demo) -> None:

@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.cli.processes import LONG_CSV, Demo, demo
 
-ROWS = 250_000  # some seconds of work
+ROWS = 500_000  # a second or two of work
 
 SHOWN = """() => {
     window.shown = new Set();
