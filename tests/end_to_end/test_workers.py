@@ -151,8 +151,8 @@ def test_a_killed_worker_shows_as_stalled_one_lease_later(house: House, sites: l
         assert last > began.current
 
         house.await_job(busy, "another step", lambda record: record.current > last)
-        killed = time.time()
         worker.kill()
+        killed = time.time()  # and not before: however late the signal was sent
         late = killed + SHOWN_SECONDS
         for screen in screens:
             for index in range(2):
