@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
@@ -382,6 +384,26 @@ def test_a_call_that_is_not_answered_is_given_up_and_the_next_one_is_answered(mo
     gate.set()
     messenger.close()
     wait_for("every thread has left", lambda: len(left) == courier.THREADS + 1)
+
+
+def test_an_answer_that_comes_at_the_very_end_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from progresskit_celery.state import courier
+
+    class JustInTime(Future[int]):
+        def result(self, timeout: float | None = None) -> int:
+            try:
+                return super().result(timeout)
+            except FutureTimeout:
+                over.set()
+                wait_for("it is answered", self.done)
+                raise
+
+    over = Event()
+    monkeypatch.setattr(courier, "Future", JustInTime)
+    monkeypatch.setattr(courier, "CALL_SECONDS", 0.05)
+    messenger = courier.Courier(lambda: None)
+    assert messenger.call("the store", lambda: int(over.wait(60))) == 1
+    messenger.close()
 
 
 def test_no_state_of_a_record_is_final_for_celery(app: Any, backend: CeleryBackend) -> None:

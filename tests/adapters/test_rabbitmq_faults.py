@@ -15,7 +15,7 @@ from progresskit.progress import State
 from progresskit.testing import RecordingObserver
 from progresskit.testing.looks import read, until
 from progresskit.testing.writes import start, update
-from progresskit_rabbitmq import RabbitMQBackend
+from progresskit_rabbitmq import RabbitMQBackend, link
 from tests.services.proxy import Proxy
 from tests.services.rabbitmq import RabbitMQ
 
@@ -178,8 +178,13 @@ def test_a_start_that_was_cut_off_and_is_sent_again_is_one_run(
 
 
 def test_a_broker_that_refuses_connections_is_tried_at_once_when_somebody_calls(
-    url: str, harmed: RabbitMQ, proxy: Proxy, opened: Callable[..., RabbitMQBackend]
+    url: str,
+    harmed: RabbitMQ,
+    proxy: Proxy,
+    opened: Callable[..., RabbitMQBackend],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(link, "RETRY_SECONDS", (60.0, 60.0))  # nor does a try of its own come in between
     worker = opened(url.replace(str(harmed.port), str(proxy.port)))
     worker.write([start("job")])
     proxy.refuse()

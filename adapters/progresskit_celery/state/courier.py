@@ -64,10 +64,10 @@ class Courier:
         try:
             return future.result(CALL_SECONDS)
         except FutureTimeout:
-            if not future.done():
-                self._give_up(future)
-                raise BackendUnavailable(f"{what} has not answered within {CALL_SECONDS:g} seconds") from None
-            raise  # the function's own
+            if future.done():  # just now; or the error is the function's own
+                return future.result()
+            self._give_up(future)
+            raise BackendUnavailable(f"{what} has not answered within {CALL_SECONDS:g} seconds") from None
         except CancelledError:
             raise BackendUnavailable(f"{what}: closed meanwhile") from None
         finally:
