@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import browser, page
+from tests.browser.conftest import browser, new_page, page
 from tests.cli.processes import Demo, demo, environment
 
-__all__ = ["browser", "page"]
+__all__ = ["browser", "new_page", "page"]
 
 WRITER = """
 import sys, time, progresskit
