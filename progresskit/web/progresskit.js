@@ -45,7 +45,7 @@ let term; // of leading, or of waiting to
 const runAll = () => channels.forEach((channel) => channel.run());
 const isNews = (job, old) => !old || (job.cursor !== old.cursor && compare(job.version, old.version) >= 0);
 
-// Stands in, with the tab that leads, for the bars of other tabs.
+// Stands in, where a tab leads, for the bars of others.
 class Guest {
   tabs = new Set();
 
@@ -307,7 +307,7 @@ class Channel {
   }
 
   // A stream's null is a refusal, a poll's may be too early.
-  tell(key, job, streamed = false) {
+  tell(key, job, streamed) {
     let news = false;
     for (const bar of [...this.bars].filter((bar) => bar.key === key)) {
       if (job) news = bar.receive(job) || news;
@@ -457,7 +457,7 @@ function speaking(lang) {
   return { number, amount, duration };
 }
 
-const moment = (text) => Date.parse(text ?? "") / 1_000;
+const moment = (text) => Date.parse(text) / 1_000;
 
 function part(name, properties, ...children) {
   const node = document.createElement(name === "cancel" ? "button" : "span");
@@ -571,7 +571,7 @@ export class ProgressBar extends HTMLElement {
     const old = this.#job;
     this.missingSince = 0;
     if (this.over || !isNews(job, old)) return false;
-    this.#live = old ? "live" : "";
+    this.#live ||= old && this.#fill.getAnimations() ? "live" : ""; // from where it is drawn
     this.#job = job;
     // The viewer's clock may be wrong: the wait was no longer when the record was written.
     const wait = moment(job.next_retry_at) - Math.max(moment(job.updated_at), Date.now() / 1_000) || job.eta;
@@ -612,18 +612,18 @@ export class ProgressBar extends HTMLElement {
     const job = this.#job ?? {};
     const { state: stage, percent, total, error, done } = job;
     const words = this.strings;
-    const { number, amount, duration } = speaking((this.closest("[lang]") ?? document.documentElement).getAttribute("lang") ?? "");
+    const { number, amount, duration } = speaking((this.closest("[lang]") ?? document.documentElement).lang);
     const cancelling = this.#asked || job.cancel_requested;
     const phase = done ? stage : job.stalled ? "stalled" : cancelling ? "cancelling" : (stage ?? "connecting");
     const state = this.#reason ? "error" : phase;
     const [tone, drawing] = LOOKS[state];
     const running = state === "running";
     const begun = !/connecting|pending|error/.test(state);
-    const offline = !this.over && (this.channel?.failures ?? 0) > 1;
+    const offline = !this.over && this.channel?.failures > 1;
     const offer = stage && !this.over && this.hasAttribute("cancel");
     const left = (this.#endsAt - Date.now()) / 1_000;
     const known = percent != null;
-    const whole = Math.floor(percent ?? 0);
+    const whole = Math.floor(percent);
     const share = known && begun ? number(whole / 100, { style: "percent" }) : "";
     const time = (template, span) => (span >= 0.5 ? fillIn(template, { time: duration(span) }) : "");
 

@@ -97,6 +97,21 @@ def test_a_bar_shows_how_far_its_job_is_and_moves_with_it(lab: Lab, stub: Stub) 
     expect(lab.part("percent")).to_have_text("100%")
 
 
+def test_a_bar_moves_from_its_first_record_however_soon_the_next_one_comes(lab: Lab) -> None:
+    lab.open("a")
+    share = lab.bar("a").evaluate(
+        """(bar, records) => {
+            for (const record of records) bar.receive(record);
+            const [fill, track] = ["fill", "track"].map(
+                (name) => bar.shadowRoot.querySelector(`[part=${name}]`).getBoundingClientRect());
+            return (fill.right - track.left) / track.width;
+        }""",
+        [record(1, current=70, **ROWS), record(2, current=71, **ROWS)],
+    )
+
+    assert share == pytest.approx(0.7, abs=0.011)
+
+
 @pytest.mark.parametrize(
     ("fields", "state", "text"),
     [
