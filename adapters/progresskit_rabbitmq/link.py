@@ -159,7 +159,6 @@ class Link:
 
     def _run(self, stop: Event, hurry: Event) -> None:
         while not stop.is_set():
-            hurry.clear()
             error = self._serve(stop)
             with self._changed:
                 was_up, self._up, self._wire = self._up, False, None
@@ -169,7 +168,8 @@ class Link:
                 self._planned = False
                 self._lost()
                 self._changed.notify_all()
-                wait = self._pause()
+                hurry.clear()  # this attempt is the answer to all who called during it; the next is of who calls next
+                wait = 0.0 if stop.is_set() else self._pause()
             if wait:
                 hurry.wait(wait)
 
