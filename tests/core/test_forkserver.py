@@ -65,7 +65,8 @@ ASKER = """
 import os, sys
 from progresskit.testing.forkserver import ForkServer
 (for_it, _), (_, its) = os.pipe(), os.pipe()
-print(ForkServer().fork(sys.argv[1], 0.0, for_it, its), flush=True)
+server = ForkServer()
+print(server.fork(sys.argv[1], 0.0, for_it, its), flush=True)
 sys.stdin.read()
 """
 
