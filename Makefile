@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 python := $(VENV)/bin/python
 # Much of the time is spent waiting for servers, so there is room for more files at once than there are cores.
-beside := -n 4 --dist loadfile --no-loadscope-reorder
+beside := -n 5 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## list these
