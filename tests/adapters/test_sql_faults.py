@@ -52,14 +52,6 @@ def refused(call: Callable[[], object]) -> float:
     return perf_counter() - began
 
 
-def refused_in_time(call: Callable[[], object]) -> None:
-    """Expect a call to be refused in time: a busy machine may hold up any one, a wrong limit holds up each."""
-    took = list[float]()
-    while not took or took[-1] >= IN_TIME:
-        assert len(took) < 5, f"each took longer than {IN_TIME} s: {took}"
-        took.append(refused(call))
-
-
 def remove(path: Path) -> None:
     """Remove the file and what SQLite has put beside it."""
     for suffix in ("", "-wal", "-shm"):
@@ -69,10 +61,9 @@ def remove(path: Path) -> None:
 def test_a_database_locked_by_another_process_is_waited_for_briefly(path: Path, backend: SQLBackend) -> None:
     backend.write([start("job")])
     with locked(path):
-        assert refused(lambda: backend.write([update("job", 2)])) > BUSY_SECONDS * 0.9
-        refused_in_time(lambda: backend.write([update("job", 2)]))
-        refused_in_time(lambda: backend.write([start("job"), start("other")]))
-        refused_in_time(lambda: backend.cancel(["job"]))
+        assert BUSY_SECONDS * 0.9 < refused(lambda: backend.write([update("job", 2)])) < IN_TIME
+        assert refused(lambda: backend.write([start("job"), start("other")])) < IN_TIME
+        assert refused(lambda: backend.cancel(["job"])) < IN_TIME
         assert backend.read(["job"])["job"].version.seq == 1, "readers need not wait"
         assert backend.cancels(["job"]) == set()
     backend.write([update("job", 3)])
@@ -87,7 +78,7 @@ def test_the_url_may_say_how_long_a_locked_database_is_waited_for(path: Path) ->
 def test_a_database_that_is_locked_from_the_start_is_opened_later(path: Path, backend: SQLBackend) -> None:
     with locked(path, "PRAGMA locking_mode = EXCLUSIVE; CREATE TABLE other (x); BEGIN EXCLUSIVE"):
         for call in (lambda: backend.write([start("job")]), lambda: backend.read(["job"])):
-            refused_in_time(call)
+            assert refused(call) < IN_TIME
     assert backend.write([start("job")]) == {"job": 1}
 
 
