@@ -11,6 +11,14 @@ app = Flask(__name__)
 app.config["SECRET_KEY"] = "a long random string"
 ProgressKit(app)
 
+PAGE = """<!doctype html>
+<html lang="en">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<title>Import</title>
+{{ progress_bar(id) }}
+"""
+
 
 def work(id):
     for row in progresskit.track(range(300), id=id, description="Importing", unit="rows"):
@@ -21,4 +29,4 @@ def work(id):
 def page():
     id = token_hex(16)
     Thread(target=work, args=(id,)).start()
-    return render_template_string("<!doctype html>{{ progress_bar(id) }}", id=id)
+    return render_template_string(PAGE, id=id)

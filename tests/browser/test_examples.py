@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,15 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+import progresskit
 from progresskit import Kit
-from progresskit.web import Surface
+from progresskit.web import Surface, sign
 from progresskit_asgi import ProgressApp
 from tests.browser.packages import ROOT, complaints, lay_out
 from tests.contract.shims import uvicorn_serving
+from tests.docs.running import python
+from tests.services.ports import free_port, is_taken
+from tests.services.process import Process, wait_until
 
 EXAMPLES = ROOT / "docs" / "examples"
 INDEX = """<!doctype html><meta charset="utf-8"><div id="app"></div><script type="module" src="/main.js"></script>"""
@@ -33,6 +39,7 @@ import { createApp } from "vue";
 import Import from "./Import.vue";
 createApp(Import, { address: "/progress/KEY/" }).mount("#app");
 """
+SECRET = "the secret of this site, long enough"
 JSX = """export default { esbuild: { jsx: "automatic" } }"""
 
 
@@ -65,11 +72,18 @@ class Site:
 def site(tmp_path: Path) -> Iterator[Site]:
     folder = tmp_path / "site"
     folder.mkdir()
-    kit = Kit("memory://", secret_key="the secret of this site, long enough")
+    kit = Kit("memory://", secret_key=SECRET)
     site = Site(kit, folder)
     with uvicorn_serving(site) as site.url:
         yield site
     kit.close()
+
+
+@pytest.fixture
+def default_kit() -> Iterator[None]:
+    progresskit.configure("memory://", secret_key=SECRET)
+    yield
+    progresskit.configure()
 
 
 @pytest.fixture
@@ -157,6 +171,79 @@ def test_htmx_swaps_the_fragments_in_and_asks_nothing_after_the_end(page: Page, 
     page.wait_for_function("() => source.readyState === EventSource.CLOSED")
 
     assert len([path for path in site.asked if path.endswith("/events/")]) == 1
+
+
+def test_a_page_of_vite_s_development_server_shows_a_job_to_its_end(
+    page: Page, site: Site, node_modules: Path, tmp_path: Path, program: Callable[..., str]
+) -> None:
+    project = tmp_path / "vite"
+    project.mkdir()
+    lay_out(project, node_modules)
+    config = (EXAMPLES / "vite" / "vite.config.js").read_text()
+    assert "http://127.0.0.1:8000" in config
+    (project / "vite.config.js").write_text(config.replace("http://127.0.0.1:8000", site.url))
+    (project / "package.json").write_text('{"type": "module"}')
+    html = (EXAMPLES / "plain" / "index.html").read_text()
+    (project / "index.html").write_text(html.replace("KEY", Surface(site.kit).sign("job", "cancel")))
+    port = free_port()
+    vite = [program("node"), str(project / "node_modules" / "vite" / "bin" / "vite.js")]
+    server = Process([*vite, "--host", "127.0.0.1", "--port", str(port), "--strictPort"], project)
+    try:
+        wait_until(lambda: is_taken(port), "the server is there")
+        page.goto(f"http://127.0.0.1:{port}")
+
+        expect_the_job_to_show(page, site)
+    finally:
+        server.kill()
+
+
+def test_a_page_of_another_origin_that_is_allowed_shows_a_job_and_cancels_it(
+    page: Page, tmp_path: Path, default_kit: None
+) -> None:
+    source, html = (EXAMPLES / "cors_app.py").read_text(), (EXAMPLES / "plain" / "index.html").read_text()
+    assert "https://pages.example.com" in source
+    with uvicorn_serving(StaticFiles(directory=tmp_path, html=True)) as origin:
+        names: dict[str, Any] = {}
+        exec(source.replace("https://pages.example.com", origin), names)
+        with uvicorn_serving(names["app"]) as other:
+            html = html.replace('src="/progress', f'src="{other}/progress')
+            (tmp_path / "index.html").write_text(html.replace("KEY", sign("job", "cancel")))
+            page.goto(origin)
+            bar = page.locator("progress-bar")
+            with progresskit.observe("job", total=4, description="Importing") as observer:
+                expect(bar.locator("[part=label]")).to_have_text("Importing")
+                observer.set_progress(1)
+                expect(bar.locator("[part=percent]")).to_have_text("25%")
+                with page.expect_response(lambda answer: answer.request.method == "POST") as answer:
+                    page.get_by_role("button", name="Cancel").click()
+                assert answer.value.status == 202
+                expect(bar).to_have_attribute("data-state", "cancelling")
+
+
+def test_a_django_project_that_was_just_started_shows_a_job_to_its_end(page: Page, tmp_path: Path) -> None:
+    python("-m", "django", "startproject", "mysite", ".", cwd=tmp_path)
+    example = EXAMPLES / "django_start"
+    for path in [path for path in example.rglob("*.*") if path.suffix in {".py", ".html"}]:
+        target = tmp_path / path.relative_to(example)
+        target.parent.mkdir(exist_ok=True)
+        with target.open("a") as file:  # the settings and addresses are there already
+            file.write(path.read_text())
+    port = free_port()
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
+    server = Process(command, tmp_path, env=env)
+    try:
+        wait_until(lambda: is_taken(port), "the server is there")
+        page.goto(f"http://127.0.0.1:{port}")
+        page.get_by_role("button", name="Import").click()
+        bar = page.locator("progress-bar")
+        expect(bar.locator("[part=label]")).to_have_text("Importing")
+        expect(bar).to_have_attribute("data-state", "succeeded")
+        page.get_by_role("button", name="Import").click()
+        page.get_by_role("button", name="Cancel").click()
+        expect(bar).to_have_attribute("data-state", "cancelled")
+    finally:
+        server.kill()
 
 
 def test_the_examples_have_the_types_that_compilers_want(node_modules: Path, tmp_path: Path) -> None:

@@ -21,14 +21,15 @@ from progresskit import State
 from progresskit import kit as kits
 from progresskit.web import sign
 from tests.adapters.celery_worker import start_worker
+from tests.contract.shims import uvicorn_serving
 
 from .pages import EXAMPLES
 from .running import address, python
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 
-IN_A_BROWSER = ("htmx", "plain", "react", "vue")
-"""The folders that tests/browser/test_examples.py runs."""
+IN_A_BROWSER = ("cors_app.py", "django_start", "htmx", "plain", "react", "vite", "vue")
+"""The files and folders that tests/browser/test_examples.py runs."""
 
 _run: set[Path] = set()
 
@@ -79,7 +80,7 @@ def done(id: str) -> progresskit.Progress:
 
 def test_every_example_is_run_here_or_in_a_browser() -> None:
     files = {path for path in EXAMPLES.rglob("*.*") if path.is_file() and "__pycache__" not in path.parts}
-    assert files - _run == {path for path in files if path.parent.name in IN_A_BROWSER}
+    assert files - _run == {path for path in files if path.relative_to(EXAMPLES).parts[0] in IN_A_BROWSER}
     assert not _run - files
 
 
@@ -100,6 +101,23 @@ def test_the_quickstart_serves_a_page_whose_job_runs_to_its_end(monkeypatch: pyt
     last = done(answer.json["id"])
     assert (last.state, last.current, last.total, last.unit) == (State.SUCCEEDED, 300, 300, "rows")
     assert client.get(source).json["state"] == "succeeded"
+
+
+@runs("fastapi_app.py")
+def test_the_page_of_fastapi_shows_a_job_that_runs_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx
+
+    example = load("fastapi_app.py")
+    monkeypatch.setattr(example, "sleep", lambda seconds: time.sleep(seconds / 50))
+    with uvicorn_serving(example.app) as site:
+        page = httpx.get(site).text
+        source = site + address(page)
+        while (answer := httpx.get(source)).status_code == 404:
+            time.sleep(0.01)
+        last = done(answer.json()["id"])
+        assert (last.state, last.current, last.unit) == (State.SUCCEEDED, 200, "rows")
+        assert httpx.get(source).json()["state"] == "succeeded"
+    assert " cancel>" in page
 
 
 @runs("flask_factory.py")
