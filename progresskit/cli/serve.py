@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from progresskit.config import missing_package
 from progresskit.errors import ConfigurationError
 
+from .listener import listen_tcp
 from .options import Exit, add_command, kit_of, port
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _listening(arguments: argparse.Namespace) -> Iterator[socket.socket]:
     if arguments.uds is None:
         family = socket.AF_INET6 if ":" in arguments.host else socket.AF_INET
         address = arguments.host, arguments.port
-        with socket.create_server(address, family=family, backlog=_BACKLOG) as listening:
+        with listen_tcp(address, family, _BACKLOG) as listening:
             yield listening
         return
     path = Path(arguments.uds)

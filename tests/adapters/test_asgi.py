@@ -16,7 +16,15 @@ from websockets.typing import Origin
 
 from progresskit.kit import Kit
 from progresskit.web import Surface
-from tests.contract.clients import described_client, eventually, streaming, told
+from tests.contract.clients import (
+    STALL_SECONDS,
+    described_client,
+    eventually,
+    kept_connection,
+    quickest,
+    streaming,
+    told,
+)
 
 from .asgi_sites import ID, SECRET, SITES, Site, serving
 from .celery_worker import PATIENCE
@@ -82,6 +90,13 @@ def test_a_record_can_be_read(client: httpx.Client, kit: Kit, id: str, key: str)
     assert (answer.status_code, answer.json()) == (200, record.to_dict())
     assert client.get("nothing/").status_code == 404
     assert client.get("a/b/c/").headers["content-type"] == "application/problem+json"
+
+
+def test_no_poll_on_a_kept_connection_waits_for_an_acknowledgement(address: str, kit: Kit, id: str, key: str) -> None:
+    with kit.observe(id):
+        kit.flush()
+        with kept_connection(address, f"/progress/{key}/") as (_, poll):
+            assert quickest(poll) < STALL_SECONDS
 
 
 def test_a_stream_tells_each_change_at_once_and_ends(client: httpx.Client, kit: Kit, id: str, key: str) -> None:

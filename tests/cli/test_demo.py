@@ -13,8 +13,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from flask import Flask, request
 
+from progresskit.cli.demo.processes import WebServer, listen
 from progresskit.cli.demo.table import PAGE_ROWS
 from tests.adapters.celery_worker import PATIENCE, wait_for
 from tests.cli.processes import LONG_CSV, Demo, demo, environment, run, start, until_gone
@@ -239,3 +242,20 @@ def test_a_package_that_is_missing_is_told_with_the_command_that_brings_it(tmp_p
     ended = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True)
     assert ended.returncode == 2
     assert 'the demo needs the package flask, which is not installed: pip install "progresskit[demo]"' in ended.stderr
+
+
+def test_the_page_sends_each_part_of_an_answer_at_once() -> None:
+    app, died = Flask("page"), list[str]()
+
+    @app.get("/")
+    def option() -> str:
+        accepted: socket.socket = request.environ["werkzeug.socket"]
+        return str(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    with closing(listen("127.0.0.1", 0)) as listening:
+        server = WebServer(app, listening, died.append)
+        try:
+            assert httpx.get(server.url, trust_env=False, timeout=PATIENCE).text == "1"
+        finally:
+            server.stop()
+    assert died == []

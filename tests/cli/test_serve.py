@@ -10,6 +10,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from http.client import HTTPConnection
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -24,7 +27,7 @@ from progresskit.kit import Kit
 from progresskit.web import Surface
 from progresskit_flask import ProgressKit
 from tests.adapters.celery_worker import PATIENCE
-from tests.contract.clients import streaming
+from tests.contract.clients import STALL_SECONDS, kept_connection, quickest, streaming
 
 from .processes import RUN_SECONDS, environment, run, start
 
@@ -182,3 +185,42 @@ def test_a_missing_package_is_told_with_what_to_install(url: str, package: str) 
     )
     assert ended.returncode == 2
     assert 'pip install "progresskit[cli]"' in ended.stderr
+
+
+# Answers on connections that stay open
+
+
+def test_no_answer_on_a_kept_connection_waits_for_an_acknowledgement(
+    served: tuple[subprocess.Popen[str], str], kit: Kit
+) -> None:
+    path = f"/progress/{Surface(kit).sign('import-42')}/"
+
+    def read_first_event(connection: HTTPConnection) -> None:
+        connection.request("GET", f"{path}events/")
+        answer = connection.getresponse()
+        while not answer.readline().startswith(b"data:"):
+            pass
+
+    polls, first_events = [], []
+    with kit.observe("import-42"):
+        kit.flush()
+        for _ in range(4):
+            with kept_connection(served[1], path) as (connection, poll):
+                polls.append(quickest(poll))
+                first_events.append(quickest(partial(read_first_event, connection), 1))
+    assert min(polls) < STALL_SECONDS
+    assert min(first_events) < STALL_SECONDS
+
+
+def test_no_message_on_a_socket_waits_for_an_acknowledgement(served: tuple[subprocess.Popen[str], str]) -> None:
+    numbers = count()
+    with connect(f"{served[1].replace('http', 'ws')}ws/", proxy=None, open_timeout=PATIENCE) as page:
+
+        def two_answers() -> None:
+            bad = [f"bad {next(numbers)}" for _ in range(2)]
+            page.send(json.dumps({"watch": bad}))
+            assert [json.loads(page.recv(PATIENCE))["key"] for _ in range(2)] == bad
+            page.send(json.dumps({"unwatch": bad}))
+
+        quickest(two_answers)
+        assert quickest(two_answers) < STALL_SECONDS

@@ -7,13 +7,13 @@ The sites are such as people have: Django with its usual middleware.
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import cache
 from threading import Thread
 from typing import Any, NamedTuple
 
+from progresskit.cli.listener import listen_tcp
 from progresskit.kit import default, framework
 
 SECRET, OLD_SECRET = "the secret of these sites, long enough", "the one that they had before it, long too"
@@ -133,7 +133,7 @@ def uvicorn_serving(app: Any) -> Iterator[str]:
 
 @contextmanager
 def _served(server: Any) -> Iterator[str]:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+    with closing(listen_tcp(("127.0.0.1", 0))) as listening:
 
         def stop() -> None:
             server.should_exit = True

@@ -12,7 +12,15 @@ from typing import NoReturn
 import httpx
 import pytest
 
-from tests.contract.clients import Events, blocks, eventually, streaming
+from tests.contract.clients import (
+    STALL_SECONDS,
+    Events,
+    blocks,
+    eventually,
+    kept_connection,
+    quickest,
+    streaming,
+)
 from tests.end_to_end.house import House, Site, pause, running
 from tests.end_to_end.screen import OpenPage
 from tests.end_to_end.visitors import ONCE
@@ -29,6 +37,8 @@ STREAMING = (
     "granian-django",
     "granian-wsgi",
 )
+
+FOR_DEVELOPMENT = ("django-wsgi", "flask")
 
 AT_ONCE = 0.3
 """Seconds from a request to the first event, and from a change to the one that tells it."""
@@ -133,6 +143,13 @@ def placed(client: httpx.Client, path: str) -> Iterator[tuple[Events, float]]:
                 yield events, asked
                 return
         assert asked < deadline, "no place was given back"
+
+
+def test_no_poll_on_a_kept_connection_waits_for_an_acknowledgement(redis_house: House, site: Site) -> None:
+    if site.kind in FOR_DEVELOPMENT:
+        pytest.skip("Python's own HTTP server has TCP wait, and these are built on it")
+    with redis_house.job(5) as (id, _), kept_connection(site.url, f"/progress/{site.keys(id)[0]}/") as (_, poll):
+        assert quickest(poll) < STALL_SECONDS
 
 
 def test_a_process_that_serves_one_request_at_a_time_lends_itself_to_no_page(

@@ -12,6 +12,8 @@ from select import select
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from progresskit.cli.listener import listen_tcp
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -69,7 +71,7 @@ class Worker:
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens there; OSError where that cannot be."""
     family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    return socket.create_server(address[:2], family=family)
+    return listen_tcp(address[:2], family)
 
 
 class WebServer:
@@ -79,7 +81,9 @@ class WebServer:
         from werkzeug.serving import WSGIRequestHandler, make_server
 
         class Quiet(WSGIRequestHandler):
-            """Logs no requests."""
+            """Logs no requests, and sends each chunk of a stream at once."""
+
+            disable_nagle_algorithm = True
 
             def log(self, type: str, message: str, *args: object) -> None:
                 pass
