@@ -13,16 +13,16 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakSet
 
-from . import values
+from . import scope, values
 from .abc import Lists
 from .config import backend_class, redact, resolve
 from .errors import InvalidValue, Unsupported
 from .hub import Hub
-from .observer import JoinedObserver, ProgressObserver, silent, surrounding
+from .observer import JoinedObserver, ProgressObserver, silent
 from .progress import State, check_id
 from .publisher import Publisher
 from .recorder import word
-from .track import EitherLoop, acount_loop, count_loop
+from .track import AsyncLoop, EitherLoop, count_loop
 
 if TYPE_CHECKING:
     import builtins
@@ -242,9 +242,10 @@ class Kit:
         Raises InvalidId for what is no id, and InvalidValue for an `owner` who is not signed in; for other bad values
         in strict mode only.
         """
-        job = surrounding.get()
-        if job is not None and id in (None, job.id):
-            joined = JoinedObserver(job)
+        job = scope.current_job()
+        joining = self._joining(id)
+        if joining is not None:
+            joined = JoinedObserver(joining)
             joined.update(total=total, description=description, unit=unit, meta=meta)
             return joined
         parent = None if job is None else job.id
@@ -258,6 +259,13 @@ class Kit:
             raise
         self.publisher.opened(opened)
         return opened
+
+    def _joining(self, id: str | None) -> ProgressObserver | None:
+        """Return the job that is joined, and not opened, under that id or under none."""
+        job = scope.current_job()
+        if job is not None:
+            return job if id in (None, job.id) else None
+        return silent() if id is None and scope.is_orphaned() else None
 
     @overload
     def track(
@@ -289,26 +297,39 @@ class Kit:
         owner: Any = None,
     ) -> AsyncIterator[Item]: ...
 
-    def track(self, items: Any, *, id: str | None = None, total: float | None = None, **about: Any) -> Any:
+    def track(
+        self,
+        items: Any,
+        *excess: Any,
+        id: str | None = None,
+        total: float | None = None,
+        unit: str | None = None,
+        **about: Any,
+    ) -> Any:
         """
         Iterate over the items while a job counts them; the arguments are those of `observe`.
 
         The job is opened or joined as by `observe`. One that was opened has succeeded when the items are used up, and
-        is cancelled when the loop is left before. `total` is `len(items)` where that can be told.
+        is cancelled when the loop is left before. It is the surrounding job of the loop's body. `total` is `len(items)`
+        where that can be told.
         """
+        if excess:
+            raise TypeError(f"track() takes the id by its name, as in track(items, id={excess[0]!r:.80})")
         if total is None:
             total = _length(items)
         count: Callable[..., Any]
         if not hasattr(items, "__aiter__"):
             count, items = count_loop, iter(items)  # what cannot be iterated raises before there is a job
         else:
-            count = EitherLoop if hasattr(items, "__iter__") else acount_loop
-        job = self.observe(id, **about)
-        return count(items, job, total, not isinstance(job, JoinedObserver))
+            count = EitherLoop if hasattr(items, "__iter__") else AsyncLoop
+        joins = self._joining(id) is not None
+        # Of a loop that joins a job the unit holds if it counts, which only the outer one of nested loops does.
+        job = self.observe(id, unit=None if joins else unit, **about)
+        return count(items, job, total, unit if joins else None, not joins)
 
     def current(self) -> ProgressObserver:
         """Return the surrounding job, to report to, or a silent one where there is none."""
-        job = surrounding.get()
+        job = scope.current_job()
         return JoinedObserver(silent() if job is None else job)
 
     def flush(self, timeout: float | None = None) -> None:
@@ -550,7 +571,7 @@ def framework(settings: Mapping[str, Any], *, check: bool = True) -> None:
 
 
 def _forked_child() -> None:
-    surrounding.set(None)
+    scope.clear()
     for kit in _kits:
         kit.forked()
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from contextvars import ContextVar
 from functools import cache
 from threading import RLock
 from time import time
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from . import values
+from . import scope, values
 from .audience import Audience
 from .errors import Cancelled
 from .progress import State
@@ -18,15 +17,12 @@ from .reports import Reports, Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from contextvars import Token
     from datetime import datetime
     from types import TracebackType
 
     from .audience import Notify
     from .progress import Progress, Write
-
-surrounding: ContextVar[ProgressObserver | None] = ContextVar("progresskit_surrounding", default=None)
-"""The job that code without an observer of its own reports to."""
+    from .scope import Scope
 
 
 class Sink(Clocks, Waker, Protocol):
@@ -51,7 +47,7 @@ class ProgressObserver(Reports):
     `asyncio.CancelledError`; the exception goes on.
     """
 
-    __slots__ = ("__weakref__", "_audience", "_generation", "_recorder", "_sink", "_tokens")
+    __slots__ = ("__weakref__", "_audience", "_generation", "_recorder", "_scopes", "_sink")
 
     def __init__(
         self,
@@ -71,7 +67,7 @@ class ProgressObserver(Reports):
         kept = self._kept("kind", values.text, kind)
         self._recorder = Recorder(sink, id, token=token, kind=kept, parent=parent, attempt=attempt, owner=owner)
         self._audience = Audience()
-        self._tokens: list[Token[ProgressObserver | None]] = []
+        self._scopes: list[Scope] = []
         self._ended = False
 
     def succeed(self, result: Any = None) -> None:
@@ -126,13 +122,13 @@ class ProgressObserver(Reports):
         return self.end(state, error=error if state is State.FAILED else None, wait=wait)
 
     def __enter__(self) -> Self:
-        self._tokens.append(surrounding.set(self))
+        self._scopes.append(scope.enter(self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave()
+        self._scopes.pop().leave()
         self.end_by(error)
 
     async def __aenter__(self) -> Self:
@@ -143,15 +139,8 @@ class ProgressObserver(Reports):
     ) -> None:
         from asyncio import to_thread
 
-        self._leave()
+        self._scopes.pop().leave()
         await to_thread(self.end_by(error, wait=False))
-
-    def _leave(self) -> None:
-        token = self._tokens.pop()
-        try:
-            surrounding.reset(token)
-        except ValueError:
-            surrounding.set(None)  # left in another context than it was entered in
 
     def __del__(self) -> None:
         # A finalizer runs anywhere, even while the publisher samples this very job: it only leaves a message.
@@ -295,7 +284,7 @@ class JoinedObserver(ProgressObserver):
     def __init__(self, job: ProgressObserver) -> None:
         # Deliberately not super().__init__(): the state is the job's, and there is nothing for __del__ to end.
         self._ended = True
-        self._tokens = []
+        self._scopes = []
         self._job = job
         self.advance = job.advance  # type: ignore[method-assign]
         self.set_progress = job.set_progress  # type: ignore[method-assign]
@@ -315,7 +304,7 @@ class JoinedObserver(ProgressObserver):
         return _nothing
 
     def __enter__(self) -> Self:
-        self._tokens.append(surrounding.set(self._job))
+        self._scopes.append(scope.enter(self._job))
         return self
 
     def __getattr__(self, name: str) -> Any:

@@ -246,17 +246,20 @@ class Reports:
 
     # What track() does to a job.
 
-    def count_with(self, counter: Counter, total: float | None) -> bool:
+    def count_with(self, counter: Counter, total: float | None, unit: str | None = None) -> bool:
         """
-        Add what the counter counts to the job; return False if another one is counting already.
+        Add what the counter counts to the job, in that unit; return False if another one is counting already.
 
         Where nobody gave the job a total, the loop makes it its own: the count begins at 0 and the total is this one.
         """
+        kept = self._kept("unit", values.text, unit)
         with self._lock:
             if self._counter is not None and self._counter.left:
                 self._fold_counter()
             if self._counter is not None or self._ended:
                 return False
+            if kept is not None:
+                self._unit = kept
             if not self._total_given:
                 self._current, self._total, self._total_number = 0, None, None
                 if total is not None:

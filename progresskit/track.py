@@ -4,7 +4,8 @@ Counting a loop at C speed.
 `compress(items, repeat(True, N))` hands items through and takes one from the `repeat` for each, all in C; how far the
 loop is, is what the `repeat` has left, which `operator.length_hint` reads from any thread without disturbing it. A
 generator chained behind the items runs when they are used up. It is given a token: if the loop is left early the
-generator never runs, and the token's `__del__` tells.
+generator never runs, and the token's `__del__` tells. Another generator, chained before the items, runs when the first
+one is asked for, in the context of the loop's body: there it makes the job the surrounding one.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 from itertools import chain, compress, repeat
 from operator import length_hint
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from . import scope
 from .errors import Cancelled
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from .observer import ProgressObserver
     from .reports import Counter
+    from .scope import Scope
 
 Item = TypeVar("Item")
 
@@ -28,45 +31,85 @@ _ENDLESS = 2**62
 _BLOCK = 4_096
 
 
-def count_loop(items: Iterable[Item], job: ProgressObserver, total: float | None, opened: bool) -> Iterator[Item]:
+def count_loop(
+    items: Iterable[Item], job: ProgressObserver, total: float | None, unit: str | None, opened: bool
+) -> Iterator[Item]:
     """
     Return an iterator over the items that the job counts by; at its end it ends the job if that was opened for it.
 
     Within a loop that counts for the same job already, the items are returned as they are.
     """
     counter = _StoppableCounter(job.id) if job.cancellable else _LoopCounter()
-    if not job.count_with(counter, total):
+    if not job.count_with(counter, total, unit):
         return iter(items)
-    return chain(compress(items, counter.selectors()), _at_end(_Loop(job, counter, opened)))
+    loop = _Loop(job, counter, opened)
+    return chain(_at_start(loop), compress(items, counter.selectors()), _at_end(loop))
 
 
 class EitherLoop:
     """A loop over items that can be iterated in both ways, as a QuerySet of Django's: it is one or the other."""
 
-    def __init__(self, items: Any, job: ProgressObserver, total: float | None, opened: bool) -> None:
-        self._counted = items, job, total, opened
+    def __init__(self, items: Any, job: ProgressObserver, total: float | None, unit: str | None, opened: bool) -> None:
+        self._counted = items, job, total, unit, opened
 
     def __iter__(self) -> Iterator[Any]:
         return count_loop(*self._counted)
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        return acount_loop(*self._counted)
+        return AsyncLoop(*self._counted)
 
 
-async def acount_loop(
-    items: AsyncIterable[Item], job: ProgressObserver, total: float | None, opened: bool
-) -> AsyncIterator[Item]:
-    """Do for an async iterable what `count_loop` does; each step is made in Python anyway."""
-    counter = _StepCounter(job.id)
-    counting = job.count_with(counter, total)
-    loop = _Loop(job, counter, opened)
-    async for item in items:
-        if counting:
-            counter.step()
-        yield item
-    from asyncio import to_thread
+class AsyncLoop(Generic[Item]):
+    """
+    Does for an async iterable what `count_loop` does; each step is made in Python anyway.
 
-    await to_thread(loop.complete)
+    It is no async generator: one that is dropped is closed by the event loop some time later, and until then its job
+    would surround the code after the loop.
+    """
+
+    def __init__(
+        self, items: AsyncIterable[Item], job: ProgressObserver, total: float | None, unit: str | None, opened: bool
+    ) -> None:
+        self._counted = job, total, unit
+        self._counter = _StepCounter(job.id)
+        self._loop: _Loop | None = _Loop(job, self._counter, opened)
+        self._items = items
+        self._iterator: AsyncIterator[Item] | None = None
+        self._counting = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Item:
+        loop = self._loop
+        if loop is None:
+            raise StopAsyncIteration
+        try:
+            item = await anext(self._iterator or self._begin(loop))
+            if self._counting:
+                self._counter.step()
+        except StopAsyncIteration:
+            self._loop = None
+            loop.leave_scope()  # not in the thread, which has a copy of this context
+            from asyncio import to_thread
+
+            await to_thread(loop.complete)
+            raise
+        except BaseException:
+            self._loop = None
+            raise
+        return item
+
+    def _begin(self, loop: _Loop) -> AsyncIterator[Item]:
+        job, total, unit = self._counted
+        self._counting = job.count_with(self._counter, total, unit)
+        loop.enter_scope()
+        self._iterator = aiter(self._items)
+        return self._iterator
+
+    async def aclose(self) -> None:
+        """Leave the loop where it is."""
+        self._loop = None
 
 
 class _Loop:
@@ -76,22 +119,34 @@ class _Loop:
     It cannot be seen whether by a `break` or by an error.
     """
 
-    __slots__ = ("_complete", "_counter", "_job", "_opened")
+    __slots__ = ("_complete", "_counter", "_job", "_opened", "_scope")
 
     def __init__(self, job: ProgressObserver, counter: Counter, opened: bool) -> None:
         self._job, self._counter, self._opened = job, counter, opened
+        self._scope: Scope | None = None
         self._complete = False
+
+    def enter_scope(self) -> None:
+        """Make the job the surrounding one of the loop's body, which runs in this context."""
+        if scope.current_job() is not self._job:
+            self._scope = scope.enter(self._job)
+
+    def leave_scope(self) -> None:
+        if self._scope is not None:
+            self._scope.leave()
 
     def complete(self) -> None:
         self._complete = True
         self._counter.finish()
         self._job.stop_counting(self._counter)
+        self.leave_scope()
         if self._opened:
             self._job.succeed()
 
     def __del__(self) -> None:
         # As for a job's own finalizer: what takes a lock is left to the publisher's thread.
         if not self._complete:
+            self.leave_scope()
             self._counter.left = True
             job, counter, opened = self._job, self._counter, self._opened
             job.later(lambda: _leave(job, counter, opened))
@@ -101,6 +156,12 @@ def _leave(job: ProgressObserver, counter: Counter, opened: bool) -> None:
     job.stop_counting(counter)
     if opened:
         job.abandon()
+
+
+def _at_start(loop: _Loop) -> Iterator[Any]:
+    loop.enter_scope()
+    return
+    yield  # a generator, whose first `next` comes before that of the items
 
 
 def _at_end(loop: _Loop) -> Iterator[Item]:

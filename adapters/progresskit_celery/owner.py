@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from progresskit.errors import InvalidValue
 from progresskit.kit import owner_key
-from progresskit.observer import surrounding
+from progresskit.scope import current_job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
@@ -41,6 +41,6 @@ def read(headers: Mapping[str, Any] | None) -> str | None:
 
 def hand_down(headers: MutableMapping[str, Any]) -> None:
     """Have what is about to be sent from within a job owned as the job is, unless it names an owner itself."""
-    job = surrounding.get()
+    job = current_job()
     if job is not None and job.owner is not None:
         headers.setdefault(HEADER, job.owner)

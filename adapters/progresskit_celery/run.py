@@ -10,8 +10,8 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import maybe_make_aware
 
 from progresskit.errors import BackendError, Cancelled, FlushTimeout, InvalidValue
-from progresskit.observer import surrounding
 from progresskit.progress import State, fit_id
+from progresskit.scope import current_job
 
 from . import owner
 from .canvas import after
@@ -38,7 +38,7 @@ class Run:
 
     def __init__(self, installation: Installation, task: Any) -> None:
         request = task.request
-        outer = surrounding.get() if request.is_eager else None
+        outer = current_job() if request.is_eager else None
         inherited = None if outer is None else outer.owner
         self._installation, self.task = installation, task
         self._handed_on = False

@@ -15,8 +15,8 @@ import progresskit_celery
 from progresskit.errors import Cancelled
 from progresskit.kit import Kit
 from progresskit.memory import MemoryBackend
-from progresskit.observer import surrounding
 from progresskit.progress import Progress, State, Write
+from progresskit.scope import current_job
 from progresskit.testing import word
 from progresskit_celery import ProgressObserver
 
@@ -54,7 +54,7 @@ def test_an_eager_task_is_a_job(app: Celery, kit: Kit) -> None:
     done = last(kit, count.delay(5))
 
     assert (done.state, done.kind, done.current, done.parent) == (State.SUCCEEDED, "count", 5, None)
-    assert surrounding.get() is None
+    assert current_job() is None
 
 
 def test_an_eager_task_within_a_task_is_its_child(app: Celery, kit: Kit) -> None:
@@ -111,7 +111,7 @@ def test_an_eager_task_that_raises_is_failed(app: Celery, kit: Kit, propagates: 
     assert done is not None
     assert done.error is not None
     assert (done.state, done.error.type) == (State.FAILED, "KeyError")
-    assert surrounding.get() is None
+    assert current_job() is None
 
 
 def test_a_cancelled_eager_task_raises_nothing(app: Celery, kit: Kit) -> None:
@@ -256,7 +256,7 @@ def test_tasks_can_be_left_out(app: Celery, kit: Kit, ignore: Any) -> None:
     @app.task(name="left_out", bind=True, shared=False)
     def left_out(self: Task) -> None:
         ProgressObserver(self).set_progress(1, 2)
-        assert surrounding.get() is None
+        assert current_job() is None
 
     assert kit.get(left_out.delay().id) is None
 

@@ -20,8 +20,8 @@ from celery.signals import worker_shutdown
 import progresskit_celery
 from progresskit.errors import BackendError
 from progresskit.kit import Kit
-from progresskit.observer import surrounding
 from progresskit.progress import State
+from progresskit.scope import current_job
 from progresskit_celery.run import Run
 from progresskit_celery.signals import connect
 from tests.core.doubles import FlakyBackend
@@ -144,7 +144,7 @@ def test_a_task_that_exits_leaves_its_job_though_the_backend_refuses_what_it_rep
 
     with pytest.raises(SystemExit):
         build_tracer(exits.name, exits, app=app)("refused", (), {}, {"id": "refused"})
-    assert surrounding.get() is None
+    assert current_job() is None
     problems = [answer for _, answer in worker_shutdown.send(sender=None) if isinstance(answer, Exception)]
     assert problems == [], "which the kits flushed after this one would be left out by"
     backend.refused = set()
