@@ -62,8 +62,13 @@ format: $(VENV)/.installed-all,test ## let ruff mend what it can
 	$(python) -m ruff format .
 
 .PHONY: types
-types: $(VENV)/.installed-all,test ## mypy, strict
+types: $(VENV)/.installed-all,test ## mypy, strict; pyright reads what users type
 	$(python) -m mypy
+	$(python) -m pyright --pythonpath $(python) tests/typing/api.py
+
+.PHONY: docs
+docs: $(VENV)/.installed-docs ## docs/ as a searchable site in build/site
+	$(VENV)/bin/mkdocs build --quiet
 
 .PHONY: benchmarks
 benchmarks: $(VENV)/.installed-all,test ## every promise about speed, measured beside a peer

@@ -24,6 +24,8 @@ EXAMPLES = DOCS / "examples"
 README = ROOT / "README.md"
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
 
+REPOSITORY = "https://github.com/progresskit/progresskit/blob/main/"
+
 _BLOCK = re.compile(r"(?:^<!-- ([^>]*?)\n?-->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"^```.*?^```$|^(?: {4}.*\n)+|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"^# (\w+\.py)(, at its end)?\b.*\n((?:(?!# \w+\.py\b).*\n)*)", re.MULTILINE)
@@ -79,8 +81,10 @@ def without_code(text: str) -> str:
 
 
 def links(page: Path) -> list[str]:
-    """Return where the page links to, other sites left out."""
+    """Return where the page links to, other sites left out; README.md names files by their address at GitHub."""
     targets = _LINK.findall(without_code(text_of(page)))
+    if page == README:
+        targets = [target.removeprefix(REPOSITORY) for target in targets]
     return [target for target in targets if not re.match(r"[a-z]+:", target)]
 
 

@@ -136,6 +136,16 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert not lost
 
 
+def test_the_links_of_the_readme_work_outside_of_the_repository() -> None:
+    targets = re.findall(r"\]\(([^)\s]+)\)", text_of(README))
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+
+
+def test_the_site_has_every_page() -> None:
+    listed = set(re.findall(r"^ +- (\S+\.md)$", text_of(ROOT / "mkdocs.yml"), re.MULTILINE))
+    assert listed == {page.relative_to(DOCS).as_posix() for page in PAGES if page != README}
+
+
 def test_the_index_names_every_page() -> None:
     listed = {(DOCS / link).resolve() for link in links(DOCS / "README.md")}
     assert listed == {page for page in PAGES if page not in (README, DOCS / "README.md")}
@@ -194,8 +204,9 @@ def test_every_command_is_in_the_reference_and_on_the_index(capsys: pytest.Captu
 
 def test_every_extra_is_named_where_the_readme_tells_how_to_install() -> None:
     extras = tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]["optional-dependencies"].keys() - {
-        "test",
         "dev",
+        "docs",
+        "test",
     }
     install = text_of(README).split("\n## Install\n")[1].partition("\n## ")[0]
     assert extras <= set(re.findall(r"`(\w+)`", install))

@@ -85,5 +85,5 @@ def test_the_core_needs_nothing_and_all_is_every_extra_of_a_user(pyproject: dict
     extras = pyproject["project"]["optional-dependencies"]
     assert pyproject["project"]["dependencies"] == []
     everything = brought(extras["all"], extras)
-    for extra in extras.keys() - {"all", "dev", "test", "testing"}:
+    for extra in extras.keys() - {"all", "dev", "docs", "test", "testing"}:
         assert brought(extras[extra], extras) <= everything, extra

@@ -173,11 +173,14 @@ def attaching(observer: ProgressObserver, told: list[Progress]) -> None:
         subject.attach(told.append)
         subject.attach(lambda progress: print(progress.percent))
         subject.attach(NoObserver())  # type: ignore[arg-type]
-    near: Subject = observer
-    far: Subject = progresskit.subject("import-42")
+    assert_type(seen_by(observer), Progress | None)
+    assert_type(seen_by(progresskit.subject("import-42")), Progress | None)
     bar: Observer = Bar()
-    assert_type(near.progress, Progress | None)
-    del far, bar
+    del bar
+
+
+def seen_by(subject: Subject) -> Progress | None:
+    return subject.progress
 
 
 # Errors.
