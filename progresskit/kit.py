@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .abc import Backend
     from .audience import Notify
     from .config import Settings
-    from .progress import Progress
+    from .progress import JobId, Progress
     from .threads import Threads
 
 Checked = TypeVar("Checked")
@@ -218,7 +218,7 @@ class Kit:
 
     def observe(
         self,
-        id: str | None = None,
+        id: JobId | None = None,
         *,
         total: float | None = None,
         description: str | None = None,
@@ -242,6 +242,7 @@ class Kit:
         Raises InvalidId for what is no id, and InvalidValue for an `owner` who is not signed in; for other bad values
         in strict mode only.
         """
+        id = None if id is None else check_id(id)
         job = scope.current_job()
         joining = self._joining(id)
         if joining is not None:
@@ -272,7 +273,7 @@ class Kit:
         self,
         items: Iterable[Item],
         *,
-        id: str | None = None,
+        id: JobId | None = None,
         total: float | None = None,
         description: str | None = None,
         unit: str | None = None,
@@ -287,7 +288,7 @@ class Kit:
         self,
         items: AsyncIterable[Item],
         *,
-        id: str | None = None,
+        id: JobId | None = None,
         total: float | None = None,
         description: str | None = None,
         unit: str | None = None,
@@ -301,7 +302,7 @@ class Kit:
         self,
         items: Any,
         *excess: Any,
-        id: str | None = None,
+        id: JobId | None = None,
         total: float | None = None,
         unit: str | None = None,
         **about: Any,
@@ -322,6 +323,7 @@ class Kit:
             count, items = count_loop, iter(items)  # what cannot be iterated raises before there is a job
         else:
             count = EitherLoop if hasattr(items, "__iter__") else AsyncLoop
+        id = None if id is None else check_id(id)
         joins = self._joining(id) is not None
         # Of a loop that joins a job the unit holds if it counts, which only the outer one of nested loops does.
         job = self.observe(id, unit=None if joins else unit, **about)
@@ -346,7 +348,7 @@ class Kit:
 
     def open(
         self,
-        id: str | None = None,
+        id: JobId | None = None,
         *,
         kind: str | None = None,
         parent: str | None = None,
@@ -368,7 +370,7 @@ class Kit:
 
     def tell(
         self,
-        id: str,
+        id: JobId,
         state: State,
         *,
         kind: str | None = None,
@@ -401,11 +403,12 @@ class Kit:
 
     # For viewers.
 
-    def get(self, id: str) -> Progress | None:
+    def get(self, id: JobId) -> Progress | None:
         """Return the newest record of a job; None where nothing was reported of it. Raises what `get_many` raises."""
+        id = check_id(id)
         return self.get_many((id,)).get(id)
 
-    def get_many(self, ids: Collection[str]) -> dict[str, Progress]:
+    def get_many(self, ids: Collection[JobId]) -> dict[str, Progress]:
         """
         Return the newest records of those jobs that something was reported of.
 
@@ -414,11 +417,12 @@ class Kit:
         """
         return self.backend.read([check_id(id) for id in ids]) if ids else {}
 
-    async def aget(self, id: str) -> Progress | None:
+    async def aget(self, id: JobId) -> Progress | None:
         """Do what `get` does without blocking the event loop."""
+        id = check_id(id)
         return (await self.aget_many((id,))).get(id)
 
-    async def aget_many(self, ids: Collection[str]) -> dict[str, Progress]:
+    async def aget_many(self, ids: Collection[JobId]) -> dict[str, Progress]:
         """Do what `get_many` does without blocking the event loop."""
         if not ids:
             return {}
@@ -428,7 +432,7 @@ class Kit:
         records = await reading
         return {id: records[id] for id in wanted if id in records}
 
-    def watch(self, *ids: str) -> Iterator[Progress]:
+    def watch(self, *ids: JobId) -> Iterator[Progress]:
         """
         Iterate over the records of jobs: first as they are, then each change, the newest state only.
 
@@ -445,7 +449,7 @@ class Kit:
                     if progress.done:
                         waiting.discard(progress.id)
 
-    def awatch(self, *ids: str) -> AsyncIterator[Progress]:
+    def awatch(self, *ids: JobId) -> AsyncIterator[Progress]:
         """Do what `watch` does without blocking the event loop."""
         return self._awatch({check_id(id) for id in ids})
 
@@ -457,11 +461,11 @@ class Kit:
                     if progress.done:
                         waiting.discard(progress.id)
 
-    def subject(self, id: str) -> RemoteSubject:
+    def subject(self, id: JobId) -> RemoteSubject:
         """Return the Subject of a job, wherever it runs. Raises InvalidId for what is no id."""
         return RemoteSubject(self, check_id(id))
 
-    def cancel(self, id: str) -> bool:
+    def cancel(self, id: JobId) -> bool:
         """Ask a job to stop; return False where it is not known or is done. Raises what `get_many` raises."""
         accepted = [*self.backend.cancel((check_id(id),))]
         if accepted:
@@ -469,7 +473,7 @@ class Kit:
                 canceller(accepted)
         return bool(accepted)
 
-    async def acancel(self, id: str) -> bool:
+    async def acancel(self, id: JobId) -> bool:
         """Do what `cancel` does without blocking the event loop."""
         with self._lock:
             cancelling = self._open_threads().call(self.cancel, id)

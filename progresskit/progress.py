@@ -8,14 +8,19 @@ a backend does in SQL, Lua or a loop has to come out as this does.
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import InvalidId
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from uuid import UUID
+
+    JobId = str | int | UUID
 
 Number = int | float
 """A count: a whole number wherever one was reported, else a float; never negative, never over 2**53."""
@@ -26,21 +31,35 @@ ID_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 
 def check_id(id: object) -> str:
     """
-    Return the id unchanged.
+    Return the id as text: an int or a UUID, such as a primary key, is converted, text is returned as it is.
 
     Raises InvalidId unless it is 1 to 128 of `A-Z a-z 0-9 _ . : -` and starts with a letter or digit. A queue's task
     whose id is another has its job under what `fit_id` returns.
     """
-    if isinstance(id, str) and 0 < len(id) <= ID_LENGTH and ID_ALPHABET.issuperset(id) and id[0] not in "_.:-":
-        return id
-    shown = repr(id[:40]) if isinstance(id, str) else type(id).__name__
+    text = _id_text(id)
+    if text is not None and 0 < len(text) <= ID_LENGTH and ID_ALPHABET.issuperset(text) and text[0] not in "_.:-":
+        return text
+    shown = type(id).__name__ if text is None else repr(text[:40])
     raise InvalidId(
         f"not a job id: {shown}; 1 to {ID_LENGTH} of A-Z a-z 0-9 _ . : -, the first a letter or digit "
         "(a queue's task with another id is the job progresskit.progress.fit_id(task_id))"
     )
 
 
-def fit_id(id: str) -> str:
+def _id_text(id: object) -> str | None:
+    """Return an id as text; None for what is neither text nor a whole number nor a UUID."""
+    if isinstance(id, str):
+        return id
+    uuid = sys.modules.get("uuid")
+    if uuid is not None and isinstance(id, uuid.UUID):
+        return str(id)
+    if isinstance(id, Integral) and not isinstance(id, bool):
+        number = int(id)  # of an IntEnum, or of numpy, whose own text may be another
+        return str(number) if number.bit_length() <= 4 * ID_LENGTH else ""  # Python refuses to write endless ones
+    return None
+
+
+def fit_id(id: JobId) -> str:
     """Return an id of a queue as it is where it is well-formed, otherwise a hash of it (40 hexadecimal digits)."""
     try:
         return check_id(id)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from progresskit.hub import Hub
     from progresskit.kit import Kit
+    from progresskit.progress import JobId
 
     from .lines import Line
     from .messages import Receive, Scope, Send
@@ -63,7 +64,7 @@ class ProgressApp:
                 raise ValueError(f"ASGI scopes of type {other!r} are not known")
 
     def progress_bar(
-        self, id: str, cancel: bool = False, ttl: float = TOKEN_SECONDS, script: bool = True, *, user: Any = None
+        self, id: JobId, cancel: bool = False, ttl: float = TOKEN_SECONDS, script: bool = True, *, user: Any = None
     ) -> _Html:
         """
         Return the element that shows the job of that id, as HTML.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from flask import Request as FlaskRequest
 
     from progresskit.kit import Kit
+    from progresskit.progress import JobId
 
 __all__ = ["ProgressKit", "signed_in"]
 
@@ -70,7 +71,7 @@ class ProgressKit:
         app.jinja_env.globals["progress_bar"] = self.progress_bar
         app.extensions["progresskit"] = self
 
-    def progress_bar(self, id: str, cancel: bool = False, ttl: float = TOKEN_SECONDS, *, user: Any = None) -> Markup:
+    def progress_bar(self, id: JobId, cancel: bool = False, ttl: float = TOKEN_SECONDS, *, user: Any = None) -> Markup:
         """
         Return the element that shows the job of that id.
 

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from progresskit.progress import JobId
+
 __all__ = ["TOKEN_SECONDS", "Request", "Response", "Right", "Server", "Stream", "Surface", "owner_only", "sign"]
 
 
 def sign(
-    id_or_ids: str | Iterable[str], rights: Right = "watch", ttl: float = TOKEN_SECONDS, *, user: Any = None
+    id_or_ids: JobId | Iterable[JobId], rights: Right = "watch", ttl: float = TOKEN_SECONDS, *, user: Any = None
 ) -> str:
     """
     Return a key that a page may hold: for one job or up to 100, to watch or also to cancel, for `ttl` seconds.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from progresskit import kit as kits
 from progresskit.errors import BackendError, ConfigurationError, InvalidId
+from progresskit.progress import check_id
 
 from . import records, streams, tokens
 from .budget import PROCESS, Budget
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from progresskit.kit import Kit
+    from progresskit.progress import JobId
 
     from .calls import Calls
     from .http import Request, Response
@@ -62,7 +64,12 @@ class Surface:
         return self._kit or kits.default()
 
     def sign(
-        self, id_or_ids: str | Iterable[str], rights: Right = "watch", ttl: float = TOKEN_SECONDS, *, user: Any = None
+        self,
+        id_or_ids: JobId | Iterable[JobId],
+        rights: Right = "watch",
+        ttl: float = TOKEN_SECONDS,
+        *,
+        user: Any = None,
     ) -> str:
         """Return a token; see `progresskit.web.sign`."""
         return tokens.make(self.kit.settings.secret_key, id_or_ids, rights, ttl, time(), user)
@@ -72,7 +79,7 @@ class Surface:
         Return the key of a bar on a page, for that user alone if one is given.
 
         With the setting `bind_keys` it always is for one: else for who makes the framework's request, `native`. What
-        is no id of a job raises InvalidId; another type than text, such as a UUID, is made text first.
+        is no id of a job raises InvalidId.
         """
         settings = self.kit.settings
         if id is None:
@@ -84,7 +91,7 @@ class Surface:
                     "with bind_keys a bar is for a user, and it cannot be seen here who that is: give progress_bar a "
                     "`user`, or have the setting `user` tell"
                 )
-        return self.sign(str(id), "cancel" if cancel else "watch", ttl, user=user)
+        return self.sign(check_id(id), "cancel" if cancel else "watch", ttl, user=user)
 
     def answer(self, request: Request) -> Response:
         """Answer in this thread; a stream is then to be iterated with `for`."""

@@ -24,6 +24,8 @@ from progresskit.progress import ID_LENGTH, check_id
 if TYPE_CHECKING:
     from itsdangerous import Signer
 
+    from progresskit.progress import JobId
+
 Right = Literal["watch", "cancel"]
 Keys = str | bytes | Sequence[str | bytes] | None
 
@@ -53,13 +55,14 @@ class Grant(NamedTuple):
         return right in (self.right, "watch")
 
 
-def make(keys: Keys, ids: str | Iterable[str], right: Right, ttl: float, now: float, user: Any = None) -> str:
+def make(keys: Keys, ids: JobId | Iterable[JobId], right: Right, ttl: float, now: float, user: Any = None) -> str:
     """
     Return a token for one id or several that is good for `ttl` seconds from `now`, for that user alone if one is given.
 
     Raises ConfigurationError where there is no key to sign with, and InvalidId or ValueError for what cannot be signed.
     """
-    chosen = [check_id(id) for id in ([ids] if isinstance(ids, str) else dict.fromkeys(ids))]
+    given = ids if isinstance(ids, Iterable) and not isinstance(ids, str | bytes) else [ids]
+    chosen = [*dict.fromkeys(check_id(id) for id in given)]
     if not 0 < len(chosen) <= MOST_IDS:
         raise ValueError(f"a token covers 1 to {MOST_IDS} ids, not {len(chosen)}")
     if right not in ("watch", "cancel"):

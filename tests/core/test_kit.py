@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy
 import pytest
@@ -367,6 +368,44 @@ def test_what_a_queue_says_of_a_job_is_checked_at_once(kit: Kit) -> None:
         kit.tell("job", State.PENDING, kind=5)  # type: ignore[arg-type]
     with pytest.raises(InvalidId):
         kit.tell("no id", State.PENDING)
+
+
+@pytest.mark.parametrize("id", [42, UUID(int=7)])
+async def test_whole_numbers_and_uuids_are_ids_everywhere(kit: Kit, step: Step, id: int | UUID) -> None:
+    text = str(id)
+    kit.tell(id, State.PENDING)
+    for _ in kit.track(range(2), id=id):
+        with kit.observe(id) as joined:
+            joined.update(description="the same job")
+        step()
+        assert kit.get(id) == kit.get(text) == await kit.aget(id) == kit.subject(id).progress
+        assert kit.get_many([id]).keys() == (await kit.aget_many([id])).keys() == {text}
+        assert kit.cancel(id)
+        assert await kit.acancel(id)
+    step()
+    progress = kit.get(id)
+    assert progress is not None
+    assert (progress.id, progress.description, progress.version.run) == (text, "the same job", 1)
+    with kit.observe("parent"), kit.observe(id) as child:
+        assert child.progress.parent == "parent"
+    with kit.observe(id), kit.observe("child") as child:
+        assert child.progress.parent == text
+
+
+@pytest.mark.parametrize("id", [42, UUID(int=7)])
+async def test_whole_numbers_and_uuids_can_be_watched(make_kit: Callable[..., Kit], id: int | UUID) -> None:
+    kit = make_kit()
+    assert list(kit.track(range(2), id=id)) == [0, 1]
+    assert [progress.id for progress in kit.watch(id)] == [str(id)]
+    assert [progress.id async for progress in kit.awatch(id)] == [str(id)]
+
+
+def test_true_is_no_id(kit: Kit) -> None:
+    for use in (kit.observe, kit.get, kit.cancel, kit.watch, kit.subject):
+        with pytest.raises(InvalidId, match="bool"):
+            use(True)
+    with pytest.raises(InvalidId, match="bool"):
+        kit.track([], id=True)
 
 
 def test_who_takes_jobs_out_of_a_queue_is_called_for_those_that_are_known(kit: Kit, backend: FlakyBackend) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from enum import IntEnum
 from typing import Any
+from uuid import UUID
 
+import numpy
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -141,8 +144,34 @@ def test_any_other_id_is_refused_with_a_reason_and_fitted_by_a_hash(id: str) -> 
     assert fit_id(id) == fit_id(id) == check_id(fit_id(id))
 
 
-@pytest.mark.parametrize("id", [None, 5, b"abc", ["a"]])
-def test_what_is_no_text_is_no_id(id: Any) -> None:
+class Number(IntEnum):
+    SEVEN = 7
+
+
+IDS_OF_OTHER_TYPES = [
+    (42, "42"),
+    (0, "0"),
+    (10**127, f"1{'0' * 127}"),
+    (Number.SEVEN, "7"),
+    (numpy.int64(42), "42"),
+    (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+]
+
+
+@pytest.mark.parametrize(("id", "text"), IDS_OF_OTHER_TYPES)
+def test_whole_numbers_and_uuids_are_ids_as_text(id: Any, text: str) -> None:
+    assert check_id(id) == fit_id(id) == text
+    assert type(check_id(id)) is str
+
+
+@pytest.mark.parametrize("id", [-1, 10**128, -(10**10_000)], ids=["negative", "long", "endless"])
+def test_a_number_that_makes_no_id_is_none(id: int) -> None:
+    with pytest.raises(InvalidId):
+        check_id(id)
+
+
+@pytest.mark.parametrize("id", [None, True, numpy.True_, 5.0, b"abc", ["a"]])
+def test_what_is_no_text_and_no_whole_number_is_no_id(id: Any) -> None:
     with pytest.raises(InvalidId, match=type(id).__name__):
         check_id(id)
 

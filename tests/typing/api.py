@@ -11,6 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
 from typing import Any, assert_type
+from uuid import UUID
 
 import progresskit
 from progresskit import (
@@ -108,6 +109,8 @@ def as_context_managers() -> None:
 def viewing() -> None:
     assert_type(progresskit.get("import-42"), Progress | None)
     assert_type(progresskit.get_many(["a", "b"]), dict[str, Progress])
+    assert_type(progresskit.get_many([1, UUID(int=1), "a"]), dict[str, Progress])
+    progresskit.get(1.5)  # type: ignore[arg-type]
     assert_type(progresskit.watch("a", "b"), Iterator[Progress])
     assert_type(progresskit.cancel("import-42"), bool)
     assert_type(progresskit.list(kind="import", state="failed", limit=5), list[Progress])

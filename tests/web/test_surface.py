@@ -96,8 +96,8 @@ def test_a_query_that_cannot_be_is_answered_with_what_is_wrong(kit: Kit, query: 
     assert (response.status, json.loads(body(response))["detail"]) == (400, why)
 
 
-@pytest.mark.parametrize("id", [None, "", "import 42"])
-def test_a_bar_for_no_job_is_told_to_who_makes_the_page(kit: Kit, id: str | None) -> None:
+@pytest.mark.parametrize("id", [None, "", "import 42", True, 1.5, object()])
+def test_a_bar_for_no_job_is_told_to_who_makes_the_page(kit: Kit, id: Any) -> None:
     with pytest.raises(InvalidId):
         Surface(kit).key_of_bar(id, cancel=False, ttl=60)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import string
 import sys
+from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -100,6 +102,26 @@ def test_what_is_no_id_or_no_right_cannot_be_signed() -> None:
         make(KEY, "../etc", "watch", 60, NOW)
     with pytest.raises(ValueError, match="'watch' or 'cancel'"):
         token(right="admin")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("ids", "opened"),
+    [
+        (42, ("42",)),
+        (UUID(int=7), (str(UUID(int=7)),)),
+        ([1, "1", UUID(int=7), 2], ("1", str(UUID(int=7)), "2")),
+    ],
+)
+def test_whole_numbers_and_uuids_are_signed_as_text(ids: Any, opened: tuple[str, ...]) -> None:
+    grant = read(KEY, make(KEY, ids, "watch", 60, NOW), NOW)
+    assert grant is not None
+    assert grant.ids == opened
+
+
+@pytest.mark.parametrize("ids", [True, [True], b"abc", 1.5, None])
+def test_what_is_neither_text_nor_a_whole_number_is_not_signed(ids: Any) -> None:
+    with pytest.raises(InvalidId):
+        make(KEY, ids, "watch", 60, NOW)
 
 
 @pytest.mark.parametrize("keys", [None, "", [], [""]])
