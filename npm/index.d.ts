@@ -14,7 +14,7 @@ export interface Job {
   percent: number | null;
   /** Units a second. */
   rate: number | null;
-  /** Seconds. */
+  /** Seconds, as of `updated_at`. */
   eta: number | null;
   meta: Record<string, unknown>;
   result: unknown;
@@ -36,6 +36,7 @@ export interface Strings {
   pending: string;
   running: string;
   stalled: string;
+  stalledSince: string;
   retrying: string;
   retryingIn: string;
   attempt: string;
@@ -43,6 +44,7 @@ export interface Strings {
   succeededIn: string;
   failed: string;
   cancelled: string;
+  stoppedEarly: string;
   cancel: string;
   cancelling: string;
   cancelFailed: string;
@@ -52,7 +54,13 @@ export interface Strings {
   some: string;
   someOf: string;
   rate: string;
+  ratePerMinute: string;
+  ratePerHour: string;
   left: string;
+  leftSeconds: string;
+  leftMinute: string;
+  leftHour: string;
+  leftDay: string;
 }
 
 export const strings: Strings;

@@ -30,7 +30,7 @@ const KINDS = [
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(`
-.toggle { flex: 1; order: 0; display: flex; gap: .5em; font-size: inherit; color: inherit; text-align: start }
+.toggle { flex: 1; order: 0; display: flex; min-height: 24px; gap: .5em; font-size: inherit; color: inherit; text-align: start }
 .toggle:hover { color: inherit }
 .toggle .label { flex: 0 1 auto }
 .toggle::after {
@@ -73,7 +73,7 @@ export class ProgressGroup extends ProgressBar {
   #seen = "";
   #sequence = 0;
   #note = "";
-  #endsAt = new WeakMap(); // of bars, when their jobs will have ended
+  keepsName = true; // when it is done
   #planned = 0;
   #ticker = 0;
   #observer = new MutationObserver(() => this.#plan());
@@ -98,6 +98,12 @@ export class ProgressGroup extends ProgressBar {
     for (const type of ["progress", "done", "error"]) this.addEventListener(type, (event) => this.#hear(event));
   }
 
+  // Seconds until the slowest has ended; NaN unless all know.
+  get left() {
+    const live = this.bars.filter(({ over }) => !over);
+    return Math.max(...live.map(({ job, left }) => (job?.eta == null ? NaN : left)));
+  }
+
   /** The bars inside, those of groups inside included. */
   get bars() {
     return [...this.querySelectorAll("progress-bar")];
@@ -106,7 +112,7 @@ export class ProgressGroup extends ProgressBar {
   connectedCallback() {
     super.connectedCallback();
     this.#observer.observe(this, { childList: true, subtree: true, attributeFilter: ["src"] });
-    this.#ticker = setInterval(() => this.over || this.render(true), 1_000);
+    this.#ticker = setInterval(() => this.over || this.render(), 1_000);
     this.#seen = "";
     this.#update();
   }
@@ -140,8 +146,8 @@ export class ProgressGroup extends ProgressBar {
     this.render();
   }
 
-  render(ticked) {
-    super.render(ticked);
+  render() {
+    super.render();
     if (!this.job) this.#name();
     const words = this.strings;
     const { meta = {} } = this.job ?? {};
@@ -171,10 +177,8 @@ export class ProgressGroup extends ProgressBar {
     return [...names, rest && fillIn(this.strings.more, { n: rest })].filter(Boolean).join(", ");
   }
 
-  #hear({ type, target, detail }) {
-    if (!target.matches("progress-bar")) return;
-    if (type === "progress") this.#endsAt.set(target, detail.eta == null ? null : Date.now() + detail.eta * 1_000);
-    this.#plan();
+  #hear({ target }) {
+    if (target.matches("progress-bar")) this.#plan();
   }
 
   // Many bars move at once: they are added up together.
@@ -206,8 +210,7 @@ export class ProgressGroup extends ProgressBar {
     const ended = meta.failed ? "failed" : meta.cancelled ? "cancelled" : "succeeded";
     const shares = jobs.map(({ percent }) => percent).filter((percent) => percent != null);
     const sum = shares.reduce((all, share) => all + share, 0);
-    const waits = live.map((bar) => this.#endsAt.get(bar) ?? Infinity);
-    const eta = (Math.max(...waits) - Date.now()) / 1_000;
+    const eta = this.left;
     const version = `1.1.${++this.#sequence}`;
     return {
       id: this.id,
@@ -215,7 +218,7 @@ export class ProgressGroup extends ProgressBar {
       state: done ? ended : begun ? "running" : "pending",
       done,
       stalled: !done && meta.stalled > 0 && meta.running === 0,
-      cancel_requested: !done && meta.cancelling > 0 && meta.cancelling === live.length,
+      cancel_requested: done ? bars.some(isAsked) : meta.cancelling > 0 && meta.cancelling === live.length,
       description: description || null,
       current: count("succeeded"),
       total: bars.length,

@@ -5,6 +5,7 @@ export const strings = {
   pending: "Waiting",
   running: "Working",
   stalled: "Stalled",
+  stalledSince: "Stalled, last report {time} ago",
   retrying: "Retrying",
   retryingIn: "Retrying in {time}",
   attempt: "attempt {n}",
@@ -12,6 +13,7 @@ export const strings = {
   succeededIn: "Done in {time}",
   failed: "Failed",
   cancelled: "Cancelled",
+  stoppedEarly: "Stopped early",
   cancel: "Cancel",
   cancelling: "Cancelling…",
   cancelFailed: "Could not cancel",
@@ -21,7 +23,13 @@ export const strings = {
   some: "{current} {unit}",
   someOf: "{current} of {total} {unit}",
   rate: "{amount}/s",
-  left: "{time} left",
+  ratePerMinute: "{amount}/min",
+  ratePerHour: "{amount}/h",
+  left: "about {time} left",
+  leftSeconds: "a few seconds left",
+  leftMinute: "about a minute left",
+  leftHour: "about an hour left",
+  leftDay: "about a day left",
 };
 
 const bars = new Set();
@@ -181,7 +189,7 @@ class Channel {
   }
 
   tick() {
-    for (const bar of this.bars) bar.render(true);
+    for (const bar of this.bars) bar.render();
     const { base, failures } = this;
     if (leads) say({ base, failures });
     else if (!document.hidden && !asleep && Date.now() - this.heardAt > 10_000) follow(true);
@@ -284,6 +292,9 @@ class Channel {
       this.failures = 0;
     } catch (error) {
       this.failures++;
+      if (this.failures === 1 && error instanceof TypeError && !this.base.startsWith(location.origin + "/")) {
+        console.warn("progresskit: another origin, which has to allow this page (CORS):", this.base);
+      }
       if (this.bars.size > 1 && [400, 414, 431].includes(Number(error))) return this.split();
     }
     const backoff = this.failures && Math.min(500 * 2 ** this.failures, 12_000) * (0.5 + Math.random() / 2);
@@ -354,7 +365,7 @@ sheet.replaceSync(`
   --_muted: var(--progress-bar-muted, color-mix(in srgb, currentColor 62%, transparent));
   --_danger: var(--progress-bar-danger, light-dark(#d0303f, #ff737c));
   display: block; container-type: inline-size; contain-intrinsic-inline-size: 16em; min-width: 0;
-  line-height: 1.45;
+  line-height: 1.45; text-align: start; white-space: normal;
   font-variant-numeric: tabular-nums;
 }
 :host([hidden]) { display: none }
@@ -370,7 +381,11 @@ svg {
 }
 .label, .detail { flex: 1; overflow-wrap: anywhere }
 .label { font-weight: 500; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden }
-button { border: 0; padding: 0; background: none; font: inherit; align-self: start; cursor: pointer }
+button { border: 0; padding: 0; background: none; font: inherit; cursor: pointer }
+.cancel {
+  box-sizing: border-box; min-width: 24px; min-height: 24px; margin: -2px 0; margin-inline-start: auto; padding: 0 .7em; align-self: start;
+  border: 1px solid color-mix(in srgb, currentColor 50%, transparent); border-radius: 6px;
+}
 .percent, .detail, button { color: var(--_muted) }
 .track {
   width: 100%; height: var(--progress-bar-height, 6px); border-radius: var(--progress-bar-radius, 99px); overflow: hidden;
@@ -385,9 +400,10 @@ button { border: 0; padding: 0; background: none; font: inherit; align-self: sta
 :host([data-state=connecting]) { animation: appear .3s .5s backwards }
 .detail, button { font-size: .8125em }
 .detail { min-height: 1.45em }
-.status, .piece { white-space: nowrap }
+.piece { white-space: nowrap }
 .status { color: var(--_color); font-weight: 500 }
-.muted .status { color: inherit }
+.ended .label { color: var(--_color) }
+.muted :is(.status, .label) { color: inherit }
 button:hover { color: var(--_danger) }
 button[aria-disabled=true] { cursor: default; color: inherit; opacity: .6 }
 .said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
@@ -438,26 +454,45 @@ function speaking(lang) {
   const number = (value, options) =>
     (formats[lang + JSON.stringify(options)] ??= new Intl.NumberFormat(lang || [], options)).format(value);
 
-  const amount = (value, unit) => {
-    if (unit !== "B") return number(value, value < 10 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: 0 });
-    const power = value < 1024 ? 0 : Math.min(Math.floor(Math.log2(value) / 10), 5);
-    return `${number(value / 1024 ** power, { maximumFractionDigits: power && 1 })} ${"B KiB MiB GiB TiB PiB".split(" ")[power]}`;
+  const amount = (value, unit, digits = 2) => {
+    const power = unit !== "B" || value < 1024 ? 0 : Math.min(Math.floor(Math.log2(value) / 10), 5);
+    const scaled = value / 1024 ** power;
+    const text = number(scaled, scaled < 10 ** (digits - 1) ? { maximumSignificantDigits: digits } : { maximumFractionDigits: power && 3 - digits });
+    return unit === "B" ? `${text} ${"B KiB MiB GiB TiB PiB".split(" ")[power]}` : text;
   };
+
+  const span = (value, unit, unitDisplay) => number(value, { style: "unit", unit, unitDisplay });
 
   const duration = (seconds) => {
     let rest = Math.max(Math.round(seconds), 1);
     const parts = Object.entries({ day: 86400, hour: 3600, minute: 60, second: 1 }).map(([unit, size]) => {
       const whole = Math.floor(rest / size);
       rest %= size;
-      return whole ? number(whole, { style: "unit", unit, unitDisplay: "narrow" }) : "";
+      return whole ? span(whole, unit, "narrow") : "";
     });
     return parts.filter(Boolean).slice(0, 2).join(" ");
   };
 
-  return { number, amount, duration };
+  // Less time never gives a text of more.
+  const left = (words, seconds) => {
+    const about = (unit, size, step = 1) => fillIn(words.left, { time: span(Math.round(seconds / size / step) * step, unit, "long") });
+    if (!(seconds >= 1)) return "";
+    if (seconds < 10) return words.leftSeconds;
+    if (seconds < 55) return about("second", 1, seconds < 20 ? 5 : 10);
+    if (seconds < 90) return words.leftMinute;
+    if (seconds < 3_300) return about("minute", 60);
+    if (seconds < 5_400) return words.leftHour;
+    if (seconds < 84_600) return about("hour", 3_600);
+    return seconds < 129_600 ? words.leftDay : about("day", 86_400);
+  };
+
+  return { number, amount, duration, left };
 }
 
 const moment = (text) => Date.parse(text) / 1_000;
+
+// All in seconds. A clock is ahead of the workers' by the least age of what came live.
+let skew;
 
 function part(name, properties, ...children) {
   const node = document.createElement(name === "cancel" ? "button" : "span");
@@ -479,8 +514,6 @@ export class ProgressBar extends HTMLElement {
   #reason = "";
   #asked = false;
   #note = "";
-  #endsAt = 0;
-  #left = ""; // rewritten once a second
   #live = "";
   #milestone = "";
 
@@ -507,6 +540,7 @@ export class ProgressBar extends HTMLElement {
     root.adoptedStyleSheets = [sheet];
     root.append(this.#bar);
     this.#icon.setAttribute("part", "icon");
+    this.#icon.ariaHidden = "true";
     this.#icon.setAttribute("viewBox", "0 0 16 16");
     this.#icon.append(this.#path);
   }
@@ -546,7 +580,7 @@ export class ProgressBar extends HTMLElement {
       this.#job = null;
       this.over = this.#asked = false;
       this.#reason = this.#note = this.#live = this.#milestone = "";
-      this.missingSince = this.#endsAt = 0;
+      this.missingSince = 0;
     }
     const src = this.getAttribute("src");
     if (src && !this.channel) {
@@ -554,6 +588,9 @@ export class ProgressBar extends HTMLElement {
       this.base = new URL("..", url).href;
       this.key = decodeURIComponent(url.pathname.split("/").at(-2) ?? "");
       this.channel = Channel.join(this);
+    }
+    if (!src && this.constructor.observedAttributes.includes("src")) {
+      setTimeout(() => this.isConnected && !this.getAttribute("src") && console.warn("progresskit: src is missing:", this), 1_000);
     }
     this.render();
   }
@@ -567,15 +604,23 @@ export class ProgressBar extends HTMLElement {
     this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true }));
   }
 
+  get age() {
+    return Date.now() / 1_000 - moment(this.#job?.updated_at) - (skew ?? 0);
+  }
+
+  get left() {
+    const { next_retry_at, updated_at, eta } = this.#job ?? {};
+    return (moment(next_retry_at) - moment(updated_at) || (eta ?? NaN)) - this.age;
+  }
+
   receive(job) {
     const old = this.#job;
     this.missingSince = 0;
     if (this.over || !isNews(job, old)) return false;
     this.#live ||= old && this.#fill.getAnimations() ? "live" : ""; // from where it is drawn
     this.#job = job;
-    // The viewer's clock may be wrong: the wait was no longer when the record was written.
-    const wait = moment(job.next_retry_at) - Math.max(moment(job.updated_at), Date.now() / 1_000) || job.eta;
-    this.#endsAt = wait ? Date.now() + wait * 1_000 : 0;
+    const lag = Date.now() / 1_000 - moment(job.updated_at);
+    if (this.channel && (old || lag < 0)) skew = Math.min(skew ?? lag, lag);
     this.over = job.done;
     this.render();
     if (job.done) this.#leave();
@@ -585,6 +630,7 @@ export class ProgressBar extends HTMLElement {
   }
 
   fail(reason) {
+    console.warn(reason === "refused" ? "progresskit: token refused (wrong, expired, or another user's):" : "progresskit: no report in 30 s:", this);
     this.#reason = reason;
     this.over = true;
     this.render();
@@ -608,11 +654,11 @@ export class ProgressBar extends HTMLElement {
     }
   }
 
-  render(ticked) {
+  render() {
     const job = this.#job ?? {};
     const { state: stage, percent, total, error, done } = job;
     const words = this.strings;
-    const { number, amount, duration } = speaking((this.closest("[lang]") ?? document.documentElement).lang);
+    const { number, amount, duration, left } = speaking((this.closest("[lang]") ?? document.documentElement).lang);
     const cancelling = this.#asked || job.cancel_requested;
     const phase = done ? stage : job.stalled ? "stalled" : cancelling ? "cancelling" : (stage ?? "connecting");
     const state = this.#reason ? "error" : phase;
@@ -621,55 +667,64 @@ export class ProgressBar extends HTMLElement {
     const begun = !/connecting|pending|error/.test(state);
     const offline = !this.over && this.channel?.failures > 1;
     const offer = stage && !this.over && this.hasAttribute("cancel");
-    const left = (this.#endsAt - Date.now()) / 1_000;
     const known = percent != null;
     const whole = Math.floor(percent);
     const share = known && begun ? number(whole / 100, { style: "percent" }) : "";
     const time = (template, span) => (span >= 0.5 ? fillIn(template, { time: duration(span) }) : "");
 
     let status = words[this.#reason || phase];
-    if (state === "retrying") status = time(words.retryingIn, left) || status;
+    if (state === "retrying") status = time(words.retryingIn, this.left) || status;
+    if (state === "stalled") status = time(words.stalledSince, this.age) || status;
     if (state === "succeeded") status = time(words.succeededIn, moment(job.finished_at) - moment(job.started_at)) || status;
+    if (state === "cancelled" && !cancelling) status = words.stoppedEarly;
     if (offline) status = words.reconnecting;
-    const label = job.description || status;
-    if (label === status || (running && !offline) || (state === "cancelling" && offer)) status = "";
+    const name = job.description || status;
+    const ended = done && !this.keepsName;
+    const label = ended ? status : name;
+    if (name === status || (running && !offline) || (state === "cancelling" && offer)) status = "";
 
     const unit = job.unit === "B" ? "" : job.unit;
-    const some = (template, current) => fillIn(template, { current: amount(current, job.unit), total: amount(total ?? 0, job.unit), unit });
+    const some = (template, current, digits) => fillIn(template, { current: amount(current, job.unit, digits), total: amount(total ?? 0, job.unit), unit });
     const count = begun && (total != null || job.current) ? some(total == null ? words.some : words.someOf, job.current) : "";
-    const failure = [error?.type, error?.message].filter(Boolean).join(": ");
-    const details = [status, failure, count];
+    const failure = error?.message || error?.type;
+    const details = ended ? [failure, job.description, count] : [status, failure, count];
     if (running && !offline) {
-      if (ticked || !this.#left || !this.#endsAt) this.#left = time(words.left, left);
-      if (job.rate) details.push(fillIn(words.rate, { amount: some(words.some, job.rate) }));
-      details.push(this.#left);
+      const { rate } = job;
+      const [per, seconds] = rate >= 1 ? ["rate", 1] : rate * 60 >= 1 ? ["ratePerMinute", 60] : ["ratePerHour", 3_600];
+      if (rate) details.push(fillIn(words[per], { amount: some(words.some, rate * seconds, 3) }));
+      details.push(left(words, this.left));
     }
     if (!done && (job.attempt > 1 || state === "retrying")) details.push(fillIn(words.attempt, { n: job.attempt }));
     if (offer) details.push(this.#note);
 
     this.dataset.state = state;
-    this.#bar.className = `bar ${tone} ${this.#live} ${known || !begun ? "" : running ? "moving" : "vague"}`;
+    this.#bar.className = `bar ${tone} ${this.#live} ${ended ? "ended" : ""} ${known || !begun ? "" : running ? "moving" : "vague"}`;
     this.#path.setAttribute("d", drawing);
     this.#fill.style.translate = `${(percent ?? (begun ? 100 : 0)) - 100}%`;
-    this.#label.title = label;
+    this.#label.title = name;
     write(this.#label, label);
     write(this.#percent, share);
     const pieces = details.filter(Boolean);
     if (this.#detail.textContent !== pieces.join("\xa0· ")) {
-      const nodes = pieces.map((textContent) => part(textContent === status ? "status" : textContent === failure ? "failure" : "piece", { textContent }));
+      const parts = new Map([[job.description, "description"], [failure, "failure"], [status, "status"]]);
+      const nodes = pieces.map((textContent) => part(parts.get(textContent) ?? "piece", { textContent }));
       this.#detail.replaceChildren(...nodes.flatMap((node, i) => [i ? "\xa0· " : "", node]));
     }
     write(this.#button, cancelling ? words.cancelling : words.cancel);
+    if (!offer && this.shadowRoot.activeElement === this.#button) {
+      this.#bar.tabIndex = -1;
+      this.#bar.focus({ preventScroll: true });
+    }
     this.#button.hidden = !offer;
-    this.#button.ariaDescription = label;
+    this.#button.ariaDescription = name;
     this.#button.ariaDisabled = `${!!cancelling}`;
-    this.#track.ariaLabel = label;
+    this.#track.ariaLabel = name;
     this.#track.ariaValueNow = known ? `${whole}` : null;
-    this.#track.ariaValueText = [status, share, count].filter(Boolean).join(", ") || label;
+    this.#track.ariaValueText = [status, share, count].filter(Boolean).join(", ") || name;
 
     // Speak of milestones only, and of none that was there before.
     const milestone = state + (running ? Math.floor(whole / 25) : "");
-    if (this.#milestone && this.#milestone !== milestone) write(this.#said, `${label}: ${status || share || words.running}`);
+    if (this.#milestone && this.#milestone !== milestone) write(this.#said, `${name}: ${status || share || words.running}`);
     this.#milestone = stage || this.#reason ? milestone : "";
   }
 }

@@ -129,7 +129,7 @@ def test_the_bars_are_shown_and_hidden_with_a_key(bench: Bench, stub: Stub) -> N
     [
         ("succeeded", None, "Done in 42s · 2 of 2 done", []),
         ("failed", {"type": "ValueError", "message": None}, "Failed · 1 of 2 done", ["1 failed"]),
-        ("cancelled", None, "Cancelled · 1 of 2 done", ["1 cancelled"]),
+        ("cancelled", None, "Stopped early · 1 of 2 done", ["1 cancelled"]),
     ],
 )
 def test_a_group_ends_once_with_its_last_bar(
@@ -218,10 +218,10 @@ def test_the_time_left_is_that_of_the_slowest_and_none_before_all_are_known(benc
     stub.put("b", record(2, current=51, **ROWS, eta=60))
     bench.page.wait_for_function("() => document.querySelector('#b').job?.eta === 60")
     bench.page.clock.run_for(100)
-    expect(bench.part("detail")).to_have_text("0 of 2 done · 1m left")
+    expect(bench.part("detail")).to_have_text("0 of 2 done · about a minute left")
     bench.lab.pass_time(20)
 
-    expect(bench.part("detail")).to_have_text("0 of 2 done · 40s left")
+    expect(bench.part("detail")).to_have_text("0 of 2 done · about 40 seconds left")
 
 
 def test_what_changes_at_once_is_added_up_once(bench: Bench, stub: Stub) -> None:
