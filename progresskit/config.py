@@ -30,13 +30,14 @@ Each setting may come from four places; the first that has it wins: `configure()
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import ConfigurationError, MissingPackage, UnknownScheme
 from .progress import ID_ALPHABET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from .abc import Backend
 
@@ -217,10 +218,20 @@ def _load(scheme: str, target: str, extra: str | None) -> type[Backend]:
     return loaded
 
 
+@contextmanager
+def needs_extra(what: str, extra: str) -> Iterator[None]:
+    """Raise MissingPackage, which names the extra, for a package that is imported inside and not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise missing_package(what, error, extra) from error
+
+
 def missing_package(what: str, error: ImportError, extra: str | None) -> MissingPackage:
     """Return the error that names the package which is missing and the command that brings it."""
     return MissingPackage(
-        f'{what} needs the package {error.name or error}, which is not installed: pip install "progresskit[{extra}]"'
+        f'{what} needs the package {error.name or error}, which is not installed: pip install "progresskit[{extra}]"',
+        name=error.name,
     )
 
 

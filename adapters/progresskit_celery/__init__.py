@@ -10,12 +10,10 @@ may also use an observer of the classic form: `observer = ProgressObserver(self)
 
 from __future__ import annotations
 
-try:
-    import celery  # noqa: F401
-except ImportError as error:
-    from progresskit.config import missing_package
+from progresskit.config import needs_extra
 
-    raise missing_package("progresskit_celery", error, "celery") from error
+with needs_extra("progresskit_celery", "celery"):
+    import celery  # noqa: F401
 
 from .classic import ProgressObserver
 from .installation import install

@@ -7,9 +7,7 @@ names of its addresses (`celery_progress:task_status`) and of its static files s
 
 from __future__ import annotations
 
-try:
-    import celery  # noqa: F401
-except ImportError as error:
-    from progresskit.config import missing_package
+from progresskit.config import needs_extra
 
-    raise missing_package("progresskit_celery_progress", error, "celery_progress") from error
+with needs_extra("progresskit_celery_progress", "celery-progress"):
+    import celery  # noqa: F401

@@ -15,13 +15,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, current_app, request, url_for
-from markupsafe import Markup
-from werkzeug.routing import BaseConverter
-
+from progresskit.config import needs_extra
 from progresskit.kit import framework
 from progresskit.web import TOKEN_SECONDS, Request, Server, Surface
 from progresskit.web.routes import mount
+
+with needs_extra("progresskit_flask", "flask"):
+    from flask import Flask, Response, current_app, request, url_for
+    from markupsafe import Markup
+    from werkzeug.routing import BaseConverter
 
 if TYPE_CHECKING:
     from flask import Request as FlaskRequest

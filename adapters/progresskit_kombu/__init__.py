@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from .backend import KombuBackend
+from progresskit.config import needs_extra
+
+with needs_extra("progresskit_kombu", "kombu"):
+    from .backend import KombuBackend
 
 __all__ = ["KombuBackend"]

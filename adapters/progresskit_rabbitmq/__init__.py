@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from .backend import RabbitMQBackend
+from progresskit.config import needs_extra
+
+with needs_extra("progresskit_rabbitmq", "rabbitmq"):
+    from .backend import RabbitMQBackend
 
 __all__ = ["RabbitMQBackend"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from .backend import SQLBackend, ddl
+from progresskit.config import needs_extra
+
+with needs_extra("progresskit_sql", "sql"):
+    from .backend import SQLBackend, ddl
 
 __all__ = ["SQLBackend", "ddl"]

@@ -210,6 +210,19 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(
     assert 'pip install "progresskit[sql]"' in str(missing.value)
 
 
+def test_a_package_that_an_adapter_misses_is_told_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "guarded.py").write_text(
+        "from progresskit.config import needs_extra\nwith needs_extra('guarded', 'sql'):\n    import not_there_at_all\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(BACKENDS, "guarded", ("guarded:Adapter", "sql"))
+    with pytest.raises(MissingPackage) as missing:
+        backend_class("guarded://host")
+    assert str(missing.value) == (
+        'guarded:// needs the package not_there_at_all, which is not installed: pip install "progresskit[sql]"'
+    )
+
+
 @pytest.fixture
 def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Install, for the length of a test, a distribution that brings a backend of its own."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 import tarfile
@@ -98,6 +99,29 @@ def test_every_module_of_the_core_can_be_imported_without_an_extra(ask: Ask) -> 
         "print(json.dumps(failed))"
     )
     assert failed == {}
+
+
+def test_an_adapter_without_its_packages_names_the_extra_that_brings_them(
+    ask: Ask, shipped: dict[str, bytes], pyproject: dict[str, Any]
+) -> None:
+    adapters = sorted({name.split("/")[0] for name in shipped if name.startswith("progresskit_")})
+    told = ask(
+        "import importlib, json\n"
+        "told = {}\n"
+        f"for name in {adapters}:\n"
+        "    try:\n"
+        "        importlib.import_module(name)\n"
+        "    except ImportError as error:\n"
+        "        told[name] = str(error)\n"
+        "print(json.dumps(told))"
+    )
+    # These need nothing before they are used, and say it then.
+    assert set(adapters) - told.keys() == {"progresskit_asgi", "progresskit_redis"}
+    extras = pyproject["project"]["optional-dependencies"]
+    for name, message in told.items():
+        extra = name.removeprefix("progresskit_").replace("_", "-")
+        assert extra in extras
+        assert re.fullmatch(rf'{name} needs the package \w+, .*: pip install "progresskit\[{extra}\]"', message)
 
 
 def test_the_version_is_the_wheels_own(ask: Ask, shipped: dict[str, bytes]) -> None:

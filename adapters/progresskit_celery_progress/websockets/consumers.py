@@ -23,7 +23,7 @@ try:
     from channels.db import database_sync_to_async
     from channels.generic.websocket import AsyncWebsocketConsumer
 except ImportError as error:
-    raise missing_package("progresskit_celery_progress.websockets", error, "celery_progress") from error
+    raise missing_package("progresskit_celery_progress.websockets", error, "celery-progress") from error
 
 ASK_SECONDS = 1.0
 """How often Celery is asked, which does not tell by itself, while progresskit has nothing to tell."""
