@@ -7,19 +7,23 @@ with one place per job: the newest record waits there, however slow the viewer i
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Condition, Lock, Thread
+from threading import Condition, Lock
 from typing import TYPE_CHECKING
 
+from . import background, forks
 from .abc import Pushes
 from .audience import notify
+from .errors import Unsupported
 from .progress import State
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
     from collections.abc import Callable, Collection, Iterable
     from logging import Logger
+    from threading import Thread
     from types import TracebackType
 
     from .abc import Backend, Listener
@@ -206,16 +210,21 @@ class Hub:
 
     def join(self, box: _Box, ids: Collection[str]) -> None:
         """Put what becomes of these jobs into the box, beginning with how they are."""
+        forks.notice()
         if self._thread is None and self._threaded:
             with self._thread_lock:
                 if self._thread is None:
-                    thread = Thread(target=self._run, name="progresskit-hub", daemon=True)
-                    thread.start()
-                    self._thread = thread  # now whoever closes the hub may wait for it
+                    self._thread = self._start()
         wanted = frozenset(ids)
         self._inbox.put(lambda: self._add(box, wanted))
         if self._closing:
             box.close({})
+
+    def _start(self) -> Thread:
+        try:
+            return background.start(self._run, "progresskit-hub", self.close)
+        except RuntimeError as error:
+            raise Unsupported(f"jobs are watched in a thread, and there can be none here: {error}") from error
 
     def part(self, box: _Box, ids: Collection[str]) -> None:
         """Put nothing of these jobs into the box any more."""
@@ -230,7 +239,7 @@ class Hub:
         """End the thread; viewers get nothing more and wait no longer."""
         self._closing = True
         self._inbox.put(_nothing)
-        if self._thread is not None:
+        if self._thread is not None and not sys.is_finalizing():
             self._thread.join(self._settings.flush_seconds)
 
     # The thread.

@@ -13,7 +13,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakSet
 
-from . import scope, values
+from . import forks, scope, values
 from .abc import Lists
 from .config import backend_class, redact, resolve
 from .errors import InvalidValue, Unsupported
@@ -59,7 +59,7 @@ class Kit:
         threaded: bool = True,
         **settings: Any,
     ) -> None:
-        self._lock = RLock()
+        self._guard = RLock()
         self._clock, self._wall = clock or monotonic, clock or time
         self._threaded = threaded
         self._host: Mapping[str, Any] = {}
@@ -77,6 +77,12 @@ class Kit:
         _kits.add(self)
         if url is not None or settings or backend is not None:
             self.configure(url, backend=backend, **settings)
+
+    @property
+    def _lock(self) -> RLock:
+        """The lock of what is open, which a fork is noticed before."""
+        forks.notice()
+        return self._guard
 
     # Set-up.
 
@@ -190,7 +196,7 @@ class Kit:
 
     def forked(self) -> None:
         """Begin anew in a forked child; what was open is the parent's and stays untouched."""
-        self._lock = RLock()
+        self._guard = RLock()
         self._threads = None
         if self._publisher is not None:
             self._publisher.forked()
@@ -242,6 +248,7 @@ class Kit:
         Raises InvalidId for what is no id, and InvalidValue for an `owner` who is not signed in; for other bad values
         in strict mode only.
         """
+        forks.notice()
         id = None if id is None else check_id(id)
         job = scope.current_job()
         joining = self._joining(id)
@@ -331,6 +338,7 @@ class Kit:
 
     def current(self) -> ProgressObserver:
         """Return the surrounding job, to report to, or a silent one where there is none."""
+        forks.notice()
         job = scope.current_job()
         return JoinedObserver(silent() if job is None else job)
 
@@ -341,6 +349,7 @@ class Kit:
         Raises FlushTimeout if that takes over `timeout` seconds (`flush_seconds` unless given), and BackendError if a
         part of it, since the flush before, is not stored because the backend refuses it or was down for too long.
         """
+        forks.notice()
         if self._publisher is not None:
             self._publisher.flush(self.settings.flush_seconds if timeout is None else timeout)
 
@@ -580,5 +589,4 @@ def _forked_child() -> None:
         kit.forked()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked_child)
+forks.after_in_child(_forked_child)

@@ -29,8 +29,10 @@ class Sink(Clocks, Waker, Protocol):
     """Where jobs are published; see publisher.py."""
 
     verdicts: dict[type[BaseException], State]
-    generation: int
-    """How many forks there were: a job of another generation is the parent's."""
+
+    @property
+    def generation(self) -> int:
+        """How many forks there were: a job of another generation is the parent's."""
 
     def later(self, act: Callable[[], None]) -> None:
         """Call `act` in the publisher's thread; safe in a finalizer."""

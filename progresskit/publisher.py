@@ -12,10 +12,11 @@ import atexit
 import sys
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 from weakref import ref
 
+from . import background, forks
 from .cancels import Cancels
 from .errors import BackendError, BackendUnavailable, FlushTimeout
 from .progress import FINAL_STATES, State
@@ -23,6 +24,7 @@ from .progress import FINAL_STATES, State
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from logging import Logger
+    from threading import Thread
 
     from .abc import Backend
     from .config import Settings
@@ -98,7 +100,7 @@ class Publisher:
         self.lost = 0
         """How many records were given up."""
         self._complained = False
-        self.generation = 0
+        self._generation = 0
         self._backend, self._settings, self._threaded = backend, settings, threaded
         self._begin()
 
@@ -127,10 +129,16 @@ class Publisher:
 
     def forked(self) -> None:
         """Begin anew; the jobs there were belong to the process that this one was forked from."""
-        self.generation += 1
+        self._generation += 1
         for job in self._jobs():
             job.forsake()
         self._begin()
+
+    @property
+    def generation(self) -> int:
+        """How many forks there were: a job of another generation is the parent's."""
+        forks.notice()
+        return self._generation
 
     # What other threads call.
 
@@ -160,8 +168,11 @@ class Publisher:
 
         def wait() -> None:
             self._start()
-            if self._threaded and not self.down:
-                stored.wait(self._settings.flush_seconds)
+            if self._threaded and not self.down and not sys.is_finalizing():
+                if self._thread is None:
+                    self._step_here()
+                else:
+                    stored.wait(self._settings.flush_seconds)
 
         return wait
 
@@ -172,11 +183,15 @@ class Publisher:
         Raises FlushTimeout if that takes over `timeout` seconds, and BackendError if a part of it is not stored because
         the backend refuses it or was down for too long; the next flush does not raise for that again.
         """
-        if self._thread is None and self._inbox.empty():
+        if self._thread is None and self._inbox.empty() and not (self._threaded and self._live):
             return
+        if sys.is_finalizing():
+            raise FlushTimeout("nothing is stored any more while the interpreter ends")
         self._start()
         flush = _Flush()
         self._inbox.put(lambda: self._flush(flush))
+        if self._thread is None:
+            self._step_here()
         if not flush.over.wait(timeout):
             raise FlushTimeout(f"what was reported is not stored after {timeout} seconds")
         if flush.refused:
@@ -190,7 +205,10 @@ class Publisher:
         A job that lives on is not published any more, but its end still is.
         """
         atexit.unregister(self._exit)
+        if sys.is_finalizing():
+            return
         if self._thread is None:
+            self._step_here()
             self._cancels.close()
             return
         self._try_flush()
@@ -203,9 +221,14 @@ class Publisher:
             self._start()  # who ended a job since the thread last looked has not begun another: there was one
 
     def _exit(self) -> None:
+        forks.notice()
         # Whatever is still live at the end of the process will not be worked on any more.
         self._inbox.put(self._end_all)
         self._try_flush()
+
+    def _exit_and_stop(self) -> None:
+        self._exit()
+        self.close()
 
     def _end_all(self) -> None:
         for job in self._jobs():
@@ -223,16 +246,30 @@ class Publisher:
     def _start(self) -> None:
         if not self._threaded or (self._thread is not None and not self._closed):
             return
+        if sys.is_finalizing():
+            return  # nothing is published any more, and a thread that has been stopped may hold the lock
         with self._thread_lock:
             if self._thread is None:
                 self._register_exit()
                 self._stop = Event()
-                self._thread = self._last = Thread(
-                    target=self._run, args=(self._stop, self._last), name="progresskit-publisher", daemon=True
-                )
-                self._thread.start()
+                try:
+                    self._thread = self._last = background.start(
+                        self._run, "progresskit-publisher", self._exit_and_stop, (self._stop, self._last)
+                    )
+                except RuntimeError as error:
+                    _log().debug("No publisher thread: records are stored at the end of each job (%s)", error)
+
+    def _step_here(self) -> None:
+        """Do one round in the calling thread, where no other can be started."""
+        if self._threaded and self._thread_lock.acquire(timeout=self._settings.flush_seconds):
+            try:
+                if self._thread is None:
+                    self.step()
+            finally:
+                self._thread_lock.release()
 
     def _register_exit(self) -> None:
+        atexit.unregister(self._exit)
         atexit.register(self._exit)
         processes = sys.modules.get("multiprocessing.process")
         if processes is not None and processes.parent_process() is not None:

@@ -8,10 +8,11 @@ those who are in.
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from threading import Condition
 from typing import TYPE_CHECKING, Any
+
+from progresskit import forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -106,5 +107,4 @@ def _forked() -> None:
     _open.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+forks.after_in_child(_forked)

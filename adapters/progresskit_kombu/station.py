@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from random import uniform
-from threading import Condition, Thread, current_thread
+from threading import Condition, current_thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from progresskit import background
 from progresskit.errors import BackendUnavailable
 
 from .address import CALL_SECONDS
@@ -26,6 +27,7 @@ from .wire import Act, chunks, decode, pack_write
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from logging import Logger
+    from threading import Thread
 
     from kombu.entity import Queue
 
@@ -124,8 +126,7 @@ class Station:
         if self._stopping:
             raise BackendUnavailable(f"{self._address}: closed")
         if self._thread is None:
-            self._thread = Thread(target=self._run, name="progresskit-kombu", daemon=True)
-            self._thread.start()
+            self._thread = background.start(self._run, "progresskit-kombu", self.close)
 
     def _is_current(self) -> bool:
         return self._hearing.current and self._broken is None and not self._stopping

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from random import uniform
-from threading import Event, Thread, current_thread
+from threading import Event, current_thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from progresskit import background
 from progresskit.errors import BackendError, BackendUnavailable
 
 from .failures import Failed, failure
@@ -16,7 +17,7 @@ from .wire import Receipt, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from threading import Condition
+    from threading import Condition, Thread
 
     from .address import Address
     from .wire import Outgoing, Script
@@ -154,8 +155,7 @@ class Link:
         if self._thread is None:
             _silence_pika()
             self._stop, self._hurry = Event(), Event()
-            self._thread = Thread(target=self._run, args=(self._stop, self._hurry), name=THREAD, daemon=True)
-            self._thread.start()
+            self._thread = background.start(self._run, THREAD, self.close, (self._stop, self._hurry))
 
     def _run(self, stop: Event, hurry: Event) -> None:
         while not stop.is_set():

@@ -12,10 +12,11 @@ from collections import Counter
 from contextlib import suppress
 from random import uniform
 from selectors import EVENT_READ, DefaultSelector
-from threading import Condition, Thread, current_thread
+from threading import Condition, current_thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from progresskit import background
 from progresskit.errors import BackendUnavailable
 
 if TYPE_CHECKING:
@@ -70,8 +71,7 @@ class Subscriber:
         self._waker, self._woken = socket.socketpair()
         self._waker.setblocking(False)
         self._woken.setblocking(False)
-        self._thread = Thread(target=self._run, name="progresskit-redis", daemon=True)
-        self._thread.start()
+        self._thread = background.start(self._run, "progresskit-redis", self.close)
 
     # What other threads call.
 

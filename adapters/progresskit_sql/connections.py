@@ -5,8 +5,11 @@ A connection to a server that was open at a fork is forgotten by the child, and 
 A file of SQLite is worse: SQLite keeps the locks that a process holds in the memory of that process. A child forked
 while a connection is open takes them for its own, holds none in truth, and loses what it writes when the parent closes
 the last connection and removes the log. So before a fork idle connections to a file are closed, and the parent
-connects again. Whatever the database, a child that is forked in the middle of a call may find a lock taken for ever.
-So a fork waits until the calls of other threads are through.
+connects again. After a fork that ran no hooks of Python the child closes them, as soon as it notices: its closing
+leaves the parent's locks, and the log, as they are.
+
+Whatever the database, a child that is forked in the middle of a call may find a lock taken for ever. So a fork waits
+until the calls of other threads are through.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from weakref import WeakSet
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from progresskit import forks
 from progresskit.errors import BackendError, BackendUnavailable
 
 if TYPE_CHECKING:
@@ -144,6 +148,8 @@ class Connections:
 
     def forked(self) -> None:
         """Forget what was inherited, and never close it."""
+        if _gate.was_quiet:
+            self.close_before_fork()  # nothing is open here but after a fork without hooks
         never_close(self._engine.pool)
         if self._own:
             never_close(self._engine)
@@ -168,6 +174,8 @@ class _Gate:
         self._condition = Condition()
         self._calls = 0
         self._forks = 0
+        self.was_quiet = True
+        """True unless a call was under way when this process was forked."""
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -194,8 +202,9 @@ class _Gate:
         self._condition.release()
 
     def after_in_child(self) -> None:
+        self.was_quiet = not self._calls
         self._calls = self._forks = 0  # those of threads that are not here
-        self._condition.release()
+        self._condition = Condition()  # whoever holds the other one may not be here
 
 
 _gate = _Gate()
@@ -203,6 +212,5 @@ _all: WeakSet[Connections] = WeakSet()
 _inherited: list[object] = []
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_gate.before_fork, after_in_parent=_gate.after_in_parent, after_in_child=_gate.after_in_child
-    )
+    os.register_at_fork(before=_gate.before_fork, after_in_parent=_gate.after_in_parent)
+forks.after_in_child(_gate.after_in_child)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from threading import Lock, Thread
+from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from progresskit import background
 from progresskit.abc import Pushes
 
 from .telling import Shown
@@ -144,7 +145,7 @@ class Recent:
         entry.watched = True
         if self._viewer is None:
             viewer = self._viewer = self._hub.view((id,))
-            Thread(target=self._listen, args=(viewer,), name="progresskit-polled", daemon=True).start()
+            background.start(self._listen, "progresskit-polled", viewer.close, (viewer,))
         else:
             self._viewer.add((id,))
 

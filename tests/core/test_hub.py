@@ -681,7 +681,7 @@ def test_a_kit_may_be_closed_while_somebody_begins_to_watch(
 
     kit, seen = make_kit(url="memory://"), list[Progress]()
     viewer = threading.Thread(target=lambda: seen.extend(kit.watch("job")))
-    monkeypatch.setattr("progresskit.hub.Thread", Held)
+    monkeypatch.setattr("progresskit.background.Thread", Held)
     viewer.start()
     assert Held.about.wait(60)
     try:

@@ -627,6 +627,106 @@ print(json.dumps([status, *(kit.get(id).state for id in ("parent", "child", "gra
     assert answer == [0, "succeeded", "succeeded", "succeeded"]
 
 
+def test_a_child_of_a_fork_without_hooks_notices_by_itself(tmp_path: Path) -> None:
+    answer = run(
+        """
+import ctypes
+os.fork = ctypes.PyDLL(None).fork  # as uWSGI forks
+
+def grandchild():
+    with kit.observe("grandchild") as own:
+        own.advance(1)
+
+def child():
+    signal.alarm(60)
+    assert backend.forks == 0
+    assert kit.current().id != "parents"
+    assert backend.forks == 1
+    job.advance(1000)
+    job.fail("not yours")
+    assert not kit.publisher._live and kit.publisher._inbox.empty()
+    for number in range(3):
+        with kit.observe(f"childs-{number}") as own:
+            own.advance(5)
+        assert kit.get(f"childs-{number}").current == 5
+    assert next(iter(kit.watch("childs-0"))).done
+    assert fork(grandchild) == 0
+    assert (backend.forks, backend.closed) == (1, 0)
+
+def first(act):  # what a child may do first
+    def child():
+        signal.alarm(60)
+        act()
+        assert backend.forks == 1, "not noticed"
+    return child
+
+with kit.observe("parents") as job:
+    job.advance()
+    kit.flush(60)
+    kit.hub.view(["parents"]).get(10)
+    began = time.monotonic()
+    statuses = [fork(child)] + [fork(first(act)) for act in (
+        lambda: job.fail("not yours"), lambda: kit.get("parents"), lambda: next(kit.watch("parents")), kit.flush,
+        lambda: kit.observe("mine"), kit.close, lambda: kit.cancel("parents"), kit.publisher._exit,
+    )]
+    took = time.monotonic() - began
+    job.advance()
+    kit.flush(60)
+print(json.dumps({
+    "statuses": statuses,
+    "waited for a thread that is not there": took > 25,
+    "parents": [kit.get("parents").state, kit.get("parents").current],
+    "writers of the parent's": writers("parents") == {os.getpid()},
+    "writers of the children's": os.getpid() in writers("childs-0") | writers("grandchild"),
+    "forks": backend.forks, "closed": backend.closed,
+}))
+""",
+        tmp_path,
+    )
+    assert answer == {
+        "statuses": [0] * 9,
+        "waited for a thread that is not there": False,
+        "parents": ["succeeded", 2],
+        "writers of the parent's": True,
+        "writers of the children's": False,
+        "forks": 0,
+        "closed": 0,
+    }
+
+
+def test_of_many_threads_that_meet_a_fork_without_hooks_none_goes_on_before_it_is_noticed(tmp_path: Path) -> None:
+    answer = run(
+        """
+import ctypes
+os.fork = ctypes.PyDLL(None).fork
+
+def forked(forked=backend.forked):
+    time.sleep(0.2)
+    forked()
+backend.forked = forked
+
+def child():
+    signal.alarm(60)
+    def work(number):
+        with kit.observe(f"job-{number}") as job:
+            job.advance()
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert backend.forks == 1
+
+with kit.observe("parents"):
+    kit.flush(60)
+    status = fork(child)
+print(json.dumps([status, *{kit.get(f"job-{number}").state for number in range(8)}]))
+""",
+        tmp_path,
+    )
+    assert answer == [0, "succeeded"]
+
+
 def test_a_job_that_nobody_ended_is_cancelled_when_the_process_ends(tmp_path: Path) -> None:
     answer = run(
         """

@@ -6,13 +6,14 @@ import selectors
 import socket
 from contextlib import suppress
 from random import random
-from threading import Lock, Thread, current_thread
+from threading import Lock, current_thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg import sql
 
+from progresskit import background
 from progresskit.abc import Listener
 from progresskit.errors import BackendError
 from progresskit_sql.connections import never_close
@@ -22,6 +23,7 @@ from .driver import Selector, claim
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from logging import Logger
+    from threading import Thread
 
     from progresskit_sql.connections import Connections
 
@@ -108,8 +110,7 @@ class ChannelListener(Listener):
                 if not self._deafness.lasts:
                     self._connect()
                 self._bell, self._ringer = socket.socketpair()
-                self._thread = Thread(target=self._run, name=f"progresskit-{self._channel}", daemon=True)
-                self._thread.start()
+                self._thread = background.start(self._run, f"progresskit-{self._channel}", self.close)
 
     def unwatch(self, ids: Collection[str]) -> None:
         """Watch these no longer."""
