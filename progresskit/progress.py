@@ -155,6 +155,11 @@ class Progress(NamedTuple):
         return self.state in FINAL_STATES
 
     @property
+    def stopped_early(self) -> bool:
+        """True where the job is `cancelled` and no request asked for it, such as a loop that was left by an error."""
+        return self.state is State.CANCELLED and not self.cancel_requested
+
+    @property
     def attempt(self) -> int:
         """Which try this is, from 1."""
         return self.version.attempt

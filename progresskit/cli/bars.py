@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COLOURS = {
     "unknown": "dim", "pending": "dim", "running": "blue", "retrying": "yellow", "stalled": "yellow",
-    "cancelling": "dim", "succeeded": "green", "failed": "red", "cancelled": "dim",
+    "cancelling": "dim", "succeeded": "green", "failed": "red", "cancelled": "dim", "stopped early": "dim",
 }  # fmt: skip
 _WAITING = frozenset(("unknown", "pending"))
 
@@ -39,9 +39,11 @@ class _Columns(NamedTuple):
 
 
 def phase(progress: Progress | None) -> str:
-    """Return the state as a viewer sees it: `stalled` and `cancelling` are states too, and so is `unknown`."""
+    """Return the state as a viewer sees it; so are `stalled`, `cancelling`, `stopped early` and `unknown`."""
     if progress is None:
         return "unknown"
+    if progress.stopped_early:
+        return "stopped early"
     if progress.done:
         return progress.state.value
     if progress.stalled:

@@ -31,7 +31,7 @@ _UNICODE = Glyphs(
     spinner="⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏",
     states={
         "unknown": "·", "pending": "○", "running": "●", "retrying": "↻", "stalled": "!", "cancelling": "◌",
-        "succeeded": "✔", "failed": "✘", "cancelled": "■",
+        "succeeded": "✔", "failed": "✘", "cancelled": "■", "stopped early": "■",
     },
     ellipsis="…",
     dot=" · ",
@@ -43,7 +43,7 @@ _ASCII = Glyphs(
     spinner="|/-\\",
     states={
         "unknown": ".", "pending": "o", "running": "*", "retrying": "~", "stalled": "!", "cancelling": "x",
-        "succeeded": "+", "failed": "X", "cancelled": "x",
+        "succeeded": "+", "failed": "X", "cancelled": "x", "stopped early": "x",
     },
     ellipsis="...",
     dot=" | ",

@@ -14,12 +14,13 @@ _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 def fragment(record: Progress) -> str:
     """Return one element in one line, all text escaped."""
     state = "stalled" if record.stalled else record.state.value
-    label = _text(record.description or state)
+    said = "stopped early" if record.stopped_early else state
+    label = _text(record.description or said)
     known = "" if record.percent is None else f' value="{record.percent}"'
     parts = [
         f'<span class="progresskit-label">{label}</span>',
         f'<progress max="100"{known} aria-label="{label}"></progress>',
-        f'<span class="progresskit-state">{state}</span>',
+        f'<span class="progresskit-state">{said}</span>',
         f'<span class="progresskit-count">{_text(count(record))}</span>',
     ]
     if record.percent is not None:

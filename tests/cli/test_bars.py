@@ -48,7 +48,17 @@ EVERY_STATE = [
     Seen("g", job(State.SUCCEEDED, **ROWS, started_at=BEGUN, finished_at=BEGUN + timedelta(seconds=61))),
     Seen("h", job(State.FAILED, **ROWS, error=Failure("ValueError", "row 7,303\nhas 11 columns"))),
     Seen("i", job(State.CANCELLED, **ROWS)),
+    Seen("j", job(State.CANCELLED, **ROWS, cancel_requested=True)),
 ]  # fmt: skip
+
+
+def test_a_job_that_ended_early_without_a_request_says_so_and_a_cancelled_one_was_asked() -> None:
+    early, cancelled = job(State.CANCELLED, **ROWS), job(State.CANCELLED, **ROWS, cancel_requested=True)
+    assert (phase(early), details(early, 0)[0]) == ("stopped early", "stopped early")
+    assert (phase(cancelled), details(cancelled, 0)[0]) == ("cancelled", "cancelled")
+    (line,) = draw([Seen("job", early)], 100, 0.0, terminal(NO_COLOR="1"))
+    assert "stopped early" in line
+    assert "ancelled" not in line
 
 
 @pytest.mark.parametrize("columns", [10, 24, 39, 40, 60, 79, 120, 300])

@@ -70,3 +70,12 @@ def test_an_unknown_total_makes_an_indeterminate_bar() -> None:
 
 def test_a_stalled_job_says_so() -> None:
     assert 'data-state="stalled"' in fragment(job(stalled=True))
+
+
+def test_a_job_that_ended_early_without_a_request_says_so() -> None:
+    early = fragment(job(state=State.CANCELLED))
+    assert '<span class="progresskit-state">stopped early</span>' in early
+    assert 'data-state="cancelled"' in early
+    assert ">cancelled<" not in early
+    asked = fragment(job(state=State.CANCELLED, cancel_requested=True))
+    assert '<span class="progresskit-state">cancelled</span>' in asked
