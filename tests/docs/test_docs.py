@@ -209,7 +209,7 @@ def test_every_extra_is_named_where_the_readme_tells_how_to_install() -> None:
         "test",
     }
     install = text_of(README).split("\n## Install\n")[1].partition("\n## ")[0]
-    assert extras <= set(re.findall(r"`(\w+)`", install))
+    assert extras <= set(re.findall(r"`([\w-]+)`", install))
 
 
 def signatures(section: str) -> dict[str, str]:
