@@ -1,0 +1,38 @@
+"""A site that has reported and watched in uWSGI's master process before that forks its workers."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from flask import Flask
+
+import progresskit
+from progresskit.kit import default
+from progresskit_flask import ProgressKit
+
+MASTER = os.getpid()
+
+app = Flask(__name__)
+app.config.update(PROGRESSKIT_URL=os.environ["URL"], PROGRESSKIT_OPEN=True, PROGRESSKIT_FLUSH_SECONDS=30)
+ProgressKit(app)
+
+masters = progresskit.observe("masters", total=3)
+masters.advance()
+progresskit.flush()
+viewer = default().hub.view(["masters"])
+viewer.get(30)
+progresskit.get_many(["masters"])
+
+
+@app.post("/jobs/<id>")
+def work(id: str) -> dict[str, Any]:
+    began = time.monotonic()
+    with progresskit.observe(id, total=10) as job:
+        for _ in range(10):
+            time.sleep(0.02)
+            job.advance()
+    took = time.monotonic() - began
+    watched = next(iter(progresskit.watch(id)))
+    return {"pid": os.getpid(), "master": MASTER, "took": took, "watched": watched.state.value}

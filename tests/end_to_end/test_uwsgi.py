@@ -1,0 +1,104 @@
+"""uWSGI, whose workers are forked without Python's hooks from a master in which the kit runs already."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from progresskit import Kit, State
+from tests.contract.clients import blocks
+from tests.end_to_end.visitors import ONCE
+from tests.services import server
+from tests.services.ports import free_port
+from tests.services.process import Process, tail, wait_until
+
+UWSGI = Path(sys.executable).parent / "uwsgi"
+
+OPTIONS = {
+    "as-it-is": [],
+    "enable-threads": ["--enable-threads"],
+    "threads": ["--threads", "3"],
+    "with-hooks": ["--enable-threads", "--py-call-osafterfork"],
+    "lazy-apps": ["--enable-threads", "--lazy-apps"],
+}
+
+WORKERS = 2
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest, needs: Callable[[str], None], tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/progress.db"
+    needs("redis")
+    return server("redis").fresh()
+
+
+@pytest.fixture(params=OPTIONS)
+def site(request: pytest.FixtureRequest, url: str, tmp_path: Path) -> Iterator[httpx.Client]:
+    """Give a client of a site on uWSGI."""
+    assert UWSGI.exists(), "pyuwsgi is not installed: it comes with the extra `test`"
+    port = free_port()
+    command = [str(UWSGI), "--http-socket", f"127.0.0.1:{port}", "--master", "--processes", str(WORKERS), "--need-app"]
+    command += ["--die-on-term", "--module", "tests.end_to_end.apps.uwsgi_site:app", *OPTIONS[request.param]]
+    environment = {**os.environ, "URL": url, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = Process(command, tmp_path, env=environment)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False, limits=ONCE) as client:
+        try:
+            wait_until(lambda: process.ended or answers(client), f"uWSGI answers: {tail(tmp_path / 'server.log')}")
+            yield client
+        finally:
+            process.kill()
+
+
+def answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/progress/masters/").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_jobs_of_forked_workers_are_stored_and_shown(site: httpx.Client, url: str) -> None:
+    pids: set[int] = set()
+    jobs: list[str] = []
+
+    def work(id: str) -> dict[str, object]:
+        answer = site.post(f"/jobs/{id}")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, object] = answer.json()
+        return found
+
+    with ThreadPoolExecutor(4) as visitors:
+        while len(pids) < WORKERS:
+            ids = [f"job-{len(jobs) + number}" for number in range(4)]
+            jobs += ids
+            assert len(jobs) < 100, "there is one worker only"
+            for told in visitors.map(work, ids):
+                assert told["watched"] == "succeeded"
+                assert isinstance(told["took"], float)
+                assert told["took"] < 20, "it has waited for a thread of the master's"
+                pids.add(int(str(told["pid"])))
+    with closing(Kit(url)) as kit:
+        assert {record.state for record in kit.get_many(jobs).values()} == {State.SUCCEEDED}
+        assert len(kit.get_many(jobs)) == len(jobs)
+    for id in jobs[-2:]:
+        assert site.get(f"/progress/{id}/").json()["percent"] == 100
+    assert site.get("/progress/masters/").json()["state"] == "running"
+
+
+@pytest.mark.parametrize("site", ["threads"], indirect=True)
+def test_a_stream_of_a_forked_worker_shows_each_change(site: httpx.Client) -> None:
+    with ThreadPoolExecutor(1) as visitors, site.stream("GET", "/progress/streamed/events/") as stream:
+        working = visitors.submit(site.post, "/jobs/streamed")
+        stream.read()
+        events = [json.loads(block["data"]) for block in blocks(stream) if "data" in block]
+        assert working.result().status_code == 200
+    assert events[-1]["state"] == "succeeded"
+    assert len(events) > 1
