@@ -7,9 +7,11 @@ folds for itself.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from .progress import FINAL_STATES, Effect, State, Stored, decode, fold
+from .decoding import decode, decode_each
+from .progress import FINAL_STATES, Effect, State, Stored, fold
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -36,9 +38,9 @@ class Entry(NamedTuple):
         """True once the run has ended."""
         return self.stored.state in FINAL_STATES
 
-    def progress(self, now: float) -> Progress:
-        """Return the record."""
-        return decode(self.stored, stalled=now - self.heard >= self.lease)
+    def progress(self, id: str, now: float) -> Progress | None:
+        """Return the record; None where it cannot be decoded."""
+        return decode_each(id, decode, self.stored, now - self.heard >= self.lease, id)
 
 
 class Entries(dict[str, Entry]):
@@ -75,7 +77,8 @@ class Entries(dict[str, Entry]):
     def read(self, ids: Iterable[str], now: float) -> dict[str, Progress]:
         """Return the records of those that are known."""
         found = ((id, self.living(id, now)) for id in ids)
-        return {id: entry.progress(now) for id, entry in found if entry is not None}
+        records = ((id, entry.progress(id, now)) for id, entry in found if entry is not None)
+        return {id: record for id, record in records if record is not None}
 
     def cancel(self, ids: Iterable[str], now: float) -> set[str]:
         """Mark those that are known and not done, and return them."""
@@ -95,14 +98,15 @@ class Entries(dict[str, Entry]):
     def list(self, kind: str | None, states: Collection[State] | None, limit: int, now: float) -> list[Progress]:
         """Return the jobs written last, newest first."""
         wanted = [
-            entry
-            for entry in reversed(self.values())
+            (id, entry)
+            for id, entry in reversed(self.items())
             if now < entry.expires
             and (kind is None or entry.kind == kind)
             and (states is None or entry.stored.state in states)
         ]
-        wanted.sort(key=lambda entry: entry.order, reverse=True)
-        return [entry.progress(now) for entry in wanted[:limit]]
+        wanted.sort(key=lambda each: each[1].order, reverse=True)
+        records = (entry.progress(id, now) for id, entry in wanted)
+        return [*islice((record for record in records if record is not None), limit)]
 
     def sweep(self, now: float) -> None:
         """Forget what has expired."""

@@ -351,9 +351,18 @@ def _fold_owner(stored: Stored, write: Write) -> tuple[Stored, Effect]:
 
 def _opened(write: Write, run: int, before: Stored | None = None) -> Stored:
     """Return a record that a start or a word makes, with what it keeps of the same run before it."""
-    created = before.created if before else json.loads(write.body).get("created_at")
+    created = before.created if before else created_at(write.body)
     cancel_requested = before.cancel_requested if before else False
     return Stored(run, write.attempt, write.seq, write.token, write.state, write.body, None, created, cancel_requested)
+
+
+def created_at(body: str) -> str | None:
+    """Return that field of a body; None where there is none, for others may have written the body."""
+    try:
+        created = json.loads(body).get("created_at")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return created if isinstance(created, str) else None
 
 
 def encode(progress: Progress) -> str:
@@ -371,37 +380,3 @@ def encode(progress: Progress) -> str:
 
 VERDICT_FIELDS = ("error", "result", "updated_at", "finished_at", "next_retry_at", "rate", "eta")
 """The fields that a final word from outside sets on what was stored; the others stay as the owner left them."""
-
-
-def decode(stored: Stored, stalled: bool = False) -> Progress:
-    """Return the record of what is stored; `stalled` is for the backend to say, by the clock it judges leases with."""
-    body = json.loads(stored.body)
-    if stored.verdict is not None:
-        verdict = json.loads(stored.verdict)
-        body |= {name: verdict[name] for name in VERDICT_FIELDS}
-    error = body["error"]
-    return Progress(
-        id=body["id"],
-        state=stored.state,
-        version=Version(stored.run, stored.attempt, stored.seq),
-        kind=body["kind"],
-        current=body["current"],
-        total=body["total"],
-        unit=body["unit"],
-        description=body["description"],
-        meta=body["meta"],
-        rate=body["rate"],
-        eta=body["eta"],
-        result=body["result"],
-        error=error and Failure(error["type"], error["message"], error.get("public", False)),
-        stalled=stalled and stored.state is State.RUNNING,
-        cancel_requested=stored.cancel_requested,
-        parent=body["parent"],
-        created_at=parse_time(stored.created or body["created_at"]),
-        started_at=parse_time(body["started_at"]),
-        updated_at=parse_time(body["updated_at"]),
-        finished_at=parse_time(body["finished_at"]),
-        next_retry_at=parse_time(body["next_retry_at"]),
-        lease=body["lease"],
-        owner=body.get("owner"),
-    )

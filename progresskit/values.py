@@ -74,7 +74,7 @@ def plain(value: Any, limit: int) -> Any:
         raise ValueError(f"takes {size} bytes of JSON, over {limit}")
     if _is_deep(copied):
         raise ValueError(f"is nested more than {DEPTH} deep")
-    return copied if "\\u0000" not in encoded and _is_storable(encoded) else _cleaned(copied)
+    return copied if "\\u0000" not in encoded and is_storable(encoded) else _cleaned(copied)
 
 
 def user(value: Any) -> str:
@@ -114,12 +114,20 @@ def _key_of_user(user: Any) -> Any:
     return None
 
 
-def _is_deep(value: Any) -> bool:
+def _is_deep(value: Any, depth: int = DEPTH) -> bool:
     level = [value]
-    for _ in range(DEPTH + 1):
+    for _ in range(depth + 1):
         nested = [inner for inner in level if isinstance(inner, dict | list)]
         level = [inner for outer in nested for inner in (outer.values() if isinstance(outer, dict) else outer)]
     return bool(level)
+
+
+def cleaned(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a record's JSON with text that every store and transport takes; refuse one that is nested too deep."""
+    if _is_deep(value, DEPTH + 1):
+        raise ValueError(f"is nested more than {DEPTH} deep")
+    result: dict[str, Any] = _cleaned(value)
+    return result
 
 
 def _cleaned(value: Any) -> Any:
@@ -132,7 +140,8 @@ def _cleaned(value: Any) -> Any:
     return value
 
 
-def _is_storable(value: str) -> bool:
+def is_storable(value: str) -> bool:
+    """Tell whether every store and transport takes the text: no NUL, no lone surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -142,6 +151,6 @@ def _is_storable(value: str) -> bool:
 
 def _storable(value: str) -> str:
     """Replace what PostgreSQL, JavaScript or UTF-8 would stumble over: NUL and lone surrogates."""
-    if _is_storable(value):
+    if is_storable(value):
         return value
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")

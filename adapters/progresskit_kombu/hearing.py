@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .sync import Answering, Joining, Phase
-from .wire import Act, chunks, pack_kept, unpack_kept, unpack_write
+from .wire import Act, chunks, pack_kept, unpack_each, unpack_kept, unpack_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,7 @@ class Hearing:
         """Let a message take effect; return what came of it, which is the answer to who has sent it."""
         match message.act:
             case Act.WRITE:
-                pairs = [unpack_write(packed) for packed in message.content]
+                pairs = unpack_each(message.content, unpack_write)
                 doubtful = [write.id for write, owned in pairs if self._mirror.disputed(write, owned)]
                 self._answering.doubted(doubtful, now)
                 return self._mirror.write([write for write, _ in pairs])
@@ -77,7 +77,7 @@ class Hearing:
                 self._answering.greeted(self._mirror.known(), now)
             case Act.TELL if not mine:
                 complete, packed = message.content
-                told = [unpack_kept(each) for each in packed]
+                told = unpack_each(packed, unpack_kept)
                 self._answering.told([kept.id for kept in told], complete)
                 self._answering.doubted(self._mirror.adopt(told), now)
                 self._joining.told(complete, now)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from progresskit.decoding import check_stored, check_write, decode_each
 from progresskit.progress import Role, State, Stored, Write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+Unpacked = TypeVar("Unpacked")
 
 FORMAT = 1
 
@@ -77,8 +80,9 @@ def pack_write(write: Write, owned: int) -> tuple[Any, ...]:
 
 def unpack_write(packed: Sequence[Any]) -> tuple[Write, int]:
     """Return what `pack_write` was given."""
-    id, role, token, run, attempt, seq, state, kind, body, lease, ttl, owned = packed
-    return Write(id, Role(role), token, run, attempt, seq, State(state), kind, body, lease, ttl), owned
+    id, role, token, run, attempt, seq, state, kind, body, lease, ttl, owned, *_ = packed
+    write = Write(id, Role(role), token, run, attempt, seq, State(state), kind, body, lease, ttl)
+    return check_write(write), owned
 
 
 def pack_kept(kept: Kept) -> tuple[Any, ...]:
@@ -90,7 +94,14 @@ def unpack_kept(packed: Sequence[Any]) -> Kept:
     """Return what `pack_kept` was given."""
     id, *fields, kind, age, lease, left = packed
     stored = Stored(*fields)
-    return Kept(id, stored._replace(state=State(stored.state)), kind, age, lease, left)
+    stored = check_stored(stored._replace(state=State(stored.state), cancel_requested=bool(stored.cancel_requested)))
+    return Kept(str(id), stored, kind, float(age), float(lease), float(left))
+
+
+def unpack_each(packed: Iterable[Any], unpack: Callable[[Sequence[Any]], Unpacked]) -> list[Unpacked]:
+    """Return those records of a message that can be read: one that cannot must not keep the others out."""
+    found = (decode_each(str(each[0]) if type(each) is list and each else "?", unpack, each) for each in packed)
+    return [each for each in found if each is not None]
 
 
 def chunks(packed: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:

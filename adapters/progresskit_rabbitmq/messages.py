@@ -9,10 +9,11 @@ What goes over the wire: one JSON array a message, many records in each.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from progresskit.decoding import check_write, decode_each
 from progresskit.errors import BackendError
-from progresskit.progress import Role, State, Write
+from progresskit.progress import ID_LENGTH, Role, State, Write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -63,19 +64,32 @@ def pack(sender: str, number: int, stamp: Stamp, writes: Iterable[Write] = (), c
 
 
 def unpack(message: bytes, bodies: bool = True) -> Message | None:
-    """Read a message; leave out the bodies of the records unless they are wanted. None for what is not of ours."""
+    """
+    Read a message; leave out the bodies of the records unless they are wanted. None for what is not of ours.
+
+    A record that cannot be read is left out, so that those beside it are folded all the same.
+    """
     try:
         form, sender, number, time, order, rows, cancels = json.loads(message)
         if form != FORMAT:
             return None
-        writes = [
-            Write(id, ROLES[role], token, run, attempt, seq, STATES[state], kind, body if bodies else "{}", lease, ttl)
-            for id, role, token, run, attempt, seq, state, kind, body, lease, ttl in rows
-        ]
+        writes = [write for row in rows if (write := decode_each(_id(row), _write, row, bodies)) is not None]
         stamp = Stamp(float(time), float(order))
-    except (ValueError, TypeError, KeyError, IndexError):
+        ids = [id for id in cancels if type(id) is str]
+    except (ValueError, TypeError, RecursionError):
         return None
-    return Message(sender, number, stamp, writes, cancels)
+    return Message(sender, number, stamp, writes, ids) if type(sender) is str and type(number) is int else None
+
+
+def _id(row: Any) -> str:
+    return str(row[0])[:ID_LENGTH] if type(row) is list and row else "?"
+
+
+def _write(row: Any, bodies: bool) -> Write:
+    id, role, token, run, attempt, seq, state, kind, body, lease, ttl, *_ = row
+    body = body if bodies else "{}"
+    write = Write(id, ROLES[role], token, run, attempt, seq, STATES[state], kind, body, lease, ttl)
+    return check_write(write)
 
 
 def portions(writes: Iterable[Write]) -> Iterator[list[Write]]:

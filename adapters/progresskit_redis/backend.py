@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from progresskit.abc import Backend, Listener, Lists, Pushes, PushesCancels
@@ -152,20 +153,19 @@ class RedisBackend(Backend, Pushes, PushesCancels, Lists):
         wanted = " ".join(state.value for state in states) if states is not None else ""
         if states is not None and not wanted:
             return []
-        found: dict[Shard, dict[bytes, float]] = {shard: {} for shard in self._shards.all}
+        found: dict[Shard, dict[str, tuple[float, Progress]]] = {shard: {} for shard in self._shards.all}
         begins = dict.fromkeys(self._shards.all, 0)
         while begins:
             calls = [self._listing(shard, begin, marked(kind), wanted) for shard, begin in begins.items()]
             for shard, page in zip([*begins], self._server.run(calls), strict=True):
-                found[shard].update(
-                    (packed, float(heard)) for heard, packed in zip(page[1::2], page[2::2], strict=True)
-                )
+                for heard, packed in zip(page[1::2], page[2::2], strict=True):
+                    if (record := unpack(packed)) is not None:
+                        found[shard][record.id] = float(heard), record
                 begins[shard] += PAGE
                 if page[0] < PAGE or len(found[shard]) >= limit:
                     del begins[shard]
-        newest = sorted(((heard, packed) for part in found.values() for packed, heard in part.items()), reverse=True)
-        records = {progress.id: progress for _, packed in newest for progress in (unpack(packed),)}
-        return [*records.values()][:limit]
+        newest = sorted((each for part in found.values() for each in part.values()), reverse=True, key=itemgetter(0))
+        return [record for _, record in newest[:limit]]
 
     def _listing(self, shard: Shard, begin: int, kind: str, states: str) -> Call:
         arguments: tuple[bytes | str | int, ...] = (self._now(), shard.job_base, begin, PAGE, kind.encode(), states)

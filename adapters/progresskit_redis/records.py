@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from progresskit.progress import State, Stored, decode
+from progresskit.decoding import decode, decode_each
+from progresskit.progress import State, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,10 +30,18 @@ def marked(kind: str | None) -> str:
     return "" if kind is None else f"={kind}"
 
 
-def unpack(packed: bytes) -> Progress:
-    """Return the record that a script has packed."""
-    head, verdict, body = packed.decode().rsplit("\x1f", 2)
-    _, stalled, run, cancel, created, attempt, seq, state, _ = head.split(" ", 8)
+def unpack(packed: bytes) -> Progress | None:
+    """Return the record that a script has packed; None where it cannot be decoded."""
+    return decode_each(_id(packed), _unpack, packed)
+
+
+def _id(packed: bytes) -> str:
+    return packed.partition(b" ")[0].decode(errors="replace")
+
+
+def _unpack(packed: bytes) -> Progress:
+    head, verdict, body = packed.decode(errors="replace").rsplit("\x1f", 2)
+    id, stalled, run, cancel, created, attempt, seq, state, _ = head.split(" ", 8)
     stored = Stored(
         run=int(run),
         attempt=int(attempt),
@@ -44,7 +53,7 @@ def unpack(packed: bytes) -> Progress:
         created=None if created == "-" else created,
         cancel_requested=cancel == "1",
     )
-    return decode(stored, stalled=stalled == "1")
+    return decode(stored, stalled == "1", id)
 
 
 class Decoded:
@@ -54,18 +63,19 @@ class Decoded:
         self._known: dict[str, tuple[bytes, Progress]] = {}
 
     def records(self, packed: Iterable[bytes]) -> list[Progress]:
-        """Return the records that scripts have packed."""
-        return [self._record(each) for each in packed]
+        """Return those of the records that scripts have packed which can be decoded."""
+        return [record for each in packed if (record := self._record(each)) is not None]
 
-    def _record(self, packed: bytes) -> Progress:
-        id = packed[: packed.index(b" ")].decode()
+    def _record(self, packed: bytes) -> Progress | None:
+        id = _id(packed)
         known = self._known.get(id)
         if known is not None and known[0] == packed:
             return known[1]
         if len(self._known) >= DECODED:
             self._known.clear()
         progress = unpack(packed)
-        self._known[id] = packed, progress
+        if progress is not None:
+            self._known[id] = packed, progress
         return progress
 
     def clear(self) -> None:

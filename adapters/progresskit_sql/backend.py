@@ -11,8 +11,8 @@ from sqlalchemy.exc import ArgumentError
 
 from progresskit.abc import Backend, Lists
 from progresskit.config import missing_package
+from progresskit.decoding import decode, decode_each
 from progresskit.errors import BackendUnavailable, ConfigurationError
-from progresskit.progress import decode
 
 from .connections import Connections
 from .dialect import EXAMPLES
@@ -119,10 +119,14 @@ class SQLBackend(Backend, Lists):
             known = self._decoded.get(id)
             if known is not None and known[0] == row:
                 records[id] = known[1]
-            else:
-                records[id] = decode(*self._dialect.unpack(row))
-                self._remember(id, row, records[id])
+            elif (record := decode_each(id, self._decode, id, row)) is not None:
+                records[id] = record
+                self._remember(id, row, record)
         return records
+
+    def _decode(self, id: str, row: Hashable) -> Progress:
+        stored, stalled = self._dialect.unpack(row)
+        return decode(stored, stalled, id)
 
     def _remember(self, id: str, row: Hashable, progress: Progress) -> None:
         if len(self._decoded) >= DECODED:
@@ -141,9 +145,14 @@ class SQLBackend(Backend, Lists):
 
     def list(self, *, kind: str | None, states: Collection[State] | None, limit: int) -> list[Progress]:
         """Return the jobs written last, newest first."""
-        with self._connections.lend() as lent:
-            rows = self._dialect.list(lent.connection, kind, states, limit)
-        return [*self._progress(rows).values()]
+        asked = limit
+        while True:
+            with self._connections.lend() as lent:
+                rows = self._dialect.list(lent.connection, kind, states, asked)
+            records = [*self._progress(rows).values()]
+            if len(records) >= limit or len(rows) < asked:
+                return records[:limit]
+            asked += asked - len(records)  # as many more as could not be decoded
 
     def close(self) -> None:
         """Close the connections, unless they are of an engine that was given; a later call opens new ones."""

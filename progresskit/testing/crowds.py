@@ -13,7 +13,8 @@ from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from progresskit.progress import FINAL_STATES, Role, Stored, decode, fold
+from progresskit.decoding import decode
+from progresskit.progress import FINAL_STATES, Role, Stored, fold
 
 from .histories import pools, renamed
 from .looks import until

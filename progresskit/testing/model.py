@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from progresskit.progress import Effect, Progress, Stored, Write, decode, fold
+from progresskit.decoding import decode
+from progresskit.progress import Effect, Progress, Stored, Write, fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

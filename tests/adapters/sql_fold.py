@@ -9,7 +9,8 @@ from typing import Protocol
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from progresskit.progress import Effect, Role, State, Stored, Write, decode, encode, fold, moment
+from progresskit.decoding import decode
+from progresskit.progress import Effect, Role, State, Stored, Write, encode, fold, moment
 from progresskit.testing import FakeClock
 from progresskit.testing.writes import record, start, update, word
 from progresskit_sql import SQLBackend

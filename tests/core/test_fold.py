@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from progresskit.progress import FINAL_STATES, Effect, Role, State, Stored, Version, Write, decode, fold, moment
+from progresskit.decoding import decode
+from progresskit.progress import FINAL_STATES, Effect, Role, State, Stored, Version, Write, fold, moment
 from progresskit.testing import start, update, word
 from progresskit.testing.histories import writes
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from progresskit.decoding import decode
 from progresskit.errors import InvalidId
 from progresskit.progress import (
     FINAL_STATES,
@@ -23,7 +24,6 @@ from progresskit.progress import (
     Stored,
     Version,
     check_id,
-    decode,
     encode,
     fit_id,
     format_time,

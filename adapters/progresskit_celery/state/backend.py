@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from progresskit.abc import Backend, Listener, Pushes, PushesCancels
+from progresskit.decoding import decode_each
 from progresskit.errors import ConfigurationError
 from progresskit.progress import ID_LENGTH, Effect, State, fold, percentage
 from progresskit_celery.window import entered
@@ -56,7 +57,7 @@ class CeleryBackend(Backend):
         self._app = app_of(app)
         self._prefix = prefix
         self._store = store_class(self._app)(self._app, clock)
-        self._decoded: dict[tuple[str, bool], Progress] = {}
+        self._decoded: dict[tuple[str, str, bool], Progress] = {}
         self.shared = self._store.shared
         longest = self._store.longest
         if longest is not None and len(prefix) + 1 + ID_LENGTH > longest:
@@ -88,7 +89,8 @@ class CeleryBackend(Backend):
     def read(self, ids: Collection[str]) -> dict[str, Progress]:
         """Return those that are known and have not expired."""
         found, now = self._kept(ids)
-        return {id: self.progress(text, kept, now) for id, (text, kept) in found.items()}
+        records = {id: self.progress(id, text, kept, now) for id, (text, kept) in found.items()}
+        return {id: record for id, record in records.items() if record is not None}
 
     def _kept(self, ids: Collection[str]) -> tuple[dict[str, tuple[str, Kept]], float]:
         if not ids:
@@ -97,19 +99,21 @@ class CeleryBackend(Backend):
         kept = {}
         for id in ids:
             meta = found.get(self._name(id))
-            alive = _living(meta, now)
+            alive = _living(id, meta, now)
             if meta is not None and alive is not None:
                 kept[id] = meta.result, alive
         return kept, now
 
-    def progress(self, text: str, kept: Kept, now: float) -> Progress:
-        """Return the record of a text that was loaded."""
-        key = text, kept.stalled(now)
+    def progress(self, id: str, text: str, kept: Kept, now: float) -> Progress | None:
+        """Return the record of a text that was loaded; None where it cannot be decoded."""
+        key = id, text, kept.stalled(now)
         known = self._decoded.get(key)
         if known is None:
+            known = kept.progress(id, now)
             if len(self._decoded) >= DECODED:
                 self._decoded.clear()
-            known = self._decoded[key] = kept.progress(now)
+            if known is not None:
+                self._decoded[key] = known
         return known
 
     def cancel(self, ids: Collection[str]) -> set[str]:
@@ -143,8 +147,9 @@ class PushingCeleryBackend(CeleryBackend, Pushes, PushesCancels):
 
         def told(results: dict[str, Meta]) -> None:
             now = store.now()
-            alive = [(meta.result, kept) for meta in results.values() if (kept := _living(meta, now)) is not None]
-            tell([self.progress(text, kept, now) for text, kept in alive])
+            alive = [(id, meta.result, kept) for id, meta in results.items() if (kept := _living(id, meta, now))]
+            records = (self.progress(id, text, kept, now) for id, text, kept in alive)
+            tell([record for record in records if record is not None])
 
         followed: Listener = store.follow(self._name, told, lost)
         return followed
@@ -159,18 +164,15 @@ class PushingCeleryBackend(CeleryBackend, Pushes, PushesCancels):
 # The edits.
 
 
-def _living(meta: Meta | None, now: float) -> Kept | None:
-    if meta is None or not isinstance(meta.result, str):
+def _living(id: str, meta: Meta | None, now: float) -> Kept | None:
+    if meta is None:
         return None
-    try:
-        kept = Kept.load(meta.result)
-    except ValueError:
-        return None
-    return kept if now < kept.expires else None
+    kept = decode_each(id, Kept.load, meta.result)
+    return kept if kept is not None and now < kept.expires else None
 
 
 def _fold(write: Write, runs: dict[str, int], heard: set[str], meta: Meta | None, now: float) -> Change | None:
-    kept = _living(meta, now)
+    kept = _living(write.id, meta, now)
     stored, effect = fold(kept and kept.stored, write)
     heard.discard(write.id)
     if stored is not None:
@@ -191,7 +193,7 @@ def _mirror(write: Write, request: Any, heard: set[str], meta: Meta | None, now:
 
 
 def _cancel(id: str, accepted: set[str], meta: Meta | None, now: float) -> Change | None:
-    kept = _living(meta, now)
+    kept = _living(id, meta, now)
     accepted.discard(id)
     if kept is None or kept.stored.state.final:
         return None

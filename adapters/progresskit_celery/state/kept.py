@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from progresskit.progress import Progress, State, Stored, decode
+from progresskit.decoding import check_stored, decode, decode_each
+from progresskit.progress import Progress, State, Stored
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -32,16 +33,18 @@ class Kept(NamedTuple):
 
     @classmethod
     def load(cls, text: str) -> Kept:
-        """Read the text; a ValueError for anything else."""
+        """Read the text; a ValueError, or a TypeError, for anything else."""
         head, verdict, body = text.split("\n", 2)
-        run, attempt, seq, token, state, created, cancel_requested, heard, lease, expires = json.loads(head)
-        stored = Stored(run, attempt, seq, token, State(state), body, verdict or None, created, cancel_requested)
-        return cls(stored, heard, lease, expires)
+        run, attempt, seq, token, state, created, cancel_requested, heard, lease, expires, *_ = json.loads(head)
+        stored = Stored(
+            run, attempt, seq, token, State(state), body, verdict or None, created, cancel_requested is True
+        )
+        return cls(check_stored(stored), float(heard), float(lease), float(expires))
 
     def stalled(self, now: float) -> bool:
         """Return whether the lease has run out."""
         return now - self.heard >= self.lease
 
-    def progress(self, now: float) -> Progress:
-        """Return the record."""
-        return decode(self.stored, self.stalled(now))
+    def progress(self, id: str, now: float) -> Progress | None:
+        """Return the record; None where it cannot be decoded."""
+        return decode_each(id, decode, self.stored, self.stalled(now), id)

@@ -121,9 +121,11 @@ class DatabaseStore(RowStore):
 
     def _select(self, connection: Any, ids: Collection[str], *, lock: bool = False) -> dict[str, Meta]:
         columns, found = self._table.c, dict[str, Meta]()
+        # Decoded here, one by one: the column's own type would fail for all of them.
+        raw = sa.type_coerce(columns.result, sa.LargeBinary) if self._pickles else columns.result
         names = sorted(ids)
         for begin in range(0, len(names), PIECE):
-            query = sa.select(columns.task_id, columns.status, columns.result)
+            query = sa.select(columns.task_id, columns.status, raw)
             query = query.where(columns.task_id.in_(names[begin : begin + PIECE])).order_by(columns.task_id)
             rows = connection.execute(query.with_for_update() if lock else query)
             found |= {id: Meta(status, self._decode(result)) for id, status, result in rows}
@@ -172,9 +174,11 @@ class DatabaseStore(RowStore):
         return payload.encode() if isinstance(payload, str) else payload
 
     def _decode(self, payload: Any) -> Any:
-        if self._pickles or payload is None:
-            return payload
+        if payload is None:
+            return None
         try:
+            if self._pickles:
+                return self._table.c.result.type.pickler.loads(bytes(payload))
             return self._backend.decode(bytes(payload))
         except Exception:
             return None  # a result of the site's own, which is nothing to us

@@ -8,6 +8,7 @@
 
 local HEAD = '^(%d+) (%d) (%S+) ((%d+) (%d+) (%l+) (%S+) (.*))$'
 local LIFE = '^(%S+) (%S+) (%S+)$'
+local UNKNOWN = '?'
 local FINAL = {succeeded = true, failed = true, cancelled = true}
 
 -- The seconds since the epoch: of a clock that was given, or else of the server.
@@ -19,17 +20,31 @@ local function clock(given)
     return time[1] + time[2] / 1e6
 end
 
--- The head of a job, when it was heard of and its lease; nil where there is none, or it has expired.
+-- Two fields of a hash; a key of another type must not fail the call for the other jobs.
+local function fields(key, one, other)
+    local found = redis.pcall('HMGET', key, one, other)
+    if not found.err then
+        return found[1], found[2]
+    elseif not string.find(found.err, 'WRONGTYPE', 1, true) then
+        redis.call('HMGET', key, one, other) -- raises it
+    end
+    return UNKNOWN, UNKNOWN
+end
+
+-- The head of a job, when it was heard of and its lease; nil where there is none, or it has expired. A key that holds
+-- no job has the head UNKNOWN: viewers cannot decode that, and the next write replaces it.
 local function look(key, now)
-    local found = redis.call('HMGET', key, 'head', 'life')
-    if not found[1] then
+    local head, life = fields(key, 'head', 'life')
+    if not head then
         return nil
     end
-    local heard, lease, expires = string.match(found[2], LIFE)
-    if tonumber(expires) <= now then
+    local heard, lease, expires = string.match(life or UNKNOWN, LIFE)
+    if not (tonumber(heard) and tonumber(lease) and tonumber(expires)) then
+        return UNKNOWN, now, '0'
+    elseif tonumber(expires) <= now then
         return nil
     end
-    return found[1], heard, lease
+    return head, heard, lease
 end
 
 -- A job in one text: the id, whether it is stalled, the head; the verdict; the body. JSON holds no control characters.
@@ -38,8 +53,8 @@ local function packed(id, stalled, head, verdict, body)
 end
 
 local function stored(key, id, stalled, head)
-    local found = redis.call('HMGET', key, 'verdict', 'body')
-    return packed(id, stalled, head, found[1], found[2])
+    local verdict, body = fields(key, 'verdict', 'body')
+    return packed(id, stalled, head, verdict, body or UNKNOWN)
 end
 
 local function stalls(now, heard, lease)

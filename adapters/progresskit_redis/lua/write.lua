@@ -28,8 +28,7 @@ end
 
 -- When the record of a body was made. It is the last of that name in the text, whatever meta and result hold.
 local function created_at(body)
-    local created = string.match(body, '.*"created_at":"?([^",}]*)')
-    return created and created ~= 'null' and created or '-'
+    return string.match(body, '.*"created_at":"([%w:.+-]+)"') or '-'
 end
 
 -- Fold a write in. Returns the run that is stored then, and the head and the life of what was taken or renewed; and the
@@ -41,6 +40,10 @@ local function fold(key, text, body)
     if head then
         known.run, known.cancel, known.created, known.own, known.attempt, known.seq, known.state, known.token, known.kind =
             string.match(head, HEAD)
+        if not known.run then
+            redis.call('DEL', key) -- it holds no job, maybe not even a hash
+            head = nil
+        end
     end
 
     local function put(new)

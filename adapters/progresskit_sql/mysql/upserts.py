@@ -7,13 +7,12 @@ store them. So it is given only the strings that need it; most do not, and all e
 
 from __future__ import annotations
 
-import json
 import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from progresskit.errors import BackendError
-from progresskit.progress import Role
+from progresskit.progress import Role, created_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -109,8 +108,7 @@ def created(body: str) -> str | None:
     end = TAIL.match(body, max(body.rfind(CREATED), 0))
     if end is not None:
         return end[1]
-    found: str | None = json.loads(body).get("created_at")
-    return found
+    return created_at(body)
 
 
 def text(name: str) -> str:

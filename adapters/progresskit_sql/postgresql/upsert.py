@@ -27,6 +27,12 @@ REPEATED = f"({OWN} AND (stored.attempt, stored.seq) = (excluded.attempt, exclud
 AWAITED = "(stored.state = 'pending' AND stored.attempt <= excluded.attempt)"
 RETRIED = f"(NOT {FINAL} AND stored.attempt < excluded.attempt)"
 SAME_RUN = f"(NOT {WORD} AND NOT {EXPIRED} AND ({OWN} OR {AWAITED} OR {RETRIED}))"
+CREATED_AT = """substring(stored.body from '.*"created_at":"([^"]*)"')"""
+"""
+The last value of that name in the text, which is the record's own, whatever its meta and result hold.
+
+A cast to JSON would fail for a body that is none, and the job could never be written again.
+"""
 
 CONDITIONS = {
     "expired": EXPIRED,
@@ -37,6 +43,7 @@ CONDITIONS = {
     "repeated": REPEATED,
     "awaited": AWAITED,
     "same_run": SAME_RUN,
+    "created_at": CREATED_AT,
 }
 
 ROLES = {role: role.value for role in Role}

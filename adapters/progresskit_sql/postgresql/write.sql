@@ -42,7 +42,7 @@ taken AS (
         END,
         created = CASE
             WHEN {word_on_top} OR {repeated} THEN stored.created
-            WHEN {same_run} THEN coalesce(stored.created, stored.body::json ->> 'created_at', '')
+            WHEN {same_run} THEN coalesce(stored.created, {created_at}, '')
         END,
         cancel_requested = ({word_on_top} OR {same_run}) AND stored.cancel_requested,
         lease = excluded.lease,

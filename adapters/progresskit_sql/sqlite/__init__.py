@@ -102,7 +102,8 @@ class SQLite(Dialect):
         """Fetch all as one text."""
         values = {"ids": json.dumps([*ids]), "now": self._clock()}
         text = connection.execute(self._sql["read"], values).fetchone()[0]
-        return _with_ids(text.split(RECORD)) if text else []
+        wanted = frozenset(ids)  # a body that is no JSON may hold a separator, and what follows that is no record
+        return [each for each in _with_ids(_decoded(text).split(RECORD)) if each[0] in wanted] if text else []
 
     def unpack(self, row: str) -> tuple[Stored, bool]:
         """Take apart what record.sql put together."""
@@ -138,7 +139,7 @@ class SQLite(Dialect):
         """Go along the index of when they were heard of."""
         names = None if states is None else json.dumps([*states])
         values = {"kind": kind, "states": names, "limit": limit, "now": self._clock()}
-        return _with_ids(row for (row,) in connection.execute(self._sql["list"], values))
+        return _with_ids(_decoded(row) for (row,) in connection.execute(self._sql["list"], values))
 
     def sweep(self, connection: sqlite3.Connection, limit: int) -> int:
         """Go along the index of when they expire."""
@@ -150,7 +151,11 @@ class SQLite(Dialect):
 
 
 def _with_ids(rows: Iterable[str]) -> list[tuple[str, Hashable]]:
-    return [(row[: row.index(" ")], row) for row in rows]
+    return [(row.partition(" ")[0], row) for row in rows]
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
 
 
 def _quoted(name: str) -> str:

@@ -1,4 +1,4 @@
-SELECT {record}
+SELECT CAST({record} AS BLOB)
 FROM {table}
 WHERE +expires_at > :now -- the + leaves the index to the order
     AND (:kind IS NULL OR kind = :kind)

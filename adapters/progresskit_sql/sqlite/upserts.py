@@ -30,8 +30,17 @@ REPEATED = f"({OWN} AND (stored.attempt, stored.seq) = (excluded.attempt, exclud
 AWAITED = "(stored.state = 'pending' AND stored.attempt <= excluded.attempt)"
 RETRIED = f"(NOT {FINAL} AND stored.attempt < excluded.attempt)"
 SAME_RUN = f"(NOT {EXPIRED} AND ({OWN} OR {AWAITED} OR {RETRIED}))"
+CREATED_AT = "CASE WHEN json_valid(stored.body) THEN json_extract(stored.body, '$.created_at') END"
+"""An undecodable body has none, and must not keep the job from being written again."""
 
-WORKER = {"expired": EXPIRED, "final": FINAL, "own": OWN, "repeated": REPEATED, "same_run": SAME_RUN}
+WORKER = {
+    "expired": EXPIRED,
+    "final": FINAL,
+    "own": OWN,
+    "repeated": REPEATED,
+    "same_run": SAME_RUN,
+    "created_at": CREATED_AT,
+}
 
 FORMS: dict[Role, tuple[str, Mapping[str, str]]] = {
     Role.START: ("worker", WORKER | {"takes_over": "TRUE"}),

@@ -13,7 +13,7 @@ ON CONFLICT (id) DO UPDATE SET
     verdict = CASE WHEN {own} THEN stored.verdict END,
     created = CASE
         WHEN {repeated} THEN stored.created
-        WHEN {same_run} THEN coalesce(stored.created, json_extract(stored.body, '$.created_at'), '')
+        WHEN {same_run} THEN coalesce(stored.created, {created_at}, '')
     END,
     cancel_requested = CASE WHEN {same_run} THEN stored.cancel_requested ELSE 0 END,
     lease = excluded.lease,

@@ -1,0 +1,205 @@
+"""
+Decodes stored records, whichever release has written them, and isolates those that cannot be decoded.
+
+During a rolling upgrade one store holds the records of two releases: unknown fields are ignored, missing ones have the
+defaults of `Progress`, and a value that cannot be is as good as missing. What remains undecodable counts as absent, and
+never keeps others from being read.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from math import isfinite
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from . import values
+from .progress import VERDICT_FIELDS, Failure, Progress, State, Version, check_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .progress import Number, Stored, Write
+
+Arguments = ParamSpec("Arguments")
+Decoded = TypeVar("Decoded")
+
+LARGEST = sys.float_info.max
+
+REPORTED = 1_000
+"""How many ids of undecodable records are logged by one process; the bound keeps log and memory small."""
+
+
+def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Progress:
+    """
+    Return the record of what is stored; `stalled` is for the backend to say, by the clock it judges leases with.
+
+    `id` is the one under which the record was found, which counts more than the one in its body. Raises ValueError for
+    what is no record: a body that is not a JSON object.
+    """
+    body = _body(stored)
+    return Progress(
+        id=check_id(body.get("id")) if id is None else id,
+        state=stored.state,
+        version=Version(stored.run, stored.attempt, stored.seq),
+        kind=_text(body.get("kind")),
+        current=_count(body.get("current")) or 0,
+        total=_count(body.get("total")),
+        unit=_text(body.get("unit")),
+        description=_text(body.get("description")),
+        meta=meta if type(meta := body.get("meta")) is dict else {},
+        rate=_count(body.get("rate")),
+        eta=_count(body.get("eta")),
+        result=body.get("result"),
+        error=_failure(body.get("error")),
+        stalled=stalled and stored.state is State.RUNNING,
+        cancel_requested=stored.cancel_requested,
+        parent=_text(body.get("parent")),
+        created_at=_time(stored.created or body.get("created_at")),
+        started_at=_time(body.get("started_at")),
+        updated_at=_time(body.get("updated_at")),
+        finished_at=_time(body.get("finished_at")),
+        next_retry_at=_time(body.get("next_retry_at")),
+        lease=_count(body.get("lease")) or None,
+        owner=_text(body.get("owner")),
+    )
+
+
+def _body(stored: Stored) -> dict[str, Any]:
+    if stored.verdict is None:
+        return _object(stored.body)
+    verdict = _object(stored.verdict)
+    try:
+        body = _object(stored.body)
+    except ValueError:
+        return verdict  # which is a whole record, too
+    return body | {name: verdict.get(name) for name in VERDICT_FIELDS}
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        body = _parse(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if type(body) is not dict:
+        raise ValueError(f"not an object but {type(body).__name__}")
+    return body if _is_plain(text) else values.cleaned(body)
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether no value of the text can be nested too deep, or hold characters that a transport refuses."""
+    nested = text.count("{") + text.count("[")
+    return nested < values.DEPTH and "\\u" not in text and (text.isascii() or values.is_storable(text))
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if -LARGEST <= number <= LARGEST else None
+
+
+# What another program has written may hold `NaN`, `Infinity` and `1e999`, which no browser could read.
+_parse = json.JSONDecoder(parse_float=_finite, parse_constant=lambda text: None).decode
+
+
+# The fields: each function returns the value, or None where it cannot be one.
+
+
+def _text(value: Any) -> str | None:
+    return value if type(value) is str else None
+
+
+def _count(value: Any) -> Number | None:
+    kind = type(value)
+    return value if (kind is int or kind is float) and 0 <= value <= values.LIMIT else None
+
+
+def _time(value: Any) -> datetime | None:
+    if type(value) is not str:
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+        if time.tzinfo is UTC:
+            return time
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _failure(value: Any) -> Failure | None:
+    if type(value) is not dict or type(value.get("type")) is not str:
+        return None
+    return Failure(value["type"], _text(value.get("message")), value.get("public") is True)
+
+
+# What other processes have sent, and records of a store whose columns have no types.
+
+
+def check_write(write: Write) -> Write:
+    """Return the write; a ValueError unless each field is of its type, so that it can be folded."""
+    if not (type(write.body) is str and _are_numbers(write.lease, write.ttl)):
+        raise ValueError("a write with a body, a lease or a ttl that cannot be")
+    _check(write.run, write.attempt, write.seq, write.id, write.token or "", write.kind or "")
+    return write
+
+
+def check_stored(stored: Stored) -> Stored:
+    """Return what was stored; a ValueError unless each field is of its type, so that it can be folded."""
+    _check(
+        stored.run,
+        stored.attempt,
+        stored.seq,
+        stored.body,
+        stored.token or "",
+        stored.verdict or "",
+        stored.created or "",
+    )
+    return stored
+
+
+def _check(run: Any, attempt: Any, seq: Any, *texts: Any) -> None:
+    if not (type(run) is type(attempt) is type(seq) is int and {*map(type, texts)} == {str}):
+        raise ValueError("a version or a text that cannot be")
+
+
+def _are_numbers(*numbers: Any) -> bool:
+    return all(type(number) in {int, float} and isfinite(number) for number in numbers)
+
+
+# Records of a store, of which some may be undecodable.
+
+
+def decode_each(
+    id: str,
+    decode: Callable[Arguments, Decoded],
+    *arguments: Arguments.args,
+    **options: Arguments.kwargs,
+) -> Decoded | None:
+    """Call `decode` with those arguments for the record of one job; None where it fails, which is logged once."""
+    try:
+        return decode(*arguments, **options)
+    except Exception as error:  # of a text that anybody may have written, anything
+        report_undecodable(id, error)
+        return None
+
+
+_reported: dict[str, object] = {}
+
+
+def report_undecodable(id: str, error: Exception) -> None:
+    """Log that a record cannot be decoded, once for each id in a process."""
+    if id in _reported or len(_reported) >= REPORTED:
+        return
+    mine = object()
+    if _reported.setdefault(id, mine) is not mine:
+        return  # another thread was faster
+    from logging import getLogger
+
+    getLogger("progresskit").warning(
+        "The stored record of job %s cannot be decoded; it counts as absent until the job starts again: %s: %s",
+        id,
+        type(error).__name__,
+        error,
+    )
+    if len(_reported) == REPORTED:
+        getLogger("progresskit").warning("%d records could not be decoded; no more of them are logged", REPORTED)
