@@ -9,6 +9,7 @@ never keeps others from being read.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import UTC, datetime
 from math import isfinite
@@ -44,7 +45,7 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
         state=stored.state,
         version=Version(stored.run, stored.attempt, stored.seq),
         kind=_text(body.get("kind")),
-        current=_count(body.get("current")) or 0,
+        current=0 if (current := _count(body.get("current"))) is None else current,
         total=_count(body.get("total")),
         unit=_text(body.get("unit")),
         description=_text(body.get("description")),
@@ -84,13 +85,33 @@ def _object(text: str) -> dict[str, Any]:
         raise ValueError("nested too deep") from None
     if type(body) is not dict:
         raise ValueError(f"not an object but {type(body).__name__}")
-    return body if _is_plain(text) else values.cleaned(body)
+    if text.count("{") + text.count("[") > values.DEPTH and values.is_deep(body, values.DEPTH + 1):
+        raise ValueError("nested too deep")
+    return _mended(body) if _has_surrogates(text) else body
 
 
-def _is_plain(text: str) -> bool:
-    """Tell whether no value of the text can be nested too deep, or hold characters that a transport refuses."""
-    nested = text.count("{") + text.count("[")
-    return nested < values.DEPTH and "\\u" not in text and (text.isascii() or values.is_storable(text))
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def _has_surrogates(text: str) -> bool:
+    if "\\u" in text and _ESCAPED_SURROGATE.search(text):
+        return True
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _mended(value: Any) -> Any:
+    """Return a JSON value without lone surrogates, which no transport could encode."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_mended(item) for item in value]
+    if isinstance(value, dict):
+        return {_mended(key): _mended(item) for key, item in value.items()}
+    return value
 
 
 def _finite(text: str) -> float | None:

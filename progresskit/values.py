@@ -72,9 +72,9 @@ def plain(value: Any, limit: int) -> Any:
         raise ValueError(f"is not JSON: {type(error).__name__}") from None
     if size > limit:
         raise ValueError(f"takes {size} bytes of JSON, over {limit}")
-    if _is_deep(copied):
+    if is_deep(copied):
         raise ValueError(f"is nested more than {DEPTH} deep")
-    return copied if "\\u0000" not in encoded and is_storable(encoded) else _cleaned(copied)
+    return copied if "\\u0000" not in encoded and _is_storable(encoded) else _cleaned(copied)
 
 
 def user(value: Any) -> str:
@@ -114,20 +114,13 @@ def _key_of_user(user: Any) -> Any:
     return None
 
 
-def _is_deep(value: Any, depth: int = DEPTH) -> bool:
+def is_deep(value: Any, depth: int = DEPTH) -> bool:
+    """Tell whether lists and objects are nested deeper than that."""
     level = [value]
     for _ in range(depth + 1):
         nested = [inner for inner in level if isinstance(inner, dict | list)]
         level = [inner for outer in nested for inner in (outer.values() if isinstance(outer, dict) else outer)]
     return bool(level)
-
-
-def cleaned(value: dict[str, Any]) -> dict[str, Any]:
-    """Return a record's JSON with text that every store and transport takes; refuse one that is nested too deep."""
-    if _is_deep(value, DEPTH + 1):
-        raise ValueError(f"is nested more than {DEPTH} deep")
-    result: dict[str, Any] = _cleaned(value)
-    return result
 
 
 def _cleaned(value: Any) -> Any:
@@ -140,8 +133,7 @@ def _cleaned(value: Any) -> Any:
     return value
 
 
-def is_storable(value: str) -> bool:
-    """Tell whether every store and transport takes the text: no NUL, no lone surrogates."""
+def _is_storable(value: str) -> bool:
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -151,6 +143,6 @@ def is_storable(value: str) -> bool:
 
 def _storable(value: str) -> str:
     """Replace what PostgreSQL, JavaScript or UTF-8 would stumble over: NUL and lone surrogates."""
-    if is_storable(value):
+    if _is_storable(value):
         return value
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")

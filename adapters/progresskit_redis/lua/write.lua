@@ -28,7 +28,8 @@ end
 
 -- When the record of a body was made. It is the last of that name in the text, whatever meta and result hold.
 local function created_at(body)
-    return string.match(body, '.*"created_at":"([%w:.+-]+)"') or '-'
+    local created = string.match(body, '.*"created_at":("?[^",}]*)')
+    return created and string.match(created, '^"([%w:.+-]+)$') or '-'
 end
 
 -- Fold a write in. Returns the run that is stored then, and the head and the life of what was taken or renewed; and the

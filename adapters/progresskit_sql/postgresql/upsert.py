@@ -27,7 +27,7 @@ REPEATED = f"({OWN} AND (stored.attempt, stored.seq) = (excluded.attempt, exclud
 AWAITED = "(stored.state = 'pending' AND stored.attempt <= excluded.attempt)"
 RETRIED = f"(NOT {FINAL} AND stored.attempt < excluded.attempt)"
 SAME_RUN = f"(NOT {WORD} AND NOT {EXPIRED} AND ({OWN} OR {AWAITED} OR {RETRIED}))"
-CREATED_AT = """substring(stored.body from '.*"created_at":"([^"]*)"')"""
+CREATED_AT = """nullif(btrim(substring(stored.body from '.*"created_at":(null|"[^"]*")'), '"'), 'null')"""
 """
 The last value of that name in the text, which is the record's own, whatever its meta and result hold.
 
