@@ -16,13 +16,14 @@ from .folding import FoldContract
 from .keeping import KeepContract
 from .powers import ListsContract, PushesCancelsContract, PushesContract
 from .sharing import SharedContract
+from .undecodable import DecodingContract
 from .watching import WatchContract
 
 if TYPE_CHECKING:
     from progresskit.abc import Backend
 
 
-class BackendContract(FoldContract, KeepContract, CancelContract, WatchContract):
+class BackendContract(FoldContract, KeepContract, CancelContract, WatchContract, DecodingContract):
     """What every backend promises."""
 
     def test_the_suite_has_a_part_for_each_power_of_the_backend(self, backend: Backend) -> None:

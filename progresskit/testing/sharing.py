@@ -11,10 +11,12 @@ from progresskit.progress import State, Version
 from . import crowds
 from .looks import opened, read, told, until
 from .process import Act, Process, served
+from .undecodable import Planting
+from .watching import found, viewing
 from .writes import start, update
 
 
-class SharedContract:
+class SharedContract(Planting):
     """
     What a backend that other processes see promises.
 
@@ -127,3 +129,14 @@ class SharedContract:
         with opened(url) as backend:
             assert read(backend, "job").current == 5
             assert told(backend, update("job", 2, current=6)).current == 6
+
+    def test_who_comes_after_a_record_that_cannot_be_decoded_sees_the_others_to_their_ends(self, url: str) -> None:
+        with opened(url) as writer:
+            writer.write([start("good", current=1), start("bad")])
+            self.plant(writer, "bad", "{")
+            with opened(url) as backend:
+                assert backend.read(["good", "bad"]).keys() == {"good"}
+                with viewing(backend, ["bad", "good"]) as viewer:
+                    found(viewer, lambda progress: progress.current == 1)
+                    writer.write([update("good", 2, state=State.SUCCEEDED, current=2)])
+                    assert found(viewer, lambda progress: progress.done).current == 2

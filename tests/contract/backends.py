@@ -28,7 +28,7 @@ from tests.services.rabbitmq import RabbitMQ
 from tests.services.redis import Redis
 from tests.services.server import Server
 
-from . import celery_apps, redis_cluster
+from . import celery_apps, planting, redis_cluster
 
 
 class Row(NamedTuple):
@@ -39,6 +39,8 @@ class Row(NamedTuple):
     `options` are arguments beside the address and the clock. `outage` makes the store of an address unwritable for a
     while. `left_out` are tests of the contract that the backend cannot pass, each with the reason, which is printed.
     `patience` are its limits as they are set for all tests but those of outages.
+    `plant` replaces the stored body of a job, given the address, the backend, the id and the body; without it, the body
+    is written like any other.
     `harmed` makes the servers, by a name for each, that the fault tests and benchmarks kill, pause and fill.
     """
 
@@ -51,6 +53,7 @@ class Row(NamedTuple):
     left_out: Mapping[str, str] = MappingProxyType({})
     harmed: Mapping[str, Callable[[], Server]] = MappingProxyType({})
     patience: Mapping[str, Any] = MappingProxyType({})
+    plant: Callable[[str, Any, str, str], None] | None = None
 
     @property
     def missing(self) -> str | None:
@@ -161,6 +164,7 @@ BACKENDS = [
         lambda folder: f"sqlite:///{folder}/progress.db",
         outage=locked,
         patience=patience.SQLITE,
+        plant=planting.in_sqlite,
     ),
     Row(
         "redis",
@@ -170,6 +174,7 @@ BACKENDS = [
         outage=memory_full,
         harmed={"redis": lambda: Redis(persistent=True), "redis, nothing persistent": Redis},
         patience=patience.REDIS,
+        plant=planting.in_redis,
     ),
     Row(
         "redis-cluster",
@@ -178,6 +183,7 @@ BACKENDS = [
         service="redis",
         outage=redis_cluster.memory_full,
         patience=patience.REDIS,
+        plant=planting.in_redis,
     ),
     Row(
         "postgresql",
@@ -187,6 +193,7 @@ BACKENDS = [
         outage=table_locked,
         harmed={"postgresql": lambda: PostgreSQL(durable=True)},
         patience=patience.POSTGRESQL,
+        plant=planting.in_postgresql,
     ),
     Row(
         "mariadb",
@@ -196,6 +203,7 @@ BACKENDS = [
         outage=table_read_only,
         harmed={"mariadb": lambda: MariaDB(durable=True)},
         patience=patience.MARIADB,
+        plant=planting.in_mariadb,
     ),
     Row(
         "rabbitmq",
@@ -213,6 +221,7 @@ BACKENDS = [
         service="redis",
         outage=memory_full,
         patience=patience.CELERY_ON_REDIS,
+        plant=planting.in_celery,
     ),
     Row(
         "celery-db-postgresql",
@@ -221,6 +230,7 @@ BACKENDS = [
         service="postgresql",
         outage=celery_apps.read_only_postgresql,
         patience=patience.CELERY_ON_A_DATABASE,
+        plant=planting.in_celery,
     ),
     Row(
         "celery-django-db",
@@ -229,6 +239,7 @@ BACKENDS = [
         service="postgresql",
         outage=celery_apps.read_only_postgresql,
         patience=patience.CELERY_ON_A_DATABASE,
+        plant=planting.in_celery,
     ),
     Row(
         "celery-file",
@@ -236,6 +247,7 @@ BACKENDS = [
         celery_apps.on_files,
         outage=celery_apps.removed_files,
         patience=patience.CELERY_ON_FILES,
+        plant=planting.in_celery,
     ),
     Row(
         "celery-memcached",
@@ -244,6 +256,7 @@ BACKENDS = [
         service="memcached",
         outage=celery_apps.unreachable_memcached,
         patience=patience.CELERY_ON_MEMCACHED,
+        plant=planting.in_celery,
     ),
     Row(
         "kombu-memory",

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import pytest
 
 from progresskit.abc import Backend
-from progresskit.testing import FakeClock
+from progresskit.testing import FakeClock, start, update
 from tests.services.patience import be_patient
 
 from .backends import BACKENDS, Row
@@ -53,6 +53,8 @@ class Harness:
     """The fixtures that the parts of the contract use, for one row of the table."""
 
     row: Row
+    store: str
+    """The address of the test's store."""
 
     @pytest.fixture(autouse=True)
     def counted(self, record_property: Callable[[str, object], None]) -> None:
@@ -74,7 +76,16 @@ class Harness:
             missing_service(self.row.service, self.row.missing)
         if "outage" not in request.fixturenames:
             be_patient(self.row.patience, monkeypatch)
-        return self.row.url(tmp_path)
+        self.store = self.row.url(tmp_path)
+        return self.store
+
+    def plant(self, backend: Backend, id: str, body: str) -> None:
+        if self.row.plant is None:
+            super().plant(backend, id, body)  # type: ignore[misc]
+        else:
+            backend.write([start(id)])
+            backend.write([update(id, 2)])
+            self.row.plant(self.store, backend, id, body)
 
     @pytest.fixture
     def backend(self, url: str, clock: FakeClock) -> Iterator[Backend]:

@@ -1,0 +1,48 @@
+"""How a stored body is replaced behind a backend's back, in each store of the table of backends."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+from progresskit_celery.state.backend import CeleryBackend
+from progresskit_celery.state.store import Change, Meta
+from progresskit_redis import RedisBackend
+
+UPDATE = "UPDATE progresskit_jobs SET body = {} WHERE id = {}"
+
+
+def in_sqlite(url: str, backend: Any, id: str, body: str) -> None:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as connection:
+        assert connection.execute(UPDATE.format("?", "?"), (body, id)).rowcount == 1
+
+
+def in_postgresql(url: str, backend: Any, id: str, body: str) -> None:
+    import psycopg
+
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        body = body.replace("\0", "")  # which the server stores in no text
+        assert connection.execute(UPDATE.format("%s", "%s").encode(), (body, id)).rowcount == 1
+
+
+def in_mariadb(url: str, backend: Any, id: str, body: str) -> None:
+    import pymysql
+    from sqlalchemy import make_url
+
+    address = make_url(url).translate_connect_args(username="user")
+    with closing(pymysql.connect(**address, autocommit=True)) as connection, connection.cursor() as cursor:
+        assert cursor.execute(UPDATE.format("%s", "%s"), (body, id)) == 1
+
+
+def in_redis(url: str, backend: RedisBackend, id: str, body: str) -> None:
+    assert backend._server.client().hset(backend._shards.of(id).job(id), "body", body) == 0
+
+
+def in_celery(url: str, backend: CeleryBackend, id: str, body: str) -> None:
+    def edit(meta: Meta | None, now: float) -> Change:
+        assert meta is not None
+        head, verdict, _ = meta.result.split("\n", 2)
+        return Change(f"{head}\n{verdict}\n{body}", 3_600.0, now + 3_600.0)
+
+    backend._store.change({backend._name(id): edit})
