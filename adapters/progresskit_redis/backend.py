@@ -6,13 +6,14 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from progresskit.abc import Backend, Listener, Lists, Pushes, PushesCancels
+from progresskit.backends import keep_inherited
+from progresskit.backends.channels import ChannelSubscription
 from progresskit.config import missing_package, redact
 from progresskit.errors import BackendUnavailable, ConfigurationError
 from progresskit.progress import ID_ALPHABET
 
 from .failures import Failures
 from .keys import Shards
-from .listener import RedisListener
 from .records import Decoded, head, marked, unpack
 from .scripts import Call, script
 
@@ -50,7 +51,7 @@ class RedisBackend(Backend, Pushes, PushesCancels, Lists):
         self._clock = clock
         self._shards = Shards(prefix, db=db, clustered=self._server.clustered)
         self._decoded = Decoded()
-        self._listeners: set[RedisListener] = set()
+        self._subscriptions: set[ChannelSubscription] = set()
         self._homes: dict[Shard, bytes] = {}  # which process served the last write
         self._checked = 0  # how many connections there had been when that was last looked at
         self._warned = False  # the last write failed, so that whoever writes knows to send all again
@@ -173,30 +174,33 @@ class RedisBackend(Backend, Pushes, PushesCancels, Lists):
 
     def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
         """Listen to a channel for each watched job, on a connection of its own; in a cluster, one to each server."""
-        return self._listener(
-            lambda id: self._shards.of(id).channel(id), lambda packed: tell(self._decoded.records(packed)), lost
+        return self._subscription(
+            lambda id: self._shards.of(id).channel(id),
+            lambda messages: tell(self._decoded.records(messages.values())),
+            lost,
         )
 
     def heed(self, tell: Callable[[Collection[str]], None], lost: Callable[[], None]) -> Listener:
         """Listen to another channel for each watched job, which is silent until somebody wants it to stop."""
-        return self._listener(
-            lambda id: self._shards.of(id).request_channel(id), lambda ids: tell({id.decode() for id in ids}), lost
-        )
+        return self._subscription(lambda id: self._shards.of(id).request_channel(id), tell, lost)
 
-    def _listener(
-        self, channel: Callable[[str], bytes], take: Callable[[Collection[bytes]], None], lost: Callable[[], None]
+    def _subscription(
+        self,
+        channel: Callable[[str], bytes],
+        on_messages: Callable[[dict[str, bytes]], None],
+        on_gap: Callable[[], None],
     ) -> Listener:
-        listener = RedisListener(self._server, channel, take, lost, self._listeners.discard)
-        self._listeners.add(listener)
-        return listener
+        subscription = ChannelSubscription(self._server, channel, on_messages, on_gap, self._subscriptions.discard)
+        self._subscriptions.add(subscription)
+        return subscription
 
     def _now(self) -> str:
         return "" if self._clock is None else repr(float(self._clock()))
 
     def close(self) -> None:
-        """Close listeners, and connections unless they are of a client that was given; a later call opens new ones."""
-        for listener in [*self._listeners]:
-            listener.close()
+        """Close subscriptions, and connections unless they are of a given client; a later call opens new ones."""
+        for subscription in [*self._subscriptions]:
+            subscription.close()
         self._server.close()
         self._decoded.clear()
 
@@ -204,7 +208,8 @@ class RedisBackend(Backend, Pushes, PushesCancels, Lists):
         """Use no connection of the parent's."""
         self._server.forked()
         self._decoded = Decoded()
-        self._listeners = set()
+        keep_inherited(self._subscriptions)
+        self._subscriptions = set()
         self._homes.clear()
         self._warned = False
 

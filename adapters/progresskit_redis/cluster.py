@@ -5,9 +5,10 @@ from __future__ import annotations
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
+from progresskit.backends.channels import new_connection
 from progresskit.errors import BackendUnavailable
 
-from .server import Server, checked, executed, new_connection, pipelined
+from .server import Server, checked, executed, pipelined
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from progresskit.backends import keep_inherited
+from progresskit.backends.channels import new_connection
 from progresskit.errors import BackendError
 
 if TYPE_CHECKING:
@@ -14,11 +16,6 @@ if TYPE_CHECKING:
 
     from .failures import Failures
     from .scripts import Call
-
-_inherited: list[Any] = []  # kept, because a connection is closed when nobody refers to it any more
-
-DROPPED = ("maint_notifications", "oss_cluster_maint", "maintenance_", "orig_")
-"""Options that a client of RESP 3 gives its connections, and that one of RESP 2 refuses, begin so."""
 
 
 class Server(ABC):
@@ -78,6 +75,10 @@ class Server(ABC):
     def refresh(self) -> None:
         """Find out anew which server is which."""
 
+    def translated(self, error: Exception) -> BackendError:
+        """Return the kit's error for one of the client library."""
+        return self.failures.translated(error)
+
     @abstractmethod
     def close(self) -> None:
         """Close the connections of a client of our own."""
@@ -86,7 +87,7 @@ class Server(ABC):
         """Forget what was inherited, and never close it; whoever held the lock may not be here."""
         self._making = Lock()
         if self.own and self._client is not None:
-            _inherited.append(self._client)
+            keep_inherited(self._client)
             self._client = None
 
 
@@ -122,13 +123,6 @@ class Single(Server):
             manager = getattr(self._client.connection_pool, "sentinel_manager", None)
             for sentinel in manager.sentinels if manager else ():
                 sentinel.connection_pool.disconnect()
-
-
-def new_connection(client: Any) -> Any:
-    """Return a connection like those of the client, but not of its pool: what its limit is, is not for us to use up."""
-    pool = client.connection_pool
-    options = {name: value for name, value in pool.connection_kwargs.items() if not name.startswith(DROPPED)}
-    return pool.connection_class(**options | {"protocol": 2})
 
 
 def pipelined(client: Any, calls: Sequence[Call], failures: Failures) -> list[Any]:

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from progresskit import Kit
+from progresskit.backends import channels
 from progresskit.errors import BackendUnavailable
 from progresskit.progress import State
 from progresskit.testing import RecordingObserver, start, update
-from progresskit_redis import RedisBackend, subscriber
+from progresskit_redis import RedisBackend
 from progresskit_redis.scripts import Call, script
 from tests.services.proxy import Proxy
 from tests.services.redis import Redis, RedisCluster, Sentinel
@@ -278,8 +279,8 @@ def test_a_connection_that_leads_nowhere_is_noticed_and_replaced(
     backend = stack.enter_context(closing(RedisBackend(redis.url)))
     observer, lost = RecordingObserver(), Event()
     backend.listen(observer.tell, lost.set).watch(["job"])
-    monkeypatch.setattr(subscriber, "PING_SECONDS", 0.2)
-    monkeypatch.setattr(subscriber, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(channels, "PING_SECONDS", 0.2)
+    monkeypatch.setattr(channels, "ANSWER_SECONDS", 2.0)
     backend.write([start("job")])  # by which the thread looks up, and goes by these from then on
     observer.wait_for(lambda progress: progress.id == "job")
     redis.pause()
@@ -294,7 +295,7 @@ def test_a_connection_that_leads_nowhere_is_noticed_and_replaced(
 def test_a_silent_connection_that_is_alive_is_kept(
     redis: Redis, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriber, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(channels, "PING_SECONDS", 0.05)
     backend = stack.enter_context(closing(RedisBackend(redis.url)))
     lost = Event()
     backend.listen(lambda records: None, lost.set).watch(["job"])
@@ -384,14 +385,14 @@ def test_a_listener_can_be_watched_and_unwatched_over_and_over(backend: RedisBac
 
 def test_a_channel_that_was_left_in_between_is_confirmed_by_the_last_answer(backend: RedisBackend) -> None:
     connection = backend._server.connection(None)
-    session = subscriber._Session(connection, sharded=False)
+    session = channels.Session(connection, sharded=False)
     try:
         for joining, leaving in (({b"job"}, set()), (set(), {b"job"}), ({b"job"}, set())):
-            session._send(joining, leaving)
+            session.send(joining, leaving)
         confirmed = []
         for _ in range(3):
             joined = list[bytes]()
-            session._note(connection.read_response(disable_decoding=True), {}, joined)
+            session.take(connection.read_response(disable_decoding=True), {}, joined)
             confirmed.append(joined)
     finally:
         connection.disconnect()
@@ -637,16 +638,16 @@ def test_a_listener_remembers_no_job_that_it_listens_to_no_longer(
 ) -> None:
     sessions = list[Any]()
 
-    class Noted(subscriber._Session):
+    class Noted(channels.Session):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             sessions.append(self)
 
-    monkeypatch.setattr(subscriber, "_Session", Noted)
+    monkeypatch.setattr(channels, "Session", Noted)
     listener = stack.enter_context(closing(backend.listen(lambda records: None, lambda: None)))
     for number in range(20):
         listener.watch([f"job-{number}"])
         listener.unwatch([f"job-{number}"])
     listener.watch(["last"])
     assert len(sessions) == 1
-    until(lambda: not sessions[0]._parting)
+    until(lambda: not sessions[0]._leaving)

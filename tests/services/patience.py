@@ -31,7 +31,7 @@ MARIADB = _seconds("progresskit_sql.mysql.server", "CONNECT_SECONDS", "CALL_SECO
 
 REDIS = {
     **_seconds("progresskit_redis.address", "CONNECT_SECONDS", "CALL_SECONDS"),
-    **_seconds("progresskit_redis.subscriber", "ANSWER_SECONDS"),
+    **_seconds("progresskit.backends.channels", "ANSWER_SECONDS"),
 }
 
 RABBITMQ = {
@@ -60,7 +60,7 @@ CELERY_ON_MEMCACHED = _seconds("progresskit_celery.state.on_cache", "CONNECT_SEC
 
 CELERY_ON_REDIS = {
     **_seconds("progresskit_celery.state.on_redis", "CONNECT_SECONDS", "CALL_SECONDS"),
-    **_seconds("progresskit_celery.state.redis_listener", "WATCH_SECONDS"),
+    **_seconds("progresskit.backends.channels", "ANSWER_SECONDS"),
 }
 
 

@@ -10,17 +10,17 @@ from math import ceil
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from celery.backends.redis import redis
 
+from progresskit.backends import keep_inherited
+from progresskit.backends.channels import ChannelSubscription, new_connection
 from progresskit.errors import BackendError, BackendUnavailable
 
-from .redis_listener import RedisListener
 from .store import KeyValueStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 
     from .store import Change, Edit, Meta
 
@@ -49,8 +49,7 @@ class RedisStore(KeyValueStore):
         super().__init__(app, clock)
         self._lock = Lock()
         self._client: Any = None
-        self._inherited: list[Any] = []
-        self._listeners = WeakSet[RedisListener]()
+        self._subscriptions: set[ChannelSubscription] = set()
         self._ahead = 0.0
         """Seconds by which the server's clock is ahead of this process's monotonic one."""
 
@@ -77,14 +76,16 @@ class RedisStore(KeyValueStore):
         return given | ours
 
     @contextmanager
-    def guarded(self) -> Iterator[None]:
-        """Turn what the client raises into an error of the kit's."""
+    def _guarded(self) -> Iterator[None]:
         try:
             yield
         except (redis.exceptions.RedisError, OSError) as error:
-            raise self._failure(error) from error
+            raise self.translated(error) from error
 
-    def _failure(self, error: Exception) -> BackendError:
+    def translated(self, error: Exception) -> BackendError:
+        """Return the kit's error for one of the client library."""
+        if isinstance(error, BackendError):
+            return error
         errors = redis.exceptions
         gone = isinstance(error, (errors.ConnectionError, errors.TimeoutError, errors.ReadOnlyError, OSError))
         full = type(error).__name__ == "OutOfMemoryError"  # which redis-py has since 5.1
@@ -106,14 +107,14 @@ class RedisStore(KeyValueStore):
 
     def read(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
         """Read all in one round trip."""
-        with self.guarded():
+        with self._guarded():
             values, now = self._load([self._key(id) for id in ids])
         found = zip(ids, map(self._decode, values), strict=True)
         return {id: meta for id, meta in found if meta is not None}, now
 
     def change(self, edits: Mapping[str, Edit]) -> None:
         """Read all, and swap all, in a round trip each; again those that somebody else has changed in between."""
-        with self.guarded():
+        with self._guarded():
             left = dict(edits)
             for _ in range(ROUNDS):
                 left = self._round(left)
@@ -147,31 +148,49 @@ class RedisStore(KeyValueStore):
 
     # Push.
 
+    clustered = False
+
+    def place(self, channel: bytes) -> Hashable:
+        """Return the one place there is."""
+        return None
+
+    def connection(self, place: Hashable) -> Any:
+        """Return a new connection with the options of the client's own."""
+        return new_connection(self.client())
+
+    def refresh(self) -> None:
+        """Do nothing: there is one server."""
+
     def follow(
         self, name: Callable[[str], str], told: Callable[[dict[str, Meta]], None], lost: Callable[[], None]
-    ) -> RedisListener:
-        """Tell of each result that is stored of the watched jobs; `name` gives the id of a job's record."""
+    ) -> ChannelSubscription:
+        """Pass on each result that is stored of the watched jobs; `name` gives the id of a job's record."""
 
-        def heard(messages: dict[str, bytes]) -> None:
+        def on_messages(messages: dict[str, bytes]) -> None:
             told({id: meta for id, payload in messages.items() if (meta := self._decode(payload)) is not None})
 
-        return self._listener(lambda id: self._key(name(id)), heard, lost)
+        return self._subscription(lambda id: self._key(name(id)), on_messages, lost)
 
     def heed(
         self, name: Callable[[str], str], tell: Callable[[Collection[str]], None], lost: Callable[[], None]
-    ) -> RedisListener:
-        """Tell of requests to cancel the watched jobs."""
-        return self._listener(lambda id: _cancel_channel(self._key(name(id))), tell, lost)
+    ) -> ChannelSubscription:
+        """Pass on requests to cancel the watched jobs."""
+        return self._subscription(lambda id: _cancel_channel(self._key(name(id))), tell, lost)
 
-    def _listener(self, *how: Any) -> RedisListener:
-        listener = RedisListener(self, *how)
-        self._listeners.add(listener)
-        return listener
+    def _subscription(
+        self,
+        channel: Callable[[str], bytes],
+        on_messages: Callable[[dict[str, bytes]], None],
+        on_gap: Callable[[], None],
+    ) -> ChannelSubscription:
+        subscription = ChannelSubscription(self, channel, on_messages, on_gap, self._subscriptions.discard)
+        self._subscriptions.add(subscription)
+        return subscription
 
     def close(self) -> None:
-        """Close the client, and whatever listens."""
-        for listener in [*self._listeners]:
-            listener.close()
+        """Close the client and the subscriptions."""
+        for subscription in [*self._subscriptions]:
+            subscription.close()
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
@@ -180,9 +199,9 @@ class RedisStore(KeyValueStore):
     def forked(self) -> None:
         """Forget the client."""
         self._lock = Lock()
-        self._inherited.append(self._client)  # kept, because a connection is closed when nobody refers to it any more
+        keep_inherited(self._client, self._subscriptions)
         self._client = None
-        self._listeners = WeakSet()
+        self._subscriptions = set()
 
 
 def _cancel_channel(key: bytes) -> bytes:
