@@ -226,6 +226,11 @@ class Hub:
         except RuntimeError as error:
             raise Unsupported(f"jobs are watched in a thread, and there can be none here: {error}") from error
 
+    def latest(self, id: str) -> Progress | None:
+        """Return the newest record of a job that is viewed, as far as the thread has come; None for any other."""
+        watched = self._watched.get(id)
+        return None if watched is None else watched.last
+
     def part(self, box: _Box, ids: Collection[str]) -> None:
         """Put nothing of these jobs into the box any more."""
         unwanted = frozenset(ids)

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from .messages import Told
+from .rechecks import Rechecks
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -47,6 +48,7 @@ class Fanout:
         self._members: dict[Line, None] = {}
         self._lines: dict[str, dict[Line, None]] = {}
         self._last: dict[str, Told] = {}
+        self._rechecks = Rechecks(self.drop)
         self._tick_at = monotonic() + TICK_SECONDS
         self.closed = False
         # The task outlives the request it is made in, and takes nothing of it along.
@@ -61,6 +63,7 @@ class Fanout:
     def join(self, line: Line) -> None:
         """Tell this connection as well, until it leaves; of no job so far, or of those it begins with."""
         self._members[line] = None
+        line.on_held = self._rechecks.add
         self.add(line, line.ids)
 
     def leave(self, line: Line) -> None:
@@ -108,6 +111,7 @@ class Fanout:
         if not self.closed:
             self.closed = True
             self._viewer.close()
+            self._rechecks.close()
             for line in list(self._members):
                 _guarded(line.end)
 

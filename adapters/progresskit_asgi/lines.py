@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Iterable
+    from collections.abc import Callable, Collection, Coroutine, Generator, Iterable
 
     from .messages import Message, Receive, Send, Told
 
@@ -31,12 +31,14 @@ class Line:
     What is to be said is kept until `next` takes it, so that whoever reads slowly gets the newest state and no backlog.
     """
 
-    __slots__ = ("_busy", "_send", "_stepped", "_wake", "closed", "ids")
+    __slots__ = ("_busy", "_send", "_stepped", "_wake", "closed", "ids", "on_held")
 
     def __init__(self, send: Send, ids: Iterable[str], *, stepped: bool) -> None:
         self.ids: Iterable[str] = tuple(ids)
         self.closed = False
         """True once there is nobody to tell, or nothing more to tell."""
+        self.on_held: Callable[[Line], None] = _held_by_nobody
+        """Is called when a record is held back until `recheck` has asked about it."""
         self._send, self._stepped = send, stepped
         self._busy: Task[None] | None = None
         self._wake: Future[None] | None = None
@@ -47,6 +49,15 @@ class Line:
 
     def next(self, now: float) -> Message | None:
         """Take what is to be sent next, if there is anything; that it is the last is said by `closed`."""
+        raise NotImplementedError
+
+    @property
+    def holds(self) -> bool:
+        """True while a record is held back, which the viewer was not authorised for."""
+        return False
+
+    async def recheck(self) -> Collection[str]:
+        """Ask about a record that is held back; return the ids that the connection is not to be told of any more."""
         raise NotImplementedError
 
     def tick(self, now: float) -> None:
@@ -112,6 +123,10 @@ class Line:
         if error is not None and not isinstance(error, OSError):
             logger.error("a viewer could not be told of progress", exc_info=error)
         self.pump(monotonic())
+
+
+def _held_by_nobody(line: Line) -> None:
+    """Do nothing: a connection that no fan-out has is told of nothing."""
 
 
 def can_be_stepped(receive: Receive, send: Send) -> bool:

@@ -15,12 +15,16 @@ from progresskit.web.tokens import MOST_IDS
 from .lines import Line, race
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
+    from progresskit.web.access import Guard
     from progresskit.web.exchange import Exchange, Jobs
 
     from .fanout import Fanout
     from .messages import Message, Receive, Send, Told
+
+    _Name = tuple[str, str]
+    """A key, and one of the names that its jobs are told by."""
 
 FRAME_BYTES = 65_536
 """The longest message that a client may send: enough for a hundred keys of one job each."""
@@ -113,13 +117,15 @@ class Socket:
 class SocketLine(Line):
     """Tells each record as one message, `{"key": …, "job": record}`; a key that opens nothing as null."""
 
-    __slots__ = ("_closing", "_exposed", "_jobs", "_kept", "_texts")
+    __slots__ = ("_closing", "_due", "_exposed", "_held", "_jobs", "_kept", "_texts")
 
     def __init__(self, exposed: bool, send: Send) -> None:
         super().__init__(send, (), stepped=False)
         self._exposed = exposed
         self._jobs: dict[str, Jobs] = {}
         self._kept: dict[str, Told] = {}
+        self._held: dict[_Name, Told] = {}
+        self._due: dict[_Name, Told] = {}  # what was held back until now
         self._texts: deque[str] = deque()
         self._closing: int | None = None
 
@@ -130,6 +136,7 @@ class SocketLine(Line):
 
     def learn(self, key: str, jobs: Jobs) -> list[str]:
         """Take up what a key opens until it expires; return the ids."""
+        self._let_go(key)
         self._jobs[key] = jobs
         self.ids = self._opened()
         return jobs.ids
@@ -137,6 +144,7 @@ class SocketLine(Line):
     def forget(self, key: str) -> list[str]:
         """Drop what a key opens; return the ids that no other key opens."""
         jobs = self._jobs.pop(key, None)
+        self._let_go(key)
         self.ids = self._opened()
         gone = [] if jobs is None else [id for id in jobs.ids if id not in self.ids]
         for id in gone:
@@ -157,8 +165,12 @@ class SocketLine(Line):
         if self._closing is not None:
             self.closed = True
             return {"type": "websocket.close", "code": self._closing}
-        if not self._texts and self._kept:
-            self._put(self._kept.pop(next(iter(self._kept))))
+        while not self._texts and (self._due or self._kept):
+            if self._due:
+                (_, name), told = self._due.popitem()
+                self._texts.append(job_of(name, told.text(False, self._exposed)))
+            else:
+                self._put(self._kept.pop(next(iter(self._kept))))
         return {"type": "websocket.send", "text": self._texts.popleft()} if self._texts else None
 
     def tick(self, now: float) -> None:
@@ -172,10 +184,53 @@ class SocketLine(Line):
             self._closing = code
             self.pump(monotonic())
 
+    @property
+    def holds(self) -> bool:
+        """True while a record is held back."""
+        return bool(self._held)
+
+    async def recheck(self) -> Collection[str]:
+        """Ask about a record that is held back; a key that is refused is told as null, and the ids are returned."""
+        place, told = next(iter(self._held.items()))
+        key, name = place
+        jobs = self._jobs[key]
+        guard = jobs.guards[name]
+        is_allowed = await guard.ask(told.record)
+        if self._jobs.get(key) is not jobs:
+            return ()  # it was given up, or asked about by a new message
+        if not is_allowed:
+            self._texts += [job_of(refused, "null") for refused in jobs.names]
+            return self.forget(key)
+        newest = self._held.get(place)  # another may have come meanwhile
+        if newest is not None and guard.allows(newest.record):
+            self._due[place] = self._held.pop(place)
+        return ()
+
     def _put(self, told: Told) -> None:
-        text = told.text(False, self._exposed)
-        for jobs in self._jobs.values():
-            self._texts += [job_of(name, text) for name, id in jobs.names.items() if id == told.record.id]
+        id, text = told.record.id, told.text(False, self._exposed)
+        for key, jobs in self._jobs.items():
+            self._texts += [
+                job_of(name, text)
+                for name, named in jobs.names.items()
+                if named == id and self._may_see((key, name), jobs.guards.get(name), told)
+            ]
+        if self._held:
+            self.on_held(self)
+
+    def _may_see(self, place: _Name, guard: Guard | None, told: Told) -> bool:
+        if guard is None or guard.allows(told.record):
+            self._held.pop(place, None)
+            self._due.pop(place, None)
+            return True
+        if not guard.is_past(told.record):
+            self._held[place] = told
+        return False
+
+    def _let_go(self, key: str) -> None:
+        """Drop what is held back from a key."""
+        for kept in (self._held, self._due):
+            for place in [place for place in kept if place[0] == key]:
+                del kept[place]
 
     def _opened(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(chain.from_iterable(jobs.ids for jobs in self._jobs.values())))

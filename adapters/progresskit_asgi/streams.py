@@ -12,7 +12,10 @@ from .lines import Line
 from .messages import body
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from progresskit.web import Stream
+    from progresskit.web.access import Guard
 
     from .messages import Message, Send, Told
 
@@ -63,26 +66,54 @@ class StreamLine(Line):
 class OneJob(StreamLine):
     """A stream of one job; its messages are those of all who watch it in the same form."""
 
-    __slots__ = ("_form", "_kept", "_seen")
+    __slots__ = ("_form", "_guard", "_held", "_kept", "_seen")
 
     def __init__(self, stream: Stream, send: Send, *, stepped: bool) -> None:
         super().__init__(stream, send, stepped=stepped)
         self._form, self._seen = stream.telling.form, stream.telling.seen
+        self._guard = next(iter(stream.jobs.guards.values()), None)
         self._kept: Told | None = None
+        self._held: Told | None = None
 
     def keep(self, id: str, told: Told) -> None:
         """Keep the record."""
         self._kept = told
 
+    @property
+    def holds(self) -> bool:
+        """True while the newest record is held back."""
+        return self._held is not None
+
+    async def recheck(self) -> Collection[str]:
+        """Ask about the record that is held back; end the stream if it is refused."""
+        guard, held = self._guard, self._held
+        if guard is None or held is None:
+            return ()
+        if not await guard.ask(held.record):
+            self._kept = self._held = None
+            self.end()
+        elif self._held is not None and guard.allows(self._held.record):  # another may have come meanwhile
+            self._kept, self._held = self._kept or self._held, None
+        return ()
+
     def _news(self) -> Message | None:
         told, self._kept = self._kept, None
-        if told is None:
+        if told is None or not (self._guard is None or self._may_see(self._guard, told)):
             return None
         self.closed = told.done
         if self._seen is not None and told.cursor == self._seen:
             return body(b"") if self.closed else None
         message = told.message(self._form)
         return message if self._stepped else dict(message)  # uvicorn leaves it as it is
+
+    def _may_see(self, guard: Guard, told: Told) -> bool:
+        if guard.allows(told.record):
+            self._held = None
+            return True
+        if not guard.is_past(told.record):
+            self._held = told
+            self.on_held(self)
+        return False
 
 
 class ManyJobs(StreamLine):
@@ -99,10 +130,24 @@ class ManyJobs(StreamLine):
         """Keep the record."""
         self._kept[id] = told
 
+    @property
+    def holds(self) -> bool:
+        """True while a record is held back."""
+        return bool(self._telling.held)
+
+    async def recheck(self) -> Collection[str]:
+        """Ask about a record that is held back; return the ids that no key opens any more."""
+        gone = await self._telling.recheck()
+        for id in gone:
+            self._kept.pop(id, None)
+        return gone
+
     def _news(self) -> Message | None:
         kept, self._kept = self._kept, {}
         data = self._telling.told(kept)
-        self.closed = not self._telling.unfinished
+        if self._telling.held:
+            self.on_held(self)
+        self.closed = not (self._telling.unfinished or self._telling.held)
         return body(data, more=not self.closed) if data or self.closed else None
 
 

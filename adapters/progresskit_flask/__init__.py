@@ -21,11 +21,13 @@ from progresskit.web import TOKEN_SECONDS, Request, Server, Surface
 from progresskit.web.routes import mount
 
 with needs_extra("progresskit_flask", "flask"):
-    from flask import Flask, Response, current_app, request, url_for
+    from flask import Flask, Response, copy_current_request_context, current_app, has_request_context, request, url_for
     from markupsafe import Markup
     from werkzeug.routing import BaseConverter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask import Request as FlaskRequest
 
     from progresskit.kit import Kit
@@ -53,7 +55,7 @@ class ProgressKit:
     def __init__(self, app: Flask | None = None, url_prefix: str = "/progress", *, kit: Kit | None = None) -> None:
         self._prefix = mount(url_prefix)
         self._kit = kit
-        self._surface = Surface(kit)
+        self._surface = Surface(kit, keep_context=_keep_context)
         if app is not None:
             self.init_app(app)
 
@@ -102,6 +104,16 @@ def signed_in(request: FlaskRequest) -> Any:
     if hasattr(current_app, "login_manager"):
         return import_module("flask_login").current_user  # not needed by us: the app that has it has brought it
     return getattr(request, "user", None)
+
+
+def _keep_context() -> Callable[[Callable[[], Any]], Any]:
+    """Return what runs a function as if this request were still answered: a stream goes on after its view."""
+    again = copy_current_request_context(_call)
+    return lambda function: function() if has_request_context() else again(function)
+
+
+def _call(function: Callable[[], Any]) -> Any:
+    return function()
 
 
 def _settings(app: Flask) -> dict[str, Any]:

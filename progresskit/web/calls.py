@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import copy_context
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection, Coroutine
+    from contextvars import Context
 
     from progresskit.hub import Viewer
     from progresskit.kit import Kit
     from progresskit.progress import Progress
+
+    Runner = Callable[[Callable[[], Any]], Any]
+    """Runs a function in the context of a request."""
 
 T = TypeVar("T")
 
@@ -39,16 +44,36 @@ class Calls(Protocol):
     async def news(self, viewer: Viewer, seconds: float) -> dict[str, Progress]:
         """Wait for what is new."""
 
-    async def permit(self, authorize: Callable[..., Any], *arguments: Any) -> bool:
-        """Ask the site's own function; one that fails refuses."""
+    def release(self) -> None:
+        """Let go of what the site's own functions may have taken, before a reader is waited for."""
+
+    async def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call the site's own function, which may be async; return None, which refuses, if it fails."""
+
+    def context(self) -> Any:
+        """Return the context of the request that is being answered, for `within`."""
+
+    async def within(self, context: Any, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Runner a coroutine in the context of a request, later than its answer began."""
 
 
 class Blocking:
-    """Does all in the calling thread; `before_wait` is called there before a long wait."""
+    """
+    Does all in the calling thread; `before_wait` is called there before a long wait.
 
-    def __init__(self, kit: Kit, before_wait: Callable[[], None] | None = None) -> None:
+    `keep_context` is called while a request is answered and returns what runs a function as if it still were; unless
+    told, in a copy of the thread's context.
+    """
+
+    def __init__(
+        self,
+        kit: Kit,
+        before_wait: Callable[[], None] | None = None,
+        keep_context: Callable[[], Runner] | None = None,
+    ) -> None:
         self._kit = kit
         self._before_wait = before_wait
+        self._keep_context = keep_context
 
     async def get_many(self, ids: Collection[str]) -> dict[str, Progress]:
         """Return the records of those ids that are known."""
@@ -60,18 +85,31 @@ class Blocking:
 
     async def news(self, viewer: Viewer, seconds: float) -> dict[str, Progress]:
         """Wait for what is new."""
-        if self._before_wait is not None:
-            self._before_wait()
+        self.release()
         return viewer.get(seconds)
 
-    async def permit(self, authorize: Callable[..., Any], *arguments: Any) -> bool:
-        """Ask the site's own function, in an event loop of its own if it needs one."""
+    def release(self) -> None:
+        """Let go of what the site's own functions may have taken, before a reader is waited for."""
+        if self._before_wait is not None:
+            self._before_wait()
+
+    async def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call the site's own function, in an event loop of its own if it needs one; None if it fails."""
         try:
-            verdict = authorize(*arguments)
-            return bool(asyncio.run(_finish(verdict)) if isawaitable(verdict) else verdict)
+            answer = function(*arguments)
+            return asyncio.run(_finish(answer)) if isawaitable(answer) else answer
         except Exception:
             logger.exception(_FAILED)
-            return False
+            return None
+
+    def context(self) -> Runner:
+        """Return what runs a function in the context of this request."""
+        return copy_context().run if self._keep_context is None else self._keep_context()
+
+    async def within(self, context: Runner, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Runner a coroutine in the context of a request, later than its answer began."""
+        returned: T = context(lambda: run(coroutine()))
+        return returned
 
 
 class Awaiting:
@@ -93,16 +131,27 @@ class Awaiting:
         """Wait for what is new."""
         return await viewer.aget(seconds)
 
-    async def permit(self, authorize: Callable[..., Any], *arguments: Any) -> bool:
-        """Ask the site's own function: in a thread unless it is a coroutine function, as it may ask a database."""
+    def release(self) -> None:
+        """Do nothing: the site's own functions run in threads that wait for nobody."""
+
+    async def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call the site's own function: in a thread unless it is a coroutine function, as it may ask a database."""
         try:
-            if asyncio.iscoroutinefunction(authorize):
-                return bool(await authorize(*arguments))
-            verdict = await self._in_thread(authorize, *arguments)
-            return bool(await verdict if isawaitable(verdict) else verdict)
+            if asyncio.iscoroutinefunction(function):
+                return await function(*arguments)
+            answer = await self._in_thread(function, *arguments)
+            return await answer if isawaitable(answer) else answer
         except Exception:
             logger.exception(_FAILED)
-            return False
+            return None
+
+    def context(self) -> Context:
+        """Return a copy of the context of this request."""
+        return copy_context()
+
+    async def within(self, context: Context, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Runner a coroutine in the context of a request, later than its answer began."""
+        return await asyncio.create_task(coroutine(), context=context)
 
 
 async def _finish(awaitable: Awaitable[T]) -> T:

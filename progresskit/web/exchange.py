@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import math
-from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from progresskit.errors import InvalidId
-from progresskit.progress import check_id
-
 from . import tokens
+from .access import Access, Guard
 from .clients import client
 from .headers import prefers_html
-from .tokens import Grant, Right
-from .users import is_signed_in, owner_only, owns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -27,8 +22,7 @@ if TYPE_CHECKING:
     from .recent import Recent
     from .routes import Query
     from .telling import Shown
-
-_NOT_KEYS = frozenset(("events", "ws"))
+    from .tokens import Right
 
 
 class Jobs(NamedTuple):
@@ -36,18 +30,52 @@ class Jobs(NamedTuple):
     The jobs that a request is about.
 
     `names` gives for each name, as the answer has it, the id, or None for a key that opens nothing. `single` is about
-    the form of the answer: one record, or one per name. `user` is who asks, where a key had to be told.
+    the form of the answer: one record, or one per name. `user` is who asks, where a key had to be told. `guards` has
+    the names whose key opens some runs of the job only. `of_one_key` says that all names are of one key.
     """
 
     names: Mapping[str, str | None]
     single: bool
     expires: float = math.inf
     user: str | None = None
+    guards: Mapping[str, Guard] = {}
+    of_one_key: bool = False
 
     @property
     def ids(self) -> list[str]:
         """The ids, each once."""
         return list(dict.fromkeys(id for id in self.names.values() if id is not None))
+
+    @property
+    def are_refused(self) -> bool:
+        """Whether the one key that was asked by opens nothing any more."""
+        return self.of_one_key and not self.ids
+
+    def guarded(self, found: Mapping[str, Shown]) -> list[tuple[str, Guard, Shown]]:
+        """Return what was found by name, with the guard of that name, where there is one."""
+        ids = [(name, guard, self.names[name]) for name, guard in self.guards.items()]
+        return [(name, guard, found[id]) for name, guard, id in ids if id is not None and id in found]
+
+    def with_refused(self, key: str) -> Jobs:
+        """Return these and a key that opens nothing."""
+        guards = {name: guard for name, guard in self.guards.items() if name != key}
+        return self._replace(names={**self.names, key: None}, guards=guards)
+
+    def with_jobs(self, other: Jobs) -> Jobs:
+        """Return these and those of another key."""
+        guards = {name: guard for name, guard in self.guards.items() if name not in other.names}
+        return self._replace(
+            names={**self.names, **other.names},
+            expires=min(self.expires, other.expires),
+            user=self.user or other.user,
+            guards=guards | dict(other.guards),
+        )
+
+    def without(self, guard: Guard) -> Jobs:
+        """Return what is left once a key is refused: its names open nothing."""
+        refused = {name: None for name, guarded in self.guards.items() if guarded is guard}
+        guards = {name: guarded for name, guarded in self.guards.items() if guarded is not guard}
+        return self._replace(names={**self.names, **refused}, guards=guards)
 
 
 class Exchange(NamedTuple):
@@ -106,17 +134,38 @@ class Exchange(NamedTuple):
         begun = self.recent.now()
         return self.recent.keep(ids, await self.calls.get_many(ids), begun)
 
+    async def admit(self, jobs: Jobs, found: Mapping[str, Shown]) -> tuple[Jobs, dict[str, Shown]]:
+        """
+        Return what is left of the jobs, and of what was found of them, once all that has changed is asked about.
+
+        A record of another run or owner than was asked about is shown to nobody before.
+        """
+        past = {shown.record.id for _, guard, shown in jobs.guarded(found) if guard.is_past(shown.record)}
+        if past:
+            found = {**found, **await self.read(past)}
+        left = jobs
+        for name, guard, shown in jobs.guarded(found):
+            if name in left.guards and not guard.allows(shown.record) and not await guard.ask(shown.record):
+                left = left.without(guard)
+        return left, {id: found[id] for id in left.ids if id in found}
+
     async def open(self, key: str, right: Right = "watch") -> Jobs | None:
         """Return the one job that a key opens, or the several of its token by their ids; None if it opens nothing."""
-        return await self._open(key, right, await self._owned((key,), right))
+        access = Access(self, right)
+        await access.look_up((key,))
+        jobs = await self._open(key, right, access)
+        return None if jobs is None else jobs._replace(of_one_key=True)
 
-    async def _open(self, key: str, right: Right, owned: Mapping[str, Shown]) -> Jobs | None:
-        grant = await self._grant(key, right, owned)
-        if grant is None:
+    async def _open(self, key: str, right: Right, access: Access) -> Jobs | None:
+        permission = await access.permission(key)
+        if permission is None:
             return None
-        if len(grant.ids) == 1:
-            return Jobs({key: grant.ids[0]}, True, grant.expires, grant.user)
-        return Jobs({id: id for id in grant.ids}, False, grant.expires, grant.user)
+        grant = permission.grant
+        single = len(grant.ids) == 1
+        names = {key: grant.ids[0]} if single else {id: id for id in grant.ids}
+        runs = permission.runs
+        guards = {} if runs is None else dict.fromkeys(names, Guard(self, key, right, runs))
+        return Jobs(names, single, grant.expires, grant.user, guards)
 
     async def open_all(self) -> Jobs | None:
         """
@@ -127,56 +176,10 @@ class Exchange(NamedTuple):
         keys = self.query.keys
         if not 0 < len(keys) <= tokens.MOST_IDS:
             return None
-        names: dict[str, str | None] = {}
-        expires, user = math.inf, None
-        owned = await self._owned(keys, "watch")
+        access = Access(self, "watch")
+        await access.look_up(keys)
+        all = Jobs({}, False)
         for key in keys:
-            jobs = await self._open(key, "watch", owned)
-            names |= {key: None} if jobs is None else jobs.names
-            if jobs is not None:
-                expires, user = min(expires, jobs.expires), user or jobs.user
-        return Jobs(names, False, expires, user) if len(names) <= tokens.MOST_IDS else None
-
-    async def _owned(self, keys: Collection[str], right: Right) -> Mapping[str, Shown]:
-        """Return what there is of jobs whose owners alone may, in one round trip; nothing where others decide."""
-        if self.settings.authorize is not owner_only:
-            return {}
-        ids = [key for key in keys if _is_id(key)]
-        return await (self.look(ids) if right == "watch" else self.read(ids))
-
-    async def _grant(self, key: str, right: Right, owned: Mapping[str, Shown]) -> Grant | None:
-        if key.startswith("~"):
-            grant = tokens.read(self.settings.secret_key, key, time())
-            if grant is None or not grant.allows(right):
-                return None
-            return grant if grant.user is None or await self._is_signed_in(grant.user) else None
-        if not _is_id(key):
-            return None
-        if self.settings.open and right == "watch":
-            return Grant((key,), right)
-        if self.settings.authorize is owner_only:
-            return await self._grant_to_owner(key, right, owned)
-        return Grant((key,), right) if await self._is_permitted(key, right) else None
-
-    async def _grant_to_owner(self, id: str, right: Right, owned: Mapping[str, Shown]) -> Grant | None:
-        record = owned[id].record if id in owned else None
-        if record is None or record.owner is None:
-            return None
-        is_owner = await self.calls.permit(owns, self.request.native, record, self.settings.user)
-        return Grant((id,), right, user=record.owner) if is_owner else None
-
-    async def _is_signed_in(self, name: str) -> bool:
-        # A framework may have to ask its database, so it is asked as `authorize` is.
-        return await self.calls.permit(is_signed_in, self.request.native, name, self.settings.user)
-
-    async def _is_permitted(self, id: str, right: Right) -> bool:
-        authorize = self.settings.authorize
-        return authorize is not None and await self.calls.permit(authorize, self.request.native, id, right)
-
-
-def _is_id(key: str) -> bool:
-    """Tell whether a key may be a raw id: what has a dot is a file, as far as addresses go."""
-    try:
-        return key not in _NOT_KEYS and "." not in check_id(key)
-    except InvalidId:
-        return False
+            jobs = await self._open(key, "watch", access)
+            all = all.with_refused(key) if jobs is None else all.with_jobs(jobs)
+        return all if len(all.names) <= tokens.MOST_IDS else None

@@ -57,6 +57,10 @@ class _Entry:
         if record != self.shown.record:
             self.shown = Shown(record)
 
+    def is_fresh(self, now: float) -> bool:
+        """Tell whether this may be shown without asking the backend."""
+        return self.is_current(now) and now - self.read_at < SURE_SECONDS
+
     def is_current(self, now: float) -> bool:
         """
         Tell whether what is shown is what was pushed last, and show that if it is newer.
@@ -82,9 +86,8 @@ class Recent:
     def __init__(self, kit: Kit, clock: Callable[[], float] = monotonic) -> None:
         self._hub = kit.hub
         self._clock = clock
-        self._pushed = isinstance(kit.backend, Pushes)
         # A backend that is in this process is as quick to read, and nothing is newer.
-        self._shared = kit.backend.shared
+        self._is_kept_current = kit.backend.shared and isinstance(kit.backend, Pushes)
         self._process = os.getpid()
         self._lock = Lock()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
@@ -98,9 +101,26 @@ class Recent:
         """Return when a read begins, as `keep` wants to know it."""
         return self._clock()
 
+    def seen(self, ids: Collection[str]) -> dict[str, Progress]:
+        """Return what was last seen of those jobs in this process, which may be old; nothing is read or kept for it."""
+        with self._lock:
+            seen = {id: entry.shown.record for id in ids if (entry := self._entries.get(id)) is not None}
+        for id in ids:
+            watched = self._hub.latest(id)
+            if watched is not None and (id not in seen or watched.version > seen[id].version):
+                seen[id] = watched
+        return seen
+
+    def current(self, ids: Iterable[str]) -> dict[str, Progress]:
+        """Return those that `known` would, without taking it for a poll: not everybody who asks may be shown them."""
+        now = self._clock()
+        with self._lock:
+            entries = [(id, self._entries.get(id)) for id in ids] if self._is_kept_current else []
+            return {id: entry.shown.record for id, entry in entries if entry is not None and entry.is_fresh(now)}
+
     def known(self, ids: Iterable[str]) -> dict[str, Shown]:
         """Return those that need not be asked for."""
-        if not (self._shared and self._pushed):
+        if not self._is_kept_current:
             return {}
         known: dict[str, Shown] = {}
         now = self._clock()
@@ -126,10 +146,9 @@ class Recent:
         """Tell whether the job may be shown as it is kept; watch it if it is polled often."""
         self._entries.move_to_end(id)
         again, entry.asked_at = now - entry.asked_at <= AGAIN_SECONDS, now
-        age = now - entry.read_at
         if again and not entry.watched:
             self._watch(id, entry)
-        return entry.is_current(now) and age < SURE_SECONDS
+        return entry.is_fresh(now)
 
     def _keep(self, id: str, record: Progress, begun: float, now: float) -> Shown:
         entry = self._entries.get(id)

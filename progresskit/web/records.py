@@ -48,7 +48,9 @@ async def cancel(exchange: Exchange, key: str) -> Response:
         return refused()
     for id in jobs.ids:
         await exchange.calls.cancel(id)
-    found = await exchange.read(jobs.ids)
+    jobs, found = await exchange.admit(jobs, await exchange.read(jobs.ids))
+    if jobs.are_refused:
+        return refused()  # another run has begun meanwhile
     if not found:
         return unknown(RETRY_AFTER)
     return respond(202, "application/json", as_json(exchange, jobs, found), Cache_Control="no-store")
@@ -60,18 +62,18 @@ def bad_keys() -> Response:
 
 
 async def _show(exchange: Exchange, jobs: Jobs) -> Response:
-    found = await exchange.look(jobs.ids)
+    jobs, found = await exchange.admit(jobs, await exchange.look(jobs.ids))
     wait = min(wait_seconds(exchange.request.headers), LONGEST_WAIT)
     if exchange.request.server is not Server.LOOP:
         wait = min(wait, int(exchange.settings.stream_seconds))
-    if wait and exchange.request.method == "GET" and _is_old(exchange, jobs, found):
+    if wait and exchange.request.method == "GET" and _is_waited_for(exchange, jobs, found):
         held = await _hold(exchange, jobs, found, wait)
         if held is not None:
-            return _answer(exchange, jobs, held, f"wait={wait}")
+            return _answer(exchange, *held, f"wait={wait}")
     return _answer(exchange, jobs, found, None)
 
 
-async def _hold(exchange: Exchange, jobs: Jobs, found: Found, wait: float) -> Found | None:
+async def _hold(exchange: Exchange, jobs: Jobs, found: Found, wait: float) -> tuple[Jobs, Found] | None:
     """Wait until there is news and return it with the rest; None where there is no place to wait."""
     client = exchange.client(jobs.user)
     if not exchange.take_place(client):
@@ -79,12 +81,17 @@ async def _hold(exchange: Exchange, jobs: Jobs, found: Found, wait: float) -> Fo
     try:
         with exchange.kit.hub.view(jobs.ids) as viewer:
             end = monotonic() + wait
-            while not viewer.closed and _is_old(exchange, jobs, found) and (left := end - monotonic()) > 0:
+            while not viewer.closed and _is_waited_for(exchange, jobs, found) and (left := end - monotonic()) > 0:
                 news = await exchange.calls.news(viewer, left)
-                found = found | {id: Shown(record) for id, record in news.items()}
+                shown = {id: Shown(record) for id, record in news.items()}
+                jobs, found = await exchange.admit(jobs, found | shown)
     finally:
         exchange.budget.give_back(client)
-    return found
+    return jobs, found
+
+
+def _is_waited_for(exchange: Exchange, jobs: Jobs, found: Found) -> bool:
+    return not jobs.are_refused and _is_old(exchange, jobs, found)
 
 
 def _is_old(exchange: Exchange, jobs: Jobs, found: Found) -> bool:
@@ -112,6 +119,8 @@ def _etag(exchange: Exchange, jobs: Jobs, found: Found) -> str | None:
 
 
 def _answer(exchange: Exchange, jobs: Jobs, found: Found, applied: str | None) -> Response:
+    if jobs.are_refused:
+        return refused()
     etag = _etag(exchange, jobs, found)
     headers = {"Vary": "Accept", "Cache_Control": "private, no-cache", "Preference_Applied": applied}
     if etag is None:

@@ -53,16 +53,17 @@ async def streams(exchange: Exchange) -> Response:
 
 async def _open(exchange: Exchange, jobs: Jobs) -> Response:
     seen = exchange.request.headers.get("last-event-id") or exchange.query.last_event_id
-    if seen and await _has_seen_all(exchange, jobs, seen):
-        return empty(204, Cache_Control="no-store")
+    if seen:
+        if jobs.single:
+            jobs, found = await exchange.admit(jobs, await exchange.look(jobs.ids))
+            if jobs.are_refused:
+                return refused()
+            ended = any(shown.record.done and shown.record.cursor == seen for shown in found.values())
+        else:
+            ended = seen == END
+        if ended:
+            return empty(204, Cache_Control="no-store")
     return Response(200, HEADERS, Stream(exchange, jobs, seen))
-
-
-async def _has_seen_all(exchange: Exchange, jobs: Jobs, seen: str) -> bool:
-    if not jobs.single:
-        return seen == END
-    found = await exchange.look(jobs.ids)
-    return any(shown.record.done and shown.record.cursor == seen for shown in found.values())
 
 
 class Stream:
@@ -128,7 +129,11 @@ class Stream:
             found = await self.exchange.look(self.jobs.ids)
         except BackendError:
             found = {}  # the answer has begun; the browser comes again soon
-        return self.telling.opening(CROWDED_RETRY_MS) + self.telling.told(found)
+        frames = self.telling.opening(CROWDED_RETRY_MS) + self.telling.told(found)
+        while self.telling.held:
+            await self.telling.recheck()
+            frames += self.telling.told({})
+        return frames
 
     async def _frames(self) -> AsyncIterator[bytes]:
         if not self.take_place():
@@ -144,7 +149,12 @@ class Stream:
             frames = self._told(news) if news else COMMENT
             if frames:
                 yield frames
-        if self.telling.unfinished:
+            while self.telling.held:
+                await self.telling.recheck()
+                self.exchange.calls.release()
+                if frames := self.telling.told({}):
+                    yield frames
+        if self.telling.unfinished or self.telling.is_refused:
             yield retry(RETRY_MS)
 
     def _told(self, news: dict[str, Progress]) -> bytes:

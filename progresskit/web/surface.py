@@ -39,7 +39,8 @@ class Surface:
     Answers every request below the mount.
 
     For the default kit of the moment unless it is given another. `before_wait` is called in a thread that is about to
-    wait long, `in_thread` runs a function that may block for an event loop.
+    wait long, `in_thread` runs a function that may block for an event loop. `keep_context` is called in a thread that
+    answers, and returns what runs a function later on as if the request were still being answered.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Surface:
         budget: Budget = PROCESS,
         before_wait: Callable[[], None] | None = None,
         in_thread: Callable[..., Awaitable[Any]] | None = None,
+        keep_context: Callable[[], Callable[[Callable[[], Any]], Any]] | None = None,
     ) -> None:
         if not isinstance(kit, kits.Kit | None):
             raise ConfigurationError(f"kit must be a progresskit.Kit, not a {type(kit).__name__}")
@@ -56,6 +58,7 @@ class Surface:
         self._budget = budget
         self._before_wait = before_wait
         self._in_thread = in_thread
+        self._keep_context = keep_context
         self._recent: Recent | None = None
 
     @property
@@ -95,7 +98,7 @@ class Surface:
 
     def answer(self, request: Request) -> Response:
         """Answer in this thread; a stream is then to be iterated with `for`."""
-        return run(self._answer(request, Blocking(self.kit, self._before_wait)))
+        return run(self._answer(request, Blocking(self.kit, self._before_wait, self._keep_context)))
 
     async def aanswer(self, request: Request) -> Response:
         """Answer without blocking the event loop; a stream is then to be iterated with `async for`."""

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from .fragments import fragment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from progresskit.progress import Progress
 
+    from .access import Guard
     from .exchange import Exchange, Jobs
 
 RETRY_MS = 1_000
@@ -60,15 +61,24 @@ class Shown:
 
 
 class Telling:
-    """One stream's side of it; `seen` is the cursor that the viewer had when it came."""
+    """
+    One stream's side of it; `seen` is the cursor that the viewer had when it came.
 
-    __slots__ = ("_jobs", "form", "seen", "unfinished")
+    A record of another run or owner than the viewer was authorised for is kept in `held`, by the name it would be told
+    by, until `recheck` has asked.
+    """
+
+    __slots__ = ("_due", "_jobs", "form", "held", "is_refused", "seen", "unfinished")
 
     def __init__(self, exchange: Exchange, jobs: Jobs, seen: str | None) -> None:
         self.form: Form = (exchange.query.form == "html", exchange.settings.expose_errors)
         self._jobs, self.seen = jobs, seen
         self.unfinished = set(jobs.ids)
         """The jobs that are not told to their end."""
+        self.held: dict[str, Shown] = {}
+        self.is_refused = False
+        """True once the key of a stream of one job was refused."""
+        self._due: dict[str, Shown | None] = {}  # by name; None for one that is refused
 
     def opening(self, retry_ms: int = RETRY_MS) -> bytes:
         """Return the beginning: when to come back, which keys open nothing, and the end if there are no others."""
@@ -78,27 +88,69 @@ class Telling:
         return retry(retry_ms) + self._joined(told, ended=not self._jobs.ids)
 
     def told(self, news: Mapping[str, Shown]) -> bytes:
-        """Return the events of those records that the viewer has not seen, which may be none."""
+        """Return the events of what the viewer has not seen and may see of those records, and of what was held back."""
+        due = self._take(news)
+        for shown in due.values():
+            if shown is not None:
+                self._mark(shown.record)
         if self._jobs.single:
-            return b"".join([self._told_alone(id, shown) for id, shown in news.items()])
-        told: list[tuple[str | None, str | None]] = []
+            return b"".join([self._told_alone(shown) for shown in due.values() if shown is not None])
+        return self._joined(self._told_among_others(due), ended=bool(due) and not self.unfinished and not self.held)
+
+    async def recheck(self) -> Collection[str]:
+        """Ask about one of the records that are held back; return the ids that no name opens any more."""
+        name, shown = next(iter(self.held.items()))
+        guard = self._jobs.guards[name]
+        if not await guard.ask(shown.record):
+            return self._refuse(guard)
+        newest = self.held.get(name)  # another may have come meanwhile
+        if newest is not None and guard.allows(newest.record):
+            self._due[name] = self.held.pop(name)
+        return ()
+
+    def _refuse(self, guard: Guard) -> Collection[str]:
+        """Tell no more by the names of a key; it is told once that they open nothing."""
+        before = self._jobs
+        self._jobs = before.without(guard)
+        for name in before.guards.keys() - self._jobs.guards.keys():
+            self.held.pop(name, None)
+            self._due[name] = None
+        self.is_refused = self._jobs.single
+        gone = set(before.ids).difference(self._jobs.ids)
+        self.unfinished -= gone
+        return gone
+
+    def _take(self, news: Mapping[str, Shown]) -> dict[str, Shown | None]:
+        """Return what is due, by name: what was held back until now, and the news that may be told."""
+        due, self._due = self._due, {}
         for id, shown in news.items():
-            self._mark(id, shown.record)
-            told += self._told_among_others(id, shown)
-        return self._joined(told, ended=bool(news) and not self.unfinished)
+            for name, named in self._jobs.names.items():
+                if named == id and self._may_see(name, shown):
+                    due[name] = shown
+        return due
 
-    def _mark(self, id: str, record: Progress) -> None:
-        (self.unfinished.discard if record.done else self.unfinished.add)(id)
+    def _may_see(self, name: str, shown: Shown) -> bool:
+        guard = self._jobs.guards.get(name)
+        if guard is None or guard.allows(shown.record):
+            self.held.pop(name, None)
+            return True
+        if not guard.is_past(shown.record):
+            self.held[name] = shown
+        return False
 
-    def _told_alone(self, id: str, shown: Shown) -> bytes:
-        self._mark(id, shown.record)
+    def _mark(self, record: Progress) -> None:
+        (self.unfinished.discard if record.done else self.unfinished.add)(record.id)
+
+    def _told_alone(self, shown: Shown) -> bytes:
         return b"" if shown.record.cursor == self.seen else shown.event(*self.form)
 
-    def _told_among_others(self, id: str, shown: Shown) -> list[tuple[str | None, str | None]]:
-        text = shown.text(*self.form)
+    def _told_among_others(self, due: Mapping[str, Shown | None]) -> list[tuple[str | None, str | None]]:
         if self.form[0]:
-            return [(text, None)]
-        return [(job_of(name, text), None) for name, named in self._jobs.names.items() if named == id]
+            by_id = {shown.record.id: shown for shown in due.values() if shown is not None}
+            return [(shown.text(*self.form), None) for shown in by_id.values()]
+        return [
+            (job_of(name, "null" if shown is None else shown.text(*self.form)), None) for name, shown in due.items()
+        ]
 
     def _joined(self, told: list[tuple[str | None, str | None]], ended: bool) -> bytes:
         """Return the events, the last one with the id of the end where that is reached."""

@@ -1,0 +1,65 @@
+"""Asks the site again about the viewers who are held back, aside of what is told to the others."""
+
+from __future__ import annotations
+
+import logging
+from asyncio import create_task
+from contextvars import Context
+from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncio import Task
+    from collections.abc import Callable, Iterable
+
+    from .lines import Line
+
+logger = logging.getLogger("progresskit.web")
+
+AT_ONCE = 32
+"""The site is asked about this many viewers at the same time, when a job that many watch begins another run."""
+
+
+class Rechecks:
+    """The viewers of one fan-out who are held back; `drop` tells a viewer no more of some jobs."""
+
+    def __init__(self, drop: Callable[[Line, Iterable[str]], None]) -> None:
+        self._drop = drop
+        self._waiting: dict[Line, None] = {}
+        self._asking: set[Line] = set()
+        self._tasks: set[Task[None]] = set()
+
+    def add(self, line: Line) -> None:
+        """Ask about what the viewer is held back from."""
+        if line in self._asking:
+            return  # all that it holds is asked about, to the last
+        self._waiting[line] = None
+        if len(self._tasks) < AT_ONCE:
+            # Each viewer is asked about in the context of its own request; the task needs none.
+            task = create_task(self._work(), name="progresskit-recheck", context=Context())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """Ask no more; the viewers get nothing of what is held back."""
+        self._waiting.clear()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _work(self) -> None:
+        while self._waiting:
+            line = next(iter(self._waiting))
+            del self._waiting[line]
+            self._asking.add(line)
+            try:
+                await self._ask(line)
+            except Exception:
+                logger.exception("a viewer could not be asked about again")
+                line.end()
+            finally:
+                self._asking.discard(line)
+
+    async def _ask(self, line: Line) -> None:
+        while line.holds and not line.closed:
+            self._drop(line, await line.recheck())
+            line.pump(monotonic())

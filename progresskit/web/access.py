@@ -1,0 +1,195 @@
+"""
+Who may see which job, and for which of its runs that was decided.
+
+A raw id, and a token that is bound to a user, are authorised for the run and the owner that the job had then. Before a
+record of another run or another owner is shown, the site is asked again.
+"""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from progresskit.errors import InvalidId
+from progresskit.progress import check_id
+
+from . import tokens
+from .tokens import Grant, Right
+from .users import ASKED, Question, owner_only, signed_in_key
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from progresskit.progress import Progress
+
+    from .exchange import Exchange
+
+_NOT_IDS = frozenset(("events", "ws"))
+
+
+class Run(NamedTuple):
+    """What an authorisation is for: one run of a job, and its owner."""
+
+    life: str
+    number: int
+    owner: str | None
+
+    def is_before(self, other: Run) -> bool:
+        """Tell whether the job had this run before the other one; of two lives of an id nobody knows."""
+        return self.life == other.life != "" and self.number < other.number
+
+
+def run_of(record: Progress) -> Run:
+    """Return what has to be the same for an authorisation to hold."""
+    return Run(getattr(record, "life", ""), record.version.run, record.owner)
+
+
+class Permission(NamedTuple):
+    """What a key opens, and for which runs of its jobs; None for a key that opens every run."""
+
+    grant: Grant
+    runs: dict[str, Run] | None = None
+
+
+class Access:
+    """
+    Decides about the keys of one request, for one right.
+
+    About one `record` where that is the question: whether its run may be shown. Who is signed in is asked once.
+    """
+
+    def __init__(self, exchange: Exchange, right: Right, record: Progress | None = None) -> None:
+        self._exchange, self._right, self._record = exchange, right, record
+        self._owned: Mapping[str, Progress] = {}
+        self._user: list[str | None] = []
+
+    async def look_up(self, keys: Iterable[str]) -> None:
+        """Find out in one round trip which jobs are of the user who asks, where their owners alone may."""
+        settings = self._exchange.settings
+        ids = {key for key in keys if _is_id(key)}
+        if not ids or settings.authorize is not owner_only or self._is_open:
+            return
+        user = await self._signed_in()
+        if user is not None:
+            self._owned = await self._jobs_of(user, ids)
+
+    async def permission(self, key: str) -> Permission | None:
+        """Return what a key opens, None if nothing; `look_up` has to know of it before."""
+        if key.startswith("~"):
+            return await self._of_token(key)
+        if not _is_id(key):
+            return None
+        if self._is_open:
+            return Permission(Grant((key,), self._right))
+        if self._exchange.settings.authorize is owner_only:
+            record = self._owned.get(key)
+            if record is None:
+                return None
+            return Permission(Grant((key,), self._right, user=record.owner), {key: run_of(record)})
+        return await self._of_site(key)
+
+    @property
+    def _is_open(self) -> bool:
+        return self._exchange.settings.open and self._right == "watch"
+
+    async def _of_token(self, token: str) -> Permission | None:
+        grant = tokens.read(self._exchange.settings.secret_key, token, time())
+        if grant is None or not grant.allows(self._right):
+            return None
+        if grant.user is None:
+            return Permission(grant)
+        known = self._known(grant.ids)
+        return Permission(grant, known) if await self._signed_in() == grant.user else None
+
+    async def _of_site(self, id: str) -> Permission | None:
+        exchange, authorize = self._exchange, self._exchange.settings.authorize
+        if authorize is None:
+            return None
+        # What was known before the site is asked existed when it decided; what becomes known later may not have.
+        known = self._known((id,))
+        question = Question(exchange.kit, id, self._record)
+        ASKED.set(question)
+        try:
+            allowed = await exchange.calls.ask(authorize, exchange.request.native, id, self._right)
+        finally:
+            ASKED.set(None)
+        if not allowed:
+            return None
+        runs = known if question.record is None else {id: run_of(question.record)}
+        return Permission(Grant((id,), self._right), runs)
+
+    async def _signed_in(self) -> str | None:
+        # A framework may have to ask its database, so it is asked as `authorize` is.
+        if not self._user:
+            exchange = self._exchange
+            self._user = [await exchange.calls.ask(signed_in_key, exchange.request.native, exchange.settings.user)]
+        return self._user[0]
+
+    async def _jobs_of(self, user: str, ids: Collection[str]) -> dict[str, Progress]:
+        """
+        Return those of the jobs that are the user's.
+
+        What is known of them spares the owner a read. Everybody else costs one, whether there is such a job or not:
+        otherwise the time that it takes would tell.
+        """
+        if self._record is not None:
+            return {self._record.id: self._record} if self._record.owner == user else {}
+        known = self._exchange.recent.current(ids) if self._right == "watch" else {}
+        owned = {id: record for id, record in known.items() if record.owner == user}
+        rest = [id for id in ids if id not in owned]
+        if rest:
+            begun = self._exchange.recent.now()
+            found = await self._exchange.calls.get_many(rest)
+            theirs = {id: record for id, record in found.items() if record.owner == user}
+            self._exchange.recent.keep(theirs, theirs, begun)
+            owned |= theirs
+        return owned
+
+    def _known(self, ids: Collection[str]) -> dict[str, Run]:
+        if self._record is not None:
+            return {self._record.id: run_of(self._record)}
+        return {id: run_of(record) for id, record in self._exchange.recent.seen(ids).items()}
+
+
+class Guard:
+    """One key of a viewer, that opens its jobs for the runs that were known when it was asked about."""
+
+    __slots__ = ("_context", "_exchange", "_key", "_right", "_runs", "is_refused")
+
+    def __init__(self, exchange: Exchange, key: str, right: Right, runs: dict[str, Run]) -> None:
+        self._exchange, self._key, self._right, self._runs = exchange, key, right, runs
+        self._context = exchange.calls.context()
+        self.is_refused = False
+
+    def allows(self, record: Progress) -> bool:
+        """Tell whether the key opens the run that the record is of, as far as was asked."""
+        return self._runs.get(record.id) == run_of(record) and not self.is_refused
+
+    def is_past(self, record: Progress) -> bool:
+        """Tell whether the record is of a run before the one that was asked about: a newer one is on its way."""
+        run = self._runs.get(record.id)
+        return run is not None and run_of(record).is_before(run)
+
+    async def ask(self, record: Progress) -> bool:
+        """Ask again, whether the key opens the run of that record; once refused, it opens nothing."""
+        if not self.is_refused:
+            calls = self._exchange.calls
+            if await calls.within(self._context, lambda: self._is_permitted(record)):
+                self._runs[record.id] = run_of(record)
+            else:
+                self.is_refused = True
+        return not self.is_refused
+
+    async def _is_permitted(self, record: Progress) -> bool:
+        access = Access(self._exchange, self._right, record)
+        await access.look_up((self._key,))
+        permission = await access.permission(self._key)
+        return permission is not None and record.id in permission.grant.ids
+
+
+def _is_id(key: str) -> bool:
+    """Tell whether a key may be a raw id: what has a dot is a file, as far as addresses go."""
+    try:
+        return key not in _NOT_IDS and "." not in check_id(key)
+    except InvalidId:
+        return False
