@@ -60,6 +60,10 @@ class Backend(ABC):
     late: bool = False
     """True where `from_url` imports code of the site's: at the start, which that may be part of, it is not called."""
 
+    def missing(self) -> str | None:
+        """Return what there is nothing to read from yet, such as a file without which viewers see no job; else None."""
+        return None
+
     @classmethod
     @abstractmethod
     def from_url(cls, url: str, settings: Settings) -> Backend:

@@ -37,7 +37,8 @@ from .errors import ConfigurationError, MissingPackage, UnknownScheme
 from .progress import ID_ALPHABET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from logging import Logger
 
     from .abc import Backend
 
@@ -106,11 +107,48 @@ def resolve(
     chosen |= explicit
     for name in chosen:
         if name not in Settings._fields:
-            raise ConfigurationError(f"no setting is called {name!r}; there are {', '.join(Settings._fields)}")
+            meant = _nearest(name, Settings._fields)
+            hint = f" (did you mean {meant!r}?)" if meant else ""
+            raise ConfigurationError(f"no setting is called {name!r}{hint}; there are {', '.join(Settings._fields)}")
+    _warn_of_unknown(environ)
     settings = Settings(**{name: _checked(name, value) for name, value in chosen.items()})
     if max(settings.heartbeat_seconds, settings.interval) >= settings.lease:
         raise ConfigurationError("heartbeat and interval must be shorter than lease, or live jobs would look stalled")
     return settings
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return what was probably meant by a name that is not known; None where that cannot be guessed."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, known, 1)), None)
+
+
+_OTHER_VARIABLES = frozenset(("PROGRESSKIT_CI", "PROGRESSKIT_FILE"))
+"""Variables of the environment that are no settings, and are used all the same."""
+
+_warned_of: set[str] = set()
+
+
+def _warn_of_unknown(environ: Mapping[str, str]) -> None:
+    """
+    Log a warning, once per process, for each variable PROGRESSKIT_… that is no setting.
+
+    It raises nothing, for the environment may be shared with another version.
+    """
+    for variable in sorted(name for name in environ if name.startswith("PROGRESSKIT_")):
+        name = variable.removeprefix("PROGRESSKIT_").lower()
+        taken = name in Settings._fields and name not in _FUNCTIONS
+        if not taken and variable not in _OTHER_VARIABLES | _warned_of:
+            _warned_of.add(variable)
+            _log().warning("The environment variable %s is ignored: %s", variable, _why_ignored(name))
+
+
+def _why_ignored(name: str) -> str:
+    if name in _FUNCTIONS:
+        return f"{name} is a function {_FUNCTIONS[name]}; give it to configure()"
+    meant = _nearest(name, set(Settings._fields) - _FUNCTIONS.keys())
+    return f"it is no setting{f' (did you mean PROGRESSKIT_{meant.upper()}?)' if meant else ''}"
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -127,8 +165,24 @@ def _checked(name: str, value: Any) -> Any:
     if name == "prefix" and not (isinstance(value, str) and value and ID_ALPHABET.issuperset(value)):
         raise ConfigurationError(f"prefix must be a name of A-Z a-z 0-9 _ . : -, not {value!r}")
     if name == "url" and not (isinstance(value, str) and "://" in value):
-        raise ConfigurationError("url must be a string such as 'sqlite:////var/lib/site/progress.db'")
+        raise ConfigurationError(_no_url(value))
     return value
+
+
+_PORTS = {"6379": "redis://", "5672": "amqp://", "5432": "postgresql+psycopg://", "3306": "mysql+pymysql://"}
+"""What probably listens at a port."""
+
+
+def _no_url(value: Any) -> str:
+    """Say what is wrong with a value that is no URL, without repeating what may hold a password."""
+    example = "one looks like 'sqlite:////var/lib/site/progress.db' or 'redis://localhost/0'"
+    if not isinstance(value, str) or not value:
+        return f"url must be a string: {example}"
+    if value.endswith((".db", ".sqlite", ".sqlite3")) and "@" not in value:
+        return f"the scheme is missing in url: did you mean sqlite:///{value}?"
+    place = value.rpartition("@")[2].partition("/")[0].partition("?")[0]
+    scheme = _PORTS.get(place.rpartition(":")[2])
+    return f"the scheme is missing in url: {f'did you mean {scheme}{place}?' if scheme else example}"
 
 
 def _is_key(value: Any) -> bool:
@@ -181,6 +235,9 @@ VARIANTS = {
 }
 """How a scheme may be written that is found by what is before its `+`."""
 
+ALIASES = {"rabbitmq": "amqp", "pyamqp": "amqp", "valkey": "redis", "pg": "postgresql", "file": "sqlite"}
+"""What is meant by schemes that are not known and that others use."""
+
 ENTRY_POINTS = "progresskit.backends"
 
 
@@ -203,8 +260,11 @@ def backend_class(url: str) -> type[Backend]:
             loaded: type[Backend] = found[name].load()
             return loaded
     variants = (VARIANTS.get(name, (name,)) for name in BACKENDS.keys() | found.keys())
-    known = ", ".join(sorted(f"{name}://" for names in variants for name in names))
-    raise UnknownScheme(f"no backend for {scheme}://; known are {known}")
+    known = sorted(f"{name}://" for names in variants for name in names)
+    base = scheme.split("+", 1)[0]
+    meant = ALIASES.get(base) or _nearest(base, [*BACKENDS, *found])
+    hint = f" (did you mean {meant}://?)" if meant else ""
+    raise UnknownScheme(f"no backend for {scheme}://{hint}; known are {', '.join(known)}")
 
 
 def _load(scheme: str, target: str, extra: str | None) -> type[Backend]:
@@ -245,3 +305,14 @@ def redact(url: str) -> str:
     user = credentials.partition(":")[0].partition("/")[0].partition("?")[0]
     place, question, _ = place.partition("?")
     return f"{scheme}://{user}{at and ':***@'}{place}{question and '?...'}"
+
+
+def is_relative(url: str) -> bool:
+    """Return True for an SQLite file that is another one in each folder that a process is started in."""
+    return url.startswith("sqlite:///") and not url.startswith("sqlite:////")
+
+
+def _log() -> Logger:
+    from logging import getLogger
+
+    return getLogger("progresskit")

@@ -70,14 +70,29 @@ class SQLBackend(Backend, Lists):
         self._dialect = _dialect(url)(url, prefix, clock)
         self._connections = Connections(self._dialect, database if isinstance(database, Engine) else None)
         self._sweep_at = 0.0
+        self._found = False
         self._written_to: Hashable = None
         self._decoded: dict[str, tuple[Hashable, Progress]] = {}
         self.shared = self._dialect.shared
 
     @classmethod
     def from_url(cls, url: str, settings: Settings) -> SQLBackend:
-        """Make the backend of a URL of SQLAlchemy's."""
-        return cls(url, prefix=settings.prefix)
+        """Make the backend of a URL of SQLAlchemy's; one in memory is refused, as `memory://` is better at that."""
+        backend = cls(url, prefix=settings.prefix)
+        if not backend.shared:
+            raise ConfigurationError(
+                "a database in memory is seen by this process only: use memory:// for that, or a file, as in "
+                f"{EXAMPLES['sqlite']}"
+            )
+        return backend
+
+    def missing(self) -> str | None:
+        """Return the path of a file that was not there when something was to be read; nothing that reads makes it."""
+        if self._found:
+            return None
+        missing = self._dialect.missing()
+        self._found = missing is None
+        return missing
 
     def write(self, batch: Sequence[Write]) -> dict[str, int]:
         """Fold the batch in, in the database, in one transaction."""
@@ -107,7 +122,7 @@ class SQLBackend(Backend, Lists):
 
     def read(self, ids: Collection[str]) -> dict[str, Progress]:
         """Return those that are known and have not expired, by one query."""
-        if not ids:
+        if not ids or self.missing():
             return {}
         with self._connections.lend() as lent:
             rows = self._dialect.read(lent.connection, ids)
@@ -135,16 +150,22 @@ class SQLBackend(Backend, Lists):
 
     def cancel(self, ids: Collection[str]) -> set[str]:
         """Mark those that are known and not done."""
+        if self.missing():
+            return set()
         with self._connections.lend() as lent:
             return self._dialect.cancel(lent.connection, ids)
 
     def cancels(self, ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
+        if self.missing():
+            return set()
         with self._connections.lend() as lent:
             return self._dialect.cancels(lent.connection, ids)
 
     def list(self, *, kind: str | None, states: Collection[State] | None, limit: int) -> list[Progress]:
         """Return the jobs written last, newest first."""
+        if self.missing():
+            return []
         asked = limit
         while True:
             with self._connections.lend() as lent:

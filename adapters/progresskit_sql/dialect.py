@@ -76,6 +76,10 @@ class Dialect(ABC):
         """Say, without asking the server, whether it has ended the connection; cheap, for it is asked at each call."""
         return False
 
+    def missing(self) -> str | None:
+        """Return the path of a file that is not there, which connecting would make; None where there is one or none."""
+        return None
+
     @abstractmethod
     def unavailable(self, error: Exception) -> bool:
         """Say whether an error means that the same may succeed later."""

@@ -6,7 +6,9 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from .options import Exit, add_command, job_id, kit_of
+from progresskit.errors import ConfigurationError
+
+from .options import Exit, add_command, job_id, kit_of, nothing_to_read
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     terminal = Terminal(sys.stdout)
     accepted = []
     with kit_of(arguments) as kit:
+        if (problem := nothing_to_read(kit)) is not None:
+            raise ConfigurationError(problem)
         for id in dict.fromkeys(arguments.ids):
             accepted.append(kit.cancel(id))
             if arguments.json:

@@ -7,10 +7,11 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from progresskit.errors import ConfigurationError
 from progresskit.progress import State
 
 from . import bars
-from .options import Exit, add_command, kit_of
+from .options import Exit, add_command, kit_of, nothing_to_read
 from .terminal import Terminal
 from .text import count, duration, fit, harmless, width
 
@@ -41,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     """List the jobs."""
     terminal = Terminal(sys.stdout)
     with kit_of(arguments) as kit:
+        if (problem := nothing_to_read(kit)) is not None:
+            raise ConfigurationError(problem)
         jobs = kit.list(kind=arguments.kind, state=arguments.state, limit=arguments.limit)
     if arguments.json:
         for progress in jobs:

@@ -82,6 +82,14 @@ def port(text: str) -> int:
     raise argparse.ArgumentTypeError(f"not a port: {text}")
 
 
+def nothing_to_read(kit: Kit) -> str | None:
+    """Say that there is nothing to read from, such as a file that is not there; None where there is."""
+    missing = kit.backend.missing()
+    if missing is None:
+        return None
+    return f"there is no {missing}: nothing has been reported to it yet, or the jobs are at another URL"
+
+
 @contextmanager
 def kit_of(arguments: argparse.Namespace) -> Iterator[Kit]:
     """

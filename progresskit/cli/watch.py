@@ -10,7 +10,7 @@ from progresskit.progress import State
 
 from .bars import Seen
 from .displays import Live, Plain, Records
-from .options import Exit, add_command, job_id, kit_of
+from .options import Exit, add_command, job_id, kit_of, nothing_to_read
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     ids = list(dict.fromkeys(arguments.ids))
     display = _display(arguments.json)
     with kit_of(arguments) as kit:
+        if (problem := nothing_to_read(kit)) is not None:
+            print(f"progresskit: {problem}", file=sys.stderr)  # and wait: the jobs may begin later
         known = kit.get_many(ids)  # raises where the backend cannot be reached; later on, the hub waits an outage out
         jobs = {id: Seen(id, known.get(id), monotonic()) for id in ids}
         with kit.hub.view(ids) as viewer, display:

@@ -16,6 +16,7 @@ from sqlalchemy.pool import StaticPool
 
 from progresskit.config import Settings, backend_class
 from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError
+from progresskit.kit import Kit
 from progresskit.progress import State
 from progresskit.testing import FakeClock
 from progresskit.testing.writes import start, update, word
@@ -57,8 +58,28 @@ def test_nothing_is_opened_before_it_is_needed(path: Path, backend: SQLBackend) 
     assert backend.read([]) == {}
     assert backend.write([]) == {}
     assert not path.exists()
-    assert backend.read(["job"]) == {}
+    backend.write([start("job")])
     assert path.exists()
+
+
+def test_who_only_looks_makes_no_file_and_finds_what_is_written_later(path: Path) -> None:
+    url = f"sqlite:///{path}"
+    with closing(SQLBackend(url)) as viewer, closing(SQLBackend(url)) as worker:
+        assert viewer.read(["job"]) == {}
+        assert viewer.list(kind=None, states=None, limit=9) == []
+        assert viewer.cancel(["job"]) == viewer.cancels(["job"]) == set()
+        assert not path.exists()
+        assert viewer.missing() == str(path)
+        worker.write([start("job")])
+        assert viewer.missing() is None
+        assert viewer.read(["job"]).keys() == {"job"}
+        assert viewer.cancel(["job"]) == {"job"}
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"])
+def test_a_url_of_a_database_in_memory_is_refused_with_what_to_use(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"use memory:// for that, or a file, as in sqlite:////absolute"):
+        Kit(url)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +265,7 @@ def test_a_pass_that_left_some_is_followed_by_another_at_once(
 def test_each_query_goes_by_an_index(
     name: str, values: dict[str, object], index: str, path: Path, backend: SQLBackend
 ) -> None:
-    backend.read(["job"])
+    backend.write([start("job")])
     assert isinstance(backend._dialect, SQLite)
     statement = backend._dialect._sql[name]
     with closing(sqlite3.connect(path)) as connection:

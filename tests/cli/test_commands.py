@@ -99,8 +99,34 @@ def test_watch_of_what_is_over_ends_at_once(url: str, done: Callable[..., None])
     assert watched.returncode == 1
 
 
+@pytest.mark.parametrize("command", [["list"], ["list", "--json"], ["cancel", "import-42"]])
+def test_a_database_that_does_not_exist_is_told_and_not_made(tmp_path: Path, command: list[str]) -> None:
+    path = tmp_path / "misspelt.db"
+    told = run(*command, "--url", f"sqlite:///{path}")
+    assert told.returncode == 2
+    assert told.stdout == ""
+    assert told.stderr == (
+        f"progresskit: there is no {path}: nothing has been reported to it yet, or the jobs are at another URL\n"
+    )
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_watch_waits_for_a_database_that_does_not_exist_and_says_so(url: str, job: Job) -> None:
+    path = Path(url.removeprefix("sqlite:///"))
+    with start("watch", "import-42", "--json", "--url", url) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        assert f"there is no {path}: nothing has been reported to it yet" in process.stderr.readline()
+        assert not path.exists()
+        _, observer = job("import-42")
+        observer.succeed()
+        assert json.loads([*process.stdout][-1])["state"] == "succeeded"
+        assert process.wait() == 0
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
-def test_watch_can_be_interrupted(url: str, number: int, code: int) -> None:
+def test_watch_can_be_interrupted(url: str, done: Callable[..., None], number: int, code: int) -> None:
+    done("another")
     with start("watch", "never-begun", "--url", url) as process:
         assert process.stdout is not None
         assert "waiting for a first report" in process.stdout.readline()
@@ -197,6 +223,7 @@ def done(url: str) -> Callable[..., None]:
 
 
 def test_list_shows_what_there_is_newest_first(url: str, done: Callable[..., None]) -> None:
+    Path(url.removeprefix("sqlite:///")).touch()
     assert run("list", "--url", url).stderr == "no jobs\n"
     done("first")
     done("second", "row 40 is missing")

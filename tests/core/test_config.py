@@ -72,6 +72,53 @@ def test_other_variables_of_the_environment_are_left_alone() -> None:
     assert resolve({}, {}, environ) == Settings()
 
 
+@pytest.fixture
+def nothing_was_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("progresskit.config._warned_of", set())
+
+
+@pytest.mark.usefixtures("nothing_was_warned_of")
+def test_a_variable_that_is_no_setting_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    environ = {"PROGRESSKIT_ULR": "redis://:hunter2@host", "PROGRESSKIT_XYZ": "1", "PROGRESSKIT_AUTHORIZE": "os:system"}
+    for _ in range(3):
+        assert resolve({}, {}, environ | {"PROGRESSKIT_CI": "1", "PROGRESSKIT_LEASE": "9"}).lease == 9
+    assert caplog.messages == [
+        "The environment variable PROGRESSKIT_AUTHORIZE is ignored: "
+        "authorize is a function (request, id, right) -> bool; give it to configure()",
+        "The environment variable PROGRESSKIT_ULR is ignored: it is no setting (did you mean PROGRESSKIT_URL?)",
+        "The environment variable PROGRESSKIT_XYZ is ignored: it is no setting",
+    ]
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("intervall", "interval"), ("LEASES", "lease"), ("secretkey", "secret_key")]
+)
+def test_a_name_that_is_no_setting_gets_the_one_that_is_nearest(wrong: str, meant: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"\(did you mean '{meant}'\?\)"):
+        resolve({}, {wrong: 1}, {})
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("localhost:6379", "the scheme is missing in url: did you mean redis://localhost:6379?"),
+        ("user:hunter2@broker:5672/site", "the scheme is missing in url: did you mean amqp://broker:5672?"),
+        ("host:6379/0?password=hunter2", "the scheme is missing in url: did you mean redis://host:6379?"),
+        ("/srv/progress.db", "the scheme is missing in url: did you mean sqlite:////srv/progress.db?"),
+        ("progress.sqlite3", "the scheme is missing in url: did you mean sqlite:///progress.sqlite3?"),
+        ("user:hunter2@host", "the scheme is missing in url: one looks like 'sqlite:////var/lib/"),
+        ("redis", "the scheme is missing in url: one looks like "),
+        (5, "url must be a string: one looks like "),
+    ],
+)
+def test_a_url_without_its_scheme_is_told_so(url: Any, hint: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        resolve({"url": url}, {}, {})
+    assert str(refused.value).startswith(hint)
+    assert "hunter2" not in str(refused.value)
+
+
 @pytest.mark.parametrize(("text", "value"), [
     ("1", True), ("true", True), ("True", True), ("YES", True), ("on", True),
     ("0", False), ("false", False), ("No", False), ("off", False), ("", False),
@@ -188,6 +235,23 @@ def test_an_unknown_scheme_is_refused_with_those_that_are_known() -> None:
     assert {"redis://", "redis+sentinel://", "rediss+cluster://", "kombu+TRANSPORT://"} <= {*known}
     assert "kombu://" not in known, "it needs a transport"
     assert {url.partition("://")[0].partition("+")[0] for url in known} == BACKENDS.keys()
+
+
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("reddis://host", "redis://"),
+        ("postgres://host/db", "postgresql://"),
+        ("postgress+psycopg://host/db", "postgresql://"),
+        ("sqllite:///here.db", "sqlite://"),
+        ("rabbitmq://host", "amqp://"),
+        ("valkey://host", "redis://"),
+    ],
+)
+def test_an_unknown_scheme_gets_the_one_that_is_nearest(url: str, meant: str) -> None:
+    with pytest.raises(UnknownScheme) as refused:
+        backend_class(url)
+    assert f"(did you mean {meant}?); known are " in str(refused.value)
 
 
 def test_a_driver_may_follow_the_scheme(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -269,12 +269,6 @@ def test_the_environment_may_change_until_a_kit_is_used(monkeypatch: pytest.Monk
 # What others cannot see.
 
 
-def test_a_database_in_memory_is_not_called_relative(caplog: pytest.LogCaptureFixture) -> None:
-    with closing(Kit("sqlite:///:memory:")) as kit:
-        kit.warn_unshared("a web server")
-    assert "is seen by this process only" in caplog.messages[0]
-
-
 @pytest.mark.parametrize("url", ["memory://", "sqlite:///progress.db"])
 def test_a_backend_that_others_cannot_see_is_warned_of_once(url: str, caplog: pytest.LogCaptureFixture) -> None:
     kit = Kit(url)

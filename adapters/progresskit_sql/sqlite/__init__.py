@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any
 from progresskit.progress import Role, State, Stored
 from progresskit_sql.dialect import Dialect
 
-from .database import Home, autocommit, check_driver, is_memory, make_engine, prepare, transaction, unavailable
+from .database import (
+    Home,
+    autocommit,
+    check_driver,
+    is_memory,
+    make_engine,
+    missing_file,
+    prepare,
+    transaction,
+    unavailable,
+)
 from .upserts import Upserts, text
 
 if TYPE_CHECKING:
@@ -78,6 +88,10 @@ class SQLite(Dialect):
     def leads_home(self, home: Home) -> bool:
         """Look whether the file is the same."""
         return home.is_there
+
+    def missing(self) -> str | None:
+        """Return the path of the file, if there is none."""
+        return missing_file(self._url)
 
     def unavailable(self, error: Exception) -> bool:
         """Go by SQLite's result code."""

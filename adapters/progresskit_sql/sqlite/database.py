@@ -58,6 +58,14 @@ def is_memory(url: URL) -> bool:
     return ":memory:" in database or "mode=memory" in database or url.query.get("mode") == "memory"
 
 
+def missing_file(url: URL) -> str | None:
+    """Return the path of the database if no file is there, nor a name that only SQLite can read."""
+    database = url.database or ""
+    if is_memory(url) or database.startswith("file:") or os.path.exists(database):
+        return None
+    return os.path.abspath(database)
+
+
 def check_driver(url: URL) -> None:
     """Raise ConfigurationError for the URL of another driver; without one it is ours."""
     if url.drivername not in {"sqlite", "sqlite+pysqlite"}:
