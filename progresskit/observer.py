@@ -12,7 +12,7 @@ from . import scope, values
 from .audience import Audience
 from .errors import Cancelled
 from .progress import State
-from .recorder import Clocks, Outcome, Recorder, failure
+from .recorder import Clocks, Outcome, Recorder, failure, public_failure
 from .reports import Reports, Waker
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .audience import Notify
-    from .progress import Progress, Write
+    from .progress import Failure, Progress, Write
     from .scope import Scope
 
 
@@ -77,15 +77,20 @@ class ProgressObserver(Reports):
         self.end(State.SUCCEEDED, result=result)
 
     def fail(self, error: BaseException | str) -> None:
-        """End the job badly. Only the message of a `PublicError` is shown to a browser."""
-        self.end(State.FAILED, error=error)
+        """
+        End the job badly.
+
+        A text is shown to everybody who may watch the job; of an exception only the class name is, unless it is a
+        `PublicError`. So pass the exception itself where its message is not for them, and not `str(error)`.
+        """
+        self.end(State.FAILED, error=public_failure(error) if isinstance(error, str) else error)
 
     def end(
         self,
         state: State,
         *,
         result: Any = None,
-        error: BaseException | str | None = None,
+        error: BaseException | Failure | str | None = None,
         next_retry_at: datetime | None = None,
         wait: bool = True,
     ) -> Callable[[], None]:

@@ -47,10 +47,10 @@ class Outcome(NamedTuple):
     next_retry_at: datetime | None = None
 
 
-def failure(error: BaseException | str | None) -> Failure | None:
+def failure(error: BaseException | Failure | str | None) -> Failure | None:
     """Return what is kept of an error."""
-    if error is None:
-        return None
+    if error is None or isinstance(error, Failure):
+        return error
     if isinstance(error, str):
         return Failure("Error", values.text(error, values.MESSAGE_LENGTH))
     try:
@@ -58,6 +58,11 @@ def failure(error: BaseException | str | None) -> Failure | None:
     except Exception:
         message = None  # an error that cannot even say what it is
     return Failure(values.text(type(error).__name__), message, isinstance(error, PublicError))
+
+
+def public_failure(text: str) -> Failure:
+    """Return a failure with a text that was written for the people who watch the job."""
+    return Failure("Error", values.text(text, values.MESSAGE_LENGTH), public=True)
 
 
 def word(

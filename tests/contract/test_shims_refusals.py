@@ -152,9 +152,11 @@ def test_errors_are_kept_from_browsers_unless_they_are_meant_for_them(client: ht
     for suffix, error in (("a", ValueError("password=1")), ("b", progresskit.PublicError("row 3 is empty"))):
         with pytest.raises(type(error)), running(f"{id}-{suffix}"):
             raise error
-    secret, public = sign(f"{id}-a"), sign(f"{id}-b")
+    progresskit.observe(f"{id}-c").fail("The disk is full")
+    secret, public, text = (sign(f"{id}-{suffix}") for suffix in "abc")
     assert client.get(f"{secret}/").json()["error"] == {"type": "ValueError", "message": None}
     assert client.get(f"{public}/").json()["error"] == {"type": "PublicError", "message": "row 3 is empty"}
+    assert client.get(f"{text}/").json()["error"] == {"type": "Error", "message": "The disk is full"}
     for path in (f"{secret}/", f"{secret}/?as=html", f"?key={secret}", f"{secret}/events/", f"events/?key={secret}"):
         assert "password" not in client.get(path).text
 

@@ -231,18 +231,20 @@ def test_a_queues_own_control_exceptions_are_no_failures(kit: Kit) -> None:
         assert (job.progress.state, job.progress.error) == (State.RETRYING, None)
 
 
-def test_an_error_is_kept_by_its_type_and_message_and_only_a_public_one_is_shown(kit: Kit) -> None:
+def test_an_error_is_kept_by_its_type_and_message_and_only_what_is_meant_for_people_is_shown(kit: Kit) -> None:
     class NoHeader(PublicError):
         pass
 
-    secret, public, text = kit.observe(), kit.observe(), kit.observe()
+    secret, public, text, inner = kit.observe(), kit.observe(), kit.observe(), kit.observe()
     secret.fail(ValueError("password=hunter2"))
     public.fail(NoHeader("The file has no header."))
-    text.fail("by hand")
+    text.fail("The disk is full")
+    inner.end(State.FAILED, error="password=hunter2")  # by an integration: from anywhere
     assert secret.progress.error == ("ValueError", "password=hunter2", False)
     assert public.progress.error == ("NoHeader", "The file has no header.", True)
     assert secret.progress.redacted().to_dict()["error"] == {"type": "ValueError", "message": None}
-    assert text.progress.to_dict()["error"] == {"type": "Error", "message": "by hand"}
+    assert text.progress.redacted().to_dict()["error"] == {"type": "Error", "message": "The disk is full"}
+    assert inner.progress.redacted().to_dict()["error"] == {"type": "Error", "message": None}
 
 
 def test_a_job_can_be_ended_without_a_block(kit: Kit, step: Step, stored: Stored) -> None:
