@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from progresskit.hub import Hub
     from progresskit.kit import Kit
-    from progresskit.progress import JobId
+    from progresskit.progress import JobId, Progress
 
     from .lines import Line
     from .messages import Receive, Scope, Send
@@ -64,19 +64,28 @@ class ProgressApp:
                 raise ValueError(f"ASGI scopes of type {other!r} are not known")
 
     def progress_bar(
-        self, id: JobId, cancel: bool = False, ttl: float = TOKEN_SECONDS, script: bool = True, *, user: Any = None
+        self,
+        id: JobId,
+        cancel: bool = False,
+        ttl: float = TOKEN_SECONDS,
+        script: bool = True,
+        *,
+        user: Any = None,
+        record: Progress | None = None,
     ) -> _Html:
         """
         Return the element that shows the job of that id, as HTML.
 
         `cancel` adds a button, and the right that it needs. The page is good for `ttl` seconds, a day unless told, and
         with a `user` for that user alone. `script` brings the component along; a browser loads it once, however often a
-        page names it.
+        page names it. The `record` is what browsers without JavaScript are shown: give what `aget` returns. In a thread
+        it is read unless it is given; in an event loop that would block, and they are shown a link.
         """
         key = self._surface.key_of_bar(id, cancel, ttl, user)
-        source, button = escape(f"{self._prefix}/{key}/"), " cancel" if cancel else ""
+        address, button = f"{self._prefix}/{key}/", " cancel" if cancel else ""
+        fallback = self._surface.fallback(id, address, record)
         module = escape(f"{self._prefix}/progresskit.js")
-        bar = f'<progress-bar src="{source}"{button}></progress-bar>'
+        bar = f'<progress-bar src="{escape(address)}"{button}>{fallback}</progress-bar>'
         return _Html(f'{bar}<script type="module" src="{module}"></script>' if script else bar)
 
     def end_streams(self) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from flask import Request as FlaskRequest
 
     from progresskit.kit import Kit
-    from progresskit.progress import JobId
+    from progresskit.progress import JobId, Progress
 
 __all__ = ["ProgressKit", "signed_in"]
 
@@ -75,17 +75,27 @@ class ProgressKit:
         app.jinja_env.globals["progress_bar"] = self.progress_bar
         app.extensions["progresskit"] = self
 
-    def progress_bar(self, id: JobId, cancel: bool = False, ttl: float = TOKEN_SECONDS, *, user: Any = None) -> Markup:
+    def progress_bar(
+        self,
+        id: JobId,
+        cancel: bool = False,
+        ttl: float = TOKEN_SECONDS,
+        *,
+        user: Any = None,
+        record: Progress | None = None,
+    ) -> Markup:
         """
         Return the element that shows the job of that id.
 
         `cancel` adds a button, and the right that it needs. The page is good for `ttl` seconds, a day unless told, and
-        with a `user` for that user alone. The first bar of a page brings the component's script along.
+        with a `user` for that user alone. The first bar of a page brings the component's script along. The `record` is
+        what browsers without JavaScript are shown; it is read unless it is given.
         """
         key = self._surface.key_of_bar(id, cancel, ttl, user, request)
         source = url_for("progresskit", path=f"{key}/")
         button = Markup(" cancel") if cancel else ""
-        return Markup('<progress-bar src="{}"{}></progress-bar>{}').format(source, button, _script())
+        fallback = Markup(self._surface.fallback(id, source, record))
+        return Markup('<progress-bar src="{}"{}>{}</progress-bar>{}').format(source, button, fallback, _script())
 
     def _view(self, path: str) -> Response:
         self._surface.kit.warn_unshared("a web server")

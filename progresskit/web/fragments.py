@@ -5,30 +5,99 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from progresskit.progress import format_time
+
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from progresskit.progress import Number, Progress
 
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_SPANS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
 def fragment(record: Progress) -> str:
     """Return one element in one line, all text escaped."""
-    state = "stalled" if record.stalled else record.state.value
-    said = "stopped early" if record.stopped_early else state
-    label = _text(record.description or said)
+    before, after = _pieces(record)
+    return _element("div", record.id, _state(record), " ".join([*before, _bar(record), *after]))
+
+
+def still(id: str, record: Progress | None, now: datetime) -> str:
+    """
+    Return the job as it was when a page was made, with its age, for a page that cannot change by itself.
+
+    Without a record nothing was reported of the job by then. The element may stand wherever text may.
+    """
+    if record is None:
+        age = "No report when this page was loaded. Reload it for a newer state."
+        return _element("span", id, "pending", _piece("label", "Waiting") + _small(age))
+    before, after = (" · ".join(pieces) for pieces in _pieces(record))
+    return _element("span", record.id, _state(record), f"{before} {_bar(record)} {after}{_small(_age(record, now))}")
+
+
+def _element(tag: str, id: str, state: str, html: str) -> str:
+    return f'<{tag} class="progresskit" data-job="{_text(id)}" data-state="{state}">{html}</{tag}>'
+
+
+def _small(age: str) -> str:
+    return f'<br><small class="progresskit-age">{age}</small>'
+
+
+def _bar(record: Progress) -> str:
     known = "" if record.percent is None else f' value="{record.percent}"'
-    parts = [
-        f'<span class="progresskit-label">{label}</span>',
-        f'<progress max="100"{known} aria-label="{label}"></progress>',
-        f'<span class="progresskit-state">{said}</span>',
-        f'<span class="progresskit-count">{_text(count(record))}</span>',
-    ]
+    return f'<progress max="100"{known} aria-label="{_label(record)}"></progress>'
+
+
+def _pieces(record: Progress) -> tuple[list[str], list[str]]:
+    """Return what stands before the bar and after it; how a job ended comes first."""
+    label, state = _piece("label", _label(record)), _piece("state", _state_in_words(record))
+    before, after = ([state, label], []) if record.done else ([label], [state])
+    after.append(_piece("count", _text(count(record))))
     if record.percent is not None:
-        parts.append(f'<span class="progresskit-percent">{int(record.percent)} %</span>')
+        after.append(_piece("percent", f"{int(record.percent)} %"))
     if record.error is not None:
-        error = ": ".join(filter(None, (record.error.type, record.error.message)))
-        parts.append(f'<span class="progresskit-error">{_text(error)}</span>')
-    return f'<div class="progresskit" data-job="{_text(record.id)}" data-state="{state}">{" ".join(parts)}</div>'
+        after.append(_piece("error", _text(record.error.message or record.error.type)))
+    return before, after
+
+
+def _label(record: Progress) -> str:
+    return _text(record.description or ("stopped early" if record.stopped_early else _state(record)))
+
+
+def _piece(name: str, html: str) -> str:
+    return f'<span class="progresskit-{name}">{html}</span>'
+
+
+def _state(record: Progress) -> str:
+    return "stalled" if record.stalled else record.state.value
+
+
+def _state_in_words(record: Progress) -> str:
+    if record.stopped_early:
+        return "stopped early"
+    if record.stalled and record.updated_at is not None:
+        return f"stalled, last report {_time(record.updated_at, f'{record.updated_at:%Y-%m-%d %H:%M:%S} UTC')}"
+    return _state(record)
+
+
+def _age(record: Progress, now: datetime) -> str:
+    at = (record.finished_at if record.done else None) or record.updated_at
+    if at is None:
+        return "Reload the page for a newer state."
+    age = f"{_time(at, _span((now - at).total_seconds()))} before this page was loaded."
+    return f"Ended {age}" if record.done else f"Last report {age} Reload it for a newer state."
+
+
+def _time(at: datetime, text: str) -> str:
+    return f'<time datetime="{format_time(at)}">{text}</time>'
+
+
+def _span(seconds: float) -> str:
+    for name, size in _SPANS:
+        if seconds >= size:
+            whole = int(seconds // size)
+            return f"{whole} {name}" if whole == 1 else f"{whole} {name}s"
+    return "a moment"
 
 
 def count(record: Progress) -> str:

@@ -14,6 +14,7 @@ from . import records, streams, tokens
 from .budget import PROCESS, Budget
 from .calls import Awaiting, Blocking, run
 from .exchange import Exchange
+from .fallback import Fallback
 from .files import file
 from .http import problem
 from .recent import Recent
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from progresskit.kit import Kit
-    from progresskit.progress import JobId
+    from progresskit.progress import JobId, Progress
 
     from .calls import Calls
     from .http import Request, Response
@@ -60,6 +61,7 @@ class Surface:
         self._in_thread = in_thread
         self._keep_context = keep_context
         self._recent: Recent | None = None
+        self._fallback = Fallback()
 
     @property
     def kit(self) -> Kit:
@@ -95,6 +97,15 @@ class Surface:
                     "`user`, or have the setting `user` tell"
                 )
         return self.sign(check_id(id), "cancel" if cancel else "watch", ttl, user=user)
+
+    def fallback(self, id: JobId, address: str, record: Progress | None = None) -> str:
+        """
+        Return what stands inside of a bar for browsers without JavaScript, as safe HTML.
+
+        That is the `record`, with its age. Unless it is given it is read here, but in an event loop, where that would
+        block; a link takes its place there.
+        """
+        return self._fallback.html(self.kit, id, address, record)
 
     def answer(self, request: Request) -> Response:
         """Answer in this thread; a stream is then to be iterated with `for`."""

@@ -141,7 +141,7 @@ def test_a_page_has_a_bar_that_works(address: str, site: Site, kit: Kit) -> None
         return  # it has none
     html = httpx.get(f"{address}/", trust_env=False, timeout=PATIENCE).text
     found = re.fullmatch(
-        r'<!doctype html><progress-bar src="(/progress/~[\w~-]+/)" cancel></progress-bar>'
+        r'<!doctype html><progress-bar src="(/progress/~[\w~-]+/)" cancel><noscript>.*</noscript></progress-bar>'
         r'<script type="module" src="(/progress/progresskit.js)"></script>',
         html,
     )

@@ -90,15 +90,28 @@ def test_the_tag_renders_a_bar_whose_key_opens_the_job() -> None:
         assert Client().get(f"/progress/{key_in(html)}/").json()["id"] == "import-42"
         assert Client().post(f"/progress/{key_in(html)}/cancel/", headers={"X-Progresskit": "1"}).status_code == 404
     assert re.fullmatch(
-        r'<progress-bar src="/progress/~[\w~-]+/"></progress-bar>'
+        r'<progress-bar src="/progress/~[\w~-]+/"><noscript>.*</noscript></progress-bar>'
         r'<script type="module" src="/progress/progresskit.js"></script>',
         html,
     )
 
 
+def test_a_browser_without_javascript_sees_the_job_as_it_was_when_the_page_was_made() -> None:
+    assert "No report when this page was loaded" in render("{% progress_bar id %}", id="import-42")
+    with progresskit.observe("import-42", total=4, unit="rows", description="Reading <all>") as job:
+        job.advance()
+        progresskit.flush()
+        html = render("{% progress_bar id %}", id="import-42")
+    assert "Reading &lt;all&gt;" in html
+    assert "1 of 4 rows" in html
+    assert "Last report <time" in html
+    record = progresskit.get("import-42")
+    assert "succeeded" in render("{% progress_bar id record=record %}", id="import-42", record=record)
+
+
 def test_a_bar_with_a_button_has_the_right_to_cancel() -> None:
     html = render('{% progress_bar "import-42" cancel=True %}')
-    assert " cancel></progress-bar>" in html
+    assert " cancel><noscript>" in html
     with progresskit.observe("import-42"):
         progresskit.flush()
         assert Client().post(f"/progress/{key_in(html)}/cancel/", headers={"X-Progresskit": "1"}).status_code == 202

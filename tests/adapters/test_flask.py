@@ -10,7 +10,7 @@ from flask import Flask, render_template_string, request
 from flask.testing import FlaskClient
 
 import progresskit
-from progresskit import Kit
+from progresskit import Kit, Progress, State, Version
 from progresskit import kit as kits
 from progresskit.web import owner_only
 from progresskit_flask import ProgressKit
@@ -96,12 +96,33 @@ def test_a_page_has_its_bars_and_the_script_once(client: FlaskClient) -> None:
     for _ in range(2):
         html = client.get("/").text
         assert re.fullmatch(
-            r'<progress-bar src="/progress/~[\w~-]+/"></progress-bar>'
+            r'<progress-bar src="/progress/~[\w~-]+/"><noscript>.*?</noscript></progress-bar>'
             r'<script type="module" src="/progress/progresskit.js"></script>'
-            r'<progress-bar src="/progress/~[\w~-]+/" cancel></progress-bar>'
-            r'<progress-bar src="/progress/~[\w~-]+/"></progress-bar>',
+            r'<progress-bar src="/progress/~[\w~-]+/" cancel><noscript>.*?</noscript></progress-bar>'
+            r'<progress-bar src="/progress/~[\w~-]+/"><noscript>.*?</noscript></progress-bar>',
             html,
         )
+
+
+def test_a_browser_without_javascript_sees_the_job_as_it_was_when_the_page_was_made(client: FlaskClient) -> None:
+    with progresskit.observe("a", total=4, unit="rows", description="Reading <all>") as job:
+        job.advance()
+        progresskit.flush()
+        html = client.get("/").text
+    first, second, third = re.findall("<noscript>(.*?)</noscript>", html)
+    assert "Reading &lt;all&gt;" in first
+    assert "1 of 4 rows" in first
+    assert "Last report <time" in first
+    assert "No report when this page was loaded" in second
+    assert "No report when this page was loaded" in third
+
+
+def test_a_record_that_is_given_is_not_read() -> None:
+    app = site()
+    ProgressKit(app)
+    record = Progress("a", State.RUNNING, Version(1, 1, 1), current=3, total=10)
+    with app.test_request_context():
+        assert "3 of 10" in render_template_string("{{ progress_bar('a', record=record) }}", record=record)
 
 
 def test_only_a_bar_with_a_button_has_the_right_to_cancel(client: FlaskClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progresskit import Failure, Progress, State, Version
-from progresskit.web.fragments import count, fragment
+from progresskit.web.fragments import count, fragment, still
 
 ALLOWED = {"div", "span", "progress"}
 
@@ -68,8 +69,15 @@ def test_an_unknown_total_makes_an_indeterminate_bar() -> None:
     )
 
 
-def test_a_stalled_job_says_so() -> None:
+NOW = datetime(2026, 11, 28, 20, 41, 23, tzinfo=UTC)
+
+
+def test_a_stalled_job_says_so_and_since_when() -> None:
     assert 'data-state="stalled"' in fragment(job(stalled=True))
+    assert Parsed(fragment(job(stalled=True))).text.strip().startswith("stalled")
+    html = fragment(job(stalled=True, updated_at=NOW))
+    assert "stalled, last report 2026-11-28 20:41:23 UTC" in Parsed(html).text
+    assert '<time datetime="2026-11-28T20:41:23.000Z">' in html
 
 
 def test_a_job_that_ended_early_without_a_request_says_so() -> None:
@@ -79,3 +87,44 @@ def test_a_job_that_ended_early_without_a_request_says_so() -> None:
     assert ">cancelled<" not in early
     asked = fragment(job(state=State.CANCELLED, cancel_requested=True))
     assert '<span class="progresskit-state">cancelled</span>' in asked
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"state": State.SUCCEEDED}, "succeeded Importing "),
+        ({"state": State.CANCELLED}, "stopped early Importing "),
+        ({"state": State.CANCELLED, "cancel_requested": True}, "cancelled Importing "),
+        ({"state": State.FAILED, "error": Failure("OSError", None)}, "failed Importing  0 OSError"),
+        ({"state": State.FAILED, "error": Failure("Error", "The disk is full", True)}, "failed Importing  0 The disk"),
+        ({}, "Importing  running"),
+    ],
+)
+def test_a_job_that_has_ended_says_how_first(fields: dict[str, Any], text: str) -> None:
+    assert Parsed(fragment(job(description="Importing", **fields))).text.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "age"),
+    [
+        ({"updated_at": NOW - timedelta(seconds=0.4)}, "Last report a moment before this page was loaded."),
+        ({"updated_at": NOW - timedelta(seconds=1.4)}, "Last report 1 second before this page was loaded."),
+        ({"updated_at": NOW - timedelta(minutes=5, seconds=9)}, "Last report 5 minutes before this page was loaded."),
+        ({"updated_at": NOW + timedelta(minutes=5)}, "Last report a moment before this page was loaded."),
+        (
+            {"state": State.FAILED, "finished_at": NOW - timedelta(hours=50), "updated_at": NOW},
+            "Ended 2 days before this page was loaded.",
+        ),
+        ({}, "Reload the page for a newer state."),
+    ],
+)
+def test_a_page_that_cannot_change_says_how_old_it_is(fields: dict[str, Any], age: str) -> None:
+    html = still("a", job(**fields), NOW)
+    assert age in Parsed(html).text
+    assert not Parsed(html).tags & {"div", "p"}  # it may stand in a paragraph
+
+
+def test_a_page_of_a_job_without_a_report_says_so() -> None:
+    html = still("a", None, NOW)
+    assert 'data-state="pending"' in html
+    assert "No report when this page was loaded." in Parsed(html).text

@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from progresskit.progress import Progress
 from progresskit.web import TOKEN_SECONDS
 from progresskit_django.views import surface
 
@@ -19,18 +20,26 @@ _SCRIPT_IS_THERE = "progresskit script"
 
 @register.simple_tag(takes_context=True)
 def progress_bar(
-    context: Context, id: Any, *, cancel: bool = False, ttl: float = TOKEN_SECONDS, user: Any = None
+    context: Context,
+    id: Any,
+    *,
+    cancel: bool = False,
+    ttl: float = TOKEN_SECONDS,
+    user: Any = None,
+    record: Progress | None = None,
 ) -> SafeString:
     """
     Show the job of that id: `{% progress_bar task.id %}`, `{% progress_bar task.id cancel=True ttl=3600 %}`.
 
     `cancel` adds a button, and the right that it needs. The page is good for `ttl` seconds, a day unless told, and with
-    a `user` for that user alone. The first bar of a page brings the component's script along.
+    a `user` for that user alone. The first bar of a page brings the component's script along. The `record` is what
+    browsers without JavaScript are shown; it is read unless it is given.
     """
     key = surface.key_of_bar(id, cancel, ttl, user, context.get("request"))
     source = reverse("progresskit:mount", kwargs={"path": f"{key}/"})
     button = " cancel" if cancel else ""
-    return format_html('<progress-bar src="{}"{}></progress-bar>{}', source, button, _script(context))
+    fallback = SafeString(surface.fallback(id, source, record))
+    return format_html('<progress-bar src="{}"{}>{}</progress-bar>{}', source, button, fallback, _script(context))
 
 
 def _script(context: Context) -> SafeString:
