@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from progresskit.web import Request, Server
@@ -18,16 +19,19 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class Headers:
-    """The headers of a scope, looked through when one is asked for, as of most requests few are."""
+    """The headers of a scope, by name."""
+
+    __slots__ = ("_values",)
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        self._pairs = list(pairs)
+        values = self._values = dict[bytes, bytes]()
+        for name, value in pairs:
+            values[name] = value if name not in values else values[name] + b", " + value
 
     def get(self, name: str, /) -> str | None:
         """Return the value, whatever the case of the name, several joined by a comma; None where it was not sent."""
-        wanted = name.lower().encode("latin-1")
-        found = [value for name, value in self._pairs if name == wanted]
-        return b", ".join(found).decode("latin-1") if found else None
+        value = self._values.get(_encoded_name(name))
+        return None if value is None else value.decode("latin-1")
 
 
 class Asker(NamedTuple):
@@ -72,8 +76,13 @@ def path(scope: Scope, prefix: str) -> str:
 
 def start(status: int, headers: Mapping[str, str]) -> Message:
     """Return the message that begins an answer."""
-    pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    pairs = [(_encoded_name(name), value.encode("latin-1")) for name, value in headers.items()]
     return {"type": "http.response.start", "status": status, "headers": pairs}
+
+
+@lru_cache(200)
+def _encoded_name(name: str) -> bytes:
+    return name.lower().encode("latin-1")
 
 
 def body(data: bytes, more: bool = False) -> Message:

@@ -44,6 +44,8 @@ class Jobs(NamedTuple):
     @property
     def ids(self) -> list[str]:
         """The ids, each once."""
+        if self.single:
+            return [*self.names.values()]  # type: ignore[list-item] - such a name opens a job
         return list(dict.fromkeys(id for id in self.names.values() if id is not None))
 
     @property

@@ -59,18 +59,32 @@ class Response(NamedTuple):
 
 def respond(status: int, content_type: str, body: bytes, **headers: str | None) -> Response:
     """Return an answer with the headers that all have; `Cache_Control="…"` sets that header, None leaves it out."""
-    given = {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
     fixed = {
         "Content-Type": content_type,
         "Content-Length": str(len(body)),
         "X-Content-Type-Options": "nosniff",
     }
-    return Response(status, fixed | given, body)
+    return Response(status, fixed | _given(headers), body)
 
 
 def empty(status: int, **headers: str | None) -> Response:
     """Return an answer that cannot have a body (204, 304)."""
-    return Response(status, {name.replace("_", "-"): value for name, value in headers.items() if value is not None})
+    return Response(status, _given(headers))
+
+
+def _given(headers: Mapping[str, str | None]) -> dict[str, str]:
+    return {_HEADER_NAMES[name]: value for name, value in headers.items() if value is not None}
+
+
+class _HeaderNames(dict[str, str]):
+    """Maps names as they are written in Python to names of headers; each is made once."""
+
+    def __missing__(self, name: str) -> str:
+        self[name] = name.replace("_", "-")
+        return self[name]
+
+
+_HEADER_NAMES = _HeaderNames()
 
 
 def problem(status: int, detail: str, **headers: str | None) -> Response:

@@ -70,10 +70,14 @@ class _Entry:
         heard, shown = self.heard, self.shown.record
         if heard is None:
             return False
+        if heard is shown:
+            return True
         if heard.version > shown.version:
             self.show(heard, now)
-            return True
-        return heard.cursor == shown.cursor
+        elif heard.cursor != shown.cursor:
+            return False
+        self.heard = self.shown.record  # the same state, and the next poll finds that out by identity
+        return True
 
 
 class Recent:

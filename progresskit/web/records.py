@@ -103,13 +103,13 @@ def _is_old(exchange: Exchange, jobs: Jobs, found: Found) -> bool:
 
 
 def _are_done(jobs: Jobs, found: Found) -> bool:
-    return all(id in found and found[id].record.done for id in jobs.ids)
+    return all(id in found and found[id].record.done for id in jobs.names.values() if id is not None)
 
 
 def _etag(exchange: Exchange, jobs: Jobs, found: Found) -> str | None:
     """Return a tag of what is told, other than that of its HTML; None where a single job is not known."""
     if jobs.single:
-        cursor = next((shown.record.cursor for shown in found.values()), None)
+        cursor = next(iter(found.values())).record.cursor if found else None
     else:
         cursors = [name + (f" {found[id].record.cursor}" if id in found else "") for name, id in jobs.names.items()]
         cursor = sha256("\n".join(cursors).encode("utf-8", "replace")).hexdigest()[:32]
@@ -136,7 +136,7 @@ def _answer(exchange: Exchange, jobs: Jobs, found: Found, applied: str | None) -
 def as_json(exchange: Exchange, jobs: Jobs, found: Found) -> bytes:
     """Return the record, or `{"jobs": {name: record or null}}`."""
     if jobs.single:
-        (id,) = jobs.ids
+        (id,) = found
         return exchange.text(found[id]).encode("utf-8", "replace")
     told = [
         f"{json.dumps(name)}:{exchange.text(found[id]) if id in found else 'null'}" for name, id in jobs.names.items()

@@ -58,8 +58,13 @@ class Query(NamedTuple):
     last_event_id: str | None = None
 
 
+_NO_QUERY = Query()
+
+
 def parse_query(query: str) -> Query:
     """Read a query as it was sent; ValueError says why it cannot be meant."""
+    if not query:
+        return _NO_QUERY
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="replace", max_num_fields=_PARAMETERS)
     except ValueError:
