@@ -35,7 +35,8 @@ def main() -> None:
     assert record is not None
     key = Surface(kit).sign("job")
     serving = server(kit, "/progress")
-    ours, nothing = serving.config.app, bare(record.to_json().encode())
+    ours: Any = serving.config.app
+    nothing = bare(record.to_json().encode())
 
     async def either(scope: Any, receive: Any, send: Any) -> None:
         await (nothing if scope["path"] == "/bare" else ours)(scope, receive, send)

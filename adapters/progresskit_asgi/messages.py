@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from progresskit.web import Request, Server
+from progresskit.web.http import SharedHeaders
 from progresskit.web.telling import Form, Shown
 
 if TYPE_CHECKING:
@@ -65,19 +66,35 @@ def path(scope: Scope, prefix: str) -> str:
     """
     path: str = scope["path"]
     raw = scope.get("raw_path") or b"/"
-    if path.endswith("/") and not raw.partition(b"?")[0].upper().endswith((b"/", b"%2F")):
+    if b"?" in raw:
+        raw = raw.partition(b"?")[0]
+    if path.endswith("/") and not raw.endswith((b"/", b"%2F", b"%2f")):
         path = path[:-1]
     root: str = scope.get("root_path", "")
-    below = path.removeprefix(root) if not root or path == root or path.startswith(f"{root}/") else path
-    if not root.endswith(prefix) and (below == prefix or below.startswith(f"{prefix}/")):
-        below = below.removeprefix(prefix)
+    below = _below(path, root) if root else path
+    if not root.endswith(prefix):
+        below = _below(below, prefix)
     return below.removeprefix("/")
+
+
+def _below(path: str, mount: str) -> str:
+    """Return what of a path comes below another one, or all of it where it does not lie there."""
+    rest = path.removeprefix(mount)
+    return path if rest and not rest.startswith("/") else rest
 
 
 def start(status: int, headers: Mapping[str, str]) -> Message:
     """Return the message that begins an answer."""
-    pairs = [(_encoded_name(name), value.encode("latin-1")) for name, value in headers.items()]
+    if isinstance(headers, SharedHeaders):
+        headers.encoded = headers.encoded or _encoded(headers)
+        pairs = list(headers.encoded)  # middleware may put others there
+    else:
+        pairs = _encoded(headers)
     return {"type": "http.response.start", "status": status, "headers": pairs}
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(_encoded_name(name), value.encode("latin-1")) for name, value in headers.items()]
 
 
 @lru_cache(200)

@@ -44,8 +44,6 @@ class Jobs(NamedTuple):
     @property
     def ids(self) -> list[str]:
         """The ids, each once."""
-        if self.single:
-            return [*self.names.values()]  # type: ignore[list-item] - such a name opens a job
         return list(dict.fromkeys(id for id in self.names.values() if id is not None))
 
     @property
@@ -89,11 +87,7 @@ class Exchange(NamedTuple):
     calls: Calls
     budget: Budget
     recent: Recent
-
-    @property
-    def settings(self) -> Settings:
-        """Of the kit."""
-        return self.kit.settings
+    settings: Settings
 
     @property
     def stream_limit(self) -> int:

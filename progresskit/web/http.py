@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .streams import Stream
 
@@ -55,6 +55,20 @@ class Response(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes | Stream = b""
+
+
+class SharedHeaders(dict[str, str]):
+    """
+    The headers of an answer that is given many times, and so never changed.
+
+    A shim may keep in `encoded` what its server takes for them.
+    """
+
+    __slots__ = ("encoded",)
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(headers)
+        self.encoded: Sequence[tuple[bytes, bytes]] = ()
 
 
 def respond(status: int, content_type: str, body: bytes, **headers: str | None) -> Response:

@@ -7,6 +7,7 @@ from hashlib import sha256
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from .answers import HEADERS, RETRY_AFTER, full, not_modified, tag
 from .headers import none_match, same_origin, wait_seconds
 from .http import Server, empty, problem, refused, respond, unknown
 from .telling import Shown
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT = 25
 """Seconds: shorter than the half minute after which many proxies give up."""
-
-RETRY_AFTER = "1"
-"""Seconds between two polls of a job that is not done."""
 
 
 async def record(exchange: Exchange, key: str) -> Response:
@@ -109,23 +107,35 @@ def _are_done(jobs: Jobs, found: Found) -> bool:
 def _etag(exchange: Exchange, jobs: Jobs, found: Found) -> str | None:
     """Return a tag of what is told, other than that of its HTML; None where a single job is not known."""
     if jobs.single:
-        cursor = next(iter(found.values())).record.cursor if found else None
-    else:
-        cursors = [name + (f" {found[id].record.cursor}" if id in found else "") for name, id in jobs.names.items()]
-        cursor = sha256("\n".join(cursors).encode("utf-8", "replace")).hexdigest()[:32]
-    if cursor is None:
-        return None
-    return f'"{cursor}.html"' if exchange.html else f'"{cursor}"'
+        return tag(next(iter(found.values())).record.cursor, exchange.html) if found else None
+    return _etag_of_many(exchange, jobs, found)
+
+
+def _etag_of_many(exchange: Exchange, jobs: Jobs, found: Found) -> str:
+    cursors = [name + (f" {found[id].record.cursor}" if id in found else "") for name, id in jobs.names.items()]
+    return tag(sha256("\n".join(cursors).encode("utf-8", "replace")).hexdigest()[:32], exchange.html)
 
 
 def _answer(exchange: Exchange, jobs: Jobs, found: Found, applied: str | None) -> Response:
     if jobs.are_refused:
         return refused()
-    etag = _etag(exchange, jobs, found)
-    headers = {"Vary": "Accept", "Cache_Control": "private, no-cache", "Preference_Applied": applied}
-    if etag is None:
-        return unknown(RETRY_AFTER, **headers)
-    headers |= {"ETag": etag, "Retry_After": None if _are_done(jobs, found) else RETRY_AFTER}
+    if not jobs.single:
+        return _answer_of_many(exchange, jobs, found, applied)
+    if not found:
+        return unknown(RETRY_AFTER, **HEADERS, Preference_Applied=applied)
+    (shown,) = found.values()
+    form = exchange.html, exchange.settings.expose_errors
+    is_seen = none_match(exchange.request.headers, tag(shown.record.cursor, html=form[0]))
+    response = (not_modified if is_seen else full)(shown, form)
+    if applied is None:
+        return response
+    return response._replace(headers={**response.headers, "Preference-Applied": applied})
+
+
+def _answer_of_many(exchange: Exchange, jobs: Jobs, found: Found, applied: str | None) -> Response:
+    etag = _etag_of_many(exchange, jobs, found)
+    retry_after = None if _are_done(jobs, found) else RETRY_AFTER
+    headers = HEADERS | {"ETag": etag, "Retry_After": retry_after, "Preference_Applied": applied}
     if none_match(exchange.request.headers, etag):
         return empty(304, **headers)
     if exchange.html:

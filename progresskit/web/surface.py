@@ -11,6 +11,7 @@ from progresskit.errors import BackendError, ConfigurationError, InvalidId
 from progresskit.progress import check_id
 
 from . import records, streams, tokens
+from .answers import RETRY_AFTER
 from .budget import PROCESS, Budget
 from .calls import Awaiting, Blocking, run
 from .exchange import Exchange
@@ -124,7 +125,7 @@ class Surface:
             response = await self._route(request, calls)
         except BackendError as error:
             logger.warning("progress cannot be read now: %s", error)
-            response = problem(503, "Progress cannot be read now.", Retry_After=records.RETRY_AFTER)
+            response = problem(503, "Progress cannot be read now.", Retry_After=RETRY_AFTER)
         return response._replace(body=b"") if request.method == "HEAD" else response
 
     async def _route(self, request: Request, calls: Calls) -> Response:
@@ -148,7 +149,7 @@ class Surface:
         kit, recent = self.kit, self._recent
         if recent is None or not recent.serves(kit.hub):
             recent = self._recent = Recent(kit)
-        return Exchange(request, query, kit, calls, self._budget, recent)
+        return Exchange(request, query, kit, calls, self._budget, recent, kit.settings)
 
 
 _OF_MANY = {"records": records.records, "streams": streams.streams}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from .access import Guard
     from .exchange import Exchange, Jobs
+    from .http import Response
 
 RETRY_MS = 1_000
 CROWDED_RETRY_MS = 2_000
@@ -34,21 +35,27 @@ DONE = b"event: done\ndata: -\n\n"
 class Shown:
     """A record on its way to viewers: each text is made once, when it is first asked for, and is shared by them all."""
 
-    __slots__ = ("_events", "_texts", "record")
+    __slots__ = ("_events", "_texts", "answers", "record")
 
     def __init__(self, record: Progress) -> None:
         self.record = record
         self._texts: dict[Form, str] = {}
         self._events: dict[Form, bytes] = {}
+        self.answers: dict[tuple[int, Form], Response] = {}
+        """Those to requests about this job alone; see `progresskit.web.answers`."""
 
     def text(self, html: bool, exposed: bool) -> str:
         """Return the record as JSON or HTML, with or without the message of an error that is not for the public."""
         form = html, exposed
         text = self._texts.get(form)
         if text is None:
-            record = self.record if exposed else self.record.redacted()
-            text = self._texts[form] = fragment(record) if html else record.to_json()
+            text = self._texts[form] = self.render(html, exposed)
         return text
+
+    def render(self, html: bool, exposed: bool) -> str:
+        """Return the same as `text`, made for this call."""
+        record = self.record if exposed else self.record.redacted()
+        return fragment(record) if html else record.to_json()
 
     def event(self, html: bool, exposed: bool) -> bytes:
         """Return the event of a stream that is about this job alone."""

@@ -1,0 +1,51 @@
+"""The answers about a single job: each is made once for a record, and given to all who poll it meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .http import Response, SharedHeaders, empty, respond
+
+if TYPE_CHECKING:
+    from .telling import Form, Shown
+
+RETRY_AFTER = "1"
+"""Seconds between two polls of a job that is not done."""
+
+HEADERS: dict[str, str | None] = {"Vary": "Accept", "Cache_Control": "private, no-cache"}
+"""Of all answers that show records."""
+
+
+def tag(cursor: str, html: bool) -> str:
+    """Return the tag of what is told, which is not that of its HTML."""
+    return f'"{cursor}.html"' if html else f'"{cursor}"'
+
+
+def full(shown: Shown, form: Form) -> Response:
+    """Return the answer with the record in it."""
+    answer = shown.answers.get((200, form))
+    if answer is None:
+        content_type = "text/html; charset=utf-8" if form[0] else "application/json"
+        body = shown.render(*form).encode("utf-8", "replace")
+        answer = _shared(respond(200, content_type, body, **_headers(shown, form)))
+        shown.answers[200, form] = answer
+    return answer
+
+
+def not_modified(shown: Shown, form: Form) -> Response:
+    """Return the answer to those who have the record."""
+    answer = shown.answers.get((304, form))
+    if answer is None:
+        answer = shown.answers[304, form] = _shared(empty(304, **_headers(shown, form)))
+    return answer
+
+
+def _headers(shown: Shown, form: Form) -> dict[str, str | None]:
+    return HEADERS | {
+        "ETag": tag(shown.record.cursor, form[0]),
+        "Retry_After": None if shown.record.done else RETRY_AFTER,
+    }
+
+
+def _shared(response: Response) -> Response:
+    return response._replace(headers=SharedHeaders(response.headers))
