@@ -64,7 +64,7 @@ class Ours:
             return None
         self._count = count
         self._estimator.sample(count, self._clock())
-        return self._estimator.eta(self._total)
+        return self._estimator.estimate(self._total).eta
 
 
 class CumulativeMean:

@@ -179,6 +179,7 @@ class Recorder:
     def snapshot(self, reading: Reading, outcome: Outcome = RUNNING) -> Progress:
         """Return the job as it stands, under the number of the last record made."""
         now = moment(self._clocks.wall())
+        estimate = self._rate.estimate(reading.total)
         return Progress(
             id=self.id,
             state=outcome.state,
@@ -189,8 +190,8 @@ class Recorder:
             unit=reading.unit,
             description=reading.description and values.text(reading.description),
             meta=reading.meta,
-            rate=self._rate.rate,
-            eta=self._rate.eta(reading.total) if outcome.state is State.RUNNING else None,
+            rate=estimate.rate,
+            eta=estimate.eta if outcome.state is State.RUNNING else None,
             result=outcome.result,
             error=outcome.error,
             cancel_requested=reading.cancel_requested,

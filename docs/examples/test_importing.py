@@ -39,10 +39,11 @@ def test_the_time_left_is_shown():
     clock = FakeClock()
     kit = Kit("memory://", clock=clock)
     with kit.observe("import-1", total=100) as observer:
-        observer.set_progress(20)
-        clock.advance(10)
-        kit.flush()
-        assert (kit.get("import-1").rate, kit.get("import-1").eta) == (2.0, 40.0)
+        for done in (20, 40, 60):
+            clock.advance(10)
+            observer.set_progress(done)
+            kit.flush()
+        assert (kit.get("import-1").rate, kit.get("import-1").eta) == (2.0, 20.0)
     kit.close()
 
 

@@ -562,9 +562,7 @@ def test_none_leaves_a_value_as_it_is(kit: Kit) -> None:
     assert (job.progress.current, job.progress.total, job.progress.description) == (2, 10, "one")
 
 
-def test_the_rate_and_the_time_left_come_with_the_records(
-    kit: Kit, step: Step, clock: FakeClock, stored: Stored
-) -> None:
+def test_the_rate_and_the_time_left_come_with_the_records(kit: Kit, step: Step, stored: Stored) -> None:
     job = kit.observe("job", total=1_000)
     step()
     for _ in range(50):
@@ -574,6 +572,18 @@ def test_the_rate_and_the_time_left_come_with_the_records(
     job.succeed()
     step()
     assert stored("job").eta is None
+
+
+def test_the_time_left_is_right_soon_after_a_preparation(kit: Kit, step: Step, stored: Stored) -> None:
+    job = kit.observe("job")
+    step(4)
+    job.set_progress(0, 1_000)
+    for done in range(20, 201, 20):
+        step(0.1)
+        assert stored("job").eta is None or stored("job").eta == pytest.approx((1_000 - done) / 200, abs=0.2)
+        job.set_progress(done)
+    step(0.1)
+    assert (stored("job").rate, stored("job").eta) == (200, 4)
 
 
 def test_times_are_those_of_the_wall_clock(kit: Kit, step: Step, clock: FakeClock, stored: Stored) -> None:
