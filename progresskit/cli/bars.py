@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import floor
 from typing import TYPE_CHECKING, NamedTuple
 
+from progresskit.wording import time_left
+
 from .text import count, duration, fit, harmless, rate, width
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ _NARROWEST_BAR, _WIDEST_BAR = 8, 40
 
 
 class Seen(NamedTuple):
-    """A record, and when it arrived (seconds of the viewer's clock); the record is None while nothing is known."""
+    """A record, and when it was made (seconds of the viewer's clock); the record is None while nothing is known."""
 
     id: str
     progress: Progress | None = None
@@ -58,7 +60,7 @@ def label(seen: Seen) -> str:
 
 
 def details(progress: Progress | None, age: float) -> list[str]:
-    """Return all that the bar does not show, what matters most first; `age` is how many seconds ago it was told."""
+    """Return all that the bar does not show, what matters most first; `age` is how many seconds ago it was made."""
     if progress is None:
         return ["waiting for a first report"]
     parts = [_status(progress, age)]
@@ -67,7 +69,7 @@ def details(progress: Progress | None, age: float) -> list[str]:
     going = phase(progress) in {"running", "cancelling"}
     if going and progress.eta is not None:
         # Counted down here: the job may say nothing for a while.
-        parts.append(f"{duration(max(progress.eta - age, 0))} left")
+        parts.append(time_left(progress.eta - age))
     parts += [count(progress), rate(progress) if going else ""]
     return [part for part in parts if part]
 

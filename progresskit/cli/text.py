@@ -5,10 +5,11 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
+from progresskit import wording
+
 if TYPE_CHECKING:
     from progresskit.progress import Number, Progress
 
-_BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _SPANS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
@@ -60,8 +61,8 @@ def amount(value: Number, unit: str | None) -> str:
     """Return "12,400 rows", or "1.2 MiB" where the unit is bytes."""
     if unit != "B":
         return " ".join(filter(None, (number(value), unit and harmless(unit))))
-    power = min(max(int(value).bit_length() - 1, 0) // 10, len(_BYTES) - 1)
-    return f"{value / 1024**power:.1f} {_BYTES[power]}" if power else f"{int(value)} B"
+    scaled, unit = wording.binary(value)
+    return f"{int(value)} B" if unit == "B" else f"{scaled:.1f} {unit}"
 
 
 def count(progress: Progress) -> str:
@@ -76,15 +77,8 @@ def count(progress: Progress) -> str:
 
 
 def rate(progress: Progress) -> str:
-    """Return "412/s", "2.5/min" for what is slow, and nothing where it is not known."""
-    value = progress.rate
-    if not value:
-        return ""
-    if progress.unit == "B":
-        return f"{amount(value, 'B')}/s"
-    if value < 1:
-        return f"{value * 60:.1f}".removesuffix(".0") + "/min"
-    return f"{value:,.0f}/s" if value >= 10 else f"{value:.1f}".removesuffix(".0") + "/s"
+    """Return "412 rows/s", and nothing where it is not known."""
+    return wording.rate(progress.rate, progress.unit and harmless(progress.unit))
 
 
 def duration(seconds: float) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from progresskit.progress import State
 
+from .arrivals import Arrivals
 from .bars import Seen
 from .displays import Live, Plain, Records
 from .options import Exit, add_command, job_id, kit_of, nothing_to_read
@@ -43,9 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
         if (problem := nothing_to_read(kit)) is not None:
             print(f"progresskit: {problem}", file=sys.stderr)  # and wait: the jobs may begin later
         known = kit.get_many(ids)  # raises where the backend cannot be reached; later on, the hub waits an outage out
-        jobs = {id: Seen(id, known.get(id), monotonic()) for id in ids}
+        arrivals = Arrivals()
+        jobs = {id: arrivals.see(Seen(id), known.get(id)) for id in ids}
         with kit.hub.view(ids) as viewer, display:
-            _follow(viewer, jobs, display)
+            _follow(viewer, jobs, display, arrivals)
     return Exit.OK if all(_succeeded(seen) for seen in jobs.values()) else Exit.NO
 
 
@@ -56,13 +57,14 @@ def _display(json: bool) -> Display:
     return Live(terminal) if terminal.live else Plain(terminal)
 
 
-def _follow(viewer: Viewer, jobs: dict[str, Seen], display: Display) -> None:
+def _follow(viewer: Viewer, jobs: dict[str, Seen], display: Display, arrivals: Arrivals) -> None:
     """Show the jobs, which are brought up to date, until all are done."""
     display.show(jobs, jobs.keys())
     while not all(seen.progress and seen.progress.done for seen in jobs.values()):
         news = viewer.get(display.tick)
-        now = monotonic()
-        changed = {id: Seen(id, progress, now) for id, progress in news.items() if progress != jobs[id].progress}
+        changed = {
+            id: arrivals.see(jobs[id], progress) for id, progress in news.items() if progress != jobs[id].progress
+        }
         jobs |= changed
         display.show(jobs, changed.keys())
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from progresskit.progress import format_time
+from progresskit import wording
+from progresskit.progress import State, format_time
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from progresskit.progress import Number, Progress
 
-_BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _SPANS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
 def fragment(record: Progress) -> str:
     """Return one element in one line, all text escaped."""
-    before, after = _pieces(record)
+    before, after = _pieces(record, 0)  # as of the record: it is made once for all viewers
     return _element("div", record.id, _state(record), " ".join([*before, _bar(record), *after]))
 
 
@@ -29,9 +29,10 @@ def still(id: str, record: Progress | None, now: datetime) -> str:
     Without a record nothing was reported of the job by then. The element may stand wherever text may.
     """
     if record is None:
-        age = "No report when this page was loaded. Reload it for a newer state."
-        return _element("span", id, "pending", _piece("label", "Waiting") + _small(age))
-    before, after = (" · ".join(pieces) for pieces in _pieces(record))
+        unknown = "No report when this page was loaded. Reload it for a newer state."
+        return _element("span", id, "pending", _piece("label", "Waiting") + _small(unknown))
+    age = (now - record.updated_at).total_seconds() if record.updated_at else 0
+    before, after = (" · ".join(pieces) for pieces in _pieces(record, age))
     return _element("span", record.id, _state(record), f"{before} {_bar(record)} {after}{_small(_age(record, now))}")
 
 
@@ -48,16 +49,24 @@ def _bar(record: Progress) -> str:
     return f'<progress max="100"{known} aria-label="{_label(record)}"></progress>'
 
 
-def _pieces(record: Progress) -> tuple[list[str], list[str]]:
+def _pieces(record: Progress, age: float) -> tuple[list[str], list[str]]:
     """Return what stands before the bar and after it; how a job ended comes first."""
     label, state = _piece("label", _label(record)), _piece("state", _state_in_words(record))
     before, after = ([state, label], []) if record.done else ([label], [state])
     after.append(_piece("count", _text(count(record))))
     if record.percent is not None:
         after.append(_piece("percent", f"{int(record.percent)} %"))
+    if record.state is State.RUNNING and not record.stalled:
+        for name, text in ("rate", wording.rate(record.rate, record.unit)), ("left", _left(record, age)):
+            if text:
+                after.append(_piece(name, _text(text)))
     if record.error is not None:
         after.append(_piece("error", _text(record.error.message or record.error.type)))
     return before, after
+
+
+def _left(record: Progress, age: float) -> str:
+    return "" if record.eta is None else wording.time_left(record.eta - max(age, 0))
 
 
 def _label(record: Progress) -> str:
@@ -111,8 +120,8 @@ def _amount(value: Number, unit: str | None, bare: bool = False) -> str:
     if unit != "B":
         number = f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
         return number if bare or not unit else f"{number} {unit}"
-    power = min(max(int(value).bit_length() - 1, 0) // 10, len(_BYTES) - 1)
-    return f"{value / 1024**power:.1f} {_BYTES[power]}" if power else f"{int(value)} B"
+    scaled, size = wording.binary(value)
+    return f"{int(value)} B" if size == "B" else f"{scaled:.1f} {size}"
 
 
 def _text(text: str) -> str:

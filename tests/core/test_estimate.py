@@ -54,7 +54,7 @@ def test_there_is_no_estimate_before_the_count_has_changed_twice() -> None:
     job.work(1, 30)
     assert job.estimate == NOTHING, "was that one item, or the preparation?"
     job.work(1, 30)
-    assert job.estimate == (pytest.approx(1 / 30, rel=1e-3), pytest.approx(98 * 30, rel=1e-3))
+    assert job.estimate == pytest.approx((1 / 30, 98 * 30), rel=1e-3)
 
 
 def test_there_is_no_estimate_before_the_count_has_changed_for_a_while() -> None:
@@ -132,7 +132,7 @@ def test_a_slow_start_is_forgotten_long_before_the_end() -> None:
     job = Job(total=1_000)
     job.work(1, 1, times=50)
     job.work(10, 1, times=75)
-    assert job.estimate == (pytest.approx(10, rel=0.05), pytest.approx(20, rel=0.05))
+    assert job.estimate == pytest.approx((10, 20), rel=0.05)
 
 
 def test_a_new_rate_is_followed_sooner_the_less_time_is_left() -> None:
@@ -150,7 +150,7 @@ def test_an_item_in_hand_counts_as_under_way() -> None:
     job.work(0, 15)
     assert job.eta == pytest.approx(345, rel=1e-3)
     job.work(0, 15)
-    assert job.estimate == (pytest.approx(1 / 60, rel=1e-3), pytest.approx(330, rel=1e-3))
+    assert job.estimate == pytest.approx((1 / 60, 330), rel=1e-3)
 
 
 def test_a_pause_lowers_the_rate_and_raises_the_time_left() -> None:
@@ -188,7 +188,7 @@ def test_a_clock_that_goes_back_is_one_that_stands_still() -> None:
     estimator = RateEstimator(0, 100)
     for count, time in [(10, 101), (20, 102), (25, 40), (30, 103)]:
         estimator.sample(count, time)
-    assert estimator.estimate(130) == (pytest.approx(10, rel=0.1), pytest.approx(10, rel=0.1))
+    assert estimator.estimate(130) == pytest.approx((10, 10), rel=0.1)
 
 
 # Whatever is sampled.

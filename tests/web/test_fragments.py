@@ -40,7 +40,7 @@ def job(**fields: Any) -> Progress:
 
 @given(description=st.text(), unit=st.text(), kind=st.text(), message=st.text())
 def test_no_text_becomes_markup_or_a_second_line(description: str, unit: str, kind: str, message: str) -> None:
-    html = fragment(job(description=description, unit=unit, error=Failure(kind, message), total=3))
+    html = fragment(job(description=description, unit=unit, error=Failure(kind, message), total=3, rate=2, eta=60))
     parsed = Parsed(html)
     assert parsed.tags == ALLOWED
     assert parsed.names == {"class", "data-job", "data-state", "max", "value", "aria-label"}
@@ -78,6 +78,20 @@ def test_a_stalled_job_says_so_and_since_when() -> None:
     html = fragment(job(stalled=True, updated_at=NOW))
     assert "stalled, last report 2026-11-28 20:41:23 UTC" in Parsed(html).text
     assert '<time datetime="2026-11-28T20:41:23.000Z">' in html
+
+
+def test_the_rate_and_the_time_left_are_shown_while_the_job_runs() -> None:
+    known: dict[str, Any] = {"current": 5, "total": 10, "unit": "rows", "rate": 412.0, "eta": 130.0}
+    running = fragment(job(**known))
+    assert '<span class="progresskit-rate">412 rows/s</span>' in running
+    assert '<span class="progresskit-left">about 2 minutes left</span>' in running
+    for other in (
+        job(current=5, total=10),
+        job(**known, stalled=True),
+        job(**known | {"state": State.SUCCEEDED}),
+    ):
+        assert "progresskit-rate" not in fragment(other)
+        assert "progresskit-left" not in fragment(other)
 
 
 def test_a_job_that_ended_early_without_a_request_says_so() -> None:
@@ -122,6 +136,12 @@ def test_a_page_that_cannot_change_says_how_old_it_is(fields: dict[str, Any], ag
     html = still("a", job(**fields), NOW)
     assert age in Parsed(html).text
     assert not Parsed(html).tags & {"div", "p"}  # it may stand in a paragraph
+
+
+def test_the_time_left_on_a_page_that_cannot_change_is_counted_down_to_its_making() -> None:
+    html = still("a", job(eta=130.0, updated_at=NOW - timedelta(seconds=100)), NOW)
+    assert '<span class="progresskit-left">about 30 seconds left</span>' in html
+    assert "progresskit-left" not in still("a", job(eta=90.0, updated_at=NOW - timedelta(seconds=100)), NOW)
 
 
 def test_a_page_of_a_job_without_a_report_says_so() -> None:
