@@ -29,7 +29,7 @@ def test_a_job_without_an_id_gets_a_fresh_one_of_128_bits(kit: Kit) -> None:
     assert {len(check_id(id)) for id in ids} == {32}
 
 
-@pytest.mark.parametrize("id", ["", "a b", "-a", "x" * 129, "a/b", 5])
+@pytest.mark.parametrize("id", ["", "a b", "-a", "x" * 129, "a/b", 5.0])
 def test_an_id_that_is_none_is_refused_at_once(kit: Kit, id: str) -> None:
     uses: list[Callable[[str], object]] = [
         kit.observe,
