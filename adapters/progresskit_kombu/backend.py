@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kombu.connection import Connection
 
 from progresskit.abc import Backend, Listener, Lists, Pushes, PushesCancels
+from progresskit.backends import keep_inherited
 from progresskit.errors import ConfigurationError
 
 from .address import Address
@@ -116,7 +117,7 @@ class KombuBackend(Backend, Pushes, PushesCancels, Lists):
     def forked(self) -> None:
         """Begin anew with connections of one's own; the others will tell what they know."""
         inherited = self._station
-        _inherited.append(inherited)
+        keep_inherited(inherited)
         self._mirror.forked()
         self._begin()
         self._station.inherit(inherited)
@@ -144,6 +145,3 @@ class _Listener(Listener):
     def close(self) -> None:
         self._inner.close()
         self._forget(self)
-
-
-_inherited: list[Station] = []  # kept, because a connection is closed when nobody refers to it any more

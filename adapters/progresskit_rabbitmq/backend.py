@@ -7,6 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from progresskit.abc import Backend, Lists, Pushes, PushesCancels
+from progresskit.backends import keep_inherited
 from progresskit.errors import BackendError, BackendUnavailable
 
 from .address import parse
@@ -210,8 +211,5 @@ class RabbitMQBackend(Backend, Pushes, PushesCancels, Lists):
 
     def forked(self) -> None:
         """Begin anew; the connection and its thread are the parent's."""
-        _inherited.append(self._session)
+        keep_inherited(self._session)
         self._begin()
-
-
-_inherited: list[Session] = []  # kept, because a socket is closed when nobody refers to it any more

@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from progresskit import forks
+from progresskit.backends import keep_inherited
 from progresskit.errors import BackendError, BackendUnavailable
 
 if TYPE_CHECKING:
@@ -150,17 +151,12 @@ class Connections:
         """Forget what was inherited, and never close it."""
         if _gate.was_quiet:
             self.close_before_fork()  # nothing is open here but after a fork without hooks
-        never_close(self._engine.pool)
+        keep_inherited(self._engine.pool)
         if self._own:
-            never_close(self._engine)
+            keep_inherited(self._engine)
             self._engine = self._dialect.engine()  # a new one, for a lock of the old one may be held for ever
         else:
             self._engine.dispose(close=False)
-
-
-def never_close(inherited: object) -> None:
-    """Keep what the parent process uses: a connection is closed when nobody refers to it any more."""
-    _inherited.append(inherited)
 
 
 class _Astray(Exception):
@@ -209,7 +205,6 @@ class _Gate:
 
 _gate = _Gate()
 _all: WeakSet[Connections] = WeakSet()
-_inherited: list[object] = []
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_gate.before_fork, after_in_parent=_gate.after_in_parent)

@@ -86,7 +86,7 @@ def test_statements_are_not_prepared_in_sessions_of_others(lax: Pooler, schema: 
 def test_where_nothing_is_told_it_is_said_once_and_looked_again_and_again(
     query: str, lax: Pooler, schema: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(listening, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(listening, "POLL_SECONDS", 0.05)
     with closing(SQLBackend(behind(lax, f"schema={schema}{query}"))) as backend:
         assert isinstance(backend, PostgreSQLBackend)
         lost = list[str]()
@@ -105,8 +105,8 @@ def test_where_nothing_is_told_it_is_said_once_and_looked_again_and_again(
 def test_nobody_waits_while_it_is_not_known_whether_anything_is_told(
     lax: Pooler, schema: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(listening, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(listening, "TOLD_LOOKS", sys.maxsize)
+    monkeypatch.setattr(listening, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(listening, "TRIAL_POLLS", sys.maxsize)
     with closing(SQLBackend(behind(lax, f"schema={schema}"))) as backend:
         assert isinstance(backend, PostgreSQLBackend)
         lost = list[None]()
@@ -122,12 +122,12 @@ def test_nobody_waits_while_it_is_not_known_whether_anything_is_told(
     assert caplog.text == ""
 
 
-@pytest.mark.parametrize("looks", [listening.TOLD_LOOKS, 0])
+@pytest.mark.parametrize("looks", [listening.TRIAL_POLLS, 0])
 def test_where_a_session_is_its_clients_own_a_change_is_told_be_it_that_the_first_word_came_too_late(
     looks: int, postgresql: PostgreSQL, schema: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(listening, "TOLD_LOOKS", looks)
-    monkeypatch.setattr(listening, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(listening, "TRIAL_POLLS", looks)
+    monkeypatch.setattr(listening, "TRIAL_AGAIN_SECONDS", 0.05)
     with (
         Pooler(postgresql.port, USER, DATABASE, keeps_sessions=True) as pooler,
         closing(SQLBackend(behind(pooler, f"pooler=on&listen=on&schema={schema}"))) as backend,
@@ -139,7 +139,7 @@ def test_where_a_session_is_its_clients_own_a_change_is_told_be_it_that_the_firs
         listener.watch(["job"])
         if not looks:
             wait_until(lambda: "pooler=on" in caplog.text, "the word is too late", 60)
-            monkeypatch.setattr(listening, "TOLD_LOOKS", 3)
+            monkeypatch.setattr(listening, "TRIAL_POLLS", 3)
         wait_until(lambda: listener._connection is not None and not listener._on_trial, "it is told of now", 60)
         backend.write([start("job")])
         observer.wait_for(lambda progress: progress.id == "job")

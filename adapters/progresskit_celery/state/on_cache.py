@@ -9,6 +9,7 @@ from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from progresskit.backends import keep_inherited
 from progresskit.errors import BackendError, BackendUnavailable
 
 from .store import KeyValueStore
@@ -38,7 +39,6 @@ class CacheStore(KeyValueStore):
         super().__init__(app, clock)
         self._lock = Lock()
         self._made: Any = None
-        self._inherited: list[Any] = []
         self._server_time = ServerTime()
 
     @contextmanager
@@ -113,7 +113,7 @@ class CacheStore(KeyValueStore):
     def forked(self) -> None:
         """Forget the client."""
         self._lock = Lock()
-        self._inherited.append(self._made)  # kept, because a connection is closed when nobody refers to it any more
+        keep_inherited(self._made)
         self._made = None
 
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from progresskit.backends import keep_inherited
 from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError
 
 from .address import backend_class
@@ -39,7 +40,6 @@ class DatabaseStore(RowStore):
         self._lock = Lock()
         self._made: Any = None
         self._closes = 0
-        self._inherited: list[Any] = []
 
     def _vendor(self) -> str:
         # Not the URL of Celery's backend, which connects as it is made, and tries that again and again.
@@ -200,7 +200,7 @@ class DatabaseStore(RowStore):
         super().forked()
         self._lock = Lock()
         if self._made is not None:
-            self._inherited.append(self._made.pool)  # kept: a connection is closed when nobody refers to it any more
+            keep_inherited(self._made.pool)
             self._made.dispose(close=False)
             self._made = None
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, cast
 from weakref import WeakSet
 
 from progresskit.abc import Pushes, PushesCancels
+from progresskit.backends import keep_inherited
 from progresskit_sql.backend import SQLBackend
 
-from .listener import ChannelListener, Deafness
+from .listener import ChannelListener, PoolerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -31,7 +32,7 @@ class PostgreSQLBackend(SQLBackend, Pushes, PushesCancels):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._listeners: WeakSet[ChannelListener] = WeakSet()
-        self._deafness = Deafness()
+        self._pooler = PoolerState()
 
     def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
         """Tell of the records of watched jobs that were written, renewed or asked to stop."""
@@ -58,7 +59,7 @@ class PostgreSQLBackend(SQLBackend, Pushes, PushesCancels):
     def _listener(
         self, channel: str, act: Callable[[Collection[str]], None], lost: Callable[[], None]
     ) -> ChannelListener:
-        listener = ChannelListener(self._connections, channel, act, lost, self._deafness)
+        listener = ChannelListener(self._connections, channel, act, lost, self._pooler)
         self._listeners.add(listener)
         return listener
 
@@ -71,6 +72,7 @@ class PostgreSQLBackend(SQLBackend, Pushes, PushesCancels):
     def forked(self) -> None:
         """Use no connection of the parent's; its listeners are not here."""
         for listener in list(self._listeners):
-            listener.forked()
-        self._listeners, self._deafness = WeakSet(), Deafness()
+            listener.closed = True  # its thread and its connection are the parent's
+            keep_inherited(listener)
+        self._listeners, self._pooler = WeakSet(), PoolerState()
         super().forked()

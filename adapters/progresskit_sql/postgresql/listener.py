@@ -1,268 +1,251 @@
-"""Listens to a channel, on a connection and in a thread of its own."""
+"""A subscription to a channel, on a connection and in a thread of its own."""
 
 from __future__ import annotations
 
 import selectors
-import socket
 from contextlib import suppress
-from random import random
-from threading import Lock, current_thread
+from logging import getLogger
+from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg import sql
 
-from progresskit import background
 from progresskit.abc import Listener
-from progresskit.errors import BackendError
-from progresskit_sql.connections import never_close
+from progresskit.backends import ReconnectingThread, Waker
+from progresskit.errors import BackendError, BackendUnavailable
 
 from .driver import Selector, claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from logging import Logger
-    from threading import Thread
 
     from progresskit_sql.connections import Connections
 
-RETRY_SECONDS = (0.1, 2.0)
-"""The wait after a first failed connection, and the longest; it doubles from one to the other, and half is chance."""
-
 CHECK_SECONDS = 10.0
-"""After so long without a word the server is asked whether it still knows of us."""
+"""A connection on which nothing came for this long is checked: does the server still know of the subscription?"""
 
-LOOK_SECONDS = 1.0
-"""Where nothing is told, everything is looked at anew so often."""
+POLL_SECONDS = 1.0
+"""How often everything is read again while a pooler passes no notification on."""
 
-TOLD_LOOKS = 3
-"""After so many looks a notification that was sent through a pooler does not come any more."""
+TRIAL_POLLS = 3
+"""After this many polls, a notification that was sent through a pooler as a trial counts as lost."""
 
-AGAIN_SECONDS = 60.0
-"""How long a pooler that told nothing is not tried again."""
+TRIAL_AGAIN_SECONDS = 60.0
+"""How long a pooler that passed nothing on is not tried again."""
 
 TRIAL = "progresskit_trial"
-"""The channel that a pooler is tried with: whoever is given the session next may be told what is sent there."""
+"""The channel of trials: the client that gets the session next may receive what is sent there."""
 
-CLOSE_SECONDS = 2.0
-"""How long closing waits for the thread."""
+CONNECT_SECONDS = 8.0
+"""How long the first call waits for the connection."""
 
 
-class Deafness:
-    """What all listeners of a backend know of a pooler that gives sessions to others, so that none is told."""
+class PoolerState:
+    """What all listeners of a backend know of a pooler that gives sessions to others and passes no notification on."""
 
     def __init__(self) -> None:
         self._until = 0.0
-        self._unsaid = Lock()
+        self._not_logged = Lock()
 
     @property
-    def lasts(self) -> bool:
-        """True while the pooler is not tried again."""
+    def loses_notifications(self) -> bool:
+        """True until the pooler is tried again."""
         return monotonic() < self._until
 
-    def begin(self) -> None:
-        """Say so, the first time."""
-        self._until = monotonic() + AGAIN_SECONDS
-        if self._unsaid.acquire(blocking=False):
-            _log().warning(
-                "A pooler is on the way that keeps no session for us: changes are not told, and looked for each "
-                "second; put ?pooler=on into the URL, and it is done once per interval"
+    def note_loss(self) -> None:
+        """Note that a trial was lost, and log it the first time."""
+        self._until = monotonic() + TRIAL_AGAIN_SECONDS
+        if self._not_logged.acquire(blocking=False):
+            getLogger("progresskit").warning(
+                "A connection pooler passes no notification on, so changes are polled each second; with ?pooler=on in "
+                "the URL they are polled once per interval"
             )
 
 
-class ChannelListener(Listener):
+class ChannelListener(ReconnectingThread, Listener):
     """
-    Calls `act` with those of the watched ids that were named on the channel.
+    Calls `on_notified` with those of the watched ids that were named on the channel.
 
-    All that waits to be read is taken together, so that a slow `act` is called seldom and never with a backlog. Where
-    `act` fails for the backend's sake, something was missed: `lost` is called.
+    All notifications that wait to be read are taken together, so that a slow `on_notified` is called seldom and never
+    with a backlog. Where it fails because of the backend, something was missed: `on_gap` is called.
 
-    A pooler that gives the session to somebody else after each transaction takes LISTEN, and nothing comes of it. So
-    one that is on the way is tried first. Until something has come through it, `lost` is called again and again.
+    A pooler that gives the session to another client after each transaction accepts LISTEN, and nothing comes of it. So
+    a pooler is tried first; until a notification has come through it, `on_gap` is called again and again.
     """
 
     def __init__(
         self,
         connections: Connections,
         channel: str,
-        act: Callable[[Collection[str]], None],
-        lost: Callable[[], None],
-        deafness: Deafness,
+        on_notified: Callable[[Collection[str]], None],
+        on_gap: Callable[[], None],
+        pooler: PoolerState,
     ) -> None:
-        self._connections, self._channel, self._act, self._lost = connections, channel, act, lost
-        self._deafness = deafness
+        super().__init__(f"progresskit-{channel}")
+        self._connections, self._channel, self._pooler = connections, channel, pooler
+        self._on_notified, self._on_gap = on_notified, on_gap
         self._ids: frozenset[str] = frozenset()
-        self._heard: set[str] = set()
-        self._lock = Lock()
+        self._notified: set[str] = set()
         self._connection: psycopg.Connection[Any] | None = None
-        self._on_trial = False
-        self._thread: Thread | None = None
-        self._closed = False
-        self._bell: socket.socket | None = None
-        self._ringer: socket.socket | None = None
+        self._ready = self._gap = self._on_trial = False
+        self._waker = Waker()
 
     def watch(self, ids: Collection[str]) -> None:
-        """Watch these as well; the first call connects, and raises BackendUnavailable where that fails."""
-        with self._lock:
+        """Watch these as well; raises BackendUnavailable where the server cannot be listened to now."""
+        with self.changed:
             self._ids = self._ids.union(ids)
-            if self._thread is None and not self._closed:
-                if not self._deafness.lasts:
-                    self._connect()
-                self._bell, self._ringer = socket.socketpair()
-                self._thread = background.start(self._run, f"progresskit-{self._channel}", self.close)
+            failures = self.failures
+            self.start()
+            self.hurry()
+            if not self.wait(lambda: self._ready or self.closed, failures, CONNECT_SECONDS):
+                raise self._unavailable(self.error if self.failures > failures else None)
+
+    def _unavailable(self, error: Exception | None) -> BackendError:
+        if isinstance(error, BackendError):
+            return error
+        return BackendUnavailable(f"{self._connections}: {error or 'no connection to listen on yet'}")
 
     def unwatch(self, ids: Collection[str]) -> None:
         """Watch these no longer."""
-        with self._lock:
+        with self.changed:
             self._ids = self._ids.difference(ids)
 
-    def close(self) -> None:
-        """End the thread and the connection."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        if self._thread is not None and self._ringer is not None:
-            self._ringer.close()  # which the thread hears at once
-            if self._thread is not current_thread():
-                self._thread.join(CLOSE_SECONDS)
-
-    def forked(self) -> None:
-        """Be of no use in a child; what is the parent's stays open."""
-        never_close((self._connection, self._bell, self._ringer))
-        self._closed = True
+    def interrupt(self) -> None:
+        """Wake the thread from its selector."""
+        self._waker.wake()
 
     # The thread.
 
     def _run(self) -> None:
-        assert self._bell is not None
-        with self._bell:
+        with self._waker:
+            super()._run()
+
+    def serve(self) -> None:
+        """Listen; or poll, while it is known that a pooler passes nothing on."""
+        if self._pooler.loses_notifications:
+            self._begin()
+            self._poll()
+            return
+        try:
             self._listen()
-        self._disconnect()
+        finally:
+            self._disconnect()
+
+    def failed(self, error: Exception) -> None:
+        """Log the first failure, unless callers get it raised."""
+        if self._gap and self._backoff.failures == 0:
+            getLogger("progresskit").warning("Changes are not pushed for now, listening is tried again: %s", error)
+        elif not isinstance(error, BackendError | psycopg.Error):
+            getLogger("progresskit").error("Unexpected error while listening; it continues", exc_info=error)
+
+    def _begin(self) -> None:
+        """Note that changes are not missed from now on; say so where they may have been before."""
+        with self.changed:
+            gap, self._gap, self._ready = self._gap, True, True
+            self.connected()
+        if gap:
+            self._call(self._on_gap)
+
+    def _poll(self) -> None:
+        while not self.closed and self._pooler.loses_notifications:
+            if not self._wait(POLL_SECONDS):
+                self._call(self._on_gap)
 
     def _listen(self) -> None:
-        failures = 0
-        while not self._closed:
-            try:
-                if self._connection is None and not self._deafness.lasts:
-                    self._connect()
-                    self._tell(self._lost)
-                if self._connection is not None and self._on_trial:
-                    self._try(self._connection)
-                failures = 0
-                self._hear()
-            except (BackendError, psycopg.Error) as error:
-                self._disconnect()
-                if not failures and not self._closed:
-                    _log().warning("Changes are not heard of now, it is tried again: %s", error)
-                self._pause(failures)
-                failures += 1
-            except Exception:
-                # Nothing that is known of raises here; whatever it is, the listening goes on.
-                self._disconnect()
-                _log().exception("Listening failed in a way that it should not; it goes on")
-                self._pause(failures)
-                failures += 1
+        self._connection = connection = self._connect()
+        self._begin()
+        if self._on_trial and not self._try(connection):
+            return
+        while not self.closed:
+            self._receive(connection)
 
-    def _connect(self) -> None:
+    def _connect(self) -> psycopg.Connection[Any]:
         with self._connections.lend_for_good() as connection:
             claim(connection)
-            connection.add_notify_handler(self._notified)
+            connection.add_notify_handler(self._note)
             ((pid,),) = connection.execute("SELECT pg_backend_pid()").fetchall()
             self._on_trial = pid != connection.pgconn.backend_pid  # which a pooler makes up
             _execute(connection, "LISTEN {}", TRIAL if self._on_trial else self._channel)
-        self._connection = connection
+            listening: psycopg.Connection[Any] = connection
+        return listening
 
-    def _try(self, connection: psycopg.Connection[Any]) -> None:
-        """Find out whether notifications come through the pooler, and look meanwhile; else no connection is needed."""
+    def _try(self, connection: psycopg.Connection[Any]) -> bool:
+        """Find out whether notifications come through the pooler, and poll meanwhile."""
         with self._connections.lend() as lent:
             lent.connection.execute("SELECT pg_notify(%s, '')", (TRIAL,))
-        told = False
-        for _ in range(TOLD_LOOKS):
-            if told := self._wait(LOOK_SECONDS, connection.pgconn.socket):
+        came = False
+        for _ in range(TRIAL_POLLS):
+            if came := self._wait(POLL_SECONDS, connection.pgconn.socket):
                 break
-            self._tell(self._lost)
-        if self._closed:
-            return
+            self._call(self._on_gap)
+        if self.closed:
+            return False
         _execute(connection, "UNLISTEN {}", TRIAL)
-        if told:
-            _execute(connection, "LISTEN {}", self._channel)
-            self._on_trial = False
-            self._tell(self._lost)
-        else:
-            self._disconnect()
-            self._deafness.begin()
+        if not came:
+            self._pooler.note_loss()
+            return False
+        _execute(connection, "LISTEN {}", self._channel)
+        self._on_trial = False
+        self._call(self._on_gap)
+        return True
 
     def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        self._heard.clear()
+        with self.changed:
+            connection, self._connection = self._connection, None
+            self._ready = False
+        self._notified.clear()
         if connection is not None:
             with suppress(psycopg.Error):
                 connection.close()
 
-    def _notified(self, notify: psycopg.Notify) -> None:
-        self._heard.update(notify.payload.split(","))
+    def _note(self, notify: psycopg.Notify) -> None:
+        self._notified.update(notify.payload.split(","))
 
     def _wait(self, seconds: float, *others: int) -> bool:
-        """Wait for a word of `close`, or on one of the sockets; return whether there was one."""
-        assert self._bell is not None
+        """Wait until `close` is called or one of the sockets is readable; return whether that was so."""
         with Selector() as selector:
-            for descriptor in (self._bell.fileno(), *others):
+            for descriptor in (self._waker.fileno(), *others):
                 selector.register(descriptor, selectors.EVENT_READ)
             return bool(selector.select(seconds))
 
-    def _hear(self) -> None:
-        connection = self._connection
-        if connection is None:
-            if not self._wait(LOOK_SECONDS):
-                self._tell(self._lost)
-            return
+    def _receive(self, connection: psycopg.Connection[Any]) -> None:
         ready = self._wait(CHECK_SECONDS, connection.pgconn.socket)
-        if self._closed:
+        if self.closed:
             return
         if ready:
             connection.pgconn.consume_input()
             while notify := connection.pgconn.notifies():
-                self._heard.update(notify.extra.decode().split(","))
+                self._notified.update(notify.extra.decode().split(","))
         else:
             self._check(connection)
-        heard, self._heard = self._heard & self._ids, set()
-        if heard:
-            self._deal_with(heard)
+        notified, self._notified = self._notified & self._ids, set()
+        if notified:
+            self._pass_on(notified)
 
     def _check(self, connection: psycopg.Connection[Any]) -> None:
-        """Fail where the server has forgotten that we listen: a half-open connection, or a pooler on the way."""
+        """Fail where the server does not know of the subscription: a half-open connection, or a pooler on the way."""
         channels = connection.execute("SELECT pg_listening_channels()").fetchall()
         if (self._channel,) not in channels:
             raise psycopg.OperationalError(
-                "the server does not know that we listen; behind a pooler, put ?pooler=on into the URL"
+                "the server does not know of the subscription; behind a pooler, put ?pooler=on into the URL"
             )
 
-    def _deal_with(self, ids: Collection[str]) -> None:
+    def _pass_on(self, ids: Collection[str]) -> None:
         try:
-            self._act(ids)
+            self._on_notified(ids)
         except BackendError:
-            self._tell(self._lost)
+            self._call(self._on_gap)
         except Exception:
-            _log().exception("An observer of the listener failed")
+            getLogger("progresskit").exception("Unexpected error in a listener's callback; it continues")
 
-    def _tell(self, lost: Callable[[], None]) -> None:
+    def _call(self, callback: Callable[[], None]) -> None:
         try:
-            lost()
+            callback()
         except Exception:
-            _log().exception("An observer of the listener failed")
-
-    def _pause(self, failures: int) -> None:
-        first, longest = RETRY_SECONDS
-        self._wait(min(first * 2 ** min(failures, 16), longest) * (0.5 + random() / 2))
+            getLogger("progresskit").exception("Unexpected error in a listener's callback; it continues")
 
 
 def _execute(connection: psycopg.Connection[Any], statement: LiteralString, channel: str) -> None:
     connection.execute(sql.SQL(statement).format(sql.Identifier(channel)))
-
-
-def _log() -> Logger:
-    from logging import getLogger
-
-    return getLogger("progresskit")
