@@ -34,12 +34,14 @@ __version__ = "0.1.0"
 _kit = default()
 
 acancel = _kit.acancel
+aend = _kit.aend
 aget = _kit.aget
 aget_many = _kit.aget_many
 awatch = _kit.awatch
 cancel = _kit.cancel
 configure = _kit.configure
 current = _kit.current
+end = _kit.end
 flush = _kit.flush
 get = _kit.get
 get_many = _kit.get_many
@@ -76,12 +78,14 @@ __all__ = [  # but `list`, which is Python's own wherever all names are imported
     "Unsupported",
     "Version",
     "acancel",
+    "aend",
     "aget",
     "aget_many",
     "awatch",
     "cancel",
     "configure",
     "current",
+    "end",
     "flush",
     "get",
     "get_many",

@@ -19,7 +19,7 @@ from .config import backend_class, redact, resolve
 from .errors import InvalidValue, Unsupported
 from .hub import Hub
 from .observer import JoinedObserver, ProgressObserver, silent
-from .progress import State, check_id
+from .progress import Failure, State, check_id
 from .publisher import Publisher
 from .recorder import word
 from .track import AsyncLoop, EitherLoop, count_loop
@@ -475,18 +475,59 @@ class Kit:
         return RemoteSubject(self, check_id(id))
 
     def cancel(self, id: JobId) -> bool:
-        """Ask a job to stop; return False where it is not known or is done. Raises what `get_many` raises."""
-        accepted = [*self.backend.cancel((check_id(id),))]
+        """
+        Ask a job to stop; return False where it is not known or is done. Raises what `get_many` raises.
+
+        A job that is `stalled` has no worker who could stop, so it ends as cancelled at once. What its worker writes
+        later, if that should return, is ignored.
+        """
+        id = check_id(id)
+        accepted = self._request_cancel(id)
+        if accepted:
+            record = self.backend.read((id,)).get(id)
+            if record is not None and record.stalled:
+                self._override(id, State.CANCELLED)
+        return accepted
+
+    def _request_cancel(self, id: str) -> bool:
+        accepted = [*self.backend.cancel((id,))]
         if accepted:
             for canceller in self._cancellers:
                 canceller(accepted)
         return bool(accepted)
+
+    def _override(self, id: str, state: State, error: Failure | None = None) -> None:
+        publisher = self.publisher
+        publisher.override(word(publisher, id, state, kind=None, attempt=1, error=error))
 
     async def acancel(self, id: JobId) -> bool:
         """Do what `cancel` does without blocking the event loop."""
         with self._lock:
             cancelling = self._open_threads().call(self.cancel, id)
         return await cancelling
+
+    def end(self, id: JobId, failed: str | None = None) -> bool:
+        """
+        End a job from outside: as cancelled, or as failed with that text; return False where it is unknown or done.
+
+        Returns when it is stored. The text is meant for all who watch the job. A worker that still works on it is asked
+        to stop, and what it writes from then on is ignored: `cancel` leaves the end to the worker, where there is one.
+
+        Raises what `get_many` raises, BackendUnavailable also where the end is not stored within `flush_seconds`, and
+        InvalidValue for a text that is no string.
+        """
+        id = check_id(id)
+        error = None if failed is None else Failure("Error", _checked("failed", _message, failed), public=True)
+        accepted = self._request_cancel(id)
+        if accepted:
+            self._override(id, State.CANCELLED if error is None else State.FAILED, error)
+        return accepted
+
+    async def aend(self, id: JobId, failed: str | None = None) -> bool:
+        """Do what `end` does without blocking the event loop."""
+        with self._lock:
+            ending = self._open_threads().call(lambda id: self.end(id, failed), id)
+        return await ending
 
     def _open_threads(self) -> Threads:
         """Return the threads that call the backend for coroutines; to be used while `_lock` is held."""
@@ -518,6 +559,10 @@ def _checked(name: str, convert: Callable[[Any], Checked], value: Any) -> Checke
         return convert(value)
     except ValueError as problem:
         raise InvalidValue(f"{name} {problem}") from None
+
+
+def _message(text: Any) -> str:
+    return values.text(text, values.MESSAGE_LENGTH)
 
 
 def _kind(kind: Any) -> str | None:

@@ -168,13 +168,33 @@ class Publisher:
 
         def wait() -> None:
             self._start()
-            if self._threaded and not self.down and not sys.is_finalizing():
-                if self._thread is None:
-                    self._step_here()
-                else:
-                    stored.wait(self._settings.flush_seconds)
+            if not self.down:
+                self._await(stored)
 
         return wait
+
+    def override(self, write: Write) -> None:
+        """
+        Publish the end of a job that was decided on outside of its worker, and wait until it is stored.
+
+        Raises BackendUnavailable if that takes over `flush_seconds` or fails, though it is sent again, and BackendError
+        if the backend refuses it.
+        """
+        self._start()
+        stored, key = Event(), _key(write)
+        self._inbox.put(lambda: self._override(write, stored))
+        self._await(stored)
+        if refusal := self._refused.get(key):
+            raise BackendError(refusal)
+        if self._threaded and (key in self._outbox or not stored.is_set()):
+            raise BackendUnavailable(f"the end of job {write.id} is not stored yet; it is sent again")
+
+    def _await(self, stored: Event) -> None:
+        if self._threaded and not sys.is_finalizing():
+            if self._thread is None:
+                self._step_here()
+            else:
+                stored.wait(self._settings.flush_seconds)
 
     def flush(self, timeout: float | None) -> None:
         """
@@ -353,6 +373,12 @@ class Publisher:
         else:
             self._urgent = True
             self._stored.setdefault(_key(write), []).append(stored)
+
+    def _override(self, write: Write, stored: Event) -> None:
+        self._enqueue(write)
+        self._stored.setdefault(_key(write), []).append(stored)
+        self._urgent = True
+        self._retry = self._rounded  # somebody waits, so it is tried now, also where the last attempt has failed
 
     def _flush(self, flush: _Flush) -> None:
         self._urgent = self._everything = True

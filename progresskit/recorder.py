@@ -72,7 +72,7 @@ def word(
     *,
     kind: str | None,
     attempt: int,
-    error: BaseException | str | None,
+    error: BaseException | Failure | str | None,
     owner: str | None = None,
 ) -> Write:
     """Return what somebody else than the worker says of a job: that it is pending, or how it came out."""
@@ -83,7 +83,7 @@ def word(
         state=state,
         version=Version(1, attempt, seq),
         kind=kind,
-        error=failure(error),
+        error=error if isinstance(error, Failure) else failure(error),
         created_at=now,
         updated_at=now,
         finished_at=now if state.final else None,

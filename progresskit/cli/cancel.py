@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
+    from progresskit import Kit
+
 _DETAILS = """\
-Cancelling is cooperative: the job is asked, and stops where it looks. See how it ends with `progresskit watch`."""
+Cancelling is cooperative: the job is asked, and stops where it looks. See how it ends with `progresskit watch`.
+A job that is stalled has nobody who would look, and ends as cancelled at once."""
 
 
 def add(commands: Any) -> None:
@@ -38,5 +41,10 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 terminal.line(json.dumps({"id": id, "asked": accepted[-1]}))
             else:
-                terminal.line(f"{id}: {'asked to stop' if accepted[-1] else 'not known, or done already'}")
+                terminal.line(f"{id}: {_outcome(kit, id) if accepted[-1] else 'not known, or done already'}")
     return Exit.OK if all(accepted) else Exit.NO
+
+
+def _outcome(kit: Kit, id: str) -> str:
+    record = kit.get(id)
+    return "asked to stop" if record is None or not record.done else record.state.value

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from progresskit.abc import Lists, Pushes, PushesCancels
 
 from .asking import CancelContract
+from .ending import EndContract
 from .folding import FoldContract
 from .keeping import KeepContract
 from .powers import ListsContract, PushesCancelsContract, PushesContract
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from progresskit.abc import Backend
 
 
-class BackendContract(FoldContract, KeepContract, CancelContract, WatchContract, DecodingContract):
+class BackendContract(FoldContract, KeepContract, CancelContract, EndContract, WatchContract, DecodingContract):
     """What every backend promises."""
 
     def test_the_suite_has_a_part_for_each_power_of_the_backend(self, backend: Backend) -> None:

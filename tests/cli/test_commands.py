@@ -20,7 +20,9 @@ import pytest
 from progresskit.cli import main
 from progresskit.kit import Kit
 from progresskit.observer import ProgressObserver
-from progresskit.progress import State
+from progresskit.progress import Failure, State
+from progresskit.testing import start as started
+from progresskit.testing.looks import connect
 from tests.adapters.celery_worker import PATIENCE, wait_for
 from tests.cli.conftest import Write
 from tests.cli.processes import COMMAND, environment, run, start
@@ -222,6 +224,17 @@ def done(url: str) -> Callable[..., None]:
     return write
 
 
+@pytest.fixture
+def gone(url: str) -> Callable[[str], None]:
+    """Give a function that leaves a job behind whose worker is not heard of any more."""
+
+    def leave(id: str) -> None:
+        with closing(connect(url)) as backend:
+            backend.write([started(id, lease=0.001, current=3, total=40)])
+
+    return leave
+
+
 def test_list_shows_what_there_is_newest_first(url: str, done: Callable[..., None]) -> None:
     Path(url.removeprefix("sqlite:///")).touch()
     assert run("list", "--url", url).stderr == "no jobs\n"
@@ -264,6 +277,33 @@ def test_cancel_stops_a_job_in_another_process(url: str, write: Write) -> None:
     assert progress is not None
     assert progress.state is State.CANCELLED
     assert run("watch", "import-42", "--url", url).returncode == 1
+
+
+def test_cancel_ends_a_job_whose_worker_is_gone(url: str, gone: Callable[..., None]) -> None:
+    gone("import-42")
+    cancelled = run("cancel", "import-42", "--url", url)
+    assert (cancelled.stdout, cancelled.returncode) == ("import-42: cancelled\n", 0)
+    with closing(Kit(url)) as kit:
+        progress = kit.get("import-42")
+        assert progress is not None
+        assert (progress.state, progress.current) == (State.CANCELLED, 3)
+
+
+def test_end_ends_jobs_as_cancelled_or_as_failed(url: str, gone: Callable[..., None]) -> None:
+    gone("import-42")
+    gone("import-43")
+    ended = run("end", "import-42", "nobody", "--json", "--url", url)
+    assert [json.loads(line) for line in ended.stdout.splitlines()] == [
+        {"id": "import-42", "ended": True},
+        {"id": "nobody", "ended": False},
+    ]
+    assert ended.returncode == 1
+    ended = run("end", "import-42", "import-43", "--failed", "The disk is full", "--url", url)
+    assert ended.stdout == "import-42: not known, or done already\nimport-43: failed\n"
+    with closing(Kit(url)) as kit:
+        records = kit.get_many(["import-42", "import-43"])
+        assert [record.state for record in records.values()] == [State.CANCELLED, State.FAILED]
+        assert records["import-43"].error == Failure("Error", "The disk is full", public=True)
 
 
 def test_doctor_finds_a_good_backend_good(url: str) -> None:
@@ -360,7 +400,7 @@ def test_progress_in_a_celery_app_is_seen_from_the_folder_of_the_project(tmp_pat
 
 def test_a_backend_that_cannot_be_reached_ends_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes.txt").write_text("no database, only notes\n" * 100)
-    for command in (["watch", "x"], ["list"], ["cancel", "x"]):
+    for command in (["watch", "x"], ["list"], ["cancel", "x"], ["end", "x"]):
         assert main([*command, "--url", f"sqlite:///{tmp_path}/notes.txt"]) == 3, command
         assert "not a database" in capsys.readouterr().err
 
@@ -375,7 +415,7 @@ def test_a_reader_that_has_enough_is_no_error(url: str, done: Callable[..., None
         assert process.stderr.read() == ""
 
 
-@pytest.mark.parametrize("command", ["demo", "watch", "list", "cancel", "doctor"])
+@pytest.mark.parametrize("command", ["demo", "watch", "list", "cancel", "end", "doctor"])
 def test_every_command_documents_its_exit_codes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])

@@ -113,6 +113,8 @@ def viewing() -> None:
     progresskit.get(1.5)  # type: ignore[arg-type]
     assert_type(progresskit.watch("a", "b"), Iterator[Progress])
     assert_type(progresskit.cancel("import-42"), bool)
+    assert_type(progresskit.end("import-42"), bool)
+    assert_type(progresskit.end(42, failed="The disk is full"), bool)
     assert_type(progresskit.list(kind="import", state="failed", limit=5), list[Progress])
     progresskit.list(state=State.RUNNING)
     progresskit.list(state=[State.RUNNING, "failed"])
@@ -125,6 +127,7 @@ async def viewing_asynchronously() -> None:
     assert_type(await progresskit.aget("import-42"), Progress | None)
     assert_type(await progresskit.aget_many({"a", "b"}), dict[str, Progress])
     assert_type(await progresskit.acancel("import-42"), bool)
+    assert_type(await progresskit.aend("import-42", failed="The disk is full"), bool)
     async for progress in progresskit.awatch("a"):
         assert_type(progress, Progress)
 
