@@ -116,20 +116,21 @@ class Kit:
                 self._host = dict(settings)
             close()
 
-    def check(self, *, late: bool = False) -> None:
+    def check(self, *, late: bool = False) -> Settings:
         """
-        Raise ConfigurationError for what cannot work, so that a mistake is told at the start.
+        Raise ConfigurationError for what cannot work, so that a mistake is told at the start; else return the settings.
 
         A backend is made for that, which opens nothing, and nothing is kept: the environment may change until the kit
         is used. One that is `late` is made only if asked for, when the site's own code is there.
         """
-        self._check(self._host, late)
+        return self._check(self._host, late)
 
-    def _check(self, host: Mapping[str, Any], late: bool) -> None:
+    def _check(self, host: Mapping[str, Any], late: bool) -> Settings:
         settings = resolve(self._explicit, host)
         made = backend_class(settings.url)
         if self._given is None and (late or not made.late):
             made.from_url(settings.url, settings)
+        return settings
 
     @property
     def settings(self) -> Settings:

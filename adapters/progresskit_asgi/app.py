@@ -45,7 +45,7 @@ class ProgressApp:
         self._prefix = mount(url_prefix)
         self._budget = PROCESS
         self._surface = Surface(kit, budget=self._budget)
-        self._surface.kit.check()
+        self._surface.check()
         self._fanouts: dict[tuple[AbstractEventLoop, Hub], Fanout] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,7 +132,7 @@ class ProgressApp:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while (message := await receive())["type"] != "lifespan.shutdown":
             try:
-                self._surface.kit.check(late=True)
+                self._surface.check(late=True)
             except ConfigurationError as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return

@@ -9,8 +9,9 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import NoReverseMatch, reverse
 
 from progresskit.errors import ConfigurationError
 from progresskit.kit import default, framework
@@ -30,6 +31,7 @@ class ProgressKitConfig(AppConfig):
         stopped by a system check then; the others may be what mends it, or build an image without what a server has.
         """
         register(_check, "progresskit")
+        register(_check_urls, "progresskit")
         framework(_settings(), check=not _starts_a_command())
 
 
@@ -61,4 +63,15 @@ def _check(**_: Any) -> list[CheckMessage]:
     except ConfigurationError as problem:
         where = "Correct PROGRESSKIT in the settings, or the variables PROGRESSKIT_… of the environment."
         return [Error(str(problem), hint=where, id="progresskit.E001")]
+    return []
+
+
+def _check_urls(**_: Any) -> list[CheckMessage]:
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return []  # a project of workers alone
+    try:
+        reverse("progresskit:mount", kwargs={"path": ""})
+    except NoReverseMatch:
+        how = 'Add path("progress/", include("progresskit_django.urls")) to urlpatterns of the project.'
+        return [Warning("Pages cannot ask for progress: its URLs are not included.", hint=how, id="progresskit.W001")]
     return []

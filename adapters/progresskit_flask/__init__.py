@@ -63,8 +63,7 @@ class ProgressKit:
         """Serve from this app, whose config has to be filled by now; ConfigurationError for what cannot work."""
         if self._kit is None:
             framework(_settings(app))
-        else:
-            self._kit.check()
+        self._surface.check()
         app.url_map.converters["progresskit"] = _AnyPath
         # The rule is added by hand, as Flask would want a list of methods: a wrong one is answered here as well.
         rule = app.url_rule_class(

@@ -69,6 +69,12 @@ class Surface:
         """Whose jobs are shown."""
         return self._kit or kits.default()
 
+    def check(self, *, late: bool = False) -> None:
+        """Raise ConfigurationError for what cannot work: `Kit.check`, and a site that lets nobody watch a job."""
+        settings = self.kit.check(late=late)
+        if not (tokens.can_sign(settings.secret_key) or settings.authorize or settings.open):
+            raise ConfigurationError(f"{tokens.NO_KEY}. Without one, set `authorize` or `open`, and pages use raw ids")
+
     def sign(
         self,
         id_or_ids: JobId | Iterable[JobId],

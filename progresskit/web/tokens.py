@@ -35,6 +35,11 @@ MOST_IDS = 100
 TOKEN_SECONDS = 86_400.0
 """How long a token is good unless told: a day, so that a page left open over night still works."""
 
+NO_KEY = (
+    "tokens are signed with the site's secret key, and there is none: set SECRET_KEY of Django or Flask, or "
+    "`secret_key` (configure(secret_key=…), PROGRESSKIT_SECRET_KEY), to a long random string"
+)
+
 _SHORT = 512
 """Tokens up to this length, which most are, are read once and kept."""
 
@@ -71,14 +76,16 @@ def make(keys: Keys, ids: JobId | Iterable[JobId], right: Right, ttl: float, now
         raise ValueError(f"ttl is a number of seconds over 0, not {ttl!r}")
     signer = _signer(_chosen(keys))
     if signer is None:
-        raise ConfigurationError(
-            "tokens are signed with the site's secret key, and there is none: set SECRET_KEY of Django or Flask, or "
-            "`secret_key` (configure(secret_key=…), PROGRESSKIT_SECRET_KEY), to a long random string"
-        )
+        raise ConfigurationError(NO_KEY)
     bound = [] if user is None else [{"user": _name_of(user)}]
     content = json.dumps([right, round(now + ttl, 3), *chosen, *bound], separators=(",", ":"))
     packed = urlsafe_b64encode(content.encode()).rstrip(b"=")
     return "~" + signer.sign(packed).decode()
+
+
+def can_sign(keys: Keys) -> bool:
+    """Return True where there is a key to sign with."""
+    return bool(_chosen(keys))
 
 
 def read(keys: Keys, token: str, now: float) -> Grant | None:

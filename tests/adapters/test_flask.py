@@ -62,8 +62,15 @@ def test_a_setting_that_does_not_exist_is_told_at_the_start() -> None:
         ProgressKit(site(PROGRESSKIT_URI="redis://localhost"))
 
 
-def test_an_app_without_a_secret_key_starts_and_whoever_signs_is_told() -> None:
-    app = site(SECRET_KEY=None)
+@pytest.mark.parametrize("key", [None, "", b""])
+def test_an_app_without_a_secret_key_is_told_at_the_start(key: object) -> None:
+    with pytest.raises(progresskit.ConfigurationError, match=r"there is none: set SECRET_KEY.* `authorize` or `open`"):
+        ProgressKit(site(SECRET_KEY=key))
+
+
+@pytest.mark.parametrize("open_by", [{"PROGRESSKIT_OPEN": True}, {"PROGRESSKIT_AUTHORIZE": owner_only}])
+def test_an_app_that_needs_no_key_starts_without_and_whoever_signs_is_told(open_by: dict[str, object]) -> None:
+    app = site(SECRET_KEY=None, **open_by)
     ProgressKit(app)
     with app.test_request_context(), pytest.raises(progresskit.ConfigurationError, match="SECRET_KEY"):
         render_template_string(PAGE)

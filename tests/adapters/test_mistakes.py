@@ -39,6 +39,11 @@ def default_kit() -> Iterator[None]:
     kits.default().close()
 
 
+@pytest.fixture
+def secret_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROGRESSKIT_SECRET_KEY", "a secret of the tests")
+
+
 # Flask.
 
 
@@ -72,6 +77,7 @@ def test_flask_starts_where_what_is_wrong_is_overruled(monkeypatch: pytest.Monke
     assert kits.default().settings.url == "memory://"
 
 
+@pytest.mark.usefixtures("secret_key")
 @pytest.mark.parametrize("make", [ProgressKit, ProgressApp])
 def test_arguments_that_cannot_be_are_told(make: Callable[..., object]) -> None:
     for wrong in ("progress", "redis://:geheim@localhost/0", 7):
@@ -98,6 +104,21 @@ def test_an_asgi_site_is_told_of_a_url_in_the_environment(
     assert hint.format(folder=tmp_path) in str(told.value)
 
 
+@pytest.mark.parametrize("kit", [None, Kit()])
+def test_an_asgi_site_without_a_secret_key_is_told(kit: Kit | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"there is none: set .*PROGRESSKIT_SECRET_KEY.* `authorize` or `open`"
+    ):
+        ProgressApp(kit=kit)
+    for enough in ({"PROGRESSKIT_OPEN": "1"}, {"PROGRESSKIT_SECRET_KEY": "a secret of the tests"}):
+        with monkeypatch.context() as patch:
+            for name, value in enough.items():
+                patch.setenv(name, value)
+            ProgressApp(kit=kit)
+    ProgressApp(kit=Kit(authorize=lambda request, id, right: True))
+
+
+@pytest.mark.usefixtures("secret_key")
 async def test_an_asgi_server_that_starts_is_told_of_a_celery_app_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -209,6 +230,22 @@ def test_a_command_that_needs_the_project_whole_is_stopped_by_a_system_check(
     assert stopped.returncode == 1
     assert "(progresskit.E001) there is no folder" in stopped.stderr
     assert "HINT: Correct PROGRESSKIT" in stopped.stderr
+
+
+def test_a_system_check_warns_of_urls_that_are_not_included(run: Run, tmp_path: Path) -> None:
+    assert "progresskit.W001" not in run("memory://", "manage.py", "check").stderr
+    (tmp_path / "site_of_tests" / "urls.py").write_text("urlpatterns = []\n")
+    warned = run("memory://", "manage.py", "check")
+    assert warned.returncode == 0, "a warning"
+    assert "(progresskit.W001) Pages cannot ask for progress: its URLs are not included." in warned.stderr
+    assert 'HINT: Add path("progress/", include("progresskit_django.urls")) to urlpatterns' in warned.stderr
+
+
+def test_a_project_without_urls_is_not_warned_of_them(run: Run, tmp_path: Path) -> None:
+    settings = tmp_path / "site_of_tests" / "settings.py"
+    settings.write_text(SETTINGS.replace('ROOT_URLCONF = "site_of_tests.urls"', ""))
+    checked = run("memory://", "manage.py", "check", "--tag", "progresskit")
+    assert (checked.returncode, "progresskit.W001" in checked.stderr) == (0, False)
 
 
 def test_a_command_that_mends_it_is_not_stopped(run: Run, missing: str) -> None:
