@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -88,6 +88,61 @@ def test_the_third_job_waits_until_another_is_cancelled(shown: Page, tmp_path: P
     expect(third).to_contain_text("broken.py, line 2: '(' was never closed")
     second.get_by_role("button", name="Cancel").click()
     expect(second).to_have_attribute("data-state", "cancelled")
+
+
+def test_a_job_that_waits_is_queued_and_one_that_runs_has_started(shown: Page, tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    path.write_bytes(LONG_CSV)
+    cards = shown.locator("article")
+    for number in (1, 2, 3):
+        shown.get_by_label("Import a CSV or text file").set_input_files(path)
+        expect(cards).to_have_count(number)
+    expect(cards.nth(2).locator(".when")).to_have_text(re.compile(r"^Started \d\d:\d\d:\d\d$"))
+    expect(cards.nth(1).locator(".when")).to_have_text(re.compile(r"^Started"))
+    expect(cards.nth(0).locator("progress-bar")).to_have_attribute("data-state", "pending")
+    expect(cards.nth(0).locator(".when")).to_have_text(re.compile(r"^Queued \d\d:\d\d:\d\d$"))
+    shown.reload()
+    expect(cards.nth(2).locator(".when")).to_have_text(re.compile(r"^Started"))
+    expect(cards.nth(0).locator(".when")).to_have_text(re.compile(r"^Queued"))
+    for card in (0, 1, 2):
+        cards.nth(card).get_by_role("button", name="Cancel").click()
+        expect(cards.nth(card).locator("progress-bar")).to_have_attribute("data-state", "cancelled")
+
+
+def test_a_job_that_is_started_on_a_phone_scrolls_into_view(new_page: Callable[..., Page], running_demo: Demo) -> None:
+    page = new_page(viewport={"width": 375, "height": 667}, has_touch=True)
+    page.goto(running_demo.url)
+    expect(page.locator("#start")).to_be_in_viewport()
+    page.get_by_role("button", name="Search for a prime gap").click()
+    expect(bar_of(page, "Search for a prime gap")).to_be_in_viewport()
+
+
+def test_what_is_started_and_cleared_in_one_tab_shows_in_the_others(
+    shown: Page, running_demo: Demo, tmp_path: Path
+) -> None:
+    other = shown.context.new_page()
+    other.goto(running_demo.url)
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    for path in (first, second):
+        path.write_text("a,b\n1,2\n")
+    shown.get_by_label("Import a CSV or text file").set_input_files(first)
+    expect(bar_of(other, "first.csv")).to_have_attribute("data-state", "succeeded")
+    expect(other.locator("article .result")).to_contain_text("1 row in 2 columns")
+    other.get_by_label("Import a CSV or text file").set_input_files(second)
+    expect(shown.get_by_role("heading", level=3)).to_have_text(["second.csv", "first.csv"])
+    expect(other.get_by_role("heading", level=3)).to_have_text(["second.csv", "first.csv"])
+    expect(bar_of(shown, "second.csv")).to_have_attribute("data-state", "succeeded")
+    expect(bar_of(other, "second.csv")).to_have_attribute("data-state", "succeeded")
+    shown.get_by_role("button", name="Clear finished").click()
+    expect(shown.locator("article")).to_have_count(0)
+    expect(other.locator("article")).to_have_count(0)
+
+
+def test_a_tab_that_is_looked_at_again_shows_what_was_started_elsewhere(shown: Page, running_demo: Demo) -> None:
+    running_demo.post("/import/", file=("elsewhere.csv", b"a,b\n1,2\n"))
+    expect(shown.locator("article")).to_have_count(0)
+    shown.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(bar_of(shown, "elsewhere.csv")).to_have_attribute("data-state", "succeeded")
 
 
 def test_a_file_can_be_dropped_on_the_page(shown: Page) -> None:

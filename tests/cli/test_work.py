@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -40,9 +41,25 @@ TABLES: dict[str, tuple[str | bytes, list[str], list[list[str]]]] = {
     "tabs": ("name\tage\nAda\t36\n", ["name", "age"], [["Ada", "36"]]),
     "text": ("One line.\nAnother, with a comma.\n", ["line"], [["One line."], ["Another, with a comma."]]),
     "BOM": ("\ufeffname,age\nAda,36\n", ["name", "age"], [["Ada", "36"]]),
+    "UTF-16 without its mark": (
+        "name,town\nAda,Łódź\n".encode("utf-16-be"), ["name", "town"], [["Ada", "Łódź"]]
+    ),
     "UTF-16": ("name,town\nAda,Łódź\n".encode("utf-16"), ["name", "town"], [["Ada", "Łódź"]]),
-    "old": ("name,town\nJosé,Köln\n".encode("cp1252"), ["name", "town"], [["José", "Köln"]]),
+    "Latin-1": ("name,town\nJosé,Köln\n".encode("latin-1"), ["name", "town"], [["José", "Köln"]]),
+    "Windows": ("name,says\nZoë,“it’s 3 €”\n".encode("cp1252"), ["name", "says"], [["Zoë", "“it’s 3 €”"]]),
+    "Polish": ("imię,miasto\nŁukasz,Łódź\n".encode("cp1250"), ["imię", "miasto"], [["Łukasz", "Łódź"]]),
+    "Russian": ("имя,город\nИван,Москва\n".encode("cp1251"), ["имя", "город"], [["Иван", "Москва"]]),
+    "Shift-JIS": ("名前,町\n田中太郎,東京都\n".encode("shift_jis"), ["名前", "町"], [["田中太郎", "東京都"]]),
+    "EUC-JP": ("名前,町\n田中太郎,東京都\n".encode("euc_jp"), ["名前", "町"], [["田中太郎", "東京都"]]),
+    "GBK": ("姓名,城市\n王伟,北京市\n".encode("gbk"), ["姓名", "城市"], [["王伟", "北京市"]]),
+    "old, far below": (
+        ("id,name\n" + "1,Ada\n" * 40 + "2," + "x" * 9_000 + "\n3,José\n").encode("latin-1"),
+        ["id", "name"], [["1", "Ada"]] * 40 + [["2", "x" * 9_000], ["3", "José"]],
+    ),
     "DOS": ("name,age\r\nAda,36\r\n", ["name", "age"], [["Ada", "36"]]),
+    "blank lines of a text": ("One line.\n\n  \nAnother.\n\n", ["line"], [["One line."], ["Another."]]),
+    "blank lines with spaces": ("name,age\n  \nAda,36\n\t\n", ["name", "age"], [["Ada", "36"]]),
+    "empty fields": ("name,age\nAda,36\n,\n", ["name", "age"], [["Ada", "36"], ["", ""]]),
     "blank lines": ("name,age\n\nAda,36\n\n\n", ["name", "age"], [["Ada", "36"]]),
     "no end of line": ("name,age\nAda,36", ["name", "age"], [["Ada", "36"]]),
     "double names": ("a,A,\n1,2,3\n", ["column 1", "column 2", "column 3"], [["a", "A", ""], ["1", "2", "3"]]),
@@ -71,13 +88,26 @@ def test_short_rows_are_filled_up_and_long_ones_are_cut_and_counted(put: Put, tm
     assert read_page(tmp_path / "table.db", 2).rows[-2:] == [("3", None), ("4", "5")]
 
 
-@pytest.mark.parametrize("content", ["", "\n\n", b"\x89PNG\r\n\0\0"])
-def test_what_is_no_text_is_refused_in_words_that_the_viewer_sees(content: str | bytes, put: Put) -> None:
-    if content == "\n\n":
-        assert list(examine(put(content)).rows()) == [[""], [""]]
-    else:
-        with pytest.raises(PublicError):
-            examine(put(content))
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "the file is empty"),
+        ("\n\n", "the file is empty"),
+        (" \n\t\n", "the file is empty"),
+        (b"\x89PNG\r\n\0\0", "this is not a text file"),
+        (bytes(range(1, 256)) * 20, "the encoding of the file is not known: save it as UTF-8"),
+        (codecs.BOM_UTF8 + b"a,b\n\xff,1\n", "the file is broken: not all of it is UTF-8"),
+        (codecs.BOM_UTF16_LE + b"a\0,\0b", "the file is broken: not all of it is UTF-16"),
+    ],
+)
+def test_what_is_no_text_is_refused_in_words_that_the_viewer_sees(content: str | bytes, words: str, put: Put) -> None:
+    with pytest.raises(PublicError, match=words):
+        examine(put(content))
+
+
+def test_the_encoding_is_named_as_people_know_it(put: Put, tmp_path: Path) -> None:
+    path = put("名前,町\n田中太郎,東京都\n".encode("shift_jis"))
+    assert import_file(str(path), str(tmp_path / "table.db"))["encoding"] == "Shift-JIS (cp932)"
 
 
 def test_an_import_that_is_cancelled_leaves_no_table(put: Put, tmp_path: Path) -> None:

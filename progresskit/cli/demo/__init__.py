@@ -71,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _need_packages() -> None:
     try:
         import celery  # noqa: F401
+        import charset_normalizer  # noqa: F401
         import flask  # noqa: F401
         import itsdangerous  # noqa: F401
         import sqlalchemy  # noqa: F401

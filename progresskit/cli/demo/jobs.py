@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class Job(NamedTuple):
-    """One entry; `started` is in seconds since the epoch."""
+    """One entry; `queued` is in seconds since the epoch."""
 
     id: str
     kind: str
     title: str
-    started: float
+    queued: float
 
     @property
-    def started_at(self) -> datetime:
-        """When it was started, in the time of this machine."""
-        return datetime.fromtimestamp(self.started).astimezone()
+    def queued_at(self) -> datetime:
+        """When it was sent to the queue, in the time of this machine."""
+        return datetime.fromtimestamp(self.queued).astimezone()
 
 
 class Jobs:
@@ -34,7 +34,7 @@ class Jobs:
         self._path = path
         with self._open() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("CREATE TABLE jobs (id TEXT PRIMARY KEY, kind TEXT, title TEXT, started REAL)")
+            connection.execute("CREATE TABLE jobs (id TEXT PRIMARY KEY, kind TEXT, title TEXT, queued REAL)")
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -42,7 +42,7 @@ class Jobs:
             yield connection
 
     def add(self, id: str, kind: str, title: str) -> Job:
-        """Add a job that is started now."""
+        """Add a job that is sent to the queue now."""
         job = Job(id, kind, title, time())
         with self._open() as connection:
             connection.execute("INSERT INTO jobs VALUES (?, ?, ?, ?)", job)
@@ -51,7 +51,7 @@ class Jobs:
     def all(self) -> list[Job]:
         """Return all, the newest first."""
         with self._open() as connection:
-            return [Job(*row) for row in connection.execute("SELECT * FROM jobs ORDER BY started DESC, rowid DESC")]
+            return [Job(*row) for row in connection.execute("SELECT * FROM jobs ORDER BY queued DESC, rowid DESC")]
 
     def get(self, id: str) -> Job | None:
         """Return one."""

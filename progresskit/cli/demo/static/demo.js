@@ -29,6 +29,34 @@ function elementOf(html) {
   return /** @type {HTMLElement} */ (template.content.querySelector("article"));
 }
 
+// Other tabs look at the list when it changes here, and this one when it changes there or while nobody looked.
+const others = new BroadcastChannel("progresskit demo");
+others.onmessage = () => refresh();
+document.addEventListener("visibilitychange", () => document.hidden || refresh());
+
+let changes = 0;
+
+/** Make the list that of the server; what is in both stays as it is, with its bar. @returns {Promise<void>} */
+async function refresh() {
+  const seen = changes;
+  const html = await fetch("").then((response) => response.ok && response.text(), () => false);
+  if (seen !== changes) return refresh(); // it may be older than what was done here
+  if (!html) return;
+  const cards = [...new DOMParser().parseFromString(html, "text/html").querySelectorAll("#list > article")];
+  for (const card of [...list.children]) if (!cards.some(({ id }) => id === card.id)) card.remove();
+  cards.forEach((card, place) => {
+    if (!document.getElementById(card.id)) list.insertBefore(document.adoptNode(card), list.children[place] ?? null);
+  });
+}
+
+/** Add a job that was started here, and bring it into view. @param {HTMLElement} card */
+function add(card) {
+  if (document.getElementById(card.id)) return; // the list was refreshed meanwhile
+  list.prepend(card);
+  const calm = matchMedia("(prefers-reduced-motion)").matches;
+  card.scrollIntoView({ block: "nearest", behavior: calm ? "instant" : "smooth" });
+}
+
 document.addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = /** @type {HTMLFormElement} */ (event.target);
@@ -38,8 +66,20 @@ document.addEventListener("submit", async (event) => {
     const { cleared } = await response.json();
     for (const id of cleared) document.getElementById(`job-${id}`)?.remove();
   } else {
-    list.prepend(elementOf(await response.text()));
+    add(elementOf(await response.text()));
   }
+  changes++;
+  others.postMessage("changed");
+});
+
+list.addEventListener("progress", (event) => {
+  const { target, detail } = /** @type {CustomEvent} */ (event);
+  const when = /** @type {HTMLElement} */ (/** @type {HTMLElement} */ (target).closest("article")?.querySelector(".when"));
+  const time = /** @type {HTMLTimeElement} */ (when.querySelector("time"));
+  if (!detail.started_at || time.dateTime === detail.started_at) return;
+  time.dateTime = detail.started_at;
+  time.textContent = new Date(detail.started_at).toTimeString().slice(0, 8);
+  /** @type {HTMLElement} */ (when.querySelector("span")).textContent = "Started";
 });
 
 // What came of a job is on the server.

@@ -39,7 +39,7 @@ def import_file(upload: str, database: str) -> dict[str, Any]:
         for path in (database, f"{database}-wal", f"{database}-shm"):
             Path(path).unlink(missing_ok=True)
         raise
-    return {"rows": imported, "columns": len(source.header), "encoding": source.encoding, "cut": cut}
+    return {"rows": imported, "columns": len(source.header), "encoding": source.encoding_name, "cut": cut}
 
 
 def import_sample(upload: str, database: str) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import codecs
 import csv
+import unicodedata
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from progresskit.errors import PublicError
@@ -13,6 +14,8 @@ from progresskit.errors import PublicError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from charset_normalizer import CharsetMatch
 
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -22,6 +25,14 @@ _BOMS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _DELIMITERS = ",;\t|"
+_OLD_ENCODINGS = ("cp1252", "cp1250", "cp1251", "koi8_r", "cp932", "euc_jis_2004", "gb18030", "big5", "cp949")
+"""What spreadsheets wrote before UTF-8, Latin-1 and Shift-JIS included; the one that is more common comes first."""
+
+_NAMES = {"cp932": "Shift-JIS (cp932)", "euc_jis_2004": "EUC-JP", "cp949": "EUC-KR (cp949)"}
+_MOST_CHAOS = 0.2
+"""Of charset-normalizer's measure: nothing that is read rightly comes near it."""
+
+_BEGINNING_BYTES, _SAMPLE_BYTES = 4_096, 65_536
 _SAMPLE_ROWS = 50
 _AGREEMENT = 0.9
 
@@ -49,6 +60,11 @@ class Source(NamedTuple):
             next(rows)
         return rows
 
+    @property
+    def encoding_name(self) -> str:
+        """The encoding as people know it."""
+        return _NAMES.get(self.encoding, self.encoding)
+
 
 def examine(path: Path) -> Source:
     """Look at a file; PublicError where it holds no text or no rows."""
@@ -64,23 +80,90 @@ def examine(path: Path) -> Source:
 
 
 def _encoding(path: Path) -> str:
-    """Return the encoding by its mark, UTF-8 where all of the file is, and otherwise what old spreadsheets write."""
+    """Return the encoding by its mark, UTF-8 where all of the file is, and otherwise an older one that fits."""
     with path.open("rb") as file:
         start = file.read(8192)
-        for mark, encoding in _BOMS.items():
-            if start.startswith(mark):
-                return encoding
-        if b"\0" in start:
-            raise PublicError("this is not a text file")
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        try:
-            decoder.decode(start)
+    for mark, encoding in _BOMS.items():
+        if start.startswith(mark):
+            return _checked(path, encoding)
+    if b"\0" in start:
+        return _checked(path, _utf_16(start))
+    if _is_in(path, "utf-8"):
+        return "utf-8"
+    for encoding in _old_encodings(path):
+        if _is_in(path, encoding):
+            return encoding
+    raise PublicError("the encoding of the file is not known: save it as UTF-8")
+
+
+def _checked(path: Path, encoding: str) -> str:
+    if not _is_in(path, encoding):
+        raise PublicError(f"the file is broken: not all of it is {encoding.upper()}, as its beginning is")
+    return encoding
+
+
+def _is_in(path: Path, encoding: str) -> bool:
+    """Tell whether all of the file can be read in that encoding."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        with path.open("rb") as file:
             while chunk := file.read(2**20):
                 decoder.decode(chunk)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return "cp1252"
-    return "utf-8"
+        decoder.decode(b"", final=True)
+    except UnicodeError:  # UTF-16 raises it without a position
+        return False
+    return True
+
+
+def _utf_16(start: bytes) -> str:
+    """Return which of the two it is, by which byte of a letter is zero; PublicError for what is no text."""
+    low, high = b"\0" in start[::2], b"\0" in start[1::2]
+    if low == high:
+        raise PublicError("this is not a text file")
+    return "utf-16-le" if high else "utf-16-be"
+
+
+def _old_encodings(path: Path) -> list[str]:
+    """Return the encodings that may be meant, the likeliest first."""
+    sample = _sample(path)
+    ranks = {
+        match.encoding: (match.chaos, _odd_places(str(match)), _OLD_ENCODINGS.index(match.encoding))
+        for match in _matches(sample)
+        if match.chaos <= _MOST_CHAOS
+    }
+    return sorted(ranks, key=ranks.__getitem__)
+
+
+def _sample(path: Path) -> bytes:
+    """Return the beginning, and the lines after it that are not ASCII: they may be few and far below."""
+    sample = bytearray()
+    with path.open("rb") as file:
+        for line in file:
+            if len(sample) < _BEGINNING_BYTES or not line.isascii():
+                sample += line[:_SAMPLE_BYTES]
+            if len(sample) >= _SAMPLE_BYTES:
+                break
+    return bytes(sample)
+
+
+def _matches(sample: bytes) -> Iterator[CharsetMatch]:
+    from charset_normalizer import from_bytes
+
+    # One at a time: asked for all, it stops at the first that has no fault at all, and leaves out equals.
+    for encoding in _OLD_ENCODINGS:
+        best = from_bytes(sample, cp_isolation=[encoding], enable_fallback=False, preemptive_behaviour=False).best()
+        if best is not None:
+            yield best
+
+
+def _odd_places(text: str) -> int:
+    """Count the symbols before a letter ("\u00a3ukasz") and the half-width kana: signs of another encoding."""
+    odd = (
+        one
+        for one, two in pairwise(text)
+        if not one.isascii() and unicodedata.category(one)[0] in "SN" and two.isalpha()
+    )
+    return sum(1 for _ in odd) + sum("\uff61" <= one <= "\uff9f" for one in text)
 
 
 def _delimiter(path: Path, encoding: str) -> str | None:
@@ -96,15 +179,20 @@ def _delimiter(path: Path, encoding: str) -> str | None:
 
 
 def _read(path: Path, encoding: str, delimiter: str | None) -> Iterator[list[str]]:
-    with path.open(encoding=encoding, errors="replace", newline="" if delimiter else None) as file:
+    with path.open(encoding=encoding, newline="" if delimiter else None) as file:
         if delimiter is None:
-            yield from ([line.rstrip("\n")] for line in file)
+            yield from ([line.rstrip("\n")] for line in file if not line.isspace())
             return
         reader = csv.reader(file, delimiter=delimiter)
         try:
-            yield from (row for row in reader if row)
+            yield from (row for row in reader if not _is_blank(row, delimiter))
         except csv.Error as error:
             raise PublicError(f"line {reader.line_num:,}: {error}") from error
+
+
+def _is_blank(row: list[str], delimiter: str) -> bool:
+    """Tell whether the row was a line of white space; one of commas alone is a row of empty fields."""
+    return (len(row) < 2 or delimiter.isspace()) and not any(field.strip() for field in row)
 
 
 def _is_header(rows: list[list[str]]) -> bool:
