@@ -158,28 +158,21 @@ def _failure(value: Any) -> Failure | None:
 
 def check_write(write: Write) -> Write:
     """Return the write; a ValueError unless each field is of its type, so that it can be folded."""
-    if not (type(write.body) is str and _are_numbers(write.lease, write.ttl)):
-        raise ValueError("a write with a body, a lease or a ttl that cannot be")
-    _check(write.run, write.attempt, write.seq, write.id, write.token or "", write.kind or "")
+    if not _are_numbers(write.lease, write.ttl):
+        raise ValueError("a lease or a ttl that cannot be")
+    _check((write.run, write.attempt, write.seq), (write.id, write.body), (write.token, write.kind))
     return write
 
 
 def check_stored(stored: Stored) -> Stored:
     """Return what was stored; a ValueError unless each field is of its type, so that it can be folded."""
-    _check(
-        stored.run,
-        stored.attempt,
-        stored.seq,
-        stored.body,
-        stored.token or "",
-        stored.verdict or "",
-        stored.created or "",
-    )
+    _check(stored[:3], (stored.body,), (stored.token, stored.verdict, stored.created))
     return stored
 
 
-def _check(run: Any, attempt: Any, seq: Any, *texts: Any) -> None:
-    if not (type(run) is type(attempt) is type(seq) is int and {*map(type, texts)} == {str}):
+def _check(version: tuple[Any, ...], texts: tuple[Any, ...], optional: tuple[Any, ...]) -> None:
+    types = {*map(type, version)} == {int}, {*map(type, texts)} == {str}, {*map(type, optional)} <= {str, type(None)}
+    if not all(types):
         raise ValueError("a version or a text that cannot be")
 
 

@@ -108,6 +108,35 @@ class Run:
         self.children: list[Any] = []
 
 
+# Records that cannot be read
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        None,
+        7,
+        {"current": 1},
+        "",
+        "no lines",
+        "[]\n\n{}",
+        "7\n\n{}",
+        '[1,1,1,"t","paused",null,false,1,1,1]\n\n{}',
+        "\n\n",
+    ],
+)
+def test_a_result_that_is_no_record_is_absent_stops_nothing_and_is_written_over(
+    result: Any, backend: CeleryBackend
+) -> None:
+    backend.write([start("bad"), start("good")])
+    backend._store.change({backend._name("bad"): lambda meta, now: Change(result, 3_600.0, now + 3_600.0)})
+    assert backend.read(["bad", "good"]).keys() == {"good"}
+    assert backend.cancel(["bad", "good"]) == backend.cancels(["bad", "good"]) == {"good"}
+    runs = backend.write([update("good", 2, current=5), start("bad", token="next", current=7)])
+    assert runs["bad"] >= 1
+    assert {id: progress.current for id, progress in backend.read(["bad", "good"]).items()} == {"bad": 7, "good": 5}
+
+
 # The window
 
 

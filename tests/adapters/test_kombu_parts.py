@@ -14,6 +14,7 @@ from progresskit.errors import BackendUnavailable
 from progresskit.progress import FINAL_STATES, State, Stored, Write
 from progresskit.testing import FakeClock, RecordingObserver, start, update, word
 from progresskit_kombu.barrier import Barrier
+from progresskit_kombu.hearing import Hearing
 from progresskit_kombu.mirror import Mirror
 from progresskit_kombu.settle import settle
 from progresskit_kombu.sync import (
@@ -31,7 +32,7 @@ from progresskit_kombu.sync import (
     Say,
     Silence,
 )
-from progresskit_kombu.wire import CHUNK, Act, Message, chunks, decode, encode, pack_kept, unpack_kept
+from progresskit_kombu.wire import CHUNK, Act, Message, chunks, decode, encode, pack_kept, pack_write, unpack_kept
 
 # Two who disagree
 
@@ -301,6 +302,38 @@ def test_what_is_known_better_is_said_a_little_later() -> None:
     answering.doubted(["job"], 2.0)
     assert answering.take(2.0 + DISPUTE_DELAYS[0] * 0.9) is None
     assert answering.take(2.0 + DISPUTE_DELAYS[1]) == {"job"}
+
+
+BAD_WRITES: list[Any] = [
+    None,
+    [],
+    ["bad", "start"],
+    ["bad", "unknown role", "token", 0, 1, 1, "running", None, "{}", 30.0, 60.0, 0],
+    ["bad", "start", "token", 0, 1, 1, "unknown state", None, "{}", 30.0, 60.0, 0],
+    ["bad", "start", "token", 0, 1, 1, "running", None, None, 30.0, 60.0, 0],
+]
+
+
+@pytest.mark.parametrize("packed", BAD_WRITES)
+def test_a_write_that_cannot_be_read_keeps_nothing_beside_it_from_being_folded(packed: Any) -> None:
+    good = json.loads(json.dumps(pack_write(start("good"), 0)))
+    here = mirror()
+    hearing = Hearing(here)
+    hearing.take(Message("other", 1, Act.WRITE, [packed, good, [*good, "of a later release"]]), False, 0.0)
+    assert here.read(["good", "bad"]).keys() == {"good"}
+
+
+@pytest.mark.parametrize("damage", [{0: 7}, {1: "x"}, {5: "unknown state"}, {6: None}, {-2: "long"}, {-1: None}])
+def test_what_another_keeps_and_cannot_be_read_keeps_nothing_beside_it_from_being_taken_in(
+    damage: dict[int, Any],
+) -> None:
+    there, here = mirror(start("good"), start("bad")), mirror()
+    good, bad = (json.loads(json.dumps(pack_kept(there.kept([id])[0]))) for id in ("good", "bad"))
+    for place, value in damage.items():
+        bad[place] = value
+    for packed in (bad, None, [], ["bad"]):
+        Hearing(here).take(Message("other", 1, Act.TELL, [True, [packed, good]]), False, 0.0)
+        assert here.read(["good", "bad"]).keys() == {"good"}
 
 
 # The rest

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -162,6 +164,28 @@ def test_a_message_is_read_as_it_was_written() -> None:
 )
 def test_what_is_not_understood_is_nothing(text: bytes) -> None:
     assert unpack(text) is None
+
+
+BAD_ROWS: list[Any] = [
+    None,
+    [],
+    {"id": "bad"},
+    ["bad", "start"],
+    ["bad", "unknown role", None, 0, 1, 1, "running", None, "{}", 30.0, 60.0],
+    ["bad", "start", "token", 0, 1, 1, "unknown state", None, "{}", 30.0, 60.0],
+    ["bad", "start", "token", "1", 1, 1, "running", None, "{}", 30.0, 60.0],
+    ["bad", "start", "token", 0, 1, 1, "running", None, {"id": "bad"}, 30.0, 60.0],
+    ["bad", "start", ["token"], 0, 1, 1, "running", None, "{}", "30", 60.0],
+]
+
+
+@pytest.mark.parametrize("row", BAD_ROWS)
+def test_a_record_that_cannot_be_read_keeps_nothing_beside_it_from_being_folded(row: Any) -> None:
+    good = start("good")
+    whole = json.loads(pack("a", 7, Stamp(1.5, 2.25), [good], ["other"]))
+    whole[5] = [row, *whole[5], [*whole[5][0], "of a later release"]]
+    whole[6] += [None, ["x"]]
+    assert unpack(json.dumps(whole).encode()) == Message("a", 7, Stamp(1.5, 2.25), [good, good], ["other"])
 
 
 # Those who listen

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from importlib import import_module
 from pathlib import Path
@@ -288,6 +289,47 @@ def test_the_record_keeps_the_time_of_its_body_whatever_meta_is_called(url: str)
         records = backend.read(["job", "kind"])
         assert records["job"].created_at is None
         assert (records["kind"].created_at, records["kind"].kind) == (CREATED, "a\x1fb c\n")
+
+
+DAMAGE = {
+    "no head": lambda raw, key: raw.hdel(key, "head"),
+    "another head": lambda raw, key: raw.hset(key, "head", "garbage"),
+    "another life": lambda raw, key: raw.hset(key, "life", "garbage"),
+    "no life": lambda raw, key: raw.hdel(key, "life"),
+    "a lease that is no number": lambda raw, key: raw.hset(key, "life", "1 x 99999999999"),
+    "no body": lambda raw, key: raw.hdel(key, "body"),
+    "bytes that are no text": lambda raw, key: raw.hset(key, "body", b"\xff\xfe\x1f"),
+    "an unknown state": lambda raw, key: raw.hset(key, "head", raw.hget(key, "head").replace("running", "paused")),
+    "another type": lambda raw, key: (raw.delete(key), raw.set(key, "text")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_key_that_holds_no_job_is_absent_stops_nothing_and_is_written_over(
+    damage: Callable[[Any, bytes], object], url: str, raw: Any
+) -> None:
+    observer = RecordingObserver()
+    with closing(RedisBackend(url)) as backend:
+        backend.write([start("bad"), start("good")])
+        backend.listen(observer.tell, lambda: None).watch(["bad", "good"])
+        damage(raw, backend._shards.of("bad").job("bad"))
+        assert backend.read(["bad", "good"]).keys() == {"good"}
+        assert [progress.id for progress in backend.list(kind=None, states=None, limit=9)] == ["good"]
+        assert backend.cancel(["bad", "good"]) >= {"good"}
+        assert backend.cancels(["bad", "good"]) >= {"good"}
+        runs = backend.write([update("good", 2, current=5), start("bad", token="next", current=7)])
+        assert runs["bad"] >= 1
+        assert {id: progress.current for id, progress in backend.read(["bad", "good"]).items()} == {"bad": 7, "good": 5}
+        observer.wait_for(lambda progress: progress.id == "bad" and progress.current == 7)
+
+
+def test_a_time_of_a_body_that_is_none_does_not_damage_the_head(url: str) -> None:
+    with closing(RedisBackend(url)) as backend:
+        for number, time in enumerate(("a b", "", "\x1f", "1 1 1", '"')):
+            id, body = f"job-{number}", json.dumps({"created_at": time})
+            backend.write([start(id)._replace(body=body)])
+            backend.write([start(id, token="next", current=3)])
+            assert backend.read([id])[id].current == 3
 
 
 def test_a_sentinel_leads_to_the_server(stack: ExitStack) -> None:

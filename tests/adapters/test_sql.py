@@ -292,6 +292,30 @@ def test_a_record_that_is_read_again_unchanged_is_not_decoded_again(backend: SQL
     assert backend.read(["job"])["job"].version.run == 2
 
 
+DAMAGE = {
+    "an unknown state": "state = 'paused'",
+    "bytes that are no text": "body = CAST(x'fffe7b' AS TEXT)",
+    "a blob": "body = x'00ff'",
+    "separators": "body = '{' || char(30) || 'good 1 1 1 running 0 0 ' || char(31) || char(31) || 'x' || char(30)",
+    "a verdict that is none": "verdict = '{', state = 'failed'",
+    "a time that is none": "created = 'a b', body = '['",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_row_that_cannot_be_decoded_is_absent_stops_nothing_and_is_written_over(
+    damage: str, backend: SQLBackend, path: Path
+) -> None:
+    backend.write([start("bad"), start("good")])
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE progresskit_jobs SET {damage} WHERE id = 'bad'")
+    assert backend.read(["bad", "good"]).keys() == {"good"}
+    assert [progress.id for progress in backend.list(kind=None, states=None, limit=9)] == ["good"]
+    assert backend.cancel(["bad", "good"]) >= {"good"}
+    backend.write([update("good", 2, current=5), start("bad", token="next", current=7)])
+    assert {id: progress.current for id, progress in backend.read(["bad", "good"]).items()} == {"bad": 7, "good": 5}
+
+
 def test_what_is_remembered_of_reads_is_bounded(backend: SQLBackend) -> None:
     for thousand in range(5):
         ids = [f"job-{thousand}-{number}" for number in range(1_000)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from progresskit.testing import FakeClock, start, update
 from tests.services.patience import be_patient
 
 from .backends import BACKENDS, Row
+
+RECORDS = Path(__file__).parents[1] / "records"
 
 IMPORTS = """\
 import sys
@@ -86,6 +89,19 @@ class Harness:
             backend.write([start(id)])
             backend.write([update(id, 2)])
             self.row.plant(self.store, backend, id, body)
+
+    def test_what_each_release_has_stored_is_read(self, backend: Backend) -> None:
+        bodies = {
+            f"{path.parent.name}-{path.stem}": json.loads(path.read_text("utf-8"))["stored"]["body"]
+            for path in RECORDS.glob("*/*.json")
+        }
+        assert bodies
+        assert backend.read(bodies) == {}
+        for id, body in bodies.items():
+            self.plant(backend, id, body)
+        assert {id: progress.current for id, progress in backend.read(bodies).items()} == {
+            id: json.loads(body)["current"] for id, body in bodies.items()
+        }
 
     @pytest.fixture
     def backend(self, url: str, clock: FakeClock) -> Iterator[Backend]:
