@@ -6,7 +6,8 @@ from pathlib import Path
 from time import time
 
 from progresskit import Backend, BackendUnavailable, Lists, State
-from progresskit.progress import Effect, Stored, decode, fold
+from progresskit.decoding import decode, decode_each
+from progresskit.progress import Effect, Stored, fold
 
 
 class FileBackend(Backend, Lists):
@@ -32,7 +33,7 @@ class FileBackend(Backend, Lists):
 
     def read(self, ids):
         with self.opened() as (jobs, now):
-            return {id: as_progress(jobs[id], now) for id in ids if id in jobs}
+            return {id: progress for id in ids if id in jobs and (progress := as_progress(id, jobs[id], now))}
 
     def cancel(self, ids):
         with self.opened(save=True) as (jobs, _):
@@ -46,8 +47,8 @@ class FileBackend(Backend, Lists):
 
     def list(self, *, kind, states, limit):
         with self.opened() as (jobs, now):
-            newest_first = sorted(jobs.values(), key=lambda job: job["heard"], reverse=True)
-            records = [as_progress(job, now) for job in newest_first]
+            newest_first = sorted(jobs.items(), key=lambda item: item[1]["heard"], reverse=True)
+            records = [progress for id, job in newest_first if (progress := as_progress(id, job, now))]
         chosen = [one for one in records if kind in (None, one.kind) and (states is None or one.state in states)]
         return chosen[:limit]
 
@@ -78,5 +79,6 @@ def as_stored(job):
     return stored._replace(state=State(stored.state))
 
 
-def as_progress(job, now):
-    return decode(as_stored(job), stalled=now - job["heard"] >= job["lease"])
+def as_progress(id, job, now):
+    """Return the record; None where it cannot be decoded, which is logged once."""
+    return decode_each(id, decode, as_stored(job), stalled=now - job["heard"] >= job["lease"], id=id)
