@@ -186,6 +186,7 @@ def _are_numbers(*numbers: Any) -> bool:
 def decode_each(
     id: str,
     decode: Callable[Arguments, Decoded],
+    /,
     *arguments: Arguments.args,
     **options: Arguments.kwargs,
 ) -> Decoded | None:
