@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from progresskit import wording
 from tests.browser.gallery.stub import COMPONENT, Record, Stub, moment, record
 
 ROWS: Record = {"total": 100, "unit": "rows", "description": "Importing"}
@@ -218,13 +219,14 @@ def test_bytes_are_counted_in_powers_of_1024(lab: Lab, stub: Stub) -> None:
         (2.5, None, "2.5/s"),
     ],
 )
-def test_a_rate_has_three_digits_and_the_span_that_suits_it(
+def test_a_rate_has_three_digits_and_the_span_that_suits_it_as_in_a_terminal(
     lab: Lab, stub: Stub, rate: float, unit: str | None, text: str
 ) -> None:
     stub.put("a", record(unit=unit, rate=rate))
     lab.open("a")
 
     expect(lab.part("detail")).to_have_text(text)
+    assert wording.rate(rate, unit) == text
 
 
 LEFT = [
@@ -266,11 +268,12 @@ def test_the_time_left_is_rounded_as_people_say_it(lab: Lab) -> None:
     assert shown == [text for _, text in LEFT]
 
 
-def test_less_time_left_never_shows_as_more(lab: Lab) -> None:
+def test_less_time_left_never_shows_as_more_and_as_much_as_in_a_terminal(lab: Lab) -> None:
     etas = [1.01**n for n in range(1_500, -10, -1)]
     shown = lab.open("a", clock=True).evaluate(SHOW_ETAS, etas)
 
     assert shown[-1] == ""
+    assert shown == [wording.time_left(eta) for eta in etas]
     values = [seconds_of(text) for text in shown]
     assert values == sorted(values, reverse=True)
     assert all(0.6 < value / eta < 1.7 for value, eta in zip(values, etas, strict=True) if eta >= 10)
