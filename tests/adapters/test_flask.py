@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from flask import Flask, render_template_string, request
@@ -227,3 +228,53 @@ def test_a_site_without_flask_login_says_who_is_signed_in() -> None:
         for client, path in ((app.test_client(), "/progress/a/"), (plain.test_client(), "/progress/b/")):
             assert [client.get(path, headers={"X-User": name}).status_code for name in ("ada", "bob")] == [200, 404]
     kit.close()
+
+
+def frames_of(client: FlaskClient, path: str, **headers: str) -> Iterator[bytes]:
+    """Give what a stream says, as the server takes it: after the view, outside of the request's context."""
+    response = client.get(path, headers=headers)
+    assert response.status_code == 200
+    return (frame for frame in response.response if b"data: " in frame or b"retry: " in frame)  # type: ignore[misc]
+
+
+def begin(owner: str, description: str) -> progresskit.ProgressObserver:
+    job = progresskit.observe("a", owner=owner, description=description)
+    progresskit.flush()
+    return job
+
+
+def test_a_stream_asks_again_who_is_signed_in_with_flask_login() -> None:
+    app = login_site("", PROGRESSKIT_AUTHORIZE=owner_only, PROGRESSKIT_MAX_STREAMS=9)
+    jobs = [begin("ada", "the first")]
+    frames = frames_of(signed_in(app, "ada"), "/progress/a/events/")
+    assert b"retry: 1000" in next(frames)
+    assert b"the first" in next(frames)
+    jobs.append(begin("ada", "the second"))
+    assert b"the second" in next(frames)
+    jobs.append(begin("bob", "the third"))
+    assert list(frames) == [b"retry: 1000\n\n"]
+    jobs.append(begin("ada", "the fourth"))
+    frames = frames_of(signed_in(app, "ada"), "/progress/a/events/")
+    assert b"the fourth" in [next(frames), next(frames)][1]
+    app.login_manager.user_loader(lambda name: None)  # type: ignore[attr-defined]  # the user was removed
+    jobs.append(begin("ada", "the fifth"))
+    assert list(frames) == [b"retry: 1000\n\n"]
+
+
+def test_a_stream_asks_again_with_the_same_request() -> None:
+    seen: list[Any] = []
+
+    def authorize(native: Any, id: str, right: str) -> bool:
+        seen.append((native.user, request.user, request.path))  # type: ignore[attr-defined]
+        return True
+
+    app = site(PROGRESSKIT_AUTHORIZE=authorize, PROGRESSKIT_MAX_STREAMS=9)
+    app.before_request(lambda: setattr(request, "user", request.headers.get("X-User")))
+    ProgressKit(app)
+    jobs = [begin("ada", "the first")]
+    frames = frames_of(app.test_client(), "/progress/a/events/", **{"X-User": "ada"})
+    assert b"the first" in [next(frames), next(frames)][1]
+    jobs.append(begin("bob", "the second"))
+    assert b"the second" in next(frames)
+    assert len(seen) == 3  # at the opening, of the first run, which was not known yet, and of the second
+    assert set(seen) == {("ada", "ada", "/progress/a/events/")}
