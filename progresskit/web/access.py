@@ -7,11 +7,13 @@ record of another run or another owner is shown, the site is asked again.
 
 from __future__ import annotations
 
+from functools import cache
 from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from progresskit.decoding import decode
 from progresskit.errors import InvalidId
-from progresskit.progress import check_id
+from progresskit.progress import Progress, State, Stored, Version, check_id, encode, moment
 
 from . import tokens
 from .tokens import Grant, Right
@@ -19,8 +21,6 @@ from .users import ASKED, Question, owner_only, signed_in_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
-
-    from progresskit.progress import Progress
 
     from .exchange import Exchange
 
@@ -129,8 +129,8 @@ class Access:
         """
         Return those of the jobs that are the user's.
 
-        What is known of them spares the owner a read. Everybody else costs one, whether there is such a job or not:
-        otherwise the time that it takes would tell.
+        What is known of them spares the owner a read. Everybody else costs one, and a record to decode, whether there
+        is such a job or not: otherwise the time that it takes would tell.
         """
         if self._record is not None:
             return {self._record.id: self._record} if self._record.owner == user else {}
@@ -140,6 +140,8 @@ class Access:
         if rest:
             begun = self._exchange.recent.now()
             found = await self._exchange.calls.get_many(rest)
+            for _ in range(len(rest) - len(found)):
+                decode(_stored_example())
             theirs = {id: record for id, record in found.items() if record.owner == user}
             self._exchange.recent.keep(theirs, theirs, begun)
             owned |= theirs
@@ -185,6 +187,29 @@ class Guard:
         await access.look_up((self._key,))
         permission = await access.permission(self._key)
         return permission is not None and record.id in permission.grant.ids
+
+
+@cache
+def _stored_example() -> Stored:
+    """Return what is decoded in place of a job that does not exist."""
+    begun = moment(0)
+    record = Progress(
+        id="example",
+        state=State.RUNNING,
+        version=Version(1, 1, 1),
+        kind="site.tasks.example",
+        total=100,
+        unit="rows",
+        description="An example",
+        rate=1.0,
+        eta=100.0,
+        created_at=begun,
+        started_at=begun,
+        updated_at=begun,
+        lease=30.0,
+        owner="example",
+    )
+    return Stored(1, 1, 1, "example", State.RUNNING, encode(record))
 
 
 def _is_id(key: str) -> bool:

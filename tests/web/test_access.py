@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from progresskit import Kit, ProgressObserver
+from progresskit.decoding import decode
 from progresskit.memory import MemoryBackend
 from progresskit.web import Request, Server, Surface, owner_only
 from progresskit.web.calls import Blocking
@@ -217,6 +219,11 @@ class Traced(Blocking):
         self.steps.append(f"read {len(ids)}")
         return await super().get_many(ids)
 
+    def call(self, frame: Any, event: str, argument: Any) -> None:
+        """Is told of each call by the interpreter."""
+        if event == "call" and frame.f_code is decode.__code__:
+            self.steps.append("decode")
+
     async def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         self.steps.append(f"ask {function.__name__}")
         return await super().ask(function, *arguments)
@@ -238,13 +245,16 @@ def test_an_unknown_id_and_a_foreign_one_are_refused_by_the_same_work(
     for id in ("a", "unknown", "a", "unknown"):
         steps: list[str] = []
         exchange = site.surface.exchange(site.request("GET", f"{id}/", "", {}))
-        traced: Exchange = exchange._replace(calls=Traced(site.kit, steps))
+        calls = Traced(site.kit, steps)
+        traced: Exchange = exchange._replace(calls=calls)
         asked = traced.open(id, right)
+        sys.setprofile(calls.call)
         with pytest.raises(StopIteration) as done:
             asked.send(None)
+        sys.setprofile(None)
         assert done.value.value is None
         traces.append((steps, len(site.kit.hub._watched)))
-    assert traces == [(["ask signed_in_key", "read 1"], traces[0][1])] * 4
+    assert traces == [(["ask signed_in_key", "read 1", "decode"], traces[0][1])] * 4
 
 
 def test_who_is_nobody_is_refused_before_anything_is_read(open_sites: list[Site]) -> None:
