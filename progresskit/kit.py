@@ -8,12 +8,12 @@ Kit, opens nothing before it is used.
 from __future__ import annotations
 
 import os
-from threading import RLock
+from threading import RLock, current_thread, main_thread
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakSet
 
-from . import forks, scope, values
+from . import forks, scope, unseen, values
 from .abc import Lists
 from .config import backend_class, redact, resolve
 from .errors import InvalidValue, Unsupported
@@ -27,6 +27,7 @@ from .track import AsyncLoop, EitherLoop, count_loop
 if TYPE_CHECKING:
     import builtins
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+    from logging import Logger
 
     from .abc import Backend
     from .audience import Notify
@@ -67,6 +68,8 @@ class Kit:
         self.verdicts: dict[type[BaseException], State] = {}
         """What a queue's own control exceptions, which are no failures, make of a job whose block they leave."""
         self._warned = False
+        self._warned_of_thread = False
+        self._exit_warning = unseen.ExitWarning()
         self._settings: Settings | None = None
         self._backend: Backend | None = None
         self._publisher: Publisher | None = None
@@ -154,6 +157,8 @@ class Kit:
         """What writes for all jobs of this process."""
         with self._lock:
             if self._publisher is None:
+                if self._threaded:
+                    self._exit_warning.reporting(self.settings.url, self.backend.shared, self._has_chosen_url())
                 self._publisher = Publisher(
                     self.backend, self.settings, self._clock, self._wall, self.verdicts, threaded=self._threaded
                 )
@@ -163,6 +168,7 @@ class Kit:
     def hub(self) -> Hub:
         """What watches for all viewers of this process."""
         with self._lock:
+            unseen.note_viewer()
             if self._hub is None:
                 self._hub = Hub(self.backend, self.settings, self._clock, threaded=self._threaded)
             return self._hub
@@ -208,18 +214,15 @@ class Kit:
 
     def warn_unshared(self, where: str) -> None:
         """Warn, once, where the backend cannot be seen by the other processes that matter to `where`."""
-        url, shared = self.settings.url, self.backend.shared
-        relative = url.startswith("sqlite:///") and not url.startswith("sqlite:////")
-        if self._warned or (shared and not relative):
-            return
-        self._warned = True
-        from logging import getLogger
+        problem = None if self._warned else unseen.why_unseen(self.settings.url, self.backend.shared)
+        if problem is not None:
+            self._warned = True
+            unseen.note_viewer()
+            unseen.warn(where, problem)
 
-        problem = "is relative to each process's own folder" if shared else "is seen by this process only"
-        getLogger("progresskit").warning(
-            "%s uses %s, which %s: set PROGRESSKIT_URL, or call progresskit.configure(), in every process",
-            where, redact(url), problem,
-        )  # fmt: skip
+    def _has_chosen_url(self) -> bool:
+        named = "url" in self._explicit or any(name.lower() == "url" for name in self._host)
+        return named or self._given is not None or bool(os.environ.get("PROGRESSKIT_URL"))
 
     # For workers.
 
@@ -341,7 +344,24 @@ class Kit:
         """Return the surrounding job, to report to, or a silent one where there is none."""
         forks.notice()
         job = scope.current_job()
-        return JoinedObserver(silent() if job is None else job)
+        if job is None:
+            self._warn_of_thread()
+            job = silent()
+        return JoinedObserver(job)
+
+    def _warn_of_thread(self) -> None:
+        """Warn, once, of a thread without a job that asks for one while there are jobs: it was not handed a context."""
+        publisher = self._publisher
+        if self._warned_of_thread or publisher is None or not publisher.has_jobs or scope.is_orphaned():
+            return
+        thread = current_thread()
+        if thread is not main_thread():
+            self._warned_of_thread = True
+            _log().warning(
+                "The thread %s has no job, while others have: what it reports is ignored. If it works for a job, start "
+                "it with contextvars.copy_context().run, or pass it the observer",
+                thread.name,
+            )
 
     def flush(self, timeout: float | None = None) -> None:
         """
@@ -425,6 +445,7 @@ class Kit:
         Raises InvalidId for what is no id, BackendUnavailable where the backend cannot be reached, and BackendError
         where it cannot do it for another reason.
         """
+        unseen.note_viewer()
         return self.backend.read([check_id(id) for id in ids]) if ids else {}
 
     async def aget(self, id: JobId) -> Progress | None:
@@ -437,6 +458,7 @@ class Kit:
         if not ids:
             return {}
         wanted = [check_id(id) for id in ids]
+        unseen.note_viewer()
         with self._lock:
             reading = self._open_threads().read(wanted)
         records = await reading
@@ -550,6 +572,7 @@ class Kit:
         states = None if state is None else _checked("state", _states, state)
         kind, limit = _kind(kind), _checked("limit", values.limit, limit)
         backend = self.backend
+        unseen.note_viewer()
         if not isinstance(backend, Lists):
             raise Unsupported(f"the backend of {redact(self.settings.url)} cannot list jobs")
         return backend.list(kind=kind, states=states, limit=limit)
@@ -614,6 +637,12 @@ class RemoteSubject:
         It is called in the hub's thread and should be quick. Call what is returned to detach it.
         """
         return self._kit.hub.attach(self.id, observer)
+
+
+def _log() -> Logger:
+    from logging import getLogger
+
+    return getLogger("progresskit")
 
 
 _default = Kit()

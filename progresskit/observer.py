@@ -8,7 +8,7 @@ from threading import RLock
 from time import time
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from . import scope, values
+from . import scope, unseen, values
 from .audience import Audience
 from .errors import Cancelled
 from .progress import State
@@ -188,6 +188,7 @@ class ProgressObserver(Reports):
 
         It is called in the publisher's thread and should be quick. Call what is returned to detach it.
         """
+        unseen.note_viewer()
         return self._audience.attach(observer)
 
     def tell(self) -> None:

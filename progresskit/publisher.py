@@ -123,6 +123,11 @@ class Publisher:
         self._cancels = Cancels(self._backend, self.clock, self._inbox.put, self._settings.heartbeat_seconds)
         self.down = False
 
+    @property
+    def has_jobs(self) -> bool:
+        """True while a job is live in this process."""
+        return bool(self._live)
+
     def _jobs(self) -> list[ProgressObserver]:
         """Return the live jobs that have not been dropped."""
         return [job for live in list(self._live.values()) if (job := live.job()) is not None]

@@ -288,6 +288,29 @@ def test_threads_whose_loops_are_ended_elsewhere_collect_no_scopes(kit: Kit) -> 
     assert not [kept for kept in gc.get_objects() if isinstance(kept, scope.Scope)]
 
 
+def test_a_thread_without_a_job_that_asks_for_one_is_warned_of_once(
+    kit: Kit, step: Step, caplog: pytest.LogCaptureFixture
+) -> None:
+    def report() -> None:
+        kit.current().advance()
+
+    in_thread(report)
+    for _ in kit.track(range(3), id="job"):
+        step()
+        report()
+    assert caplog.messages == [], "no job was open, or it was the job's own thread"
+    with kit.observe("job"):
+        step()
+        context = contextvars.copy_context()
+        in_thread(lambda: context.run(report))
+        assert caplog.messages == [], "the thread has the context of the job"
+        for _ in range(3):
+            in_thread(report)
+    (message,) = caplog.messages
+    assert message.startswith("The thread ThreadPoolExecutor-")
+    assert message.endswith("start it with contextvars.copy_context().run, or pass it the observer")
+
+
 # asyncio.
 
 
