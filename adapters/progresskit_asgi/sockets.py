@@ -32,8 +32,15 @@ FRAME_BYTES = 65_536
 MOST_NAMES = 500
 """So many jobs on one connection; one that two keys open counts twice."""
 
+REFUSED_BYTES = 4 * FRAME_BYTES
+"""So much of refused keys waits for a client to read that they are; past it the connection is closed."""
+
 GOING_AWAY, NOT_TEXT, UNREADABLE, REFUSED, TOO_BIG, CROWDED = 1001, 1003, 1007, 1008, 1009, 1013
 """Close codes (RFC 6455, section 7.4.1; 1013 is IANA's "try again later")."""
+
+
+_NOTHING = "null"
+"""The record that is told of a key that opens nothing."""
 
 
 class Socket:
@@ -96,7 +103,7 @@ class Socket:
         if self._line.room < (1 if jobs is None else len(jobs.names)):
             return REFUSED
         if jobs is None:
-            self._line.refuse(key)
+            return None if self._line.refuse(key) else REFUSED
         elif not self._is_of(jobs.user):
             return CROWDED
         else:
@@ -126,7 +133,7 @@ class SocketLine(Line):
         self._kept: dict[str, Told] = {}
         self._held: dict[_Name, Told] = {}
         self._due: dict[_Name, Told] = {}  # what was held back until now
-        self._texts: deque[str] = deque()
+        self._texts: deque[tuple[str, str]] = deque()  # names, and records as JSON
         self._closing: int | None = None
 
     @property
@@ -151,10 +158,14 @@ class SocketLine(Line):
             self._kept.pop(id, None)
         return gone
 
-    def refuse(self, key: str) -> None:
-        """Tell that a key opens nothing."""
-        self._texts.append(job_of(key, "null"))
+    def refuse(self, key: str) -> bool:
+        """Tell that a key opens nothing, and return True; return False where too much of that is not read yet."""
+        waiting = [name for name, text in self._texts if text == _NOTHING]
+        if sum(len(name.encode("utf-8", "replace")) for name in (*waiting, key)) > REFUSED_BYTES:
+            return False
+        self._texts.append((key, _NOTHING))
         self.pump(monotonic())
+        return True
 
     def keep(self, id: str, told: Told) -> None:
         """Keep the record."""
@@ -168,10 +179,10 @@ class SocketLine(Line):
         while not self._texts and (self._due or self._kept):
             if self._due:
                 (_, name), told = self._due.popitem()
-                self._texts.append(job_of(name, told.text(False, self._exposed)))
+                self._texts.append((name, told.text(False, self._exposed)))
             else:
                 self._put(self._kept.pop(next(iter(self._kept))))
-        return {"type": "websocket.send", "text": self._texts.popleft()} if self._texts else None
+        return {"type": "websocket.send", "text": job_of(*self._texts.popleft())} if self._texts else None
 
     def tick(self, now: float) -> None:
         """Close the connection when the first of its keys has expired: the page has to come with another."""
@@ -199,7 +210,7 @@ class SocketLine(Line):
         if self._jobs.get(key) is not jobs:
             return ()  # it was given up, or asked about by a new message
         if not is_allowed:
-            self._texts += [job_of(refused, "null") for refused in jobs.names]
+            self._texts += [(refused, _NOTHING) for refused in jobs.names]
             return self.forget(key)
         newest = self._held.get(place)  # another may have come meanwhile
         if newest is not None and guard.allows(newest.record):
@@ -210,7 +221,7 @@ class SocketLine(Line):
         id, text = told.record.id, told.text(False, self._exposed)
         for key, jobs in self._jobs.items():
             self._texts += [
-                job_of(name, text)
+                (name, text)
                 for name, named in jobs.names.items()
                 if named == id and self._may_see((key, name), jobs.guards.get(name), told)
             ]

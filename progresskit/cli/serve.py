@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from asyncio import to_thread
+from asyncio import get_running_loop, to_thread
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +53,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until asked to stop."""
     try:
+        import httptools  # noqa: F401
         import itsdangerous  # noqa: F401
         import uvicorn  # noqa: F401
 
@@ -139,15 +140,24 @@ def server(kit: Kit, prefix: str, started: Callable[[], None] | None = None) -> 
     from progresskit_asgi import ProgressApp
     from progresskit_asgi.sockets import FRAME_BYTES
 
+    from .connections import SWEEP_TICKS, BoundedProtocol, Sweep
+
     app = ProgressApp(prefix, kit=kit)
 
     class Server(uvicorn.Server):
-        """Says when it has started, and ends streams and long polls before it stops."""
+        """Says when it has started, cuts clients off that take too long, and ends streams before it stops."""
+
+        _sweep = Sweep()
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if started is not None:
                 started()
+
+        async def on_tick(self, counter: int) -> bool:
+            if counter % SWEEP_TICKS == 0:
+                self._sweep.sweep(self.server_state.connections, get_running_loop().time())
+            return await super().on_tick(counter)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             app.end_streams()
@@ -161,6 +171,7 @@ def server(kit: Kit, prefix: str, started: Callable[[], None] | None = None) -> 
 
     config = uvicorn.Config(
         app,
+        http=BoundedProtocol,
         log_level="warning",
         access_log=False,
         lifespan="off",

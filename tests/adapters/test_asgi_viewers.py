@@ -22,7 +22,7 @@ from progresskit.kit import Kit
 from progresskit.web import Surface, access
 from progresskit.web.budget import PROCESS
 from progresskit_asgi import ProgressApp, fanout, sockets
-from progresskit_asgi.sockets import FRAME_BYTES
+from progresskit_asgi.sockets import FRAME_BYTES, MOST_NAMES, SocketLine
 from tests.contract.clients import eventually, streaming, told
 from tests.contract.shims import _served
 
@@ -258,6 +258,25 @@ def test_a_socket_watches_so_many_jobs_and_no_more(kit: Kit, address: str) -> No
         for hundred in range(6):
             say(page, watch=[f"job-{hundred}-{number}" for number in range(100)])
         assert code(page) == 1008
+
+
+def test_a_socket_keeps_little_of_refused_keys_for_a_client_that_does_not_read(kit: Kit) -> None:
+    app = ProgressApp(kit=kit)
+    with serving(app) as address, kit.observe("a"), opened(address) as page:
+        say(page, watch=["a"])
+        assert received(page)["key"] == "a"
+        (of_loop,) = app._fanouts.values()
+        (line,) = of_loop._members
+        assert isinstance(line, SocketLine)
+        most = 0
+        for number in range(MOST_NAMES - 1):  # far more than all buffers between the two hold
+            say(page, watch=[f"no key! {number} {'x' * 60_000}"])
+            most = max(most, sum(len(name) for name, _ in list(line._texts)))
+            if line._closing is not None:
+                break
+        assert line._closing == sockets.REFUSED
+        assert most <= sockets.REFUSED_BYTES
+        assert code(page) == sockets.REFUSED, "it is told why, once it reads"
 
 
 def test_past_the_budget_a_socket_is_asked_to_come_later(kit: Kit) -> None:

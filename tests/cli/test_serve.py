@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection
 from itertools import count
@@ -172,7 +173,7 @@ def test_it_needs_a_backend_that_others_see() -> None:
     assert "memory://" in ended.stderr
 
 
-@pytest.mark.parametrize("package", ["uvicorn", "itsdangerous"])
+@pytest.mark.parametrize("package", ["uvicorn", "httptools", "itsdangerous"])
 def test_a_missing_package_is_told_with_what_to_install(url: str, package: str) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; from progresskit.cli import main; sys.exit(main(['serve']))"
     ended = subprocess.run(
@@ -224,3 +225,26 @@ def test_no_message_on_a_socket_waits_for_an_acknowledgement(served: tuple[subpr
 
         quickest(two_answers)
         assert quickest(two_answers) < STALL_SECONDS
+
+
+def memory(pid: int) -> int:
+    """Return the bytes of memory that a process has in use."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks /proc how much memory a process has")
+def test_a_stranger_makes_it_hold_little(served: tuple[subprocess.Popen[str], str]) -> None:
+    process, address = served
+    url = httpx.URL(address)
+    assert httpx.get(f"{address}progresskit.js", trust_env=False, timeout=PATIENCE).status_code == 200
+    before = memory(process.pid)
+    with socket.create_connection((url.host, url.port or 80), timeout=PATIENCE) as stranger:
+        stranger.sendall(b"GET /progress/ HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
+        with pytest.raises(ConnectionError):
+            for _ in range(100):
+                stranger.sendall(b"x" * 1_000_000)
+    with connect(f"{address.replace('http', 'ws')}ws/", proxy=None, open_timeout=PATIENCE) as stranger_page:
+        with suppress(ConnectionClosed):
+            for number in range(499):  # and reads nothing of what it is told
+                stranger_page.send(json.dumps({"watch": [f"no key! {number}{'x' * 64_000}"]}))
+        assert memory(process.pid) - before < 10_000_000
