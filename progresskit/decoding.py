@@ -16,7 +16,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from . import values
-from .progress import VERDICT_FIELDS, Failure, Progress, State, Version, check_id
+from .progress import VERDICT_FIELDS, Failure, Progress, State, Version, check_id, life_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +64,7 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
         next_retry_at=_time(body.get("next_retry_at")),
         lease=_count(body.get("lease")) or None,
         owner=_text(body.get("owner")),
+        life=life_of(stored.born),
     )
 
 
@@ -158,15 +159,19 @@ def _failure(value: Any) -> Failure | None:
 
 def check_write(write: Write) -> Write:
     """Return the write; a ValueError unless each field is of its type, so that it can be folded."""
-    if not _are_numbers(write.lease, write.ttl):
-        raise ValueError("a lease or a ttl that cannot be")
+    if not _are_numbers(write.lease, write.ttl, write.age):
+        raise ValueError("a lease, a ttl or an age that cannot be")
     _check((write.run, write.attempt, write.seq), (write.id, write.body), (write.token, write.kind))
+    _check_origin(write.late, write.created)
     return write
 
 
 def check_stored(stored: Stored) -> Stored:
     """Return what was stored; a ValueError unless each field is of its type, so that it can be folded."""
+    if not _are_numbers(stored.opened):
+        raise ValueError("a time that cannot be")
     _check(stored[:3], (stored.body,), (stored.token, stored.verdict, stored.created))
+    _check_origin(stored.restored, stored.born)
     return stored
 
 
@@ -174,6 +179,11 @@ def _check(version: tuple[Any, ...], texts: tuple[Any, ...], optional: tuple[Any
     types = {*map(type, version)} == {int}, {*map(type, texts)} == {str}, {*map(type, optional)} <= {str, type(None)}
     if not all(types):
         raise ValueError("a version or a text that cannot be")
+
+
+def _check_origin(flag: Any, created: Any) -> None:
+    if not (type(flag) is bool and type(created) is int and created >= 0):
+        raise ValueError("an origin that cannot be")
 
 
 def _are_numbers(*numbers: Any) -> bool:

@@ -54,7 +54,8 @@ class Entries(dict[str, Entry]):
     def take(self, write: Write, now: float, order: float) -> bool:
         """Fold a write in; tell whether it changed or renewed anything."""
         entry = self.living(write.id, now)
-        stored, effect = fold(entry.stored if entry else None, write)
+        # The order is the finer time: it is later for what came later, even where clocks are set by several processes.
+        stored, effect = fold(entry.stored if entry else None, write, order)
         if effect is Effect.IGNORED or stored is None:
             return False
         # The kind goes with the body, so that a list by kind agrees with what its records show.

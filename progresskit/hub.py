@@ -355,14 +355,16 @@ class Hub:
             before = watched.last
             if record is not None and before is not None and _has_lost_its_end(record, before):
                 record = before._replace(stalled=record.stalled, cancel_requested=record.cancel_requested)
-            if record is None or self._is_of_new_life(watched, record, now):
+            if record is None or self._began_again(watched, record, now):
                 watched.last = None
             self._arrived(watched, record, now, LEASE_CHECK_SECONDS)
             self._greet(watched)
 
-    def _is_of_new_life(self, watched: _Watched, record: Progress, now: float) -> bool:
+    def _began_again(self, watched: _Watched, record: Progress, now: float) -> bool:
         """Tell whether the backend had forgotten a job, and it began again."""
         before = watched.last
+        if before is not None and record.life != before.life:
+            return True
         if before is None or record.version >= before.version:
             return False
         if before.done and record.version.run < before.version.run:
@@ -401,6 +403,9 @@ class Hub:
         for progress in records:
             watched = self._watched.get(progress.id)
             if watched is not None:
+                if watched.last is not None and progress.life != watched.last.life:
+                    watched.fresh = False  # which of the two is over is for the backend to say
+                    continue
                 if watched.last is not None and progress.version < watched.last.version:
                     watched.fresh = False  # late, or of a job that begins again in a backend that had forgotten it
                 elif watched.last is not None and _takes_back_a_request(progress, watched.last):
@@ -456,6 +461,7 @@ def _has_lost_its_end(record: Progress, before: Progress) -> bool:
     """
     return (
         not before.done
+        and record.life == before.life
         and record.version[:2] == before.version[:2]
         and record.version < before.version
         and record.started_at == before.started_at

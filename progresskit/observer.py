@@ -203,6 +203,11 @@ class ProgressObserver(Reports):
         """What tells this start of the job from every other one."""
         return self._recorder.token
 
+    @property
+    def began(self) -> float:
+        """When the job began in this process, by the kit's monotonic clock."""
+        return self._recorder.began
+
     def sample(self) -> Write | None:
         """
         Return a record to be written if the job has changed since the last one, or has none yet.

@@ -122,7 +122,8 @@ class Progress(NamedTuple):
 
     `current` and `total` count in `unit`, `rate` is per second, `eta` is in seconds as of `updated_at`, and all times
     are aware datetimes in UTC. `lease` (seconds) is how long the worker may be silent before the job counts as
-    stalled, `owner` the key of the user whose job it is; neither is part of the JSON.
+    stalled, `owner` the key of the user whose job it is, `life` stands for all runs of the id since the store last knew
+    none of it. These three are not part of the JSON.
     """
 
     id: str
@@ -148,6 +149,7 @@ class Progress(NamedTuple):
     next_retry_at: datetime | None = None
     lease: float | None = None
     owner: str | None = None
+    life: str = "0"
 
     @property
     def done(self) -> bool:
@@ -171,9 +173,10 @@ class Progress(NamedTuple):
 
     @property
     def cursor(self) -> str:
-        """What a viewer has seen: the version, with `s` while stalled and `c` while cancelling."""
+        """What a viewer has seen: life and version, with `s` while stalled and `c` while cancelling."""
         stalled = "s" if self.stalled else ""
-        return f"{self.version}{stalled}c" if self.cancel_requested and not self.done else f"{self.version}{stalled}"
+        asked = "c" if self.cancel_requested and not self.done else ""
+        return f"{self.life}-{self.version}{stalled}{asked}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of the record, as every transport sends it."""
@@ -250,6 +253,23 @@ def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(whole // 1000, UTC).replace(microsecond=whole % 1000 * 1000)
 
 
+def milliseconds(moment: datetime | None) -> int:
+    """Return an aware datetime as milliseconds since the epoch, at least 0; 0 for None."""
+    return 0 if moment is None else max(round(moment.timestamp() * 1000), 0)
+
+
+BASE_36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def life_of(born: int) -> str:
+    """Return the name of the life of an id that began with a run created then (milliseconds since the epoch)."""
+    digits, born = "", max(born, 0)
+    while born:
+        born, digit = divmod(born, 36)
+        digits = BASE_36[digit] + digits
+    return digits or "0"
+
+
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -270,6 +290,11 @@ class Write(NamedTuple):
 
     `token` is what the worker's start was given, None for a word from outside. `run` is the run that the worker was
     told it has, 0 while it does not know. `body` is the record as JSON (see `encode`). `lease` and `ttl` are seconds.
+
+    `age` is how many seconds before it is sent the worker's run began, or the word from outside was made, by the
+    monotonic clock of its process. `late` is set on a start that could not be sent at once, or was sent with an unknown
+    outcome, and on an update that is sent again after an outage: it must not replace what began later. `created` is
+    the `created_at` of the record in milliseconds since the epoch.
     """
 
     id: str
@@ -283,6 +308,9 @@ class Write(NamedTuple):
     body: str
     lease: float
     ttl: float
+    age: float = 0.0
+    late: bool = False
+    created: int = 0
 
 
 class Stored(NamedTuple):
@@ -292,6 +320,10 @@ class Stored(NamedTuple):
     `body` is the last record of the sender or the owner. `verdict` is the record of a final word from outside that
     came on top of it, and `created` the time (RFC 3339) at which the run was first heard of. They stand beside `body`
     so that no backend has to merge JSON.
+
+    `opened` is when the owner's run began, or the word from outside was made, in seconds by the store's clock.
+    `restored` says that the record was opened by a write that proves no new start: a run that began later takes its
+    place. `born` is when the first run of the id was created, in milliseconds since the epoch.
     """
 
     run: int
@@ -303,57 +335,104 @@ class Stored(NamedTuple):
     verdict: str | None = None
     created: str | None = None
     cancel_requested: bool = False
+    opened: float = 0.0
+    restored: bool = False
+    born: int = 0
 
 
 class Effect(Enum):
     """What a write did."""
 
     TAKEN = "taken"  # what is stored has changed
-    RENEWED = "renewed"  # it has not, but the job was heard of: lease and ttl start again
+    RENEWED = "renewed"  # it has not, but the job was heard of: lease and ttl start again, `opened` is more exact
     IGNORED = "ignored"
 
 
-def fold(stored: Stored | None, write: Write) -> tuple[Stored | None, Effect]:
-    """Return what is stored after a write, and what the write did; the four rules of the contract."""
+def fold(stored: Stored | None, write: Write, now: float) -> tuple[Stored | None, Effect]:
+    """
+    Return what is stored after a write, and what the write did; the four rules of the contract.
+
+    `now` is the time of the store, in seconds of a clock that all its processes share.
+    """
+    began = now - write.age
     if write.role is Role.WORD:
-        return _fold_word(stored, write)
-    if stored is not None and stored.token == write.token:
-        return _fold_owner(stored, write)
+        return _fold_word(stored, write, began)
     if stored is None:
-        return _opened(write, max(write.run, 1)), Effect.TAKEN
-    if stored.state is State.PENDING and stored.attempt <= write.attempt:
-        return _opened(write, stored.run, stored), Effect.TAKEN
-    if write.role is Role.UPDATE:
+        return _opened(write, max(write.run, 1), began), Effect.TAKEN
+    if stored.token == write.token:
+        return _fold_owner(stored, write, began)
+    if not _takes_over(stored, write, began):
         return stored, Effect.IGNORED
-    if stored.state not in FINAL_STATES and stored.attempt < write.attempt:
-        return _opened(write, stored.run, stored), Effect.TAKEN
-    return _opened(write, stored.run + 1), Effect.TAKEN
+    if _awaits(stored, write) or (stored.state not in FINAL_STATES and stored.attempt < write.attempt):
+        return _opened(write, stored.run, began, stored), Effect.TAKEN
+    return _opened(write, max(write.run, stored.run + 1), began, born=stored.born), Effect.TAKEN
 
 
-def _fold_word(stored: Stored | None, write: Write) -> tuple[Stored | None, Effect]:
+def _awaits(stored: Stored, write: Write) -> bool:
+    """Say whether the stored job waits for a worker, as which the writer may go on with its run."""
+    return stored.state is State.PENDING and stored.attempt <= write.attempt
+
+
+def _takes_over(stored: Stored, write: Write, began: float) -> bool:
+    """
+    Say whether a worker's write replaces a record that is not its own.
+
+    A start that comes at once does. A late one, and an update where the store had lost the record, do so by when their
+    runs began. What a sender has announced goes on with any start, and with an update that is not late.
+    """
+    if write.role is Role.START:
+        return not write.late or _awaits(stored, write) or began >= stored.opened
+    if _awaits(stored, write) and (not write.late or began >= stored.opened):
+        return True
+    return stored.restored and began > stored.opened
+
+
+def _fold_word(stored: Stored | None, write: Write, made: float) -> tuple[Stored | None, Effect]:
     if stored is None:
-        return _opened(write, 1), Effect.TAKEN
+        return _opened(write, 1, made), Effect.TAKEN
     if write.state is State.PENDING:
-        return stored, Effect.RENEWED if stored.state is State.PENDING else Effect.IGNORED
-    if stored.state in FINAL_STATES:
+        if stored.state is not State.PENDING:
+            return stored, Effect.IGNORED
+        return stored._replace(opened=min(stored.opened, made)), Effect.RENEWED
+    if stored.state in FINAL_STATES or made < stored.opened:
         return stored, Effect.IGNORED
     return stored._replace(seq=stored.seq + 1, state=write.state, verdict=write.body), Effect.TAKEN
 
 
-def _fold_owner(stored: Stored, write: Write) -> tuple[Stored, Effect]:
+def _fold_owner(stored: Stored, write: Write, began: float) -> tuple[Stored, Effect]:
     mine, theirs = (write.attempt, write.seq), (stored.attempt, stored.seq)
+    if mine < theirs or (mine != theirs and stored.state in FINAL_STATES):
+        return stored, Effect.IGNORED
+    # No write arrives before it was sent, so of all estimates of the beginning the earliest is the best.
+    stored = stored._replace(opened=min(stored.opened, began))
     if mine == theirs:
         return stored, Effect.RENEWED
-    if mine < theirs or stored.state in FINAL_STATES:
-        return stored, Effect.IGNORED
     return stored._replace(attempt=write.attempt, seq=write.seq, state=write.state, body=write.body), Effect.TAKEN
 
 
-def _opened(write: Write, run: int, before: Stored | None = None) -> Stored:
-    """Return a record that a start or a word makes, with what it keeps of the same run before it."""
+def _opened(write: Write, run: int, opened: float, before: Stored | None = None, born: int | None = None) -> Stored:
+    """Return a record that a start or a word makes; `before` is that of the same run, `born` that of an earlier one."""
     created = before.created if before else created_at(write.body)
-    cancel_requested = before.cancel_requested if before else False
-    return Stored(run, write.attempt, write.seq, write.token, write.state, write.body, None, created, cancel_requested)
+    if before is not None:
+        born = before.born
+    return Stored(
+        run=run,
+        attempt=write.attempt,
+        seq=write.seq,
+        token=write.token,
+        state=write.state,
+        body=write.body,
+        created=created,
+        cancel_requested=before.cancel_requested if before else False,
+        opened=opened,
+        restored=write.late if before is not None and _awaits(before, write) else restores(write),
+        born=write.created if born is None else born,
+    )
+
+
+def restores(write: Write) -> bool:
+    """Say whether a record that this write opens may stand for a run that others have followed already."""
+    return write.late or write.role is Role.UPDATE or (write.role is Role.WORD and write.state in FINAL_STATES)
 
 
 def created_at(body: str) -> str | None:

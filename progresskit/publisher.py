@@ -13,13 +13,13 @@ import sys
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Event, Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import ref
 
 from . import background, forks
 from .cancels import Cancels
 from .errors import BackendError, BackendUnavailable, FlushTimeout
-from .progress import FINAL_STATES, State
+from .progress import FINAL_STATES, Role, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,6 +52,13 @@ RECENT = 1_000
 
 REFUSED = 1_000
 """Of so many jobs at most is kept, for the next flush to tell, that their last record is not stored."""
+
+
+class _Waiting(NamedTuple):
+    """A record to be written, and when its run began, or it was made if it is a word, by the publisher's clock."""
+
+    write: Write
+    since: float
 
 
 class _Live:
@@ -112,11 +119,12 @@ class Publisher:
         self._closed = False
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._live: dict[str, _Live] = {}
-        self._outbox: dict[Key, Write] = {}
+        self._outbox: dict[Key, _Waiting] = {}
+        self._delayed: set[Key] = set()  # who has records there that an outage held back, or may have let through
         self._stored: dict[Key, list[Event]] = {}
         self._flushes: list[_Flush] = []
         self._refused: dict[Key, str] = {}
-        self._recent: list[tuple[float, Write]] = []
+        self._recent: list[tuple[float, _Waiting]] = []
         self._failures = 0
         self._urgent = self._everything = False
         self._rounded = self._tick = self._retry = self.clock()
@@ -156,7 +164,8 @@ class Publisher:
     def word(self, write: Write) -> None:
         """Publish what somebody else than the worker says of a job."""
         self._start()
-        self._inbox.put(lambda: self._enqueue(write))
+        made = self.clock()
+        self._inbox.put(lambda: self._enqueue(write, made))
 
     def wake(self) -> None:
         """Look at the jobs soon."""
@@ -168,8 +177,8 @@ class Publisher:
 
     def ended(self, job: ProgressObserver, write: Write) -> Callable[[], None]:
         """Publish the last record of a job; call what is returned to wait until it is stored, or waiting is no use."""
-        stored = Event()
-        self._inbox.put(lambda: self._end(write, stored))
+        stored, began = Event(), job.began
+        self._inbox.put(lambda: self._end(write, began, stored))
 
         def wait() -> None:
             self._start()
@@ -368,11 +377,11 @@ class Publisher:
         self._live[token] = _Live(job, self._rounded)
         self._cancels.opened(id, first=len(self._live) == 1)
 
-    def _end(self, write: Write, stored: Event) -> None:
+    def _end(self, write: Write, began: float, stored: Event) -> None:
         if write.token is not None:
             self._live.pop(write.token, None)
             self._cancels.ended()
-        self._enqueue(write)
+        self._enqueue(write, began)
         if self.down:
             stored.set()
         else:
@@ -396,11 +405,14 @@ class Publisher:
             if self._refused.get(key) is why:
                 del self._refused[key]
 
-    def _enqueue(self, write: Write) -> None:
+    def _enqueue(self, write: Write, since: float) -> None:
+        key = _key(write)
         if write.token is None:
-            self._outbox.pop(_key(write), None)  # what is said from outside keeps its place behind what was said before
-        self._outbox[_key(write)] = write
-        if not self.down:
+            self._outbox.pop(key, None)  # what is said from outside keeps its place behind what was said before
+        self._outbox[key] = _Waiting(write, since)
+        if self.down:
+            self._delayed.add(key)
+        else:
             self._retry = self._rounded  # a refused record that waits keeps nothing else waiting
         if len(self._outbox) > UNSENT + len(self._live):
             oldest = next(key for key in self._outbox if key[1] not in self._live)
@@ -423,7 +435,7 @@ class Publisher:
                 write = self._news_of(job, live, now)
                 if write is not None:
                     live.allowed, live.sent = scheduled + 0.9 * interval, now
-                    self._enqueue(write)
+                    self._enqueue(write, job.began)
         for flush in self._flushes:
             if not flush.keys:
                 flush.keys.update(self._outbox)
@@ -443,10 +455,11 @@ class Publisher:
         while self._outbox and now >= self._retry:
             batch = self._next_batch()
             try:
-                runs = self._backend.write(list(batch.values()))
+                runs = self._backend.write(self._dated(batch))
             except BackendUnavailable as error:
                 self._failed(error)
             except Exception as error:
+                self._delayed |= batch.keys()
                 if not self._isolate(batch) and not self._put_off(batch, error):
                     self._failed(error)
             else:
@@ -457,24 +470,35 @@ class Publisher:
                 flush.over.set()
         self._flushes = [flush for flush in self._flushes if not flush.over.is_set()]
 
-    def _next_batch(self) -> dict[Key, Write]:
+    def _next_batch(self) -> dict[Key, _Waiting]:
         """Return the oldest records, one a job."""
-        batch: dict[Key, Write] = {}
+        batch: dict[Key, _Waiting] = {}
         ids = set()
-        for key, write in self._outbox.items():
-            if write.id not in ids:
-                ids.add(write.id)
-                batch[key] = write
+        for key, waiting in self._outbox.items():
+            if waiting.write.id not in ids:
+                ids.add(waiting.write.id)
+                batch[key] = waiting
                 if len(batch) == BATCH:
                     break
         return batch
 
-    def _isolate(self, batch: dict[Key, Write]) -> bool:
+    def _dated(self, batch: Mapping[Key, _Waiting]) -> list[Write]:
+        """Return the records as they are to be written now."""
+        now = self.clock()
+        return [
+            write._replace(
+                age=max(now - since, 0.0), late=write.late or (write.role is Role.START and key in self._delayed)
+            )
+            for key, (write, since) in batch.items()
+        ]
+
+    def _isolate(self, batch: dict[Key, _Waiting]) -> bool:
         """Write one at a time what failed together; if some can be written, give up those that cannot."""
         refused = {}
-        for key, write in batch.items():
+        for key, waiting in batch.items():
+            one = {key: waiting}
             try:
-                self._succeeded({key: write}, self._backend.write([write]))
+                self._succeeded(one, self._backend.write(self._dated(one)))
             except BackendUnavailable:
                 return False
             except Exception as error:
@@ -485,7 +509,7 @@ class Publisher:
             self._give_up(key, f"the backend refuses it: {refusal}")
         return True
 
-    def _put_off(self, batch: Mapping[Key, Write], error: Exception) -> bool:
+    def _put_off(self, batch: Mapping[Key, _Waiting], error: Exception) -> bool:
         """
         Let a refused record wait if it is the only one and the backend answers what else it is asked.
 
@@ -493,9 +517,9 @@ class Publisher:
         """
         if len(batch) > 1:
             return False
-        [(key, write)] = batch.items()
+        [key] = batch
         try:
-            self._backend.cancels([write.id])
+            self._backend.cancels([key[0]])
         except Exception:
             return False
         self._excuse(key, f"the backend refuses it: {error}")
@@ -507,13 +531,14 @@ class Publisher:
             job.tell()
         return True
 
-    def _succeeded(self, batch: Mapping[Key, Write], runs: Mapping[str, int]) -> None:
-        for key, write in batch.items():
+    def _succeeded(self, batch: Mapping[Key, _Waiting], runs: Mapping[str, int]) -> None:
+        for key, (write, since) in batch.items():
             del self._outbox[key]
+            self._delayed.discard(key)
             self._refused.pop(key, None)
             run = runs.get(write.id) or write.run
             if write.state in FINAL_STATES:
-                self._recent.append((self.clock(), write._replace(run=run)))
+                self._recent.append((self.clock(), _Waiting(_again(write, run), since)))
             live = self._live.get(write.token or "")
             job = live.job() if live is not None else None
             if job is not None:
@@ -532,6 +557,7 @@ class Publisher:
         delay = min(first * 2**self._failures, longest)
         self._failures = min(self._failures + 1, 16)
         self._retry = self.clock() + uniform(delay / 2, delay)
+        self._delayed |= self._outbox.keys()
         if not self.down:
             self.down = True
             _log().warning("Progress cannot be stored now, jobs go on and it is tried again: %s", error)
@@ -545,17 +571,18 @@ class Publisher:
         for job in self._jobs():
             write = job.again()
             if write is not None:
-                self._outbox.setdefault(_key(write), write)
-        for _, write in self._recent:
-            self._outbox.setdefault(_key(write), write)
+                self._outbox.setdefault(_key(write), _Waiting(write, job.began))
+        for key, waiting in {_key(waiting.write): waiting for _, waiting in self._recent}.items():
+            self._outbox.setdefault(key, waiting)
         self._recent.clear()
 
     def _forget_old(self) -> None:
         oldest = self.clock() - RECENT_SECONDS
-        self._recent = [(time, write) for time, write in self._recent[-RECENT:] if time >= oldest]
+        self._recent = [(time, waiting) for time, waiting in self._recent[-RECENT:] if time >= oldest]
 
     def _give_up(self, key: Key, why: str) -> None:
         del self._outbox[key]
+        self._delayed.discard(key)
         self.lost += 1
         self._excuse(key, why)
 
@@ -584,6 +611,13 @@ class Publisher:
 
 def _key(write: Write) -> Key:
     return write.id, write.token
+
+
+def _again(write: Write, run: int) -> Write:
+    """Return a final record that is stored as it is to be sent once more: to restore it, not to begin anything."""
+    if write.role is Role.WORD:
+        return write
+    return write._replace(role=Role.UPDATE, run=write.run or run, late=True)
 
 
 def _nothing() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from . import values
 from .errors import PublicError
 from .estimate import RateEstimator
-from .progress import Failure, Progress, Role, State, Version, Write, encode, moment
+from .progress import Failure, Progress, Role, State, Version, Write, encode, life_of, milliseconds, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +90,20 @@ def word(
         lease=clocks.lease,
         owner=owner,
     )
-    return Write(id, Role.WORD, None, 0, attempt, seq, state, kind, encode(said), clocks.lease, clocks.ttl)
+    return Write(
+        id=id,
+        role=Role.WORD,
+        token=None,
+        run=0,
+        attempt=attempt,
+        seq=seq,
+        state=state,
+        kind=kind,
+        body=encode(said),
+        lease=clocks.lease,
+        ttl=clocks.ttl,
+        created=milliseconds(now),
+    )
 
 
 RUNNING = Outcome(State.RUNNING)
@@ -106,9 +119,11 @@ class Recorder:
     __slots__ = (
         "_clocks",
         "_created",
+        "_life",
         "_rate",
         "_seq",
         "attempt",
+        "began",
         "id",
         "kind",
         "last",
@@ -141,7 +156,9 @@ class Recorder:
         self.write: Write | None = None
         self._clocks = clocks
         self._created = moment(clocks.wall())
-        self._rate = RateEstimator(0, clocks.clock())
+        self.began = clocks.clock()
+        self._life = life_of(milliseconds(self._created))
+        self._rate = RateEstimator(0, self.began)
 
     def record(self, reading: Reading, outcome: Outcome = RUNNING) -> Write:
         """Make the next record of the job, to be written."""
@@ -161,6 +178,7 @@ class Recorder:
             body=encode(self.last),
             lease=self._clocks.lease,
             ttl=self._clocks.ttl,
+            created=milliseconds(self._created),
         )
         return self.again(self.write)
 
@@ -203,4 +221,5 @@ class Recorder:
             next_retry_at=outcome.next_retry_at,
             lease=self._clocks.lease,
             owner=self.owner,
+            life=self._life,
         )

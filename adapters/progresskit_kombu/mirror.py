@@ -14,7 +14,7 @@ from .wire import Kept
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from progresskit.progress import Write
+    from progresskit.progress import Stored, Write
 
 RECORDS = 20_000
 """How many records a process keeps; beyond that, those of jobs that ended longest ago go first."""
@@ -65,7 +65,7 @@ class Mirror(MemoryBackend):
             entries = [(id, entry) for id in ids if (entry := self._entries.living(id, now)) is not None]
         entries.sort(key=lambda each: (each[1].is_final, -each[1].heard))
         return [
-            Kept(id, entry.stored, entry.kind, now - entry.heard, entry.lease, entry.expires - now)
+            Kept(id, _later(entry.stored, -now), entry.kind, now - entry.heard, entry.lease, entry.expires - now)
             for id, entry in entries
         ]
 
@@ -74,7 +74,7 @@ class Mirror(MemoryBackend):
         now = self._clock()
         changed, better, size = [], set(), 0
         with self._lock:
-            for kept in told:
+            for kept in (kept._replace(stored=_later(kept.stored, now)) for kept in told):
                 entry = self._entries.living(kept.id, now)
                 taken = _merged(entry, kept, now)
                 if taken is not entry and taken.expires > now:
@@ -113,12 +113,21 @@ def _merged(entry: Entry | None, kept: Kept, now: float) -> Entry:
         return Entry(kept.stored, kept.kind, heard, kept.lease, expires, heard)
     stored = settle(entry.stored, kept.stored)
     later = heard - entry.heard > SLACK_SECONDS
-    if stored == entry.stored and not later:
+    if _is_same(stored, entry.stored) and not later:
         return entry
     kind = entry.kind if stored.body == entry.stored.body else kept.kind
     lease = kept.lease if later else entry.lease
     heard = max(heard, entry.heard)
     return Entry(stored, kind, heard, lease, max(expires, entry.expires), heard)
+
+
+def _later(stored: Stored, seconds: float) -> Stored:
+    return stored._replace(opened=stored.opened + seconds)
+
+
+def _is_same(one: Stored, other: Stored) -> bool:
+    """Compare what is stored, but for differences between clocks."""
+    return one == other._replace(opened=one.opened) and abs(one.opened - other.opened) <= SLACK_SECONDS
 
 
 def _size(entry: Entry) -> int:

@@ -33,6 +33,9 @@ def settle(one: Stored, other: Stored) -> Stored:
         seq=loser.seq + 1 if back else winner.seq,
         created=min(filter(None, (one.created, other.created)), default=None),
         cancel_requested=one.cancel_requested or other.cancel_requested,
+        opened=min(one.opened, other.opened) if one.token == other.token else winner.opened,
+        restored=one.restored and other.restored if one.token == other.token else winner.restored,
+        born=min(filter(None, (one.born, other.born)), default=0),
     )
 
 

@@ -45,7 +45,11 @@ class Message(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What a process keeps of a job; the times are seconds: since it was heard of, its lease, until it is gone."""
+    """
+    What a process keeps of a job; the times are seconds: since it was heard of, its lease, until it is gone.
+
+    In `stored` the time at which the run began is counted from now, for each process has a clock of its own.
+    """
 
     id: str
     stored: Stored
@@ -75,25 +79,26 @@ def decode(text: str | bytes) -> Message | None:
 
 def pack_write(write: Write, owned: int) -> tuple[Any, ...]:
     """Return a write as JSON can hold it, with the run in which the sender believes its token to own the record."""
-    return (write.id, write.role.value, *write[2:6], write.state.value, *write[7:], owned)
+    return (write.id, write.role.value, *write[2:6], write.state.value, *write[7:11], owned, *write[11:])
 
 
 def unpack_write(packed: Sequence[Any]) -> tuple[Write, int]:
     """Return what `pack_write` was given."""
-    id, role, token, run, attempt, seq, state, kind, body, lease, ttl, owned, *_ = packed
-    write = Write(id, Role(role), token, run, attempt, seq, State(state), kind, body, lease, ttl)
-    return check_write(write), owned
+    id, role, token, run, attempt, seq, state, kind, body, lease, ttl, owned, *later = packed
+    first = (id, Role(role), token, run, attempt, seq, State(state), kind, body, lease, ttl)
+    return check_write(Write(*first, *later[: len(Write._fields) - len(first)])), owned
 
 
 def pack_kept(kept: Kept) -> tuple[Any, ...]:
     """Return what is kept as JSON can hold it."""
-    return (kept.id, *kept.stored, *kept[2:])
+    return (kept.id, *kept.stored[:9], *kept[2:], *kept.stored[9:])
 
 
 def unpack_kept(packed: Sequence[Any]) -> Kept:
     """Return what `pack_kept` was given."""
-    id, *fields, kind, age, lease, left = packed
-    stored = Stored(*fields)
+    id, *first = packed[:10]
+    kind, age, lease, left, *later = packed[10:]
+    stored = Stored(*first, *later[: len(Stored._fields) - len(first)])
     stored = check_stored(stored._replace(state=State(stored.state), cancel_requested=bool(stored.cancel_requested)))
     return Kept(str(id), stored, kind, float(age), float(lease), float(left))
 

@@ -101,7 +101,10 @@ class RabbitMQBackend(Backend, Pushes, PushesCancels, Lists):
             entries = {write.id: mirror.entries.living(write.id, now) for write in batch}
             roads: dict[Road, list[Write]] = {road: [] for road in Road}
             for write in batch:
-                roads[self._roads.choose(write, entries[write.id], now)].append(write)
+                entry = entries[write.id]
+                # Who has nothing of the job from before it learns by it when the first run was created.
+                born = entry.stored.born if entry is not None else write.created
+                roads[self._roads.choose(write, entry, stamp)].append(write._replace(created=born or write.created))
         outgoing, numbers = self._outgoing(roads, stamp)
         if outgoing:
             session.send(outgoing, mirror, numbers, deadline)

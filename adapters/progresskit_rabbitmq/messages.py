@@ -25,6 +25,9 @@ SIZE = 128 << 10
 TICK = 1e-6
 """By how much the order of a message is greater than that of those before it, at least."""
 
+LATER = len(Write._fields) - Write._fields.index("lease")
+"""How many fields stand behind the body: a sender of another version may send fewer, or yet others."""
+
 ROLES = {role.value: role for role in Role}
 STATES = {state.value: state for state in State}
 
@@ -55,7 +58,8 @@ class Message(NamedTuple):
 def pack(sender: str, number: int, stamp: Stamp, writes: Iterable[Write] = (), cancels: Sequence[str] = ()) -> bytes:
     """Return the message as bytes."""
     rows = [
-        (w.id, w.role.value, w.token, w.run, w.attempt, w.seq, w.state, w.kind, w.body, w.lease, w.ttl) for w in writes
+        (w.id, w.role.value, w.token, w.run, w.attempt, w.seq, w.state, w.kind, w.body, w.lease, w.ttl, *w[11:])
+        for w in writes
     ]
     try:
         return _encode([FORMAT, sender, number, *stamp, rows, list(cancels)]).encode()
@@ -86,9 +90,9 @@ def _id(row: Any) -> str:
 
 
 def _write(row: Any, bodies: bool) -> Write:
-    id, role, token, run, attempt, seq, state, kind, body, lease, ttl, *_ = row
+    id, role, token, run, attempt, seq, state, kind, body, *later = row
     body = body if bodies else "{}"
-    write = Write(id, ROLES[role], token, run, attempt, seq, STATES[state], kind, body, lease, ttl)
+    write = Write(id, ROLES[role], token, run, attempt, seq, STATES[state], kind, body, *later[:LATER])
     return check_write(write)
 
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from progresskit.entries import Entry
     from progresskit.progress import Write
 
+    from .messages import Stamp
+
 KEYFRAME_SECONDS = 8.0
 """How often the record of a busy job is kept by the broker; a quiet one's is with each heartbeat."""
 
@@ -61,13 +63,15 @@ class Roads:
             self._connection = connection
             self._sent = {id: sent._replace(keyed=float("-inf")) for id, sent in self._sent.items()}
 
-    def choose(self, write: Write, entry: Entry | None, now: float) -> Road:
-        """Return the way of a record, given what is stored."""
+    def choose(self, write: Write, entry: Entry | None, stamp: Stamp) -> Road:
+        """Return the way of a record that is sent now, given what is stored."""
+        now = stamp.time
         if write.role is not Role.UPDATE or write.state is not State.RUNNING or entry is None:
             return Road.JOURNAL
         stored, sent = entry.stored, self._sent.get(write.id)
         if stored.token != write.token:
-            return Road.JOURNAL if stored.state is State.PENDING else Road.NONE
+            follows = stored.restored and stamp.order - write.age > stored.opened
+            return Road.JOURNAL if stored.state is State.PENDING or follows else Road.NONE
         if stored.state in FINAL_STATES or (write.attempt, write.seq) < (stored.attempt, stored.seq):
             return Road.NONE
         if sent is None or sent.write.token != write.token or write.attempt != stored.attempt:

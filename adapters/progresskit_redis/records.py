@@ -21,6 +21,7 @@ def head(write: Write) -> bytes:
     token = "_".join(write.token.split()) if write.token else ""
     return (
         f"{write.role.value} {max(write.run, 1)} {write.lease!r} {write.ttl!r} "
+        f"{write.age!r} {write.late:d} {write.created} "
         f"{write.attempt} {write.seq} {write.state.value} {token or '-'} {marked(write.kind)}"
     ).encode()
 
@@ -41,7 +42,8 @@ def _id(packed: bytes) -> str:
 
 def _unpack(packed: bytes) -> Progress:
     head, verdict, body = packed.decode(errors="replace").rsplit("\x1f", 2)
-    id, stalled, run, cancel, created, attempt, seq, state, _ = head.split(" ", 8)
+    id, stalled, run, cancel, dates, attempt, seq, state, _ = head.split(" ", 8)
+    created, _, born = dates.partition("@")
     stored = Stored(
         run=int(run),
         attempt=int(attempt),
@@ -52,6 +54,7 @@ def _unpack(packed: bytes) -> Progress:
         verdict=verdict or None,
         created=None if created == "-" else created,
         cancel_requested=cancel == "1",
+        born=int(born or 0),
     )
     return decode(stored, stalled == "1", id)
 

@@ -25,7 +25,7 @@ class FileBackend(Backend, Lists):
         with self.opened(save=True) as (jobs, now):
             for write in batch:
                 job = jobs.get(write.id)
-                stored, effect = fold(job and as_stored(job), write)
+                stored, effect = fold(job and as_stored(job), write, now)
                 if effect is not Effect.IGNORED:
                     jobs[write.id] = {"stored": stored, "heard": now, "lease": write.lease, "expires": now + write.ttl}
                 runs[write.id] = stored.run

@@ -33,10 +33,11 @@ from .outages import OutageContract
 from .powers import ListsContract, PushesCancelsContract, PushesContract
 from .sharing import SharedContract
 from .watching import WatchContract
-from .writes import LEASE, TTL, record, start, update, word
+from .writes import LEASE, LIFE, TTL, record, start, update, word
 
 __all__ = [
     "LEASE",
+    "LIFE",
     "TTL",
     "BackendContract",
     "FakeClock",

@@ -23,6 +23,8 @@ from .serving import packed
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from progresskit.progress import Write
+
     from .process import Process
 
 ROUNDS = 4
@@ -30,6 +32,15 @@ JOBS = 5
 """How many jobs are written at once in each round; a history is what becomes of one of them."""
 
 STEPS = 7
+
+AGES = {"x": 3_000.0, "y": 2_000.0, "z": 1_000.0}
+"""How many seconds ago the runs of these tokens began: so far apart that a race does not change their order."""
+
+WORD_AGES = (0.0, 10_000.0)
+"""The same of words from outside that a job has ended."""
+
+PENDING_AGE = 5_000.0
+
 PAUSES = (0.0, 0.0, 0.001, 0.004)
 """Seconds between two steps of a process; a viewer sees something in between, or does not."""
 
@@ -63,10 +74,17 @@ def plan(random: Random, ids: list[str]) -> list[Any]:
             elif mine and chance < 0.25:
                 mine.append(random.choice(mine))  # once more, or late
             else:
-                mine.append(renamed(random.choice(random.choice(pools("a"))), {"a": id}))
+                mine.append(renamed(aged(random, random.choice(random.choice(pools("a")))), {"a": id}))
         places = sorted(random.random() for _ in mine)
         steps += [(place, id, write, random.choice(PAUSES)) for place, write in zip(places, mine, strict=True)]
     return [step for _, *step in sorted(steps, key=lambda step: step[0])]
+
+
+def aged(random: Random, write: Write) -> Write:
+    """Return the write with one of the ages."""
+    if write.token is not None:
+        return write._replace(age=AGES[write.token])
+    return write._replace(age=random.choice(WORD_AGES) if write.state in FINAL_STATES else PENDING_AGE)
 
 
 def run(random: Random, ids: list[str], writers: Sequence[Process], viewers: Sequence[Process]) -> None:
@@ -142,7 +160,7 @@ def step(stored: Stored | None, step: Any, answer: Any) -> tuple[Stored | None, 
         if stored is None or stored.state in FINAL_STATES:
             return stored, answer is False
         return stored._replace(cancel_requested=True), answer is True
-    after, _ = fold(stored, write)
+    after, _ = fold(stored, write, 0.0)  # the time that a play takes is nothing beside the ages
     if answer is None:
         return after, write.role is not Role.START
     return after, after is not None and after.run == answer

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .model import Model
 
 JOBS = ("a", "b")
+AGES = (0.0, 20.5, 60.25)
 LEASES = (20.0, 40.0)
 TTLS = (100.0, 200.0)
 
@@ -78,6 +79,7 @@ def pools(job: str) -> tuple[list[Write], list[Write], list[Write]]:
             "current": n,
             "lease": LEASES[n % 2],
             "ttl": TTLS[n // 2 % 2],
+            "age": AGES[n // 3 % 3] + n / 1024,  # no two runs begin at the same moment
             "created_at": moment(n % 3),
             "updated_at": moment(n) if n % 5 else None,
             "finished_at": moment(n) if n % 7 else None,
@@ -86,9 +88,12 @@ def pools(job: str) -> tuple[list[Write], list[Write], list[Write]]:
 
     reported = [state for state in State if state is not State.PENDING]
     tries = list(product("xyz", (1, 2, 3), (1, 2, 3), reported))
-    starts = [start(job, token=t, attempt=a, seq=s, state=state, **details()) for t, a, s, state in tries]
+    starts = [
+        start(job, token=t, attempt=a, seq=s, state=state, late=n % 2 == 0, **details())
+        for n, (t, a, s, state) in enumerate(tries)
+    ]
     updates = [
-        update(job, s, token=t, attempt=a, run=1 + n % 3, state=state, **details())
+        update(job, s, token=t, attempt=a, run=1 + n % 3, state=state, late=n % 4 == 0, **details())
         for n, (t, a, s, state) in enumerate(tries)
     ]
     said = (State.PENDING, State.PENDING, *sorted(FINAL_STATES))

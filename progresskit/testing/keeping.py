@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from progresskit.progress import State, Version, moment
 
 from .looks import read, seen, told
-from .writes import LEASE, record, start, update, word
+from .writes import LEASE, LIFE, record, start, update, word
 
 if TYPE_CHECKING:
     from progresskit.abc import Backend
@@ -111,7 +111,7 @@ class KeepContract:
         assert not read(backend, "job").stalled
         clock.advance(1)
         assert read(backend, "job").stalled
-        assert read(backend, "job").cursor == "1.1.1s"
+        assert read(backend, "job").cursor == f"{LIFE}-1.1.1s"
         assert not read(backend, "other").stalled
 
     def test_a_heartbeat_ends_the_stall(self, backend: Backend, clock: FakeClock) -> None:

@@ -36,7 +36,7 @@ class Model:
         now, runs = self._clock(), {}
         for write in batch:
             kept = self._living(write.id)
-            stored, effect = fold(kept and kept.stored, write)
+            stored, effect = fold(kept and kept.stored, write, now)
             if stored is not None and effect is not Effect.IGNORED:
                 self._kept[write.id] = Kept(stored, now, write.lease, now + write.ttl)
             if stored is not None:

@@ -9,7 +9,7 @@ from progresskit.progress import FINAL_STATES, State, Version
 
 from .doubles import RecordingObserver
 from .looks import PATIENCE, backend_of, names, nothing, seen, told
-from .writes import start, update, word
+from .writes import LIFE, start, update, word
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -215,7 +215,7 @@ class ListsContract:
         clock.advance(6)
         listed = backend.list(kind=None, states=None, limit=10)
         assert seen(listed) == seen(store.read(["stalled", "running", "pending"]).values())
-        assert next(progress for progress in listed if progress.id == "stalled").cursor == "1.1.1sc"
+        assert next(progress for progress in listed if progress.id == "stalled").cursor == f"{LIFE}-1.1.1sc"
 
     def test_a_list_is_of_one_kind_or_of_some_states(self, backend: Lists) -> None:
         store = backend_of(backend)

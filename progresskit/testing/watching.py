@@ -11,7 +11,7 @@ from progresskit.kit import Kit
 from progresskit.progress import State
 
 from .looks import PATIENCE, seen, told
-from .writes import start, update, word
+from .writes import LIFE, start, update, word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -131,18 +131,18 @@ class WatchContract:
         with viewing(backend, ["job"]) as viewer:
             found(viewer, lambda progress: not progress.cancel_requested)
             backend.cancel(["job"])
-            assert found(viewer, lambda progress: progress.cancel_requested).cursor == "1.1.0c"
+            assert found(viewer, lambda progress: progress.cancel_requested).cursor == f"{LIFE}-1.1.0c"
             backend.write([start("job")])
-            assert found(viewer, lambda progress: progress.state is State.RUNNING).cursor == "1.1.1c"
+            assert found(viewer, lambda progress: progress.state is State.RUNNING).cursor == f"{LIFE}-1.1.1c"
 
     def test_a_stall_is_seen_and_its_end(self, backend: Backend, clock: FakeClock) -> None:
         backend.write([start("job", lease=1)])
         with viewing(backend, ["job"]) as viewer:
             found(viewer, lambda progress: not progress.stalled)
             clock.advance(1)
-            assert found(viewer, lambda progress: progress.stalled).cursor == "1.1.1s"
+            assert found(viewer, lambda progress: progress.stalled).cursor == f"{LIFE}-1.1.1s"
             backend.write([update("job", 1, lease=600)])
-            assert found(viewer, lambda progress: not progress.stalled).cursor == "1.1.1"
+            assert found(viewer, lambda progress: not progress.stalled).cursor == f"{LIFE}-1.1.1"
 
     def test_a_job_that_begins_again_is_seen_by_who_stayed(self, backend: Backend) -> None:
         backend.write([start("job", state=State.SUCCEEDED)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from progresskit.progress import Progress, Role, State, Version, Write, encode, moment
+from progresskit.progress import Progress, Role, State, Version, Write, encode, life_of, milliseconds, moment
 
 LEASE = 30.0
 """Seconds after which a job of these builders is stalled."""
@@ -14,10 +14,14 @@ TTL = 3_600.0
 
 CREATED = moment(1_700_000_000)
 
+LIFE = life_of(milliseconds(CREATED))
+"""The life of a job whose first run was created then."""
+
 
 def record(id: str, state: State = State.RUNNING, **fields: Any) -> Progress:
-    """Return a record with those fields of `Progress`; its version says nothing."""
-    return Progress(**{"id": id, "state": state, "version": Version(1, 1, 1), "created_at": CREATED, **fields})
+    """Return a record with those fields of `Progress`; its version says nothing, and it is of the id's first run."""
+    fields = {"version": Version(1, 1, 1), "created_at": CREATED, **fields}
+    return Progress(**{"id": id, "state": state, "life": life_of(milliseconds(fields["created_at"])), **fields})
 
 
 def start(
@@ -29,11 +33,13 @@ def start(
     state: State = State.RUNNING,
     lease: float = LEASE,
     ttl: float = TTL,
+    age: float = 0.0,
+    late: bool = False,
     **fields: Any,
 ) -> Write:
     """Return the first write of a worker: a fresh token, and no run yet."""
     progress = record(id, state, lease=lease, **fields)
-    return _write(Role.START, progress, token, 0, attempt, seq, ttl)
+    return _write(Role.START, progress, token, 0, attempt, seq, ttl, age, late)
 
 
 def update(
@@ -46,11 +52,13 @@ def update(
     state: State = State.RUNNING,
     lease: float = LEASE,
     ttl: float = TTL,
+    age: float = 0.0,
+    late: bool = False,
     **fields: Any,
 ) -> Write:
     """Return a later write of the worker with that token, which was told its run; its start had seq 1."""
     progress = record(id, state, lease=lease, **fields)
-    return _write(Role.UPDATE, progress, token, run, attempt, seq, ttl)
+    return _write(Role.UPDATE, progress, token, run, attempt, seq, ttl, age, late)
 
 
 def word(
@@ -60,14 +68,25 @@ def word(
     attempt: int = 1,
     lease: float = LEASE,
     ttl: float = TTL,
+    age: float = 0.0,
     **fields: Any,
 ) -> Write:
     """Return a word from outside: pending, or a verdict."""
     progress = record(id, state, lease=lease, **fields)
-    return _write(Role.WORD, progress, None, 0, attempt, 0, ttl)
+    return _write(Role.WORD, progress, None, 0, attempt, 0, ttl, age, False)
 
 
-def _write(role: Role, progress: Progress, token: str | None, run: int, attempt: int, seq: int, ttl: float) -> Write:
+def _write(
+    role: Role,
+    progress: Progress,
+    token: str | None,
+    run: int,
+    attempt: int,
+    seq: int,
+    ttl: float,
+    age: float,
+    late: bool,
+) -> Write:
     return Write(
         id=progress.id,
         role=role,
@@ -80,4 +99,7 @@ def _write(role: Role, progress: Progress, token: str | None, run: int, attempt:
         body=encode(progress),
         lease=progress.lease or LEASE,
         ttl=ttl,
+        age=age,
+        late=late,
+        created=milliseconds(progress.created_at),
     )

@@ -51,7 +51,9 @@ let wire;
 let term; // of leading, or of waiting to
 
 const runAll = () => channels.forEach((channel) => channel.run());
-const isNews = (job, old) => !old || (job.cursor !== old.cursor && compare(job.version, old.version) >= 0);
+const lifeOf = ({ cursor }) => cursor.replace(/[^-]*$/, ""); // an id that was forgotten begins another
+const isNews = (job, old) =>
+  !old || lifeOf(job) !== lifeOf(old) || (job.cursor !== old.cursor && compare(job.version, old.version) >= 0);
 
 // Stands in, where a tab leads, for the bars of others.
 class Guest {

@@ -72,7 +72,7 @@ class _Entry:
             return False
         if heard is shown:
             return True
-        if heard.version > shown.version:
+        if heard.life == shown.life and heard.version > shown.version:
             self.show(heard, now)
         elif heard.cursor != shown.cursor:
             return False

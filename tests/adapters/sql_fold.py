@@ -18,6 +18,9 @@ from progresskit_sql import SQLBackend
 Row = tuple[Stored, str | None, float, float, float]
 """What is stored, kind, lease, when it was heard of and when it expires."""
 
+ADDED = "opened_at, restored, born"
+"""The columns of a record that came later than the others."""
+
 IDS = ("a", "b", "c")
 numbers = count()
 
@@ -46,6 +49,9 @@ def any_write(draw: st.DrawFn, id: str) -> Write:
         body=encode(progress),
         lease=draw(st.sampled_from([5.0, 20.0])),
         ttl=draw(st.sampled_from([10.0, 100.0])),
+        age=draw(st.sampled_from([0.0, 0.5, 4.0, 20.0])),
+        late=draw(st.booleans()),
+        created=draw(st.sampled_from([0, 1_700_000_000_000])),
     )
 
 
@@ -72,7 +78,7 @@ class Model:
 
     def write(self, write: Write) -> int | None:
         before, now = self.living(write.id), self.clock()
-        stored, effect = fold(before, write)
+        stored, effect = fold(before, write, now)
         if stored is not None and effect is not Effect.IGNORED:
             kind = self.rows[write.id][1] if before is not None and stored.body is before.body else write.kind
             self.rows[write.id] = stored, kind, write.lease, now, now + write.ttl

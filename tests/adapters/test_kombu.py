@@ -20,7 +20,7 @@ from kombu.messaging import Producer
 from progresskit import BackendUnavailable, ConfigurationError, Kit, State
 from progresskit.config import Settings, backend_class
 from progresskit.errors import MissingPackage
-from progresskit.testing import start, update, word
+from progresskit.testing import LIFE, start, update, word
 from progresskit_kombu import KombuBackend
 from progresskit_kombu.mirror import Mirror
 from progresskit_kombu.wire import Act, Message, encode, pack_write
@@ -199,7 +199,7 @@ def test_one_who_listens_and_fails_harms_nobody(join: Join, caplog: pytest.LogCa
     assert worker.write([start("job")]) == {"job": 1}
     assert watcher.cancel(["job"]) == {"job"}
     wait_until(lambda: told.count("news") == 6, "both are told of the record, twice, and of the request", 60)
-    assert watcher.read(["job"])["job"].cursor == "1.1.1c"
+    assert watcher.read(["job"])["job"].cursor == f"{LIFE}-1.1.1c"
     # Whoever was told says so before it fails, and a thread of its own logs that.
     wait_until(lambda: caplog.text.count("it had to") >= 6, "each failure is logged", 60)
     assert "No connection" not in caplog.text

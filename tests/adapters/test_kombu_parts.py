@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from progresskit.errors import BackendUnavailable
 from progresskit.progress import FINAL_STATES, State, Stored, Write
-from progresskit.testing import FakeClock, RecordingObserver, start, update, word
+from progresskit.testing import LIFE, FakeClock, RecordingObserver, start, update, word
 from progresskit_kombu.barrier import Barrier
 from progresskit_kombu.hearing import Hearing
 from progresskit_kombu.mirror import Mirror
@@ -165,7 +165,7 @@ def test_listeners_hear_of_what_was_told_and_of_requests_in_it() -> None:
     hears.heed(asked.append, lambda: None).watch(["job"])
     for _ in range(2):
         hears.adopt(knows.kept(["job"]))
-    assert [progress.cursor for progress in observer.records] == ["1.1.1c"]
+    assert [progress.cursor for progress in observer.records] == [f"{LIFE}-1.1.1c"]
     assert asked == [{"job"}]
 
 

@@ -15,7 +15,7 @@ from progresskit.testing import FakeClock
 from progresskit_sql import SQLBackend
 from tests.services import missing, server
 
-from .sql_fold import History, Row, histories, play, thorough, write_together_and_alone
+from .sql_fold import ADDED, History, Row, histories, play, thorough, write_together_and_alone
 
 
 class Database:
@@ -28,12 +28,12 @@ class Database:
         self.connection = psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
 
     def row(self, id: str) -> Row:
-        columns = "run, attempt, seq, token, state, body, verdict, created, cancel_requested"
+        columns = f"run, attempt, seq, token, state, body, verdict, created, cancel_requested, {ADDED}"
         query = f"SELECT {columns}, kind, lease, heard_at, expires_at FROM progresskit_jobs WHERE id = %s"
         row: tuple[Any, ...] | None = self.connection.execute(query.encode(), [id]).fetchone()
         assert row is not None
-        stored = Stored(*row[:9])
-        return stored._replace(state=State(stored.state)), *row[9:]
+        stored = Stored(*row[:12])
+        return stored._replace(state=State(stored.state)), *row[12:]
 
 
 @pytest.fixture

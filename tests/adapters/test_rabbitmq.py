@@ -19,7 +19,7 @@ from progresskit.errors import BackendError, BackendUnavailable, ConfigurationEr
 from progresskit.progress import State
 from progresskit.testing.looks import read, until
 from progresskit.testing.process import Act, Process
-from progresskit.testing.writes import start, update, word
+from progresskit.testing.writes import LIFE, start, update, word
 from progresskit_rabbitmq import RabbitMQBackend, following
 from progresskit_rabbitmq.failures import Failed
 from progresskit_rabbitmq.feed import Feed
@@ -272,7 +272,7 @@ def test_one_who_listens_and_fails_is_no_reason_to_connect_anew(
     worker.write([start("job")])
     worker.cancel(["job"])
     assert told.wait(60)
-    assert read(viewer, "job").cursor == "1.1.1c"
+    assert read(viewer, "job").cursor == f"{LIFE}-1.1.1c"
     assert viewer._session.connection == connection
     assert "it had to" in caplog.text
 
@@ -496,7 +496,7 @@ def test_rights_to_what_begins_with_the_prefix_are_enough(
     backend.write([update("job", 2)])
     backend.write([update("job", 2)])
     assert backend.cancel(["job"]) == {"job"}
-    assert read(backend, "job").cursor == "1.1.2c"
+    assert read(backend, "job").cursor == f"{LIFE}-1.1.2c"
 
 
 @pytest.mark.parametrize("pattern", ["^nothing$", ""])

@@ -14,7 +14,7 @@ from progresskit.errors import BackendUnavailable
 from progresskit.progress import State
 from progresskit.testing import RecordingObserver
 from progresskit.testing.looks import read, until
-from progresskit.testing.writes import start, update
+from progresskit.testing.writes import LIFE, start, update
 from progresskit_rabbitmq import RabbitMQBackend, link
 from tests.services.proxy import Proxy
 from tests.services.rabbitmq import RabbitMQ
@@ -99,9 +99,9 @@ def test_a_killed_broker_remembers_all_that_was_confirmed_and_everybody_comes_ba
     for backend in (viewer, late):
         records = backend.read(ids)
         assert {id: (job.cursor, job.state.value) for id, job in records.items()} == {
-            "running": ("1.1.4", "running"),
-            "ended": ("1.1.2", "succeeded"),
-            "again": ("2.1.1c", "running"),
+            "running": (f"{LIFE}-1.1.4", "running"),
+            "ended": (f"{LIFE}-1.1.2", "succeeded"),
+            "again": (f"{LIFE}-2.1.1c", "running"),
         }
 
 

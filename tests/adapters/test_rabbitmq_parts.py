@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from progresskit.progress import State, Write
-from progresskit.testing import RecordingObserver, start, update
+from progresskit.testing import LIFE, RecordingObserver, start, update
 from progresskit_rabbitmq.clock import CLOSE, QUESTIONS, BrokerClock
 from progresskit_rabbitmq.listening import Ear, Ears
 from progresskit_rabbitmq.messages import Message, Stamp, pack, unpack
@@ -212,7 +212,7 @@ def test_one_who_fails_ends_nothing_and_the_others_are_told(caplog: pytest.LogCa
     ears.tell(["job"], mirror.entries, 1.0)
     ears.ask({"job"})
     ears.lost()
-    assert [progress.cursor for progress in observer.records] == ["1.1.1c"]
+    assert [progress.cursor for progress in observer.records] == [f"{LIFE}-1.1.1c"]
     assert asked == ["job"]
     assert lost == [1, 1]
     assert caplog.text.count("RuntimeError: it had to") == 4

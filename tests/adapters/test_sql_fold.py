@@ -14,7 +14,7 @@ from progresskit.progress import State, Stored
 from progresskit.testing import FakeClock
 from progresskit_sql import SQLBackend
 
-from .sql_fold import History, Row, histories, play, thorough
+from .sql_fold import ADDED, History, Row, histories, play, thorough
 
 
 class Database:
@@ -27,12 +27,14 @@ class Database:
         self.connection = sqlite3.connect(path)
 
     def row(self, id: str) -> Row:
-        columns = "run, attempt, seq, token, state, body, verdict, created, cancel_requested"
+        columns = f"run, attempt, seq, token, state, body, verdict, created, cancel_requested, {ADDED}"
         row = self.connection.execute(
             f"SELECT {columns}, kind, lease, heard_at, expires_at FROM progresskit_jobs WHERE id = ?", [id]
         ).fetchone()
-        stored = Stored(*row[:9])
-        return stored._replace(state=State(stored.state), cancel_requested=bool(row[8])), *row[9:]
+        stored = Stored(*row[:12])
+        return stored._replace(state=State(stored.state), cancel_requested=bool(row[8]), restored=bool(row[10])), *row[
+            12:
+        ]
 
 
 @pytest.fixture

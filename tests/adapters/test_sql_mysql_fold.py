@@ -18,7 +18,7 @@ from progresskit_sql import SQLBackend
 from progresskit_sql.mysql.upserts import TAIL, created
 from tests.services import missing, server
 
-from .sql_fold import History, Row, histories, play, shown, thorough, write_together_and_alone
+from .sql_fold import ADDED, History, Row, histories, play, shown, thorough, write_together_and_alone
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +42,17 @@ class Database:
         self.backend.read(["nothing"])
 
     def row(self, id: str) -> Row:
-        columns = "run, attempt, seq, token, state, body, verdict, created, cancel_requested"
+        columns = f"run, attempt, seq, token, state, body, verdict, created, cancel_requested, {ADDED}"
         query = f"SELECT {columns}, kind, lease, heard_at, expires_at FROM progresskit_jobs WHERE id = %s"
         with self.viewer._connections.lend() as lent, lent.connection.cursor() as cursor:
             cursor.execute(query, [id])
             row: tuple[Any, ...] = cursor.fetchone()
-        stored = Stored(*row[:9])
+        stored = Stored(*row[:12])
         token = None if stored.token is None else bytes(stored.token).decode()  # type: ignore[arg-type]
-        stored = stored._replace(token=token, state=State(stored.state), cancel_requested=bool(row[8]))
-        return stored, *row[9:]
+        stored = stored._replace(
+            token=token, state=State(stored.state), cancel_requested=bool(row[8]), restored=bool(row[10])
+        )
+        return stored, *row[12:]
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def states(*writes: Write | None) -> list[str]:
     stored: Stored | None = None
     found = []
     for write in writes:
-        stored = fold(stored, write)[0] if write else stored and stored._replace(cancel_requested=True)
+        stored = fold(stored, write, 0.0)[0] if write else stored and stored._replace(cancel_requested=True)
         found.append(shown(stored) or "")
     return found
 

@@ -8,7 +8,7 @@ import pytest
 
 from progresskit.config import Settings, backend_class
 from progresskit.memory import SWEEP_SECONDS, MemoryBackend
-from progresskit.testing import FakeClock, RecordingObserver, start, update
+from progresskit.testing import LIFE, FakeClock, RecordingObserver, start, update
 
 
 def test_it_is_the_default_and_tells_that_other_processes_see_nothing_of_it() -> None:
@@ -61,7 +61,7 @@ def test_a_listener_that_fails_harms_neither_who_writes_nor_the_others(caplog: p
         backend.heed(heard, lambda: None).watch(["job"])
     assert backend.write([start("job")]) == {"job": 1}
     assert backend.cancel(["job"]) == {"job"}
-    assert [progress.cursor for progress in observer.records] == ["1.1.1", "1.1.1c"]
+    assert [progress.cursor for progress in observer.records] == [f"{LIFE}-1.1.1", f"{LIFE}-1.1.1c"]
     assert asked == ["job"]
     assert caplog.text.count("it had to") >= 3
 

@@ -220,13 +220,13 @@ def test_versions_are_ordered_as_numbers_are() -> None:
 
 
 @pytest.mark.parametrize(("state", "stalled", "asked", "cursor"), [
-    (State.RUNNING, False, False, "1.1.1"),
-    (State.RUNNING, True, False, "1.1.1s"),
-    (State.RUNNING, False, True, "1.1.1c"),
-    (State.RUNNING, True, True, "1.1.1sc"),
-    (State.PENDING, False, True, "1.1.1c"),
-    (State.CANCELLED, False, True, "1.1.1"),
-    (State.FAILED, False, False, "1.1.1"),
+    (State.RUNNING, False, False, "loyw3v28-1.1.1"),
+    (State.RUNNING, True, False, "loyw3v28-1.1.1s"),
+    (State.RUNNING, False, True, "loyw3v28-1.1.1c"),
+    (State.RUNNING, True, True, "loyw3v28-1.1.1sc"),
+    (State.PENDING, False, True, "loyw3v28-1.1.1c"),
+    (State.CANCELLED, False, True, "loyw3v28-1.1.1"),
+    (State.FAILED, False, False, "loyw3v28-1.1.1"),
 ])  # fmt: skip
 def test_the_cursor_is_what_a_viewer_has_seen(state: State, stalled: bool, asked: bool, cursor: str) -> None:
     assert record("job", state, stalled=stalled, cancel_requested=asked).cursor == cursor
@@ -329,7 +329,7 @@ def test_the_json_of_a_record() -> None:
         '{"id":"import-42","kind":"app.import_rows","state":"failed","done":true,"current":29,"total":100,'
         '"unit":"rows","percent":29,"description":"Reading „Käse“","meta":{"skipped":3},"rate":null,"eta":null,'
         '"result":null,"error":{"type":"ValueError","message":"no such row"},"attempt":3,"version":"2.3.17",'
-        '"cursor":"2.3.17","stalled":false,"cancel_requested":false,"parent":null,'
+        '"cursor":"loyw3v28-2.3.17","stalled":false,"cancel_requested":false,"parent":null,'
         '"created_at":"2023-11-14T22:13:20.000Z","started_at":null,"updated_at":null,'
         '"finished_at":"2023-11-14T22:13:21.500Z","next_retry_at":null}'
     )

@@ -173,7 +173,7 @@ def _living(id: str, meta: Meta | None, now: float) -> Kept | None:
 
 def _fold(write: Write, runs: dict[str, int], heard: set[str], meta: Meta | None, now: float) -> Change | None:
     kept = _living(write.id, meta, now)
-    stored, effect = fold(kept and kept.stored, write)
+    stored, effect = fold(kept and kept.stored, write, now)
     heard.discard(write.id)
     if stored is not None:
         runs[write.id] = stored.run

@@ -14,6 +14,9 @@ from typing import NamedTuple
 from progresskit.decoding import check_stored, decode, decode_each
 from progresskit.progress import Progress, State, Stored
 
+LATER = 3
+"""How many fields were added behind those of the first version: a record may lack them, or have yet others."""
+
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -27,19 +30,19 @@ class Kept(NamedTuple):
 
     def dump(self) -> str:
         """Return the text."""
-        run, attempt, seq, token, state, body, verdict, created, cancel_requested = self.stored
-        head = [run, attempt, seq, token, state.value, created, cancel_requested, self.heard, self.lease, self.expires]
+        run, attempt, seq, token, state, body, verdict, created, cancel_requested, *later = self.stored
+        times = (self.heard, self.lease, self.expires)
+        head = [run, attempt, seq, token, state.value, created, cancel_requested, *times, *later]
         return f"{_encode(head)}\n{verdict or ''}\n{body}"
 
     @classmethod
     def load(cls, text: str) -> Kept:
         """Read the text; a ValueError, or a TypeError, for anything else."""
         head, verdict, body = text.split("\n", 2)
-        run, attempt, seq, token, state, created, cancel_requested, heard, lease, expires, *_ = json.loads(head)
-        stored = Stored(
-            run, attempt, seq, token, State(state), body, verdict or None, created, cancel_requested is True
-        )
-        return cls(check_stored(stored), float(heard), float(lease), float(expires))
+        run, attempt, seq, token, state, created, cancel_requested, heard, lease, expires, *later = json.loads(head)
+        known = (run, attempt, seq, token, State(state), body, verdict or None, created, cancel_requested is True)
+        stored = check_stored(Stored(*known, *later[:LATER]))
+        return cls(stored, float(heard), float(lease), float(expires))
 
     def stalled(self, now: float) -> bool:
         """Return whether the lease has run out."""

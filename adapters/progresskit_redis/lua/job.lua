@@ -1,13 +1,14 @@
 -- What the other scripts begin with: a job as it is stored, and as it travels.
 --
--- A job is one hash. `head` is, in words: run, whether it is asked to stop, when it was first heard of, attempt, seq,
--- state, token, kind behind a '='; from the attempt on, it is as the writer sent it. `life` is when it was last heard
--- of, its lease, and when it expires, in seconds since the epoch by the clock that judges. `body` and `verdict` are
--- JSON. Few fields, because each costs time in the way into Lua and out of it, and memory. What is not known is '-', but
--- of a kind nothing.
+-- A job is one hash. `head` is, in words: run, whether it is asked to stop, when the run was first heard of and behind an
+-- '@' when the id was, attempt, seq, state, token, kind behind a '='; from the attempt on, it is as the writer sent it.
+-- `life` is when it was last heard of, its lease, when it expires, when the run began, and 1 where no new start opened
+-- the record, in seconds since the epoch by the clock that judges. An earlier version left out what is behind the '@',
+-- and the last two. `body` and `verdict` are JSON. Few fields, because each costs time in the way into Lua and out of
+-- it, and memory. What is not known is '-', but of a kind nothing.
 
 local HEAD = '^(%d+) (%d) (%S+) ((%d+) (%d+) (%l+) (%S+) (.*))$'
-local LIFE = '^(%S+) (%S+) (%S+)$'
+local LIFE = '^(%S+) (%S+) (%S+) ?(%S*) ?(%d?)'
 local UNKNOWN = '?'
 local FINAL = {succeeded = true, failed = true, cancelled = true}
 
@@ -31,20 +32,21 @@ local function fields(key, one, other)
     return UNKNOWN, UNKNOWN
 end
 
--- The head of a job, when it was heard of and its lease; nil where there is none, or it has expired. A key that holds
--- no job has the head UNKNOWN: viewers cannot decode that, and the next write replaces it.
+-- The head of a job, when it was heard of, its lease, when the run began, and whether no new start opened the record;
+-- nil where there is none, or it has expired. A key that holds no job has the head UNKNOWN: viewers cannot decode that,
+-- and the next write replaces it.
 local function look(key, now)
     local head, life = fields(key, 'head', 'life')
     if not head then
         return nil
     end
-    local heard, lease, expires = string.match(life or UNKNOWN, LIFE)
+    local heard, lease, expires, opened, restored = string.match(life or UNKNOWN, LIFE)
     if not (tonumber(heard) and tonumber(lease) and tonumber(expires)) then
-        return UNKNOWN, now, '0'
+        return UNKNOWN, now, '0', 0, false
     elseif tonumber(expires) <= now then
         return nil
     end
-    return head, heard, lease
+    return head, heard, lease, tonumber(opened) or 0, restored == '1'
 end
 
 -- A job in one text: the id, whether it is stalled, the head; the verdict; the body. JSON holds no control characters.

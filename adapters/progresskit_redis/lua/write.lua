@@ -2,10 +2,11 @@
 --
 -- KEYS: the index by when jobs were heard of, the index by when they expire, then the hash of each job.
 -- ARGV: the clock or '', the command that publishes, what a channel has after the key, the length of a key before the
--- id, then for each job its head (role, run, lease, ttl, attempt, seq, state, token, kind, in words) and its body.
+-- id, then for each job its head (role, run, lease, ttl, age, whether it is late, when it was created, attempt, seq,
+-- state, token, kind, in words) and its body.
 -- Returns the runs that are stored, in words.
 
-local WRITE = '^(%l+) (%d+) (%S+) (%S+) ((%d+) (%d+) (%l+) (%S+) .*)$'
+local WRITE = '^(%l+) (%d+) (%S+) (%S+) (%S+) (%d) (%d+) ((%d+) (%d+) (%l+) (%S+) .*)$'
 local LONGEST = 1e15 -- milliseconds; what Redis adds the present time to must not overflow
 
 local now = clock(ARGV[1])
@@ -26,6 +27,11 @@ local function life_of(lease, ttl)
     return life
 end
 
+-- The life of a job whose run began then.
+local function lived(life, opened, restored)
+    return life.text .. string.format(' %.6f ', opened) .. (restored and '1' or '0')
+end
+
 -- When the record of a body was made. It is the last of that name in the text, whatever meta and result hold.
 local function created_at(body)
     local created = string.match(body, '.*"created_at":("?[^",}]*)')
@@ -35,9 +41,11 @@ end
 -- Fold a write in. Returns the run that is stored then, and the head and the life of what was taken or renewed; and the
 -- body where it is the only text of the job.
 local function fold(key, text, body)
-    local role, run, lease, ttl, own, attempt, seq, state, token = string.match(text, WRITE)
-    local head = look(key, now)
+    local role, run, lease, ttl, age, late, created, own, attempt, seq, state, token = string.match(text, WRITE)
+    local head, _, _, opened, restored = look(key, now)
+    local began = now - age
     local known = {}
+    late = late == '1'
     if head then
         known.run, known.cancel, known.created, known.own, known.attempt, known.seq, known.state, known.token, known.kind =
             string.match(head, HEAD)
@@ -47,24 +55,26 @@ local function fold(key, text, body)
         end
     end
 
-    local function put(new)
+    local function put(new, opened, restored)
         local life = life_of(lease, ttl)
-        redis.call('HSET', key, 'head', new, 'life', life.text, 'body', body)
+        redis.call('HSET', key, 'head', new, 'life', lived(life, opened, restored), 'body', body)
         return new, life, body
     end
 
     -- Make the write the whole of what is stored; in the same run, some of what is there stays.
-    local function open(new_run, same_run)
-        local kept = same_run and known.cancel .. ' ' .. known.created or '0 ' .. created_at(body)
-        local new, life = put(new_run .. ' ' .. kept .. ' ' .. own)
+    local function open(new_run, same_run, waited)
+        local born = known.created and string.match(known.created, '@(%d+)$') or not head and created or '0'
+        local kept = same_run and known.cancel .. ' ' .. known.created or '0 ' .. created_at(body) .. '@' .. born
+        local unproven = late or not waited and (role == 'update' or role == 'word' and FINAL[state])
+        local new, life = put(new_run .. ' ' .. kept .. ' ' .. own, began, unproven)
         redis.call('HDEL', key, 'verdict') -- no DEL before it: a script that has written is not refused for lack of memory
         return new_run, new, life, body
     end
 
     -- Keep what is stored, and that it was heard of.
-    local function renew(new)
+    local function renew(new, opened)
         local life = life_of(lease, ttl)
-        redis.call('HSET', key, 'head', new, 'life', life.text)
+        redis.call('HSET', key, 'head', new, 'life', lived(life, opened, restored))
         return known.run, new, life
     end
 
@@ -72,15 +82,15 @@ local function fold(key, text, body)
         if not head then
             return open('1')
         elseif state == 'pending' and known.state == 'pending' then
-            return renew(head)
-        elseif state == 'pending' or FINAL[known.state] then
+            return renew(head, math.min(opened, began))
+        elseif state == 'pending' or FINAL[known.state] or began < opened then
             return known.run
         end
         redis.call('HSET', key, 'verdict', body)
         local next_seq = string.format('%.0f', known.seq + 1)
         return renew(table.concat(
             {known.run, known.cancel, known.created, known.attempt, next_seq, state, known.token, known.kind}, ' '
-        ))
+        ), opened)
     elseif not head then
         return open(run)
     end
@@ -89,19 +99,27 @@ local function fold(key, text, body)
     if known.token == token then
         newer = newer ~= 0 and newer or seq - known.seq
         if newer == 0 then
-            return renew(head)
+            return renew(head, math.min(opened, began))
         elseif newer < 0 or FINAL[known.state] then
             return known.run
         end
-        return known.run, put(known.run .. ' ' .. known.cancel .. ' ' .. known.created .. ' ' .. own)
-    elseif known.state == 'pending' and newer >= 0 then
-        return open(known.run, true)
-    elseif role == 'update' then
-        return known.run
-    elseif newer > 0 and not FINAL[known.state] then
-        return open(known.run, true)
+        local same = known.run .. ' ' .. known.cancel .. ' ' .. known.created .. ' ' .. own
+        return known.run, put(same, math.min(opened, began), restored)
     end
-    return open(string.format('%.0f', known.run + 1))
+
+    local waited = known.state == 'pending' and newer >= 0
+    local takes_over
+    if role == 'start' then
+        takes_over = not late or waited or began >= opened
+    else
+        takes_over = waited and (not late or began >= opened) or restored and began > opened
+    end
+    if not takes_over then
+        return known.run
+    elseif waited or newer > 0 and not FINAL[known.state] then
+        return open(known.run, true, waited)
+    end
+    return open(string.format('%.0f', math.max(run, known.run + 1)))
 end
 
 -- Keep the indexes for as long as what is in them, and drop what has expired by now.

@@ -15,7 +15,7 @@ from progresskit.errors import ConfigurationError
 from progresskit.progress import Role, State, Stored
 from progresskit_sql.dialect import Dialect
 
-from .errors import DEADLOCK, LOCK_WAIT_TIMEOUT, NO_SUCH_TABLE, code, unavailable
+from .errors import DEADLOCK, DUPLICATE_COLUMN, LOCK_WAIT_TIMEOUT, NO_SUCH_COLUMN, NO_SUCH_TABLE, code, unavailable
 from .server import autocommit, check_driver, longest_packet, make_engine, prepare, silent, transaction
 from .upserts import Upserts, text
 
@@ -56,7 +56,7 @@ class MySQL(Dialect):
         # A percent sign of a name is doubled where there are parameters.
         in_query = {"table": names["table"].replace("%", "%%"), "now": now, "record": text("record").format(**names)}
         self._sql = {name: text(name).format(**in_query) for name in QUERIES}
-        self._ddl = text("schema").format(**names)
+        self._ddl, self._upgrade = (text(name).format(**names) for name in ("schema", "upgrade"))
         self._upserts = Upserts(names["table"], SERVER_CLOCK)
         self._packet = 0
 
@@ -73,7 +73,7 @@ class MySQL(Dialect):
         return autocommit(connection)
 
     def open(self, connection: Any, own: bool) -> Hashable:
-        """Make the table if it is missing: the right to make one is not needed where there is one."""
+        """Make the table, or complete it: the right to do so is not needed where there is one of this version."""
         if own:
             prepare(connection)
         self._packet = longest_packet(connection)
@@ -81,10 +81,17 @@ class MySQL(Dialect):
             try:
                 cursor.execute(self._sql["exists"], ())
             except Error as error:
-                if code(error) != NO_SUCH_TABLE:
+                if code(error) not in {NO_SUCH_TABLE, NO_SUCH_COLUMN}:
                     raise
-                cursor.execute(self._ddl)
+                self._make(cursor, missing=code(error) == NO_SUCH_TABLE)
         return self._url.database
+
+    def _make(self, cursor: Any, missing: bool) -> None:
+        try:
+            cursor.execute(self._ddl if missing else self._upgrade)
+        except Error as error:
+            if code(error) != DUPLICATE_COLUMN:  # which another process has added in between, with all the others
+                raise
 
     def broken(self, connection: Any) -> bool:
         """Look whether there is something to read, which on an idle connection can only be its end."""
@@ -124,7 +131,7 @@ class MySQL(Dialect):
     def unpack(self, row: tuple[str, str | None, str]) -> tuple[Stored, bool]:
         """Take apart what record.sql put together."""
         head, verdict, body = row
-        run, attempt, seq, state, cancel_requested, stalled, created = head.split(" ", 6)
+        run, attempt, seq, state, cancel_requested, stalled, born, created = head.split(" ", 7)
         stored = Stored(
             run=int(run),
             attempt=int(attempt),
@@ -135,6 +142,7 @@ class MySQL(Dialect):
             verdict=verdict,
             created=created or None,
             cancel_requested=cancel_requested == "1",
+            born=int(born),
         )
         return stored, stalled == "1"
 

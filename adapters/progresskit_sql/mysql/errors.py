@@ -6,7 +6,7 @@ from pymysql.constants import ER
 from pymysql.err import DataError, IntegrityError, NotSupportedError, ProgrammingError
 
 DEADLOCK, LOCK_WAIT_TIMEOUT = ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT
-NO_SUCH_TABLE = ER.NO_SUCH_TABLE
+NO_SUCH_TABLE, NO_SUCH_COLUMN, DUPLICATE_COLUMN = ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR, ER.DUP_FIELDNAME
 
 LASTING = (DataError, IntegrityError, NotSupportedError, ProgrammingError, UnicodeError, OverflowError)
 """What a record is at fault for, or the statement: sent again, it fails again."""

@@ -14,6 +14,9 @@ CREATE TABLE IF NOT EXISTS {table} (
     created          VARCHAR(64),
     verdict          LONGTEXT,
     body             LONGTEXT NOT NULL,
+    opened_at        DOUBLE NOT NULL DEFAULT 0,  -- when the run began, or the word was made; like heard_at
+    restored         TINYINT NOT NULL DEFAULT 0, -- 1 where no new start opened the record
+    born             BIGINT NOT NULL DEFAULT 0,  -- when the first run was created, in milliseconds since the epoch
     PRIMARY KEY (id),
     KEY by_heard_at (heard_at),
     KEY by_expires_at (expires_at)

@@ -1,14 +1,14 @@
 -- There is no WHERE here, and each assignment sees those before it: so the first decides what becomes of the write, from
 -- a row that nothing has touched yet, and the others go by that. A write comes in with its role in `fate`.
 INSERT INTO {table} (
-    id, fate, run, attempt, seq, token, state, kind, body, created, lease, heard_at, expires_at
+    id, fate, run, attempt, seq, token, state, kind, body, created, lease, heard_at, expires_at, opened_at, restored, born
 ) VALUES {rows}
 ON DUPLICATE KEY UPDATE
     fate = CASE
         WHEN expires_at <= VALUES(heard_at) THEN {afresh}
         WHEN VALUES(fate) = {word} THEN CASE
             WHEN VALUES(state) = 'pending' THEN IF(state = 'pending', {renewed}, {ignored})
-            WHEN {final} THEN {ignored}
+            WHEN {final} OR VALUES(opened_at) < opened_at THEN {ignored}
             ELSE {judged}
         END
         WHEN token <=> VALUES(token) THEN CASE
@@ -17,12 +17,25 @@ ON DUPLICATE KEY UPDATE
             WHEN attempt = VALUES(attempt) AND seq > VALUES(seq) THEN {ignored}
             ELSE {newer}
         END
-        WHEN state = 'pending' AND attempt <= VALUES(attempt) THEN {same_run}
-        WHEN VALUES(fate) = {update} THEN {ignored}
+        WHEN state = 'pending' AND attempt <= VALUES(attempt) THEN
+            IF(VALUES(fate) = {late_update} AND VALUES(opened_at) < opened_at, {ignored}, {same_run})
+        WHEN VALUES(fate) IN ({update}, {late_update}) AND NOT (restored AND VALUES(opened_at) > opened_at) THEN {ignored}
+        WHEN VALUES(fate) = {late_start} AND VALUES(opened_at) < opened_at THEN {ignored}
         WHEN attempt < VALUES(attempt) AND NOT ({final}) THEN {same_run}
         ELSE {next_run}
     END,
-    run = CASE fate WHEN {afresh} THEN VALUES(run) WHEN {next_run} THEN run + 1 ELSE run END,
+    run = CASE fate WHEN {afresh} THEN VALUES(run) WHEN {next_run} THEN GREATEST(VALUES(run), run + 1) ELSE run END,
+    born = IF(fate = {afresh}, VALUES(born), born),
+    opened_at = CASE
+        WHEN fate >= {same_run} THEN VALUES(opened_at)
+        WHEN fate IN ({renewed}, {newer}) THEN LEAST(opened_at, VALUES(opened_at))
+        ELSE opened_at
+    END,
+    restored = CASE
+        WHEN fate = {same_run} AND state = 'pending' THEN VALUES(fate) IN ({late_start}, {late_update})
+        WHEN fate >= {same_run} THEN VALUES(restored)
+        ELSE restored
+    END,
     attempt = IF(fate >= {newer}, VALUES(attempt), attempt),
     seq = CASE WHEN fate >= {newer} THEN VALUES(seq) WHEN fate = {judged} THEN seq + 1 ELSE seq END,
     token = IF(fate >= {same_run}, VALUES(token), token),

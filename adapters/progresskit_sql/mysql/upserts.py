@@ -12,14 +12,14 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from progresskit.errors import BackendError
-from progresskit.progress import Role, created_at
+from progresskit.progress import Role, created_at, restores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from progresskit.progress import Write
 
-ROLES = {Role.START: 1, Role.UPDATE: 2, Role.WORD: 3}
+ROLES = {"start": 1, "update": 2, "word": 3, "late_start": 4, "late_update": 5}
 """What `fate` holds as a write comes in."""
 
 FATES = {name: number for number, name in enumerate(("ignored", "renewed", "judged", "newer", "same_run", "next_run"))}
@@ -28,7 +28,7 @@ FATES["afresh"] = len(FATES)
 
 FINAL = "state IN ('succeeded', 'failed', 'cancelled')"
 
-NAMES = {role.value: number for role, number in ROLES.items()} | FATES | {"final": FINAL}
+NAMES = ROLES | FATES | {"final": FINAL}
 
 CREATED = '"created_at":'
 TAIL = re.compile(
@@ -62,16 +62,19 @@ class Upserts:
 
     def _row(self, cursor: Any, write: Write, now: float | None) -> str:
         run = 1 if write.role is Role.WORD else max(write.run, 1)
+        role = ROLES[f"late_{write.role.value}" if write.late and write.role is not Role.WORD else write.role.value]
         id, token, kind, body, begun = (
             _literal(cursor, value) for value in (write.id, write.token, write.kind, write.body, created(write.body))
         )
         # The columns stand in this order in upsert.sql: one may refer to those before it.
-        heard_at, expires_at = (
-            (self._clock, f"heard_at+{write.ttl!r}") if now is None else (repr(now), repr(now + write.ttl))
+        heard_at, expires_at, opened_at = (
+            (self._clock, f"heard_at+{write.ttl!r}", f"heard_at-{write.age!r}")
+            if now is None
+            else (repr(now), repr(now + write.ttl), repr(now - write.age))
         )
         return (
-            f"({id},{ROLES[write.role]},{run:d},{write.attempt:d},{write.seq:d},{token},'{write.state.value}',{kind},"
-            f"{body},{begun},{write.lease!r},{heard_at},{expires_at})"
+            f"({id},{role},{run:d},{write.attempt:d},{write.seq:d},{token},'{write.state.value}',{kind},"
+            f"{body},{begun},{write.lease!r},{heard_at},{expires_at},{opened_at},{restores(write):d},{write.created:d})"
         )
 
 

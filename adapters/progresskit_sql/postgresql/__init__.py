@@ -55,6 +55,7 @@ class PostgreSQL(Dialect):
                 raise ConfigurationError(f"an index cannot be called {longest}: that is over {NAME_LENGTH} bytes")
         schema = f"{_quoted(self._address.schema)}." if self._address.schema else ""
         self._table, self.channel, self.cancels_channel = f"{schema}{_quoted(name)}", name, f"{name}_cancels"
+        self._upgrade = _text("upgrade").format(table=self._table)
         self._ddl = _statements({"table": self._table} | {key: _quoted(index) for key, index in indexes.items()})
         self._sql = _queries(self._table, SERVER_CLOCK if clock is None else "%(now)s::double precision")
 
@@ -78,11 +79,11 @@ class PostgreSQL(Dialect):
         return autocommit(connection)
 
     def open(self, connection: psycopg.Connection[Any], own: bool) -> Hashable:
-        """Make the table if it is missing: the right to make one is not needed where there is one."""
-        table, begun, pid = self._find(connection)
-        if table is None:
-            self._make(connection)
-            table, begun, pid = self._find(connection)
+        """Make the table, or complete it: the right to do so is not needed where there is one of this version."""
+        table, begun, pid, complete = self._find(connection)
+        if not complete:
+            self._make(connection, self._ddl if table is None else [self._upgrade])
+            table, begun, pid, _ = self._find(connection)
         if own and pid != connection.pgconn.backend_pid:  # what is prepared here, another session may be asked for
             connection.prepare_threshold = None
         return table, begun
@@ -91,10 +92,10 @@ class PostgreSQL(Dialect):
         found: tuple[Any, ...] = self._execute(connection, "found", table=self._table)[0]
         return found
 
-    def _make(self, connection: psycopg.Connection[Any]) -> None:
+    def _make(self, connection: psycopg.Connection[Any], statements: Sequence[str]) -> None:
         # Whoever comes first makes it, and the others wait: even with IF NOT EXISTS one of them would fail.
         lock = f"SELECT pg_advisory_xact_lock({crc32(self._table.encode())})"
-        connection.execute(";\n".join((lock, *self._ddl)).encode())
+        connection.execute(";\n".join((lock, *statements)).encode())
 
     def broken(self, connection: psycopg.Connection[Any]) -> bool:
         """Look whether there is something to read, which on an idle connection is its end, or nearly always."""
@@ -128,8 +129,9 @@ class PostgreSQL(Dialect):
 
     def unpack(self, row: tuple[Any, ...]) -> tuple[Stored, bool]:
         """Give names to what record.sql selects."""
-        _, run, attempt, seq, state, cancel_requested, stalled, created, verdict, body = row
-        stored = Stored(run, attempt, seq, None, State(state), body, verdict, created or None, cancel_requested)
+        _, run, attempt, seq, state, cancel_requested, stalled, created, verdict, body, born = row
+        known = (run, attempt, seq, None, State(state), body, verdict, created or None, cancel_requested)
+        stored = Stored(*known, born=born)
         return stored, stalled
 
     def cancel(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> set[str]:

@@ -1,1 +1,1 @@
-id, run, attempt, seq, state, cancel_requested, {now} - heard_at >= lease, created, verdict, body
+id, run, attempt, seq, state, cancel_requested, {now} - heard_at >= lease, created, verdict, body, born

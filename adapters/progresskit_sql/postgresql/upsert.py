@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import DataError
 
-from progresskit.progress import FINAL_STATES, Role
+from progresskit.progress import FINAL_STATES, Role, restores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,15 @@ The last value of that name in the text, which is the record's own, whatever its
 A cast to JSON would fail for a body that is none, and the job could never be written again.
 """
 
+LATE = "(excluded.role IN ('late start', 'late update'))"
+START = "(excluded.role IN ('start', 'late start'))"
+NO_OLDER = "(excluded.opened_at >= stored.opened_at)"
+FOLLOWS = "(stored.restored AND excluded.opened_at > stored.opened_at)"
+TAKES_OVER = f"""CASE
+            WHEN {START} THEN NOT {LATE} OR {AWAITED} OR {NO_OLDER}
+            ELSE ({AWAITED} AND (NOT {LATE} OR {NO_OLDER})) OR {FOLLOWS}
+        END"""
+
 CONDITIONS = {
     "expired": EXPIRED,
     "final": FINAL,
@@ -44,9 +53,16 @@ CONDITIONS = {
     "awaited": AWAITED,
     "same_run": SAME_RUN,
     "created_at": CREATED_AT,
+    "late": LATE,
+    "no_older": NO_OLDER,
+    "takes_over": TAKES_OVER,
 }
 
-ROLES = {role: role.value for role in Role}
+ROLES = {
+    (role, late): f"late {role.value}" if late and role is not Role.WORD else role.value
+    for role in Role
+    for late in (False, True)
+}
 
 SEPARATOR, NULL = "\x1e", "\x1d"
 """
@@ -55,7 +71,10 @@ A column of a batch is sent as one text, for psycopg takes 35 µs for an array w
 What stands between two values is in no id, no number and no JSON.
 """
 
-COLUMNS = ("id", "role", "run", "attempt", "seq", "token", "state", "kind", "body", "lease", "ttl")
+COLUMNS = (
+    *("id", "role", "run", "attempt", "seq", "token", "state", "kind", "body", "lease", "ttl"),
+    *("age", "restored", "born"),
+)
 
 # The text begins with a separator, so that it is not empty: of an empty text no array has one element.
 ARRAYS = {f"each_{name}": f"(string_to_array(%({name})s, E'\\x1e', E'\\x1d'))[2:]" for name in COLUMNS}
@@ -65,7 +84,7 @@ def columns(batch: Sequence[Write]) -> dict[str, Any]:
     """Return the values of the statement: a text for each column, and whether a crash must not undo the batch."""
     return {
         "id": _joined([write.id for write in batch]),
-        "role": _joined([ROLES[write.role] for write in batch]),
+        "role": _joined([ROLES[write.role, write.late] for write in batch]),
         "run": _joined(["1" if write.role is Role.WORD else str(max(write.run, 1)) for write in batch]),
         "attempt": _joined([str(write.attempt) for write in batch]),
         "seq": _joined([str(write.seq) for write in batch]),
@@ -75,6 +94,9 @@ def columns(batch: Sequence[Write]) -> dict[str, Any]:
         "body": _joined([write.body for write in batch]),
         "lease": _joined([repr(write.lease) for write in batch]),
         "ttl": _joined([repr(write.ttl) for write in batch]),
+        "age": _joined([repr(write.age) for write in batch]),
+        "restored": _joined(["1" if restores(write) else "0" for write in batch]),
+        "born": _joined([str(write.created) for write in batch]),
         "lasting": not FINAL_STATES.isdisjoint([write.state for write in batch]),
     }
 

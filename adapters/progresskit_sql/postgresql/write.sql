@@ -3,12 +3,14 @@
 WITH written AS (
     SELECT
         id, role, run, attempt, seq, token, state, kind, body, lease,
-        present.seconds AS heard_at, present.seconds + ttl AS expires_at
+        present.seconds AS heard_at, present.seconds + ttl AS expires_at,
+        present.seconds - age AS opened_at, restored, born
     FROM unnest(
         {each_id}, {each_role}, {each_run}::bigint[], {each_attempt}::bigint[], {each_seq}::bigint[],
         {each_token}, {each_state}, {each_kind}, {each_body},
-        {each_lease}::double precision[], {each_ttl}::double precision[]
-    ) AS batch (id, role, run, attempt, seq, token, state, kind, body, lease, ttl),
+        {each_lease}::double precision[], {each_ttl}::double precision[],
+        {each_age}::double precision[], {each_restored}::boolean[], {each_born}::bigint[]
+    ) AS batch (id, role, run, attempt, seq, token, state, kind, body, lease, ttl, age, restored, born),
     (
         SELECT
             {now} AS seconds,
@@ -21,14 +23,17 @@ WITH written AS (
 ),
 taken AS (
     INSERT INTO {table} AS stored
-        (id, role, run, attempt, seq, token, state, kind, body, lease, heard_at, expires_at)
+        (
+            id, role, run, attempt, seq, token, state, kind, body, lease, heard_at, expires_at,
+            opened_at, restored, born
+        )
     SELECT * FROM written
     ON CONFLICT (id) DO UPDATE SET
         role = excluded.role,
         run = CASE
             WHEN {expired} THEN excluded.run
             WHEN {word} OR {same_run} THEN stored.run
-            ELSE stored.run + 1
+            ELSE greatest(excluded.run, stored.run + 1)
         END,
         attempt = CASE WHEN {word_on_top} THEN stored.attempt ELSE excluded.attempt END,
         seq = CASE WHEN {word_on_top} THEN stored.seq + (excluded.state <> 'pending')::int ELSE excluded.seq END,
@@ -47,12 +52,24 @@ taken AS (
         cancel_requested = ({word_on_top} OR {same_run}) AND stored.cancel_requested,
         lease = excluded.lease,
         heard_at = excluded.heard_at,
-        expires_at = excluded.expires_at
+        expires_at = excluded.expires_at,
+        opened_at = CASE
+            WHEN {own} OR ({word_on_top} AND excluded.state = 'pending')
+                THEN least(stored.opened_at, excluded.opened_at)
+            WHEN {word_on_top} THEN stored.opened_at
+            ELSE excluded.opened_at
+        END,
+        restored = CASE
+            WHEN {word_on_top} OR {own} THEN stored.restored
+            WHEN {awaited} AND NOT {expired} THEN {late}
+            ELSE excluded.restored
+        END,
+        born = CASE WHEN {expired} THEN excluded.born ELSE stored.born END
     WHERE CASE
         WHEN {expired} THEN true
         WHEN {word} AND excluded.state = 'pending' THEN stored.state = 'pending'
-        WHEN {word} THEN NOT {final}
-        WHEN NOT {own} THEN excluded.role = 'start' OR {awaited}
+        WHEN {word} THEN NOT {final} AND {no_older}
+        WHEN NOT {own} THEN {takes_over}
         WHEN {final} THEN {repeated}
         ELSE (stored.attempt, stored.seq) <= (excluded.attempt, excluded.seq)
     END
@@ -60,6 +77,6 @@ taken AS (
 )
 SELECT
     pg_notify(%(channel)s, string_agg(id, ',')),
-    json_object_agg(id, run) FILTER (WHERE role = 'start')
+    json_object_agg(id, run) FILTER (WHERE role IN ('start', 'late start'))
 FROM (SELECT *, sum(length(id) + 1) OVER (ROWS UNBOUNDED PRECEDING) / 7800 AS part FROM taken) AS parts
 GROUP BY part

@@ -62,7 +62,11 @@ class SQLite(Dialect):
             name: text(name).format(**names)
             for name in ("read", "list", "runs", "cancel", "cancellable", "cancels", "sweep")
         }
-        self._ddl = [statement.format(**names) for statement in text("schema").rstrip(";\n").split(";\n\n")]
+        self._ddl, self._upgrade = (
+            [statement.format(**names) for statement in text(name).rstrip(";\n").split(";\n\n")]
+            for name in ("schema", "upgrade")
+        )
+        self._columns = f"PRAGMA table_info({names['table']})"
         self._upserts = Upserts(names["table"])
 
     def ddl(self) -> builtins.list[str]:
@@ -83,7 +87,19 @@ class SQLite(Dialect):
             prepare(connection)
         for statement in self._ddl:
             connection.execute(statement)
+        if not self._is_complete(connection):
+            self._add_columns(connection)
         return Home.of(connection)
+
+    def _is_complete(self, connection: sqlite3.Connection) -> bool:
+        return "born" in {column[1] for column in connection.execute(self._columns)}
+
+    def _add_columns(self, connection: sqlite3.Connection) -> None:
+        """Bring a table of an earlier version up to this one; whoever comes first does so, and the others wait."""
+        with transaction(connection):
+            if not self._is_complete(connection):
+                for statement in self._upgrade:
+                    connection.execute(statement)
 
     def leads_home(self, home: Home) -> bool:
         """Look whether the file is the same."""
@@ -122,7 +138,7 @@ class SQLite(Dialect):
     def unpack(self, row: str) -> tuple[Stored, bool]:
         """Take apart what record.sql put together."""
         head, verdict, body = row.split(UNIT)
-        _, run, attempt, seq, state, cancel_requested, stalled, created = head.split(" ", 7)
+        _, run, attempt, seq, state, cancel_requested, stalled, born, created = head.split(" ", 8)
         stored = Stored(
             run=int(run),
             attempt=int(attempt),
@@ -133,6 +149,7 @@ class SQLite(Dialect):
             verdict=verdict or None,
             created=created or None,
             cancel_requested=cancel_requested == "1",
+            born=int(born),
         )
         return stored, stalled == "1"
 

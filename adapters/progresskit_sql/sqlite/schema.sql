@@ -12,7 +12,10 @@ CREATE TABLE IF NOT EXISTS {table} (
     expires_at       REAL NOT NULL,
     created          TEXT,           -- NULL as long as the body is the one that opened the run, '' if that one had none
     verdict          TEXT,
-    body             TEXT NOT NULL
+    body             TEXT NOT NULL,
+    opened_at        REAL NOT NULL DEFAULT 0,    -- when the run began, or the word was made; like heard_at
+    restored         INTEGER NOT NULL DEFAULT 0, -- 1 where no new start opened the record
+    born             INTEGER NOT NULL DEFAULT 0  -- when the first run was created, in milliseconds since the epoch
 );
 
 CREATE INDEX IF NOT EXISTS {by_heard_at} ON {table} (heard_at);

@@ -11,7 +11,7 @@ from importlib.resources import files
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from progresskit.progress import Role
+from progresskit.progress import Role, restores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SIZES = [1 << power for power in range(9)]
 """A statement writes so many rows: the powers of two are enough for batches of any size, and are prepared once each."""
 
-COLUMNS = 11
+COLUMNS = 14
 
 EXPIRED = "(stored.expires_at <= excluded.heard_at)"
 FINAL = "(stored.state IN ('succeeded', 'failed', 'cancelled'))"
@@ -32,21 +32,32 @@ RETRIED = f"(NOT {FINAL} AND stored.attempt < excluded.attempt)"
 SAME_RUN = f"(NOT {EXPIRED} AND ({OWN} OR {AWAITED} OR {RETRIED}))"
 CREATED_AT = "CASE WHEN json_valid(stored.body) THEN json_extract(stored.body, '$.created_at') END"
 """An undecodable body has none, and must not keep the job from being written again."""
+NO_OLDER = "excluded.opened_at >= stored.opened_at"
+FOLLOWS = "(stored.restored AND excluded.opened_at > stored.opened_at)"
 
 WORKER = {
     "expired": EXPIRED,
     "final": FINAL,
     "own": OWN,
     "repeated": REPEATED,
+    "awaited": AWAITED,
     "same_run": SAME_RUN,
     "created_at": CREATED_AT,
 }
+WORD = {"expired": EXPIRED, "final": FINAL, "no_older": NO_OLDER}
 
-FORMS: dict[Role, tuple[str, Mapping[str, str]]] = {
-    Role.START: ("worker", WORKER | {"takes_over": "TRUE"}),
-    Role.UPDATE: ("worker", WORKER | {"takes_over": AWAITED}),
-    Role.WORD: ("word", {"expired": EXPIRED, "final": FINAL}),
+FORMS: dict[tuple[Role, bool], tuple[str, Mapping[str, str]]] = {
+    (Role.START, False): ("worker", WORKER | {"takes_over": "TRUE", "late": "0"}),
+    (Role.START, True): ("worker", WORKER | {"takes_over": f"({AWAITED} OR {NO_OLDER})", "late": "1"}),
+    (Role.UPDATE, False): ("worker", WORKER | {"takes_over": f"({AWAITED} OR {FOLLOWS})", "late": "0"}),
+    (Role.UPDATE, True): (
+        "worker",
+        WORKER | {"takes_over": f"(({AWAITED} AND {NO_OLDER}) OR {FOLLOWS})", "late": "1"},
+    ),
+    (Role.WORD, False): ("word", WORD),
+    (Role.WORD, True): ("word", WORD),
 }
+"""The statement for a role, and for whether the write is late; see `progresskit.progress.Write`."""
 
 
 class Upserts:
@@ -55,19 +66,19 @@ class Upserts:
     def __init__(self, table: str) -> None:
         row = f"({', '.join('?' * COLUMNS)})"
         self._sql = {
-            (role, size): text(name).format(table=table, rows=", ".join([row] * size), **conditions)
-            for role, (name, conditions) in FORMS.items()
+            (*form, size): text(name).format(table=table, rows=", ".join([row] * size), **conditions)
+            for form, (name, conditions) in FORMS.items()
             for size in SIZES
         }
 
     def of(self, batch: Sequence[Write], now: float) -> Iterator[tuple[str, list[Any]]]:
         """Give the statements that fold the batch in, each with its values."""
-        for role in Role:
-            rows = [_row(write, now) for write in batch if write.role is role]
+        for role, late in FORMS:
+            rows = [_row(write, now) for write in batch if write.role is role and write.late is late]
             begin = 0
             while left := len(rows) - begin:
                 size = min(1 << left.bit_length() - 1, SIZES[-1])
-                yield self._sql[role, size], [*chain.from_iterable(rows[begin : begin + size])]
+                yield self._sql[role, late, size], [*chain.from_iterable(rows[begin : begin + size])]
                 begin += size
 
 
@@ -84,6 +95,9 @@ def _row(write: Write, now: float) -> tuple[object, ...]:
         write.lease,
         now,
         now + write.ttl,
+        now - write.age,
+        restores(write),
+        write.created,
     )
 
 

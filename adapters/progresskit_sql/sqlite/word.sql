@@ -1,5 +1,8 @@
--- What somebody else says. Pending only renews what is pending; a verdict goes on top of whatever is not final.
-INSERT INTO {table} AS stored (id, run, attempt, seq, token, state, kind, body, lease, heard_at, expires_at)
+-- What somebody else says. Pending only renews what is pending; a verdict goes on top of whatever is not final,
+-- and did not begin after it was made.
+INSERT INTO {table} AS stored (
+    id, run, attempt, seq, token, state, kind, body, lease, heard_at, expires_at, opened_at, restored, born
+)
 VALUES {rows}
 ON CONFLICT (id) DO UPDATE SET
     run = CASE WHEN {expired} THEN excluded.run ELSE stored.run END,
@@ -18,9 +21,16 @@ ON CONFLICT (id) DO UPDATE SET
     cancel_requested = CASE WHEN {expired} THEN 0 ELSE stored.cancel_requested END,
     lease = excluded.lease,
     heard_at = excluded.heard_at,
-    expires_at = excluded.expires_at
+    expires_at = excluded.expires_at,
+    opened_at = CASE
+        WHEN {expired} THEN excluded.opened_at
+        WHEN excluded.state = 'pending' THEN min(stored.opened_at, excluded.opened_at)
+        ELSE stored.opened_at
+    END,
+    restored = CASE WHEN {expired} THEN excluded.restored ELSE stored.restored END,
+    born = CASE WHEN {expired} THEN excluded.born ELSE stored.born END
 WHERE CASE
     WHEN {expired} THEN TRUE
     WHEN excluded.state = 'pending' THEN stored.state = 'pending'
-    ELSE NOT {final}
+    ELSE NOT {final} AND {no_older}
 END

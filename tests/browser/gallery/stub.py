@@ -67,7 +67,7 @@ def record(seq: int = 1, *, run: int = 1, attempt: int = 1, **fields: Any) -> Re
         **fields,
     }
     made["done"] = made["state"] in ("succeeded", "failed", "cancelled")
-    made["cursor"] = made["version"] + "s" * made["stalled"] + "c" * made["cancel_requested"]
+    made["cursor"] = "loyw3v28-" + made["version"] + "s" * made["stalled"] + "c" * made["cancel_requested"]
     if made["done"] and made["finished_at"] is None:
         made["finished_at"] = moment(0, now)
     if "percent" not in fields:
