@@ -16,6 +16,7 @@ from .ending import EndContract
 from .folding import FoldContract
 from .keeping import KeepContract
 from .powers import ListsContract, PushesCancelsContract, PushesContract
+from .reuse import ReuseContract
 from .sharing import SharedContract
 from .undecodable import DecodingContract
 from .watching import WatchContract
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from progresskit.abc import Backend
 
 
-class BackendContract(FoldContract, KeepContract, CancelContract, EndContract, WatchContract, DecodingContract):
+class BackendContract(
+    FoldContract, ReuseContract, KeepContract, CancelContract, EndContract, WatchContract, DecodingContract
+):
     """What every backend promises."""
 
     def test_the_suite_has_a_part_for_each_power_of_the_backend(self, backend: Backend) -> None:

@@ -7,7 +7,7 @@ from itertools import permutations
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from progresskit.progress import FINAL_STATES, Failure, State, Version, moment
+from progresskit.progress import FINAL_STATES, Failure, Role, State, Version, life_of, moment
 
 from .looks import PATIENCE, read, seen, told
 from .model import Model
@@ -146,7 +146,7 @@ class FoldContract:
         backend.cancel(["job"])
         backend.write([word("job", State.FAILED, updated_at=moment(2), finished_at=moment(2))])
         progress = told(backend, start("job", token="next", created_at=moment(9)))
-        written = record("job", version=Version(2, 1, 1), created_at=moment(9), lease=LEASE)
+        written = record("job", version=Version(2, 1, 1), created_at=moment(9), lease=LEASE, life=life_of(1_000))
         assert seen([progress]) == seen([written])
 
     def test_a_retry_is_the_next_attempt_of_the_same_run(self, backend: Backend) -> None:
@@ -209,6 +209,117 @@ class FoldContract:
     def test_a_verdict_about_an_unknown_job_is_kept(self, backend: Backend) -> None:
         progress = told(backend, word("job", State.CANCELLED))
         assert (progress.state, progress.version) == (State.CANCELLED, Version(1, 1, 0))
+
+    def test_an_end_that_is_sent_again_does_not_replace_the_next_run(self, backend: Backend, clock: FakeClock) -> None:
+        for owner in ("one", "another"):  # of the next run: the same process or another one
+            id = f"job-of-{owner}"
+            end = start(id, token="ended", seq=2, state=State.FAILED, age=0.5)
+            backend.write([end])
+            clock.advance(5)
+            backend.write([start(id, token=owner, current=1)])
+            again = end._replace(role=Role.UPDATE, run=1, late=True, age=5.5)
+            before = seen([read(backend, id)])
+            assert seen([told(backend, again)]) == before
+            ended = told(backend, update(id, 2, token=owner, run=2, state=State.SUCCEEDED))
+            assert (ended.state, ended.version) == (State.SUCCEEDED, Version(2, 1, 2))
+            assert told(backend, again).state is State.SUCCEEDED
+
+    def test_an_end_that_is_sent_again_is_restored_where_it_is_missing(
+        self, backend: Backend, clock: FakeClock
+    ) -> None:
+        backend.write([start("job", ttl=10)])
+        backend.write([update("job", 2, state=State.FAILED, ttl=10)])
+        clock.advance(11)
+        assert backend.read(["job"]) == {}
+        again = update("job", 2, run=1, state=State.FAILED, late=True, age=11)
+        assert (told(backend, again).state, read(backend, "job").version) == (State.FAILED, Version(1, 1, 2))
+
+    def test_a_verdict_that_comes_late_does_not_end_a_run_that_began_after_it(
+        self, backend: Backend, clock: FakeClock
+    ) -> None:
+        backend.write([start("job", token="lost")])
+        clock.advance(10)
+        backend.write([start("job", token="redelivered")])
+        clock.advance(10)
+        before = seen([read(backend, "job")])
+        assert seen([told(backend, word("job", State.FAILED, age=15))]) == before
+        assert told(backend, word("job", State.FAILED, age=5)).version == Version(2, 1, 2)
+
+    def test_what_began_is_known_better_by_each_write_of_the_owner(self, backend: Backend, clock: FakeClock) -> None:
+        # The start was a second under way, so that the run seems to have begun later than it did.
+        for id, again in {"heartbeat": update("heartbeat", 1, age=3), "news": update("news", 2, age=3)}.items():
+            backend.write([start(id, age=0)])
+            clock.advance(2)
+            backend.write([again])
+            assert told(backend, word(id, State.FAILED, age=2.5)).state is State.FAILED
+
+    def test_a_start_whose_answer_was_lost_does_not_replace_a_later_one(
+        self, backend: Backend, clock: FakeClock
+    ) -> None:
+        first = start("job", token="first", age=1)
+        backend.write([first])  # and its sender is not told
+        clock.advance(10)
+        assert backend.write([start("job", token="second", age=1)]) == {"job": 2}
+        clock.advance(10)
+        before = seen([read(backend, "job")])
+        again = first._replace(seq=9, state=State.SUCCEEDED, late=True, age=21)
+        assert backend.write([again]) == {"job": 2}
+        assert seen([read(backend, "job")]) == before
+        assert seen([told(backend, update("job", 10, token="first", run=2, age=21))]) == before
+        assert told(backend, update("job", 2, token="second", run=2, age=11)).version == Version(2, 1, 2)
+
+    def test_a_start_that_an_outage_held_back_replaces_what_began_before_it(
+        self, backend: Backend, clock: FakeClock
+    ) -> None:
+        backend.write([start("job", token="first", age=1)])
+        clock.advance(10)
+        assert backend.write([start("job", token="second", late=True, age=5)]) == {"job": 2}
+        backend.write([word("sent")])
+        clock.advance(10)
+        assert backend.write([start("sent", late=True, age=12)]) == {"sent": 1}
+        assert read(backend, "sent").state is State.RUNNING
+
+    def test_a_start_that_comes_at_once_is_the_newest_whatever_its_age(self, backend: Backend) -> None:
+        backend.write([start("job", token="first", age=1)])
+        assert backend.write([start("job", token="second", age=100)]) == {"job": 2}
+
+    def test_of_runs_that_are_restored_the_one_that_began_last_stays(self, backend: Backend, clock: FakeClock) -> None:
+        def old(id: str) -> Write:
+            return update(id, 2, token="old", run=1, state=State.FAILED, late=True, age=20)
+
+        def new(id: str, seq: int = 5) -> Write:
+            return update(id, seq, token="new", run=2, age=10)
+
+        backend.write([old("job")])
+        backend.write([new("job")])
+        backend.write([new("other")])
+        backend.write([old("other")])
+        backend.write([word("killed", State.FAILED, age=15)])
+        backend.write([new("killed")])
+        for id in ("job", "other", "killed"):
+            assert (read(backend, id).state, read(backend, id).version) == (State.RUNNING, Version(2, 1, 5)), id
+            assert told(backend, new(id, 6)).version == Version(2, 1, 6)
+        backend.write([update("killed", 9, token="yet another", age=0, run=9)])
+        backend.write([start("job", token="newest", age=0)])
+        assert told(backend, update("job", 9, token="yet another", run=9)).version == Version(3, 1, 1)
+
+    def test_the_life_of_an_id_lasts_from_its_first_run_until_it_is_forgotten(
+        self, backend: Backend, clock: FakeClock
+    ) -> None:
+        backend.write([word("job", created_at=moment(1_000))])
+        first = read(backend, "job").life
+        assert first == life_of(1_000_000)
+        for write in [
+            start("job", created_at=moment(1_001)),
+            update("job", 2, created_at=moment(1_001), state=State.SUCCEEDED),
+            start("job", token="next", created_at=moment(1_002)),
+            word("job", State.FAILED, created_at=moment(1_003)),
+            start("job", token="last", created_at=moment(1_004), ttl=10),
+        ]:
+            assert told(backend, write).life == first
+        assert read(backend, "job").cursor == f"{first}-3.1.1"
+        clock.advance(10)
+        assert told(backend, start("job", created_at=moment(1_005))).cursor == f"{life_of(1_005_000)}-1.1.1"
 
     def test_a_heartbeat_brings_back_what_the_store_forgot(self, backend: Backend, clock: FakeClock) -> None:
         backend.write([start("job", ttl=10)])

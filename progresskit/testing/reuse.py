@@ -1,0 +1,276 @@
+"""
+Random histories of ids that are used again while the way to the store fails now and then: is the end the right one?
+
+Several kits write to one store, each over a line of its own that can be cut: then a call is refused, or its effect is
+there and its answer is lost. Records live for a few seconds only, so that they expire under jobs that are cut off. In
+the end, with all lines up, what is stored has to be of the run that began last, or of a word said since then.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from progresskit.abc import Backend
+from progresskit.errors import BackendUnavailable
+from progresskit.kit import Kit
+from progresskit.progress import FINAL_STATES, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from hypothesis.strategies import SearchStrategy
+
+    from progresskit.config import Settings
+    from progresskit.observer import ProgressObserver
+    from progresskit.progress import Progress, Write
+
+    from .doubles import FakeClock
+
+EXAMPLES = 40
+"""How many random histories are run."""
+
+KITS = range(3)
+JOBS = ("a", "b")
+TTL, LEASE, INTERVAL = 20.0, 15.0, 0.1
+ROUND_SECONDS = 0.3
+SETTLING = 30
+"""Rounds after which all is stored: the publisher waits two seconds at most before it tries again."""
+
+
+class Open(NamedTuple):
+    """Begin a job."""
+
+    kit: int
+    job: str
+
+
+class Count(NamedTuple):
+    """Make progress in the job that was begun last there."""
+
+    kit: int
+    job: str
+
+
+class End(NamedTuple):
+    """End the job that was begun last there."""
+
+    kit: int
+    job: str
+    state: State
+
+
+class Tell(NamedTuple):
+    """Say from outside that a job waits, or how it ended."""
+
+    kit: int
+    job: str
+    state: State
+
+
+class Cut(NamedTuple):
+    """Cut the line of a kit; `answers` tells whether only the answers are lost."""
+
+    kit: int
+    answers: bool
+
+
+class Mend(NamedTuple):
+    """Let calls through again."""
+
+    kit: int
+
+
+class Pass(NamedTuple):
+    """Let time pass."""
+
+    seconds: float
+
+
+Step = Open | Count | End | Tell | Cut | Mend | Pass
+
+
+def histories() -> SearchStrategy[list[Step]]:
+    """Give lists of steps."""
+    from hypothesis import strategies as st
+
+    kits, jobs, finals = st.sampled_from(KITS), st.sampled_from(JOBS), st.sampled_from(sorted(FINAL_STATES))
+    opens, ends = st.builds(Open, kits, jobs), st.builds(End, kits, jobs, finals)
+    cuts = st.builds(Cut, kits, st.booleans())
+    steps: SearchStrategy[Any] = st.one_of(
+        opens,
+        opens,
+        ends,
+        ends,
+        st.builds(Count, kits, jobs),
+        st.builds(Tell, kits, jobs, st.sampled_from([State.PENDING, State.FAILED, State.CANCELLED])),
+        cuts,
+        cuts,
+        st.builds(Mend, kits),
+        st.builds(Mend, kits),
+        st.builds(Pass, st.sampled_from([1.0, 6.0, 24.0])),
+    )
+    return st.builds(list.__add__, st.lists(steps, max_size=16), st.lists(steps, max_size=16))
+
+
+class Line(Backend):
+    """The way of one kit to the store."""
+
+    def __init__(self, store: Backend) -> None:
+        self._store = store
+        self.cut = self.answers_only = False
+
+    @classmethod
+    def from_url(cls, url: str, settings: Settings) -> Line:
+        """Refuse: there is no such URL."""
+        raise NotImplementedError
+
+    def write(self, batch: Sequence[Write]) -> Mapping[str, int]:
+        """Write, and answer, as far as the line allows it."""
+        if self.cut and not self.answers_only:
+            raise BackendUnavailable("the line is cut")
+        runs = self._store.write(batch)
+        if self.cut:
+            raise BackendUnavailable("the answer is lost")
+        return runs
+
+    def read(self, ids: Collection[str]) -> dict[str, Progress]:
+        """Read."""
+        return self._store.read(ids)
+
+    def cancel(self, ids: Collection[str]) -> set[str]:
+        """Ask the jobs to stop."""
+        return self._store.cancel(ids)
+
+    def cancels(self, ids: Collection[str]) -> set[str]:
+        """Return none: nobody asks them to."""
+        return set()
+
+    def close(self) -> None:
+        """Leave the store open: it is somebody else's."""
+
+    def forked(self) -> None:
+        """Forget nothing."""
+
+
+class _Run(NamedTuple):
+    """A job that was begun, and what became of it."""
+
+    name: str
+    kit: int
+    began: float
+    observer: ProgressObserver
+    state: State = State.RUNNING
+    ended: float | None = None
+
+
+class _Said(NamedTuple):
+    job: str
+    state: State
+    at: float
+
+
+class Play:
+    """One history, in a store that others use under other ids."""
+
+    def __init__(self, store: Backend, clock: FakeClock, prefix: str) -> None:
+        self._store, self._clock, self._prefix = store, clock, prefix
+        self._lines = [Line(store) for _ in KITS]
+        settings: dict[str, Any] = {"ttl": TTL, "lease": LEASE, "interval": INTERVAL}
+        self._kits = [Kit(backend=line, clock=clock, threaded=False, **settings) for line in self._lines]
+        self._runs: dict[str, list[_Run]] = {job: [] for job in JOBS}
+        self._said: list[_Said] = []
+        self._cut_until = [clock()] * len(self._kits)
+
+    def run(self, history: list[Step]) -> None:
+        """Do all steps, mend all lines, and look at what is stored then."""
+        for step in history:
+            self._do(step)
+            self._round()
+        for kit in KITS:
+            self._do(Mend(kit))
+        for _ in range(SETTLING):
+            self._round()
+        for job in JOBS:
+            problem = self._problem(job)
+            assert problem is None, f"{job}: {problem}"
+        for run in (run for runs in self._runs.values() for run in runs):
+            run.observer.forsake()
+
+    def _do(self, step: Step) -> None:
+        match step:
+            case Open(kit, job):
+                name = f"run {len(self._runs[job]) + 1}"
+                observer = self._kits[kit].observe(self._prefix + job, description=name)
+                self._runs[job].append(_Run(name, kit, self._clock(), observer))
+            case Count(kit, job):
+                if (place := self._live(kit, job)) is not None:
+                    self._runs[job][place].observer.advance()
+            case End(kit, job, state):
+                if (place := self._live(kit, job)) is not None:
+                    run = self._runs[job][place]
+                    run.observer.end(state)
+                    self._runs[job][place] = run._replace(state=state, ended=self._clock())
+            case Tell(kit, job, state):
+                self._kits[kit].tell(self._prefix + job, state)
+                self._said.append(_Said(job, state, self._clock()))
+            case Cut(kit, answers):
+                self._lines[kit].cut, self._lines[kit].answers_only = True, answers
+            case Mend(kit):
+                if self._lines[kit].cut:
+                    self._cut_until[kit] = self._clock()
+                self._lines[kit].cut = False
+            case Pass(seconds):
+                until = self._clock() + seconds
+                while self._clock() < until:
+                    self._round()
+                    self._clock.advance(2.0)
+
+    def _live(self, kit: int, job: str) -> int | None:
+        runs = self._runs[job]
+        return next((n for n in reversed(range(len(runs))) if runs[n].kit == kit and runs[n].ended is None), None)
+
+    def _round(self) -> None:
+        for kit in self._kits:
+            kit.publisher.step()
+        self._clock.advance(ROUND_SECONDS)
+
+    def _problem(self, job: str) -> str | None:
+        """Return what is wrong with what is stored."""
+        id, now = self._prefix + job, self._clock()
+        record = self._store.read([id]).get(id)
+        newest = self._runs[job][-1] if self._runs[job] else None
+        said = [word for word in self._said if word.job == job and (newest is None or word.at >= newest.began)]
+        if newest is None:
+            return None if (record is None) or any(word.state is record.state for word in said) else "not as was said"
+        if record is not None and record.description == newest.name:
+            ends = {newest.state, *(word.state for word in said if word.state in FINAL_STATES)}
+            return None if record.state in ends else f"{newest.name} is shown as {record.state}"
+        if newest.ended is not None and now >= max(newest.ended, self._cut_until[newest.kit]) + TTL:
+            return None  # its record may have expired, and the id belongs to whoever comes
+        shown = "nothing" if record is None else f"{record.description} ({record.state})"
+        if record is not None and record.description is None and any(word.state is record.state for word in said):
+            return None if record.state in FINAL_STATES or newest.ended is not None else f"{newest.name} lives: {shown}"
+        return f"{newest.name} ({newest.state}) was begun last, and what is shown is {shown}"
+
+
+class ReuseContract:
+    """What is shown of an id that is used again, whatever failed in between."""
+
+    def test_whatever_fails_the_run_that_began_last_is_shown(self, backend: Backend, clock: FakeClock) -> None:
+        check(lambda: (backend, clock), EXAMPLES)
+
+
+def check(make: Callable[[], tuple[Backend, FakeClock]], examples: int) -> None:
+    """Play so many histories, each in what `make` returns."""
+    from hypothesis import HealthCheck, given, settings
+
+    numbers = iter(range(sys.maxsize))
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(histories())
+    def run(history: list[Step]) -> None:
+        store, clock = make()
+        Play(store, clock, f"r{next(numbers)}-").run(history)
+
+    run()
