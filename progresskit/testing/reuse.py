@@ -154,14 +154,15 @@ class Line(Backend):
 
 
 class _Run(NamedTuple):
-    """A job that was begun, and what became of it."""
+    """A job that was begun, and what became of it; its end was stored at `stored` or a little later."""
 
     name: str
     kit: int
     began: float
     observer: ProgressObserver
     state: State = State.RUNNING
-    ended: float | None = None
+    ended: bool = False
+    stored: float | None = None
 
 
 class _Said(NamedTuple):
@@ -180,7 +181,6 @@ class Play:
         self._kits = [Kit(backend=line, clock=clock, threaded=False, **settings) for line in self._lines]
         self._runs: dict[str, list[_Run]] = {job: [] for job in JOBS}
         self._said: list[_Said] = []
-        self._cut_until = [clock()] * len(self._kits)
 
     def run(self, history: list[Step]) -> None:
         """Do all steps, mend all lines, and look at what is stored then."""
@@ -210,25 +210,29 @@ class Play:
                 if (place := self._live(kit, job)) is not None:
                     run = self._runs[job][place]
                     run.observer.end(state)
-                    self._runs[job][place] = run._replace(state=state, ended=self._clock())
+                    stored = None if self._lines[kit].cut else self._clock()
+                    self._runs[job][place] = run._replace(state=state, ended=True, stored=stored)
             case Tell(kit, job, state):
                 self._kits[kit].tell(self._prefix + job, state)
                 self._said.append(_Said(job, state, self._clock()))
             case Cut(kit, answers):
                 self._lines[kit].cut, self._lines[kit].answers_only = True, answers
             case Mend(kit):
-                if self._lines[kit].cut:
-                    self._cut_until[kit] = self._clock()
                 self._lines[kit].cut = False
+                for job, runs in self._runs.items():
+                    self._runs[job] = [self._reached(run) if run.kit == kit else run for run in runs]
             case Pass(seconds):
                 until = self._clock() + seconds
                 while self._clock() < until:
                     self._round()
                     self._clock.advance(2.0)
 
+    def _reached(self, run: _Run) -> _Run:
+        return run if run.stored is not None or not run.ended else run._replace(stored=self._clock())
+
     def _live(self, kit: int, job: str) -> int | None:
         runs = self._runs[job]
-        return next((n for n in reversed(range(len(runs))) if runs[n].kit == kit and runs[n].ended is None), None)
+        return next((n for n in reversed(range(len(runs))) if runs[n].kit == kit and not runs[n].ended), None)
 
     def _round(self) -> None:
         for kit in self._kits:
@@ -246,11 +250,14 @@ class Play:
         if record is not None and record.description == newest.name:
             ends = {newest.state, *(word.state for word in said if word.state in FINAL_STATES)}
             return None if record.state in ends else f"{newest.name} is shown as {record.state}"
-        if newest.ended is not None and now >= max(newest.ended, self._cut_until[newest.kit]) + TTL:
+        over = [word.at for word in said if word.state in FINAL_STATES]
+        if newest.stored is not None:
+            over.append(newest.stored)
+        if over and now >= min(over) + TTL:
             return None  # its record may have expired, and the id belongs to whoever comes
         shown = "nothing" if record is None else f"{record.description} ({record.state})"
         if record is not None and record.description is None and any(word.state is record.state for word in said):
-            return None if record.state in FINAL_STATES or newest.ended is not None else f"{newest.name} lives: {shown}"
+            return None if record.state in FINAL_STATES or newest.ended else f"{newest.name} lives: {shown}"
         return f"{newest.name} ({newest.state}) was begun last, and what is shown is {shown}"
 
 
