@@ -195,8 +195,8 @@ class Publisher:
         if the backend refuses it.
         """
         self._start()
-        stored, key = Event(), _key(write)
-        self._inbox.put(lambda: self._override(write, stored))
+        stored, key, made = Event(), _key(write), self.clock()
+        self._inbox.put(lambda: self._override(write, made, stored))
         self._await(stored)
         if refusal := self._refused.get(key):
             raise BackendError(refusal)
@@ -388,8 +388,8 @@ class Publisher:
             self._urgent = True
             self._stored.setdefault(_key(write), []).append(stored)
 
-    def _override(self, write: Write, stored: Event) -> None:
-        self._enqueue(write)
+    def _override(self, write: Write, made: float, stored: Event) -> None:
+        self._enqueue(write, made)
         self._stored.setdefault(_key(write), []).append(stored)
         self._urgent = True
         self._retry = self._rounded  # somebody waits, so it is tried now, also where the last attempt has failed
