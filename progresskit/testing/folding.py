@@ -216,11 +216,11 @@ class FoldContract:
             end = start(id, token="ended", seq=2, state=State.FAILED, age=0.5)
             backend.write([end])
             clock.advance(5)
-            backend.write([start(id, token=owner, current=1)])
+            backend.write([start(id, token=owner, current=1, age=1)])
             again = end._replace(role=Role.UPDATE, run=1, late=True, age=5.5)
             before = seen([read(backend, id)])
             assert seen([told(backend, again)]) == before
-            ended = told(backend, update(id, 2, token=owner, run=2, state=State.SUCCEEDED))
+            ended = told(backend, update(id, 2, token=owner, run=2, state=State.SUCCEEDED, age=1))
             assert (ended.state, ended.version) == (State.SUCCEEDED, Version(2, 1, 2))
             assert told(backend, again).state is State.SUCCEEDED
 
@@ -237,9 +237,9 @@ class FoldContract:
     def test_a_verdict_that_comes_late_does_not_end_a_run_that_began_after_it(
         self, backend: Backend, clock: FakeClock
     ) -> None:
-        backend.write([start("job", token="lost")])
+        backend.write([start("job", token="lost", age=1)])
         clock.advance(10)
-        backend.write([start("job", token="redelivered")])
+        backend.write([start("job", token="redelivered", age=1)])
         clock.advance(10)
         before = seen([read(backend, "job")])
         assert seen([told(backend, word("job", State.FAILED, age=15))]) == before
@@ -299,7 +299,6 @@ class FoldContract:
         for id in ("job", "other", "killed"):
             assert (read(backend, id).state, read(backend, id).version) == (State.RUNNING, Version(2, 1, 5)), id
             assert told(backend, new(id, 6)).version == Version(2, 1, 6)
-        backend.write([update("killed", 9, token="yet another", age=0, run=9)])
         backend.write([start("job", token="newest", age=0)])
         assert told(backend, update("job", 9, token="yet another", run=9)).version == Version(3, 1, 1)
 

@@ -14,6 +14,9 @@ TTL = 3_600.0
 
 CREATED = moment(1_700_000_000)
 
+AGE = 60.0
+"""Seconds since the runs of these builders began."""
+
 LIFE = life_of(milliseconds(CREATED))
 """The life of a job whose first run was created then."""
 
@@ -33,7 +36,7 @@ def start(
     state: State = State.RUNNING,
     lease: float = LEASE,
     ttl: float = TTL,
-    age: float = 0.0,
+    age: float = AGE,
     late: bool = False,
     **fields: Any,
 ) -> Write:
@@ -52,7 +55,7 @@ def update(
     state: State = State.RUNNING,
     lease: float = LEASE,
     ttl: float = TTL,
-    age: float = 0.0,
+    age: float = AGE,
     late: bool = False,
     **fields: Any,
 ) -> Write:
@@ -68,11 +71,13 @@ def word(
     attempt: int = 1,
     lease: float = LEASE,
     ttl: float = TTL,
-    age: float = 0.0,
+    age: float | None = None,
     **fields: Any,
 ) -> Write:
-    """Return a word from outside: pending, or a verdict."""
+    """Return a word from outside: pending, or a verdict, which is made now unless it has an age."""
     progress = record(id, state, lease=lease, **fields)
+    if age is None:
+        age = AGE if state is State.PENDING else 0.0
     return _write(Role.WORD, progress, None, 0, attempt, 0, ttl, age, False)
 
 

@@ -70,11 +70,15 @@ HISTORIES: dict[str, tuple[Write, ...]] = {
 }
 
 
+NOW = 1_700_000_100.0
+"""The time of the store, in seconds since the epoch."""
+
+
 def stored(history: tuple[Write, ...]) -> Stored:
     """Return what is stored after some writes."""
     kept: Stored | None = None
     for write in history:
-        kept, _ = fold(kept, write)
+        kept, _ = fold(kept, write, NOW)
     assert kept is not None
     return kept
 

@@ -13,7 +13,7 @@ from progresskit.decoding import decode
 from progresskit.progress import Effect, State, Stored, fold
 from progresskit.testing import start
 
-from .stored import FOLDER, HISTORIES, content, folder
+from .stored import FOLDER, HISTORIES, NOW, content, folder
 
 FILES = sorted(FOLDER.glob("*/*.json"))
 
@@ -45,7 +45,7 @@ def test_a_record_that_a_release_has_stored_is_decoded_as_it_was_meant(path: Pat
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_new_run_begins_over_a_record_that_a_release_has_stored(path: Path) -> None:
     before = stored_in(read(path))
-    after, effect = fold(before, start("job", token="of this release", attempt=before.attempt + 1))
+    after, effect = fold(before, start("job", token="of this release", attempt=before.attempt + 1), NOW)
     assert effect is Effect.TAKEN
     assert after is not None
     assert decode(after).state is State.RUNNING
