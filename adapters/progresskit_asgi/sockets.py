@@ -103,6 +103,7 @@ class Socket:
         if self._line.room < (1 if jobs is None else len(jobs.names)):
             return REFUSED
         if jobs is None:
+            self._fanout.drop(self._line, self._line.forget(key))  # what it opened when it was watched before
             return None if self._line.refuse(key) else REFUSED
         elif not self._is_of(jobs.user):
             return CROWDED

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from progresskit.decoding import decode
 from progresskit.errors import InvalidId
-from progresskit.progress import Progress, State, Stored, Version, check_id, encode, moment
+from progresskit.progress import Progress, State, Stored, Version, check_id, encode, life_of, moment
 
 from . import tokens
 from .tokens import Grant, Right
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from .exchange import Exchange
+
+UNKNOWN_LIFE = life_of(0)
 
 _NOT_IDS = frozenset(("events", "ws"))
 
@@ -35,13 +37,13 @@ class Run(NamedTuple):
     owner: str | None
 
     def is_before(self, other: Run) -> bool:
-        """Tell whether the job had this run before the other one; of two lives of an id nobody knows."""
-        return self.life == other.life != "" and self.number < other.number
+        """Tell whether the job had this run before the other one; runs of two lives of an id have no order."""
+        return self.life == other.life != UNKNOWN_LIFE and self.number < other.number
 
 
 def run_of(record: Progress) -> Run:
     """Return what has to be the same for an authorisation to hold."""
-    return Run(getattr(record, "life", ""), record.version.run, record.owner)
+    return Run(record.life, record.version.run, record.owner)
 
 
 class Permission(NamedTuple):

@@ -454,6 +454,37 @@ def test_the_site_is_asked_again_in_the_context_of_the_request(site: Site, stepp
     asyncio.run(both())
 
 
+@in_loop
+async def test_each_key_of_a_socket_is_asked_about_when_it_is_watched(site: Site) -> None:
+    """The setting `user` may look into the site's sessions; what it says counts for keys that are watched then."""
+    sessions = {"ada": "ada"}
+    site.kit.configure("memory://", secret_key=KEY, user=lambda request: sessions[user(request) or ""])
+    ada, bob = (Surface(site.kit).sign("a", user=name) for name in ("ada", "bob"))
+    job = await site.abegin("a", "ada")
+    async with reading(site, "ada", "ws/") as socket:
+        socket.say(watch=[ada])
+        await socket.until_sent('"current":0')
+        sessions["ada"] = "bob"
+        socket.say(watch=[bob])
+        await socket.until(lambda: len(socket.events) == 3)  # all keys of a job are told it again
+        job.set_progress(1)
+        await socket.until(lambda: len(socket.events) == 5)  # what was opened within this run stays open
+        assert [(told["key"], told["job"]["current"]) for told in socket.events] == [
+            *[(ada, 0), (ada, 0), (bob, 0)],
+            *[(ada, 1), (bob, 1)],
+        ]
+        socket.say(watch=[ada])
+        await socket.until_sent('"job":null')
+        job.set_progress(2)
+        await socket.until_sent('"current":2')
+        await site.abegin("a", "ada", description="the next")
+        await socket.until_sent("the next")
+        assert [(told["key"], told["job"] and told["job"]["version"][0]) for told in socket.events[5:]] == [
+            (ada, None),
+            *[(bob, "1"), (bob, "2")],
+        ]
+
+
 # By a real server
 
 

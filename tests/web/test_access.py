@@ -15,6 +15,7 @@ from progresskit import Kit, ProgressObserver
 from progresskit.decoding import decode
 from progresskit.memory import MemoryBackend
 from progresskit.web import Request, Server, Surface, owner_only
+from progresskit.web.access import Run
 from progresskit.web.calls import Blocking
 from progresskit.web.exchange import Exchange
 from tests.contract.clients import eventually
@@ -289,3 +290,12 @@ def test_loops_and_threads_ask_again_alike(way: str, open_sites: list[Site]) -> 
     answer = asyncio.run(ask(site))
     assert b"(404," in answer
     assert SECRET.encode() not in answer
+
+
+def test_a_run_before_the_one_that_was_asked_about_is_late_and_one_of_another_life_is_new() -> None:
+    second = Run("b", 2, "ada")
+    assert Run("b", 1, "bob").is_before(second)
+    assert not second.is_before(second)
+    assert not Run("b", 3, "bob").is_before(second)
+    assert not Run("c", 1, "bob").is_before(second)
+    assert not Run("0", 1, "bob").is_before(Run("0", 2, "ada"))  # lives of which nothing is known
