@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from progresskit.kit import Kit
-from progresskit.progress import State
+from progresskit.progress import State, life_of, moment
 
 from .looks import PATIENCE, seen, told
 from .writes import LIFE, start, update, word
@@ -151,6 +151,19 @@ class WatchContract:
             backend.write([start("job", token="again")])
             assert str(found(viewer, lambda progress: not progress.done).version) == "2.1.1"
 
+    def test_a_job_that_was_forgotten_and_begins_again_is_seen_by_who_stayed(
+        self, backend: Backend, clock: FakeClock
+    ) -> None:
+        backend.write([start("job", token="first", ttl=60)])
+        backend.write([start("job", token="second", ttl=60)])
+        backend.write([update("job", 9, token="second", run=2, ttl=60, state=State.SUCCEEDED)])
+        with viewing(backend, ["job"]) as viewer:
+            assert found(viewer, lambda progress: progress.done).cursor == f"{LIFE}-2.1.9"
+            clock.advance(60)
+            backend.write([start("job", token="another", created_at=moment(9))])
+            again = found(viewer, lambda progress: not progress.done)
+            assert again.cursor == f"{life_of(9_000)}-1.1.1"
+
 
 def opened(backend: Backend) -> closing[Kit]:
     """Make a kit that looks through the backend, and does so often where it has to ask."""
@@ -171,7 +184,8 @@ def found(viewer: Viewer, wanted: Callable[[Progress], bool]) -> Progress:
     while monotonic() < deadline:
         for id, progress in viewer.get(PATIENCE).items():
             last = before.get(id, progress)
-            assert last.version <= progress.version, f"{last.version} was followed by {progress.version}"
+            newer = last.life != progress.life or last.version <= progress.version
+            assert newer, f"{last.version} was followed by {progress.version}"
             before[id] = progress
             if wanted(progress):
                 return progress

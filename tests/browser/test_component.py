@@ -663,6 +663,8 @@ def test_an_older_record_is_never_shown_and_a_flag_of_the_same_version_is(lab: L
     assert offer(record(1, run=2, attempt=2, current=1, **ROWS))
     assert offer(record(1, run=10, current=0, **ROWS))
     assert not offer(record(1, run=9, current=50, **ROWS))
+    another = record(1, current=3, **ROWS)
+    assert offer({**another, "cursor": another["cursor"].replace("loyw3v28", "loyw3v29")}), "a life of its own"
 
 
 def test_a_refused_key_ends_in_error_at_once_and_the_others_go_on(lab: Lab, stub: Stub) -> None:

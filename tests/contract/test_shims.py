@@ -13,6 +13,8 @@ import httpx
 import pytest
 
 import progresskit
+from progresskit.memory import MemoryBackend
+from progresskit.testing import FakeClock
 from progresskit.web import sign, streams
 from progresskit.web.budget import PROCESS
 
@@ -261,6 +263,22 @@ def test_a_reconnect_that_has_seen_the_final_record_is_stopped(
     assert again(cursor).status_code == 204
     assert again(cursor).content == b""
     assert [block["id"] for block in told(again("1.1.1"))] == [cursor]
+
+
+def test_what_was_seen_of_a_forgotten_job_does_not_hide_the_next_one(client: httpx.Client, id: str, key: str) -> None:
+    clock = FakeClock()
+    progresskit.configure(backend=MemoryBackend(clock), ttl=60)
+    before = finish(id)
+    etags = {path: client.get(path).headers["ETag"] for path in (f"{key}/", f"?key={key}", f"{key}/?as=html")}
+    clock.advance(61)
+    assert client.get(f"{key}/").status_code == 404
+    after = finish(id)
+    assert (after.version, after.state) == (before.version, before.state)
+    for path, etag in etags.items():
+        response = client.get(path, headers={"If-None-Match": etag})
+        assert (response.status_code, response.headers["ETag"] != etag) == (200, True), path
+    [block, *_] = told(client.get(f"{key}/events/", headers={"Last-Event-ID": before.cursor}))
+    assert block["id"] == after.cursor
 
 
 def test_a_reconnect_in_the_middle_is_told_only_what_is_new(client: httpx.Client, id: str, key: str) -> None:

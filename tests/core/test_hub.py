@@ -12,7 +12,7 @@ import pytest
 
 from progresskit import BackendUnavailable, Cancelled, Kit, Listener, Progress, Pushes, State
 from progresskit.hub import DONE_SECONDS, RETRY_SECONDS, Viewer
-from progresskit.progress import moment
+from progresskit.progress import life_of, moment
 from progresskit.testing import LEASE, LIFE, FakeClock, RecordingObserver, start, update, word
 
 from .doubles import FlakyBackend
@@ -214,6 +214,41 @@ def test_what_expired_and_begins_again_is_seen(clock: FakeClock) -> None:
     backend.store.write([start("job", token="again")])
     kit.hub.step()
     assert cursors(viewer) == {"job": "1.1.1"}
+
+
+def test_another_life_of_an_id_is_seen_at_once_whatever_its_version(
+    kit: Kit, backend: FlakyBackend, look: Look
+) -> None:
+    backend.store.write([start("job", lease=LEASE), start("other", lease=LEASE)])
+    backend.store.write([update("job", 500, lease=LEASE), update("other", 1, state=State.SUCCEEDED, lease=LEASE)])
+    viewer = kit.hub.view(["job", "other"])
+    look()
+    viewer.get(0)
+    backend.store._entries.clear()
+    for id in ("job", "other"):
+        backend.store.write([start(id, token="another", lease=LEASE, created_at=moment(9))])
+    look(DONE_SECONDS)
+    assert {id: job.cursor for id, job in viewer.get(0).items()} == {
+        "job": f"{life_of(9_000)}-1.1.1",
+        "other": f"{life_of(9_000)}-1.1.1",
+    }
+
+
+def test_a_push_of_a_life_that_is_over_is_not_shown(kit: Kit, backend: FlakyBackend, look: Look) -> None:
+    backend.store.write([start("job", lease=LEASE)])
+    backend.store.write([update("job", 9, lease=LEASE)])
+    old = backend.store.read(["job"])["job"]
+    backend.store._entries.clear()
+    backend.store.write([start("job", token="another", lease=LEASE, created_at=moment(9))])
+    viewer = kit.hub.view(["job"])
+    look()
+    assert viewer.get(0)["job"].life == life_of(9_000)
+    kit.hub._pushed([old])
+    look(1)
+    assert viewer.get(0) == {}
+    backend.store.write([update("job", 2, token="another", lease=LEASE, created_at=moment(9))])
+    look(1)
+    assert viewer.get(0)["job"].cursor == f"{life_of(9_000)}-1.1.2"
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["running", "ended"])
