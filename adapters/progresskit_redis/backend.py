@@ -6,7 +6,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from progresskit.abc import Backend, Listener, Lists, Pushes, PushesCancels
-from progresskit.backends import keep_inherited
+from progresskit.backends import DecodeCache, keep_inherited
 from progresskit.backends.channels import ChannelSubscription
 from progresskit.config import missing_package, redact
 from progresskit.errors import BackendUnavailable, ConfigurationError
@@ -14,7 +14,7 @@ from progresskit.progress import ID_ALPHABET
 
 from .failures import Failures
 from .keys import Shards
-from .records import Decoded, head, marked, unpack
+from .records import head, id_of, marked, unpack
 from .scripts import Call, script
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class RedisBackend(Backend, Pushes, PushesCancels, Lists):
         self._server, db = _of_url(server) if isinstance(server, str) else _of_client(server)
         self._clock = clock
         self._shards = Shards(prefix, db=db, clustered=self._server.clustered)
-        self._decoded = Decoded()
+        self._decoded = DecodeCache()
         self._subscriptions: set[ChannelSubscription] = set()
         self._homes: dict[Shard, bytes] = {}  # which process served the last write
         self._checked = 0  # how many connections there had been when that was last looked at
@@ -122,7 +122,13 @@ class RedisBackend(Backend, Pushes, PushesCancels, Lists):
     def read(self, ids: Collection[str]) -> dict[str, Progress]:
         """Return those that are known and have not expired, in one round trip."""
         found = self._flat("read", ids)
-        return {progress.id: progress for progress in self._decoded.records(found)}
+        return {progress.id: progress for progress in self._records(found)}
+
+    def _records(self, packed: Iterable[bytes]) -> builtins.list[Progress]:
+        return [record for each in packed if (record := self._record(each)) is not None]
+
+    def _record(self, packed: bytes) -> Progress | None:
+        return self._decoded.get(id_of(packed), packed, unpack, packed)
 
     def cancel(self, ids: Collection[str]) -> set[str]:
         """Mark those that are known and not done, and tell their workers and viewers."""
@@ -160,7 +166,7 @@ class RedisBackend(Backend, Pushes, PushesCancels, Lists):
             calls = [self._listing(shard, begin, marked(kind), wanted) for shard, begin in begins.items()]
             for shard, page in zip([*begins], self._server.run(calls), strict=True):
                 for heard, packed in zip(page[1::2], page[2::2], strict=True):
-                    if (record := unpack(packed)) is not None:
+                    if (record := self._record(packed)) is not None:
                         found[shard][record.id] = float(heard), record
                 begins[shard] += PAGE
                 if page[0] < PAGE or len(found[shard]) >= limit:
@@ -176,7 +182,7 @@ class RedisBackend(Backend, Pushes, PushesCancels, Lists):
         """Listen to a channel for each watched job, on a connection of its own; in a cluster, one to each server."""
         return self._subscription(
             lambda id: self._shards.of(id).channel(id),
-            lambda messages: tell(self._decoded.records(messages.values())),
+            lambda messages: tell(self._records(messages.values())),
             lost,
         )
 
@@ -207,7 +213,7 @@ class RedisBackend(Backend, Pushes, PushesCancels, Lists):
     def forked(self) -> None:
         """Use no connection of the parent's."""
         self._server.forked()
-        self._decoded = Decoded()
+        self._decoded = DecodeCache()
         keep_inherited(self._subscriptions)
         self._subscriptions = set()
         self._homes.clear()

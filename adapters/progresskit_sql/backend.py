@@ -10,8 +10,9 @@ from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from progresskit.abc import Backend, Lists
+from progresskit.backends import DecodeCache
 from progresskit.config import missing_package
-from progresskit.decoding import decode, decode_each
+from progresskit.decoding import decode
 from progresskit.errors import BackendUnavailable, ConfigurationError
 
 from .connections import Connections
@@ -43,9 +44,6 @@ SWEEP_SECONDS = 60.0
 SWEEP_ROWS = 500
 """How much of it at once; if there is more, the next write goes on with it."""
 
-DECODED = 2_048
-"""How many records that were read are remembered, so that one that is read again unchanged is not decoded again."""
-
 
 class SQLBackend(Backend, Lists):
     """
@@ -72,7 +70,7 @@ class SQLBackend(Backend, Lists):
         self._sweep_at = 0.0
         self._found = False
         self._written_to: Hashable = None
-        self._decoded: dict[str, tuple[Hashable, Progress]] = {}
+        self._decoded = DecodeCache()
         self.shared = self._dialect.shared
 
     @classmethod
@@ -129,24 +127,12 @@ class SQLBackend(Backend, Lists):
         return self._progress(rows)
 
     def _progress(self, rows: Iterable[tuple[str, Hashable]]) -> dict[str, Progress]:
-        records = {}
-        for id, row in rows:
-            known = self._decoded.get(id)
-            if known is not None and known[0] == row:
-                records[id] = known[1]
-            elif (record := decode_each(id, self._decode, id, row)) is not None:
-                records[id] = record
-                self._remember(id, row, record)
-        return records
+        records = ((id, self._decoded.get(id, row, self._decode, id, row)) for id, row in rows)
+        return {id: record for id, record in records if record is not None}
 
     def _decode(self, id: str, row: Hashable) -> Progress:
         stored, stalled = self._dialect.unpack(row)
         return decode(stored, stalled, id)
-
-    def _remember(self, id: str, row: Hashable, progress: Progress) -> None:
-        if len(self._decoded) >= DECODED:
-            self._decoded.clear()
-        self._decoded[id] = row, progress
 
     def cancel(self, ids: Collection[str]) -> set[str]:
         """Mark those that are known and not done."""
@@ -183,7 +169,7 @@ class SQLBackend(Backend, Lists):
     def forked(self) -> None:
         """Use no connection of the parent's."""
         self._connections.forked()
-        self._decoded = {}
+        self._decoded = DecodeCache()
         self._written_to = None
 
 

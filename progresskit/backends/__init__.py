@@ -2,15 +2,16 @@
 What backends have in common, for those of the kit and of third parties.
 
 `ReconnectingThread` keeps a connection to a server in a thread of its own. `ChannelSubscription` is made of it, for
-servers that speak the protocol of Redis. `Backoff` gives the pauses between tries, and `keep_inherited` is the rule for
-what a forked child finds of its parent's.
+servers that speak the protocol of Redis. `Backoff` gives the pauses between tries, `DecodeCache` saves decoding records
+that are read again unchanged, and `keep_inherited` is the rule for what a forked child finds of its parent's.
 """
 
 from __future__ import annotations
 
 from progresskit.backoff import Backoff
 
+from .cache import DecodeCache
 from .forking import keep_inherited
 from .reconnecting import ReconnectingThread, Waker
 
-__all__ = ["Backoff", "ReconnectingThread", "Waker", "keep_inherited"]
+__all__ = ["Backoff", "DecodeCache", "ReconnectingThread", "Waker", "keep_inherited"]

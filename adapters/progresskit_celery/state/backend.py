@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from progresskit.abc import Backend, Listener, Pushes, PushesCancels
+from progresskit.backends import DecodeCache
 from progresskit.decoding import decode_each
 from progresskit.errors import ConfigurationError
 from progresskit.progress import ID_LENGTH, Effect, State, fold, percentage
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 MIRRORED_OVER = frozenset(("PENDING", "RECEIVED", "STARTED", "RETRY", PROGRESS))
 """The states of a task that PROGRESS may replace: none that says how it came out, and none that is the site's own."""
-
-DECODED = 2_048
-"""How many records that were read are remembered, so that one that is read again unchanged is not decoded again."""
 
 
 class CeleryBackend(Backend):
@@ -57,7 +55,7 @@ class CeleryBackend(Backend):
         self._app = app_of(app)
         self._prefix = prefix
         self._store = store_class(self._app)(self._app, clock)
-        self._decoded: dict[tuple[str, str, bool], Progress] = {}
+        self._decoded = DecodeCache()
         self.shared = self._store.shared
         longest = self._store.longest
         if longest is not None and len(prefix) + 1 + ID_LENGTH > longest:
@@ -106,15 +104,7 @@ class CeleryBackend(Backend):
 
     def progress(self, id: str, text: str, kept: Kept, now: float) -> Progress | None:
         """Return the record of a text that was loaded; None where it cannot be decoded."""
-        key = id, text, kept.stalled(now)
-        known = self._decoded.get(key)
-        if known is None:
-            known = kept.progress(id, now)
-            if len(self._decoded) >= DECODED:
-                self._decoded.clear()
-            if known is not None:
-                self._decoded[key] = known
-        return known
+        return self._decoded.get(id, (text, kept.stalled(now)), kept.progress, id, now)
 
     def cancel(self, ids: Collection[str]) -> set[str]:
         """Mark those that are known and not done."""
@@ -130,12 +120,12 @@ class CeleryBackend(Backend):
     def close(self) -> None:
         """Close what was opened beside Celery's own connections; a later call opens it again."""
         self._store.close()
-        self._decoded = {}
+        self._decoded = DecodeCache()
 
     def forked(self) -> None:
         """Use no connection of the parent's."""
         self._store.forked()
-        self._decoded = {}
+        self._decoded = DecodeCache()
 
 
 class PushingCeleryBackend(CeleryBackend, Pushes, PushesCancels):

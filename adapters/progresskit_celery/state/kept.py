@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from progresskit.decoding import check_stored, decode, decode_each
+from progresskit.decoding import check_stored, decode
 from progresskit.progress import Progress, State, Stored
 
 LATER = 3
@@ -48,6 +48,6 @@ class Kept(NamedTuple):
         """Return whether the lease has run out."""
         return now - self.heard >= self.lease
 
-    def progress(self, id: str, now: float) -> Progress | None:
-        """Return the record; None where it cannot be decoded."""
-        return decode_each(id, decode, self.stored, self.stalled(now), id)
+    def progress(self, id: str, now: float) -> Progress:
+        """Return the record; raises ValueError where it cannot be decoded."""
+        return decode(self.stored, self.stalled(now), id)
