@@ -26,7 +26,7 @@ def full(shown: Shown, form: Form) -> Response:
     answer = shown.answers.get((200, form))
     if answer is None:
         content_type = "text/html; charset=utf-8" if form[0] else "application/json"
-        body = shown.render(*form).encode("utf-8", "replace")
+        body = shown.text(*form).encode("utf-8", "replace")
         answer = _shared(respond(200, content_type, body, **_headers(shown, form)))
         shown.answers[200, form] = answer
     return answer

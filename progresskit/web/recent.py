@@ -40,17 +40,29 @@ SWEEP_SECONDS = 1.0
 MOST = 1_000
 """Jobs that are kept, those that were asked for last."""
 
+MOST_BYTES = 2**23
+"""So long their JSON is together; a job takes some five times its own in memory."""
+
 
 class _Entry:
     """One job: as it was read last, and as it was pushed last."""
 
-    __slots__ = ("asked_at", "heard", "read_at", "shown", "shown_at", "watched")
+    __slots__ = ("_measured", "asked_at", "heard", "read_at", "shown", "shown_at", "size", "watched")
 
     def __init__(self, shown: Shown, read_at: float, now: float) -> None:
         self.shown, self.shown_at = shown, now
         self.read_at = self.asked_at = read_at
         self.heard: Progress | None = None
         self.watched = False
+        self.size = 0
+        self._measured: Shown | None = None
+
+    def measure(self, exposed: bool) -> int:
+        """Return how much longer the record's JSON is than when this was asked before."""
+        if self._measured is self.shown:
+            return 0
+        before, self.size, self._measured = self.size, len(self.shown.text(False, exposed)), self.shown
+        return self.size - before
 
     def show(self, record: Progress, now: float) -> None:
         self.shown_at = now
@@ -95,6 +107,8 @@ class Recent:
         self._process = os.getpid()
         self._lock = Lock()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._size = 0
+        self._exposed = kit.settings.expose_errors
         self._viewer: Viewer | None = None
 
     def serves(self, hub: Hub) -> bool:
@@ -152,7 +166,9 @@ class Recent:
         again, entry.asked_at = now - entry.asked_at <= AGAIN_SECONDS, now
         if again and not entry.watched:
             self._watch(id, entry)
-        return entry.is_fresh(now)
+        is_fresh = entry.is_fresh(now)
+        self._size += entry.measure(self._exposed)
+        return is_fresh
 
     def _keep(self, id: str, record: Progress, begun: float, now: float) -> Shown:
         entry = self._entries.get(id)
@@ -162,6 +178,7 @@ class Recent:
             entry.read_at = max(entry.read_at, begun)
             entry.show(record, now)
         # Else more was seen while this was read, and who was shown it must not be shown less.
+        self._size += entry.measure(self._exposed)
         return entry.shown
 
     def _watch(self, id: str, entry: _Entry) -> None:
@@ -174,14 +191,18 @@ class Recent:
 
     def _forget(self, id: str) -> None:
         entry = self._entries.pop(id, None)
-        if entry is not None and entry.watched and self._viewer is not None:
+        if entry is None:
+            return
+        self._size -= entry.size
+        if entry.watched and self._viewer is not None:
             self._viewer.drop((id,))
 
     def _trim(self, now: float) -> None:
         """Forget what was not asked for lately; what was asked for first is first."""
         while self._entries:
             id, entry = next(iter(self._entries.items()))
-            if len(self._entries) <= MOST and now - entry.asked_at < KEEP_SECONDS:
+            is_full = len(self._entries) > MOST or self._size > MOST_BYTES
+            if not is_full and now - entry.asked_at < KEEP_SECONDS:
                 return
             self._forget(id)
 

@@ -49,13 +49,9 @@ class Shown:
         form = html, exposed
         text = self._texts.get(form)
         if text is None:
-            text = self._texts[form] = self.render(html, exposed)
+            record = self.record if exposed else self.record.redacted()
+            text = self._texts[form] = fragment(record) if html else record.to_json()
         return text
-
-    def render(self, html: bool, exposed: bool) -> str:
-        """Return the same as `text`, made for this call."""
-        record = self.record if exposed else self.record.redacted()
-        return fragment(record) if html else record.to_json()
 
     def event(self, html: bool, exposed: bool) -> bytes:
         """Return the event of a stream that is about this job alone."""

@@ -238,6 +238,31 @@ def test_so_many_jobs_are_kept_and_no_more(
     assert eventually(lambda: set(kit.hub._watched) <= {"job-6", "job-7", "job-8"})
 
 
+def test_the_jobs_that_are_kept_have_a_bound_in_bytes(
+    kit: Kit, surface: Surface, backend: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recent, "MOST_BYTES", 20_000)
+    observers = [kit.observe(f"job-{number}", meta={"filling": "x" * 6_000}) for number in range(9)]
+    kit.flush()
+    for number in range(9):
+        get(surface, f"job-{number}")
+        get(surface, f"job-{number}")
+    kept = surface._recent
+    assert kept is not None
+    assert list(kept._entries) == ["job-6", "job-7", "job-8"]
+    assert eventually(lambda: set(kit.hub._watched) <= {"job-6", "job-7", "job-8"})
+
+    for observer in observers:  # what has become short makes room, as it is pushed
+        observer.update(meta={})
+    kit.flush()
+    for number in range(9):
+        assert eventually(lambda: len(get(surface, f"job-{number}").body) < 2_000)  # type: ignore[arg-type]  # noqa: B023
+    assert len(kept._entries) == 9
+    assert kept._size == sum(len(entry.shown.text(False, False)) for entry in kept._entries.values())
+    for observer in observers:
+        observer.succeed()
+
+
 @pytest.mark.parametrize("begun_first", ["older", "newer"])
 def test_of_two_reads_at_a_time_the_newer_holds_for_both(kit: Kit, backend: Counted, begun_first: str) -> None:
     clock = FakeClock()
