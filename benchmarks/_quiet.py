@@ -22,7 +22,7 @@ from typing import NamedTuple
 from _meters import Meter, metered
 
 from progresskit import Kit
-from progresskit.config import redact
+from progresskit.urls import redact
 
 UPDATES = 50
 PAUSE = (0.15, 0.25)

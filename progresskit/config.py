@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import ConfigurationError, MissingPackage, UnknownScheme
 from .progress import ID_ALPHABET
+from .urls import redact, scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -182,7 +183,7 @@ def _no_url(value: Any) -> str:
         return f"the scheme is missing in url: did you mean sqlite:///{value}?"
     place = value.rpartition("@")[2].partition("/")[0].partition("?")[0]
     scheme = _PORTS.get(place.rpartition(":")[2])
-    return f"the scheme is missing in url: {f'did you mean {scheme}{place}?' if scheme else example}"
+    return f"the scheme is missing in url: {f'did you mean {redact(scheme + place)}?' if scheme else example}"
 
 
 def _is_key(value: Any) -> bool:
@@ -248,7 +249,7 @@ def backend_class(url: str) -> type[Backend]:
     A scheme with a driver (`postgresql+psycopg`) is looked up whole, then by what is before the `+`. Raises
     UnknownScheme, or MissingPackage where the adapter needs something that is not installed.
     """
-    scheme = url.split("://", 1)[0].lower()
+    scheme = scheme_of(url) or "..."
     for name in dict.fromkeys((scheme, scheme.split("+", 1)[0])):
         if name in BACKENDS:
             return _load(name, *BACKENDS[name])
@@ -293,18 +294,6 @@ def missing_package(what: str, error: ImportError, extra: str | None) -> Missing
         f'{what} needs the package {error.name or error}, which is not installed: pip install "progresskit[{extra}]"',
         name=error.name,
     )
-
-
-def redact(url: str) -> str:
-    """Return the URL without its password, and without its query, which may hold one too."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return "..."
-    # By hand: a parser takes the end of a password with an unquoted `/`, `?` or `#` for the path, and shows it.
-    credentials, at, place = ("", "", rest) if rest.startswith("/") else rest.rpartition("@")
-    user = credentials.partition(":")[0].partition("/")[0].partition("?")[0]
-    place, question, _ = place.partition("?")
-    return f"{scheme}://{user}{at and ':***@'}{place}{question and '?...'}"
 
 
 def is_relative(url: str) -> bool:

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from . import forks, scope, unseen, values
 from .abc import Lists
-from .config import backend_class, redact, resolve
+from .config import backend_class, resolve
 from .errors import InvalidValue, Unsupported
 from .hub import Hub
 from .observer import JoinedObserver, ProgressObserver, silent
@@ -23,6 +23,7 @@ from .progress import Failure, State, check_id
 from .publisher import Publisher
 from .recorder import word
 from .track import AsyncLoop, EitherLoop, count_loop
+from .urls import redact
 
 if TYPE_CHECKING:
     import builtins

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.connection import Connection
 
-from progresskit.config import redact
 from progresskit.errors import ConfigurationError, MissingPackage
+from progresskit.urls import check_server_url, redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,6 +96,7 @@ def _without_scheme(url: str) -> str:
 
 def _parsed(url: str, name: str) -> Connection:
     transport = url.partition("://")[0]
+    check_server_url(url)
     try:
         return Connection(url)
     except KeyError:

@@ -8,8 +8,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from pika import URLParameters
 from pika.connection import Parameters
 
-from progresskit.config import redact
 from progresskit.errors import ConfigurationError
+from progresskit.urls import check_server_url, redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +44,7 @@ def parse(broker: str | Parameters, options: Mapping[str, Any]) -> Address:
         raise ConfigurationError(
             f"{redact(broker)} is not a broker's URL; one looks like amqp://user:password@host/vhost"
         )
+    check_server_url(broker)
     split = urlsplit(broker)
     query = parse_qsl(split.query, keep_blank_values=True)
     ours: dict[str, Any] = {name: value for name, value in query if name in {"journal_bytes", "jobs"}}

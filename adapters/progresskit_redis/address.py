@@ -20,8 +20,8 @@ from redis.cluster import ClusterNode
 from redis.connection import Connection, ConnectionPool, SSLConnection, parse_url
 from redis.retry import Retry
 
-from progresskit.config import redact
 from progresskit.errors import ConfigurationError
+from progresskit.urls import check_server_url, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +79,7 @@ def parsed(url: str) -> Address:
     scheme, _, rest = url.partition("://")
     if scheme.lower() not in KINDS:
         raise ConfigurationError(f"no such kind of Redis: {scheme}://; known are {', '.join(f'{k}://' for k in KINDS)}")
+    check_server_url(url)
     base, _, kind = scheme.lower().partition("+")
     try:
         first, hosts, service = _taken_apart(base, kind, rest)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from progresskit.abc import Backend, Listener, Lists, Pushes, PushesCancels
 from progresskit.backends import DecodeCache, keep_inherited
 from progresskit.backends.channels import ChannelSubscription
-from progresskit.config import missing_package, redact
+from progresskit.config import missing_package
 from progresskit.errors import BackendUnavailable, ConfigurationError
 from progresskit.progress import ID_ALPHABET
+from progresskit.urls import redact
 
 from .failures import Failures
 from .keys import Shards

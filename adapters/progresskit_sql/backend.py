@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from progresskit.backends import DecodeCache
 from progresskit.config import missing_package
 from progresskit.decoding import decode
 from progresskit.errors import BackendUnavailable, ConfigurationError
+from progresskit.urls import check_server_url
 
 from .connections import Connections
 from .dialect import EXAMPLES
@@ -187,12 +189,26 @@ def _url(database: Engine | URL | str) -> URL:
     if isinstance(database, Engine):
         return database.url
     try:
-        return make_url(database)
+        url = make_url(database)
     except (ArgumentError, ValueError):
-        # Its own message may hold the URL, and the URL a password.
-        kind = str(database).partition("://")[0].partition("+")[0]
-        example = EXAMPLES.get(kind, EXAMPLES["sqlite"])
-        raise ConfigurationError(f"not a database URL; one looks like {example}") from None
+        raise _no_url(database) from None
+    if isinstance(database, str):
+        _check_secrets(database, url)
+    return url
+
+
+def _check_secrets(text: str, url: URL) -> None:
+    """Refuse a URL of which parts of a password would be shown as something else."""
+    if url.get_backend_name() != "sqlite":
+        check_server_url(text)
+    elif url.drivername in {"sqlite", "sqlite+pysqlite"} and not re.match(r"[^:]+://(/|\?|$)", text):
+        raise _no_url(text)  # a file has no host
+
+
+def _no_url(database: URL | str) -> ConfigurationError:
+    # What SQLAlchemy says may hold the URL, and the URL a password.
+    kind = str(database).partition("://")[0].partition("+")[0]
+    return ConfigurationError(f"not a database URL; one looks like {EXAMPLES.get(kind, EXAMPLES['sqlite'])}")
 
 
 def _dialect(url: URL) -> type[Dialect]:

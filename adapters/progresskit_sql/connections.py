@@ -27,6 +27,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from progresskit import forks
 from progresskit.backends import keep_inherited
 from progresskit.errors import BackendError, BackendUnavailable
+from progresskit.urls import describe, redact
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -132,10 +133,14 @@ class Connections:
 
     def _failure(self, error: Exception) -> BackendError:
         now = isinstance(error, PoolTimeout | _Astray) or self._dialect.unavailable(error)
-        return (BackendUnavailable if now else BackendError)(f"{self}: {error}")
+        return (BackendUnavailable if now else BackendError)(f"{self}: {describe(error, self._url)}")
+
+    @property
+    def _url(self) -> str:
+        return self._engine.url.set(query={}).render_as_string(hide_password=False)
 
     def __str__(self) -> str:
-        return self._engine.url.set(query={}).render_as_string(hide_password=True)
+        return redact(self._url)
 
     def close(self) -> None:
         """Close those of an engine of our own."""

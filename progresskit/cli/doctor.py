@@ -7,9 +7,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from progresskit.config import redact
 from progresskit.errors import BackendError, ConfigurationError
 from progresskit.kit import Kit
+from progresskit.urls import redact
 
 from .checkup import Finding, checkup
 from .options import Exit, add_command
@@ -94,7 +94,7 @@ def _configuration(kit: Kit, source: str) -> Iterator[Finding]:
         yield Finding("configured", "problem", detail, advice, Exit.USAGE)
     elif url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
         absolute = f"sqlite:///{os.path.abspath(url.removeprefix('sqlite:///'))}"
-        advice = f"relative to the folder that each process runs in; from here it would be {absolute}"
+        advice = f"relative to the folder that each process runs in; from here it would be {redact(absolute)}"
         yield Finding("configured", "problem", detail, advice, Exit.NO)
     else:
         yield Finding("configured", "ok", detail)

@@ -102,7 +102,7 @@ def test_a_mistake_in_the_url_is_told_at_once_and_says_what_to_do(url: str, hint
     with pytest.raises(ConfigurationError) as told:
         SQLBackend(url.format(folder=tmp_path))
     assert hint.format(folder=tmp_path) in str(told.value)
-    assert "geheim" not in str(told.value) or "there is no folder" in hint
+    assert "geheim" not in str(told.value)
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"])

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progresskit import config
-from progresskit.config import BACKENDS, ENTRY_POINTS, Settings, backend_class, redact, resolve
+from progresskit.config import BACKENDS, ENTRY_POINTS, Settings, backend_class, resolve
 from progresskit.errors import ConfigurationError, MissingPackage, UnknownScheme
 from progresskit.memory import MemoryBackend
+from progresskit.urls import redact
 
 # The settings.
 

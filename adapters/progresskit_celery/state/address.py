@@ -61,10 +61,13 @@ def backend_class(app: Any) -> tuple[type[Any], str]:
     """
     found: type[Any]
     name = f"the Celery app {app.main}" if app.main else "the Celery app"
+    address = app.backend_cls or app.conf.result_backend
     try:
-        found, url = by_url(app.backend_cls or app.conf.result_backend, app.loader)
+        found, url = by_url(address, app.loader)
     except (ImproperlyConfigured, ImportError) as error:
-        raise ConfigurationError(f"{name} has a result backend that cannot be had: {error}") from None
+        # Of what is no URL, Celery repeats all, be it one without its scheme.
+        why = type(error).__name__ if isinstance(address, str) and "@" in address else error
+        raise ConfigurationError(f"{name} has a result backend that cannot be had: {why}") from None
     if issubclass(found, RPCBackend):
         raise ConfigurationError(
             f"{name} has its results sent back by rpc://, to whoever sent the task and once only, so no page could "

@@ -7,6 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from progresskit.errors import BackendUnavailable
+from progresskit.urls import describe
 
 from .courier import Courier
 from .store import PROGRESS, Meta, Store
@@ -47,7 +48,8 @@ class AnyStore(Store):
             raise
         except Exception as error:
             # What each of them raises is not known; that it passes is the better guess, for trying again does no harm.
-            raise BackendUnavailable(f"Celery's result backend: {type(error).__name__}: {error}") from error
+            told = f"{type(error).__name__}: {describe(error, self._url)}"
+            raise BackendUnavailable(f"Celery's result backend: {told}") from error
 
     def _load(self, ids: Collection[str]) -> dict[str, Meta]:
         # In the thread that calls: Celery makes a result backend for each.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from progresskit.backends import keep_inherited
 from progresskit.errors import BackendError, BackendUnavailable
+from progresskit.urls import describe
 
 from .store import KeyValueStore
 from .time_of_server import ServerTime
@@ -44,7 +45,7 @@ class CacheStore(KeyValueStore):
     @contextmanager
     def _client(self) -> Iterator[Any]:
         if not self._lock.acquire(timeout=CALL_SECONDS):
-            raise BackendUnavailable(f"{self._backend.as_uri()}: another call has no answer yet")
+            raise BackendUnavailable(f"{self}: another call has no answer yet")
         try:
             if self._made is None:
                 ours = {"connect_timeout": CONNECT_SECONDS, "timeout": CALL_SECONDS, "default_noreply": False}
@@ -62,7 +63,8 @@ class CacheStore(KeyValueStore):
 
     def _failure(self, error: Exception) -> BackendError:
         fault = isinstance(error, pymemcache.MemcacheClientError) or "too large" in str(error)
-        return (BackendError if fault else BackendUnavailable)(f"{self._backend.as_uri()}: {error!r}")
+        told = f"{type(error).__name__}: {describe(error, self._url)}"
+        return (BackendError if fault else BackendUnavailable)(f"{self}: {told}")
 
     def _now(self, client: Any) -> float:
         return self._clock() if self._clock else self._server_time(lambda: _server_time(client))
@@ -87,7 +89,7 @@ class CacheStore(KeyValueStore):
                 left = {id: edit for id, edit in left.items() if not self._swap(client, id, edit, found.get(id), now)}
                 if not left:
                     return
-        raise BackendUnavailable(f"{self._backend.as_uri()}: too many write the same jobs")
+        raise BackendUnavailable(f"{self}: too many write the same jobs")
 
     def _swap(self, client: Any, id: str, edit: Edit, found: tuple[Any, Any] | None, now: float) -> bool:
         value, number = found or (None, None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from progresskit.backends import keep_inherited
 from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError
+from progresskit.urls import describe
 
 from .address import backend_class
 from .database import Conflict, RowStore
@@ -35,15 +36,15 @@ class DatabaseStore(RowStore):
 
     def __init__(self, app: Any, clock: Callable[[], float] | None) -> None:
         super().__init__(app, clock)
-        self._url = backend_class(app)[1] or app.conf.database_url
-        _check(self._url, app.conf.database_engine_options or {})
+        self._database = backend_class(app)[1] or app.conf.database_url
+        _check(self._database, app.conf.database_engine_options or {})
         self._lock = Lock()
         self._made: Any = None
         self._closes = 0
 
     def _vendor(self) -> str:
         # Not the URL of Celery's backend, which connects as it is made, and tries that again and again.
-        return str(sa.make_url(self._url).get_backend_name())
+        return str(sa.make_url(self._database).get_backend_name())
 
     @property
     def _sqlite(self) -> bool:
@@ -95,7 +96,8 @@ class DatabaseStore(RowStore):
         passing = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
         now = isinstance(error, passing) or getattr(error, "connection_invalidated", False)
         # Its own text would have the statement, and the values in it.
-        return (BackendUnavailable if now else BackendError)(f"{self}: {getattr(error, 'orig', None) or error}")
+        told = describe(getattr(error, "orig", None) or error, str(self._database))
+        return (BackendUnavailable if now else BackendError)(f"{self}: {told}")
 
     @contextmanager
     def _transaction(self, connection: Any) -> Iterator[None]:

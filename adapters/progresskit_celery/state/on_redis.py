@@ -16,6 +16,7 @@ from celery.backends.redis import redis
 from progresskit.backends import keep_inherited
 from progresskit.backends.channels import ChannelSubscription, new_connection
 from progresskit.errors import BackendError, BackendUnavailable
+from progresskit.urls import describe
 
 from .store import KeyValueStore
 
@@ -90,7 +91,7 @@ class RedisStore(KeyValueStore):
         gone = isinstance(error, (errors.ConnectionError, errors.TimeoutError, errors.ReadOnlyError, OSError))
         full = type(error).__name__ == "OutOfMemoryError"  # which redis-py has since 5.1
         passing = gone or full or not PASSING.isdisjoint(str(error).split())
-        return (BackendUnavailable if passing else BackendError)(f"{self._backend.as_uri()}: {error}")
+        return (BackendUnavailable if passing else BackendError)(f"{self}: {describe(error, self._url)}")
 
     def now(self) -> float:
         """Return the time as the server has told it, without asking."""
@@ -120,7 +121,7 @@ class RedisStore(KeyValueStore):
                 left = self._round(left)
                 if not left:
                     return
-        raise BackendUnavailable(f"{self._backend.as_uri()}: too many write the same jobs")
+        raise BackendUnavailable(f"{self}: too many write the same jobs")
 
     def _round(self, edits: dict[str, Edit]) -> dict[str, Edit]:
         keys = {id: self._key(id) for id in edits}

@@ -14,6 +14,8 @@ from functools import cached_property
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from progresskit.urls import redact
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -66,6 +68,13 @@ class Store(ABC):
     def _backend(self) -> Any:
         """The app's result backend, of which only what several threads may share is used."""
         return self._app.backend
+
+    @cached_property
+    def _url(self) -> str:
+        return str(self._backend.as_uri(include_password=True) or "")
+
+    def __str__(self) -> str:
+        return redact(self._url)
 
     def name(self, record: str) -> str:
         """Return the id under which a record is stored."""

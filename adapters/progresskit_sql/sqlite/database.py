@@ -12,6 +12,7 @@ from sqlalchemy import QueuePool, create_engine
 from sqlalchemy.exc import ArgumentError
 
 from progresskit.errors import ConfigurationError
+from progresskit.urls import redact_path
 from progresskit_sql.dialect import EXAMPLES
 
 if TYPE_CHECKING:
@@ -99,12 +100,14 @@ def make_engine(url: URL) -> Engine:
 def _check_folder(url: URL) -> None:
     path = os.path.abspath(url.database or "")
     if os.path.isdir(path):
+        shown = redact_path(path)
         raise ConfigurationError(
-            f"{path} is a folder; the URL must name the file in it, as in sqlite:///{path}/progress.db"
+            f"{shown} is a folder; the URL must name the file in it, as in sqlite:///{shown}/progress.db"
         )
     folder = os.path.dirname(path)
     if not (url.database or "").startswith("file:") and not os.path.isdir(folder):
-        raise ConfigurationError(f"there is no folder {folder} for {url.database}; make it, or correct the URL")
+        shown, database = redact_path(folder), redact_path(url.database or "")
+        raise ConfigurationError(f"there is no folder {shown} for {database}; make it, or correct the URL")
 
 
 def prepare(connection: sqlite3.Connection) -> None:

@@ -1,0 +1,99 @@
+"""
+Backend URLs: how one is shown without its secrets, and which cannot be told apart from their secrets.
+
+Drivers disagree about where a password ends that holds an unquoted `@`, `/`, `?`, `#` or `[`. What they take for a
+host, a port or a path they show in their errors, so such a URL is refused before any of them sees it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .errors import ConfigurationError
+
+_SCHEME = re.compile(r"[a-z][\w+.-]*", re.IGNORECASE | re.ASCII)
+
+_HOST = r"(?:[\w.%~-]+|\[[\da-f:.]+(?:%[\w.-]+)?\])(?::\d{1,5})?"
+_HOSTS = re.compile(rf"(?:{_HOST}(?:,{_HOST})*)?", re.IGNORECASE)
+_PLACE = re.compile(rf"(?:{_HOST}(?:,{_HOST})*)?(?:/[\w.:~+%=-]*)*", re.IGNORECASE)
+_USER = re.compile(r"[\w.%~+-]*")
+_APP = re.compile(r"[\w.]+(?::[\w.]+)?")
+_CREDENTIALS_IN_PATH = re.compile(r":[^/]*@")
+_REST = re.compile(r"[?#]")
+_ALTERNATES = re.compile(r";(?=[a-z][\w+.-]*://)", re.IGNORECASE | re.ASCII)
+"""Between the URLs of several brokers or Sentinels, as Kombu and Celery write them."""
+
+
+def redact(url: str) -> str:
+    """
+    Return the URL without its password, its query and its fragment, for logs, messages and `repr`.
+
+    Only what can be nothing but a scheme, a user name, hosts and a path is shown.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or not _SCHEME.fullmatch(scheme):
+        return "..."
+    place, *query = _REST.split(rest, maxsplit=1)
+    if place.startswith("/"):  # of a file
+        secret, credentials = bool(_CREDENTIALS_IN_PATH.search(place)), ""
+    elif scheme.lower() == "celery":
+        secret, credentials = bool(place) and not _APP.fullmatch(place), ""
+    else:
+        hidden, at, place = place.rpartition("@")
+        # An `@` behind the first `?` or `#` is the end of a password, or of none.
+        secret = "@" in "".join(query) or not _PLACE.fullmatch(place)
+        credentials = _shown_user(hidden) if at else ""
+    return f"{scheme}://..." if secret else f"{scheme}://{credentials}{place}{'?...' if query else ''}"
+
+
+def scheme_of(url: str) -> str | None:
+    """Return the scheme in small letters; None where there is none, or what cannot be one."""
+    scheme, separator, _ = url.partition("://")
+    return scheme.lower() if separator and _SCHEME.fullmatch(scheme) else None
+
+
+def redact_path(path: str) -> str:
+    """Return the path of a file for a message; an ellipsis where it was meant to be a user's name and password."""
+    return "..." if _CREDENTIALS_IN_PATH.search(path) else path
+
+
+def _shown_user(credentials: str) -> str:
+    user, colon, _ = credentials.partition(":")
+    return f"{user}:***@" if colon and _USER.fullmatch(user) else "***@"
+
+
+def is_plain(url: str) -> bool:
+    """
+    Tell whether the password in the URL of a server can be told from its surroundings, by every driver.
+
+    It cannot where an `@` stands behind the authority, or twice in it, where there is a bracket in the credentials, and
+    where there are no credentials and something else than `host` or `host:port` stands in their place.
+    """
+    return all(map(_is_plain, _ALTERNATES.split(url)))
+
+
+def _is_plain(url: str) -> bool:
+    scheme, _, rest = url.partition("://")
+    if not _SCHEME.fullmatch(scheme):
+        return False
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if not authority:  # of a file
+        return not _CREDENTIALS_IN_PATH.search(_REST.split(rest)[0])
+    credentials, at, _ = authority.rpartition("@")
+    brackets = not {"[", "]"}.isdisjoint(credentials)
+    return rest.count("@") == len(at) and not brackets and bool(at or _HOSTS.fullmatch(authority))
+
+
+def check_server_url(url: str) -> None:
+    """Raise ConfigurationError for a URL that is not plain."""
+    if not is_plain(url):
+        raise ConfigurationError(
+            f"{redact(url)}: the user, the password and the host cannot be told apart. Percent-encode `@ / ? # [ ] %` "
+            "in a user name or a password, and `@` everywhere else (`@` is %40, `/` is %2F); the host is followed by "
+            "nothing but a port"
+        )
+
+
+def describe(error: BaseException, url: str) -> str:
+    """Return the text of a driver's error; only its type where that text may hold a part of the URL's password."""
+    return str(error) or type(error).__name__ if is_plain(url) else type(error).__name__
