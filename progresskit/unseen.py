@@ -6,7 +6,8 @@ import atexit
 import os
 import sys
 
-from .config import is_relative, redact
+from .config import is_relative
+from .urls import redact
 
 
 def why_unseen(url: str, shared: bool) -> str | None:
