@@ -16,6 +16,9 @@ Arguments = ParamSpec("Arguments")
 SIZE = 2_048
 """How many records are kept."""
 
+BYTES = 2**23
+"""So long what is stored of them is together; a record takes about twice its own in memory."""
+
 
 class DecodeCache:
     """
@@ -25,7 +28,7 @@ class DecodeCache:
     """
 
     def __init__(self) -> None:
-        self._records: dict[str, tuple[object, Progress]] = {}
+        self.clear()
 
     def get(
         self,
@@ -41,14 +44,27 @@ class DecodeCache:
             return known[1]
         record = decode_each(id, decode, *arguments, **options)
         if record is not None:
-            if len(self._records) >= SIZE:
-                self._records.clear()
-            self._records[id] = stored, record
+            self._keep(id, stored, record)
         return record
+
+    def _keep(self, id: str, stored: object, record: Progress) -> None:
+        if len(self._records) >= SIZE or self._bytes >= BYTES:
+            self.clear()
+        replaced = self._records.get(id)
+        self._records[id] = stored, record
+        # Threads that do this at once may miscount, until all is forgotten.
+        self._bytes += _length(stored) - (0 if replaced is None else _length(replaced[0]))
 
     def __len__(self) -> int:
         return len(self._records)
 
     def clear(self) -> None:
         """Forget all records."""
-        self._records = {}
+        self._records: dict[str, tuple[object, Progress]] = {}
+        self._bytes = 0
+
+
+def _length(stored: object) -> int:
+    """Return how long what is stored is: a text, or a row in which there are texts."""
+    parts = stored if isinstance(stored, tuple) else (stored,)
+    return sum(len(part) for part in parts if isinstance(part, bytes | str))
