@@ -35,6 +35,7 @@ _kit = default()
 
 acancel = _kit.acancel
 aend = _kit.aend
+aforget = _kit.aforget
 aget = _kit.aget
 aget_many = _kit.aget_many
 awatch = _kit.awatch
@@ -43,6 +44,7 @@ configure = _kit.configure
 current = _kit.current
 end = _kit.end
 flush = _kit.flush
+forget = _kit.forget
 get = _kit.get
 get_many = _kit.get_many
 list = _kit.list
@@ -79,6 +81,7 @@ __all__ = [  # but `list`, which is Python's own wherever all names are imported
     "Version",
     "acancel",
     "aend",
+    "aforget",
     "aget",
     "aget_many",
     "awatch",
@@ -87,6 +90,7 @@ __all__ = [  # but `list`, which is Python's own wherever all names are imported
     "current",
     "end",
     "flush",
+    "forget",
     "get",
     "get_many",
     "observe",

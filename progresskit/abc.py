@@ -13,7 +13,9 @@ A backend is six methods, and one that makes it of a URL. It keeps these promise
 3. A record lives `Write.ttl` seconds after the last write that was not ignored, and a running job is `stalled` when
    `Write.lease` seconds have passed since then, both by one clock that all processes share (the server's).
 4. A request to cancel stays with the run it was made in, and is refused for a job that is unknown or done.
-5. What cannot be done now raises `BackendUnavailable`; after that the same object works again once the server does.
+5. A job that was forgotten is as one that nobody reported: its next run is the first. A job that is neither done nor
+   stalled cannot be forgotten.
+6. What cannot be done now raises `BackendUnavailable`; after that the same object works again once the server does.
    The calls come from several threads.
 
 Powers that only some backends have are types of their own (`Pushes`, `PushesCancels`, `Lists`), asked for with
@@ -84,6 +86,10 @@ class Backend(ABC):
     @abstractmethod
     def cancels(self, ids: Collection[str]) -> set[str]:
         """Return those of the jobs that are asked to stop."""
+
+    @abstractmethod
+    def forget(self, ids: Collection[str]) -> set[str]:
+        """Remove the records of those jobs that are done or stalled; return the ids of those that were removed."""
 
     @abstractmethod
     def close(self) -> None:

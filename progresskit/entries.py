@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from .progress import Progress, Write
 
 
+TOMBSTONES = 10_000
+"""Of how many forgotten jobs it is remembered that they are."""
+
+
+class Tombstone(NamedTuple):
+    """A job that was forgotten, as it was then: the run of this owner, as far as this version."""
+
+    id: str
+    token: str | None
+    run: int
+    attempt: int
+    seq: int
+
+
 class Entry(NamedTuple):
     """
     A job: its record, and the seconds at which it was last heard of and at which it is forgotten.
@@ -38,6 +52,10 @@ class Entry(NamedTuple):
         """True once the run has ended."""
         return self.stored.state in FINAL_STATES
 
+    def is_stalled(self, now: float) -> bool:
+        """Return True for a running job whose lease is over."""
+        return self.stored.state is State.RUNNING and now - self.heard >= self.lease
+
     def progress(self, id: str, now: float) -> Progress | None:
         """Return the record; None where it cannot be decoded."""
         return decode_each(id, decode, self.stored, now - self.heard >= self.lease, id)
@@ -51,6 +69,11 @@ class Entries(dict[str, Entry]):
     of a dict show it until it is swept. Whoever calls sees to it that nobody else does so at the same time.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.tombstones: dict[str, tuple[Tombstone, float]] = {}
+        """The jobs that were forgotten, and the order of that, those that came last at the end."""
+
     def take(self, write: Write, now: float, order: float) -> bool:
         """Fold a write in; tell whether it changed or renewed anything."""
         entry = self.living(write.id, now)
@@ -61,7 +84,9 @@ class Entries(dict[str, Entry]):
         # The kind goes with the body, so that a list by kind agrees with what its records show.
         kind = entry.kind if entry and entry.stored.body is stored.body else write.kind
         heard = now
-        if entry:
+        if entry is None:
+            self.tombstones.pop(write.id, None)
+        else:
             heard, order = max(now, entry.heard), max(order, entry.order)
             del self[write.id]
         self[write.id] = Entry(stored, kind, heard, write.lease, heard + write.ttl, order)
@@ -95,6 +120,55 @@ class Entries(dict[str, Entry]):
         """Return those that are marked."""
         found = ((id, self.living(id, now)) for id in ids)
         return {id for id, entry in found if entry is not None and entry.stored.cancel_requested}
+
+    def forgettable(self, ids: Iterable[str], now: float) -> list[Tombstone]:
+        """Return what stands for those that are done or stalled once they are forgotten."""
+        found = ((id, self.living(id, now)) for id in ids)
+        return [
+            Tombstone(id, entry.stored.token, entry.stored.run, entry.stored.attempt, entry.stored.seq)
+            for id, entry in found
+            if entry is not None and (entry.is_final or entry.is_stalled(now))
+        ]
+
+    def remove(self, tombstones: Iterable[Tombstone]) -> set[str]:
+        """Remove the jobs, but for those that have gone on since; return those removed."""
+        gone = set[str]()
+        for tombstone in tombstones:
+            entry = self.get(tombstone.id)
+            if entry is not None and entry.stored[:3] <= tombstone[2:]:
+                del self[tombstone.id]
+                gone.add(tombstone.id)
+        return gone
+
+    def bury(self, tombstones: Iterable[Tombstone], order: float) -> set[str]:
+        """
+        Remove the jobs as `remove` does, and remember that until they begin again; see `is_buried`.
+
+        For where several processes have entries, and what one of them has missed or sends once more must bring nothing
+        back.
+        """
+        tombstones = [*tombstones]
+        gone = self.remove(tombstones)
+        for tombstone in tombstones:
+            if tombstone.id not in self:
+                self.tombstones.pop(tombstone.id, None)
+                self.tombstones[tombstone.id] = tombstone, order
+                if len(self.tombstones) > TOMBSTONES:
+                    del self.tombstones[next(iter(self.tombstones))]
+        return gone
+
+    def is_buried(self, write: Write, order: float) -> bool:
+        """
+        Tell whether a write belongs to a run that was forgotten, and is late or sent once more.
+
+        The worker of a stalled job that was forgotten may return: what it goes on to write is no such thing.
+        """
+        if write.id not in self.tombstones or write.id in self:
+            return False
+        tombstone, buried = self.tombstones[write.id]
+        if write.token != tombstone.token:
+            return False
+        return (write.attempt, write.seq) <= tombstone[3:] and (write.state in FINAL_STATES or order < buried)
 
     def list(self, kind: str | None, states: Collection[State] | None, limit: int, now: float) -> list[Progress]:
         """Return the jobs written last, newest first."""

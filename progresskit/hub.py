@@ -240,6 +240,16 @@ class Hub:
         """Put nothing into the box any more."""
         self._inbox.put(lambda: self._remove(box, frozenset(box.ids)))
 
+    def reread(self, ids: Collection[str]) -> None:
+        """Read these again soon: their records were removed."""
+        removed = frozenset(ids)
+        self._inbox.put(lambda: self._doubt(removed))
+
+    def _doubt(self, ids: Collection[str]) -> None:
+        for id in ids:
+            if id in self._watched:
+                self._watched[id].fresh = False
+
     def close(self) -> None:
         """End the thread; viewers get nothing more and wait no longer."""
         self._closing = True

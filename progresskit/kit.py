@@ -553,6 +553,27 @@ class Kit:
             ending = self._open_threads().call(lambda id: self.end(id, failed), id)
         return await ending
 
+    def forget(self, id: JobId) -> bool:
+        """
+        Remove the record of a job that is done or stalled; return False where it is unknown, or neither.
+
+        Afterwards the id is as one that nobody reported. Those who watch it are told nothing of that, and see its next
+        run. Raises what `get_many` raises.
+        """
+        id = check_id(id)
+        gone = bool(self.backend.forget((id,)))
+        if gone and self._publisher is not None:
+            self._publisher.forget(id)
+        if gone and self._hub is not None:
+            self._hub.reread((id,))
+        return gone
+
+    async def aforget(self, id: JobId) -> bool:
+        """Do what `forget` does without blocking the event loop."""
+        with self._lock:
+            forgetting = self._open_threads().call(self.forget, id)
+        return await forgetting
+
     def _open_threads(self) -> Threads:
         """Return the threads that call the backend for coroutines; to be used while `_lock` is held."""
         if self._threads is None:

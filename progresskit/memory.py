@@ -70,6 +70,12 @@ class MemoryBackend(Backend, Pushes, PushesCancels, Lists):
         with self._lock:
             return self._entries.cancels(ids, now)
 
+    def forget(self, ids: Collection[str]) -> set[str]:
+        """Remove those that are done or stalled."""
+        now = self._clock()
+        with self._lock:
+            return self._entries.remove(self._entries.forgettable(ids, now))
+
     def list(self, *, kind: str | None, states: Collection[State] | None, limit: int) -> list[Progress]:
         """Return the jobs written last, newest first."""
         now = self._clock()

@@ -167,6 +167,10 @@ class Publisher:
         made = self.clock()
         self._inbox.put(lambda: self._enqueue(write, made))
 
+    def forget(self, id: str) -> None:
+        """Send nothing more of the runs of a job that have ended: it was forgotten."""
+        self._inbox.put(lambda: self._forget(id))
+
     def wake(self) -> None:
         """Look at the jobs soon."""
         self._inbox.put(_nothing)
@@ -579,6 +583,14 @@ class Publisher:
     def _forget_old(self) -> None:
         oldest = self.clock() - RECENT_SECONDS
         self._recent = [(time, waiting) for time, waiting in self._recent[-RECENT:] if time >= oldest]
+
+    def _forget(self, id: str) -> None:
+        self._recent = [recent for recent in self._recent if recent[1].id != id]
+        for key in [key for key in self._outbox if key[0] == id and key[1] not in self._live]:
+            del self._outbox[key]
+            self._release(key)
+            for flush in self._flushes:
+                flush.keys.discard(key)
 
     def _give_up(self, key: Key, why: str) -> None:
         del self._outbox[key]

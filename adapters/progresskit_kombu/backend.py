@@ -76,6 +76,13 @@ class KombuBackend(Backend, Pushes, PushesCancels, Lists):
         self._station.catch_up()
         return self._mirror.cancels(ids)
 
+    def forget(self, ids: Collection[str]) -> set[str]:
+        """Have all processes forget those that are done or stalled here."""
+        if not ids:
+            return set()
+        self._station.catch_up()
+        return self._station.forget(self._mirror.forgettable(ids))
+
     def list(self, *, kind: str | None, states: Collection[State] | None, limit: int) -> list[Progress]:
         """Return the jobs that are known here, those written last first."""
         self._station.catch_up()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .sync import Answering, Joining, Phase
-from .wire import Act, chunks, pack_kept, unpack_each, unpack_kept, unpack_write
+from .wire import Act, chunks, pack_kept, unpack_each, unpack_kept, unpack_tombstones, unpack_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,8 +49,9 @@ class Hearing:
         ids = self._answering.take(now)
         if ids is not None:
             parts = list(chunks([pack_kept(kept) for kept in self._mirror.kept(ids)])) or [[]]
+            forgotten = self._mirror.buried(ids)
             for number, part in enumerate(parts, 1):
-                yield [self.current and number == len(parts), part]
+                yield [self.current and number == len(parts), part, forgotten if number == 1 else []]
 
     def heard(self, now: float) -> None:
         """Note that something was said, whatever it is."""
@@ -66,6 +67,8 @@ class Hearing:
                 return self._mirror.write([write for write, _ in pairs])
             case Act.CANCEL:
                 return self._mirror.cancel(message.content)
+            case Act.FORGET:
+                return self._mirror.bury(unpack_tombstones(message.content))
             case Act.PING if mine:
                 if self._joining.phase is Phase.LINKING:
                     # Who was away may have heard of what nobody else has, and what the others know they will tell.
@@ -76,10 +79,11 @@ class Hearing:
             case Act.HELLO:
                 self._answering.greeted(self._mirror.known(), now)
             case Act.TELL if not mine:
-                complete, packed = message.content
-                told = unpack_each(packed, unpack_kept)
-                self._answering.told([kept.id for kept in told], complete)
-                self._answering.doubted(self._mirror.adopt(told), now)
+                complete, packed, *later = message.content
+                told, forgotten = unpack_each(packed, unpack_kept), unpack_tombstones(later[0] if later else [])
+                self._answering.told({kept.id for kept in told} | {each.id for each in forgotten}, complete)
+                self._mirror.bury(forgotten)
+                self._answering.doubted(self._mirror.adopt(told, forgotten), now)
                 self._joining.told(complete, now)
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from progresskit.entries import Entry
+from progresskit.entries import Entry, Tombstone
 from progresskit.memory import MemoryBackend
 from progresskit.progress import Role
 
@@ -39,9 +39,29 @@ class Mirror(MemoryBackend):
 
     def write(self, batch: Sequence[Write]) -> dict[str, int]:
         """Fold the batch in, and tell the listeners."""
+        now = self._clock()
+        with self._lock:
+            batch = [write for write in batch if not self._entries.is_buried(write, now)]
         runs = super().write(batch)
         self._make_room(sum(len(write.body) for write in batch))
         return runs
+
+    def forgettable(self, ids: Collection[str]) -> list[Tombstone]:
+        """Return what stands for those jobs, of the ones that are done or stalled here, once they are forgotten."""
+        now = self._clock()
+        with self._lock:
+            return self._entries.forgettable(dict.fromkeys(ids), now)
+
+    def bury(self, tombstones: Iterable[Tombstone]) -> set[str]:
+        """Forget jobs, and let nobody bring them back who has missed that; return those that are gone by that."""
+        now = self._clock()
+        with self._lock:
+            return self._entries.bury(tombstones, now)
+
+    def buried(self, ids: Collection[str]) -> list[Tombstone]:
+        """Return what is known of those jobs that they were forgotten."""
+        with self._lock:
+            return [tombstone for id, (tombstone, _) in self._entries.tombstones.items() if id in ids]
 
     def owned(self, write: Write) -> int:
         """Return the run in which the writer owns the record here; 0 if it does not."""
@@ -54,9 +74,9 @@ class Mirror(MemoryBackend):
         return write.role is Role.UPDATE and entry is not None and self.owned(write) != owned
 
     def known(self) -> set[str]:
-        """Return the ids of all records."""
+        """Return the ids of all records, and of the jobs that were forgotten."""
         with self._lock:
-            return set(self._entries)
+            return {*self._entries, *self._entries.tombstones}
 
     def kept(self, ids: Collection[str]) -> list[Kept]:
         """Return what is kept of those jobs: first what is not done, then what was heard of last."""
@@ -69,13 +89,21 @@ class Mirror(MemoryBackend):
             for id, entry in entries
         ]
 
-    def adopt(self, told: Iterable[Kept]) -> set[str]:
-        """Take in what another process knows; return the jobs of which more is known here than there."""
+    def adopt(self, told: Iterable[Kept], forgotten: Iterable[Tombstone] = ()) -> set[str]:
+        """
+        Take in what another process knows; return the jobs of which more is known here than there.
+
+        `forgotten` are those that have no record there because they were forgotten.
+        """
         now = self._clock()
-        changed, better, size = [], set(), 0
+        changed, better, size = list[str](), set[str](), 0
         with self._lock:
+            better.update(tombstone.id for tombstone in forgotten if tombstone.id in self._entries)
             for kept in (kept._replace(stored=_later(kept.stored, now)) for kept in told):
                 entry = self._entries.living(kept.id, now)
+                if entry is None and self._was_forgotten(kept):
+                    better.add(kept.id)
+                    continue
                 taken = _merged(entry, kept, now)
                 if taken is not entry and taken.expires > now:
                     self._entries[kept.id] = taken
@@ -87,6 +115,10 @@ class Mirror(MemoryBackend):
             self._tell_asked(self._entries.cancels(changed, now))
         self._make_room(size)
         return better
+
+    def _was_forgotten(self, kept: Kept) -> bool:
+        tombstone, _ = self._entries.tombstones.get(kept.id, (None, 0.0))
+        return tombstone is not None and kept.stored.token == tombstone.token and kept.stored[:3] <= tombstone[2:]
 
     def _make_room(self, added: int) -> None:
         self._size += added

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from kombu.entity import Queue
 
+    from progresskit.entries import Tombstone
     from progresskit.progress import Write
 
     from .address import Address
@@ -81,6 +82,11 @@ class Station:
         """Ask all for the end of jobs; return those that can still end."""
         asked: set[str] = self._call(Act.CANCEL, sorted(set(ids)))
         return asked
+
+    def forget(self, tombstones: Sequence[Tombstone]) -> set[str]:
+        """Have all forget jobs; return those that are gone here by that."""
+        gone: set[str] = self._call(Act.FORGET, tombstones) if tombstones else set()
+        return gone
 
     def catch_up(self) -> None:
         """Return when all that was said until now, by anybody, is in the mirror."""

@@ -178,6 +178,24 @@ class RabbitMQBackend(Backend, Pushes, PushesCancels, Lists):
 
         return self._call(look) if ids else set()
 
+    def forget(self, ids: Collection[str]) -> set[str]:
+        """Have all processes forget those that are done or stalled, by a message that stays in the journal."""
+        return self._call(lambda deadline: self._forget(ids, deadline)) if ids else set()
+
+    def _forget(self, ids: Collection[str], deadline: float) -> set[str]:
+        session = self._session
+        session.view()  # without all that is told to viewers it is not known which jobs are stalled
+        mirror = session.catch_up(deadline)
+        with session.changed:
+            tombstones = mirror.entries.forgettable(dict.fromkeys(ids), session.now())
+        if not tombstones:
+            return set()
+        number = session.sender.number()
+        body = session.sender.pack(number, session.sender.stamp(), forgets=tombstones)
+        session.send([Outgoing(session.names.journal, "", JOURNAL, body, True)], mirror, [number], deadline)
+        with session.changed:
+            return mirror.outcome([number]).forgotten
+
     def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
         """Tell of what is folded here."""
         return Ear(self._view, self._ears.to_records, tell, lost)

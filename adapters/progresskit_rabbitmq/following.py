@@ -232,7 +232,7 @@ class Following:
             self._pass_marker(reading, JOURNAL)
         elif own:
             self._take_over(reading)
-        elif not (message.writes or message.cancels) and mirror is self.active:
+        elif not (message.writes or message.cancels or message.forgets) and mirror is self.active:
             self._events.joined()
 
     def _take_keyframe(self, reading: Reading, message: Message, properties: Any) -> None:

@@ -1,7 +1,7 @@
 """
 What goes over the wire: one JSON array a message, many records in each.
 
-    [format, sender, number, time, order, writes, cancels]
+    [format, sender, number, time, order, writes, cancels, forgets]
 
 `sender` names a process, `number` counts the messages that it sent, and the rest of the front is their `Stamp`.
 """
@@ -12,6 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from progresskit.decoding import check_write, decode_each
+from progresskit.entries import Tombstone
 from progresskit.errors import BackendError
 from progresskit.progress import ID_LENGTH, Role, State, Write
 
@@ -53,16 +54,24 @@ class Message(NamedTuple):
     stamp: Stamp
     writes: list[Write]
     cancels: list[str]
+    forgets: Sequence[Tombstone] = ()
 
 
-def pack(sender: str, number: int, stamp: Stamp, writes: Iterable[Write] = (), cancels: Sequence[str] = ()) -> bytes:
+def pack(
+    sender: str,
+    number: int,
+    stamp: Stamp,
+    writes: Iterable[Write] = (),
+    cancels: Sequence[str] = (),
+    forgets: Sequence[Tombstone] = (),
+) -> bytes:
     """Return the message as bytes."""
     rows = [
         (w.id, w.role.value, w.token, w.run, w.attempt, w.seq, w.state, w.kind, w.body, w.lease, w.ttl, *w[11:])
         for w in writes
     ]
     try:
-        return _encode([FORMAT, sender, number, *stamp, rows, list(cancels)]).encode()
+        return _encode([FORMAT, sender, number, *stamp, rows, list(cancels), list(forgets)]).encode()
     except (UnicodeEncodeError, ValueError) as error:
         raise BackendError(f"a record cannot be written as JSON in UTF-8: {error}") from error
 
@@ -74,15 +83,16 @@ def unpack(message: bytes, bodies: bool = True) -> Message | None:
     A record that cannot be read is left out, so that those beside it are folded all the same.
     """
     try:
-        form, sender, number, time, order, rows, cancels = json.loads(message)
+        form, sender, number, time, order, rows, cancels, *later = json.loads(message)
         if form != FORMAT:
             return None
         writes = [write for row in rows if (write := decode_each(_id(row), _write, row, bodies)) is not None]
         stamp = Stamp(float(time), float(order))
         ids = [id for id in cancels if type(id) is str]
+        forgets = [Tombstone(*each[:5]) for each in later[0]] if later else []
     except (ValueError, TypeError, RecursionError):
         return None
-    return Message(sender, number, stamp, writes, ids) if type(sender) is str and type(number) is int else None
+    return Message(sender, number, stamp, writes, ids, forgets) if type(sender) is str and type(number) is int else None
 
 
 def _id(row: Any) -> str:

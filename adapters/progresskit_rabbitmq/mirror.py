@@ -33,10 +33,11 @@ LOOKED_AT = 100
 
 
 class Outcome(NamedTuple):
-    """What became of a message of this process's own: the runs stored then, and the jobs that are to stop."""
+    """What became of a message of this process's own: the runs stored then, the jobs that are to stop, those gone."""
 
     runs: dict[str, int]
     cancelled: set[str]
+    forgotten: set[str]
 
 
 class News(NamedTuple):
@@ -80,9 +81,10 @@ class Mirror:
         time, self.order = message.stamp.time, max(message.stamp.order, self.order + TICK)
         heard = [write.id for write in message.writes if self._take(write, Stamp(time, self.order))]
         cancelled = self.entries.cancel(message.cancels, time)
+        forgotten = self.entries.bury(message.forgets, self.order)
         if own and message.number in self._awaited:
             runs = {w.id: self.entries[w.id].stored.run for w in message.writes if w.id in self.entries}
-            self._awaited[message.number] = Outcome(runs, cancelled)
+            self._awaited[message.number] = Outcome(runs, cancelled, forgotten)
         self._evict()
         return News([*heard, *cancelled], cancelled)
 
@@ -121,6 +123,8 @@ class Mirror:
             self._take(write, stamp)
 
     def _take(self, write: Write, stamp: Stamp) -> bool:
+        if self.entries.is_buried(write, stamp.order):
+            return False
         if not self.bodies:
             write = write._replace(body="{}")
         if not self.entries.take(write, *stamp):
@@ -147,10 +151,11 @@ class Mirror:
 
     def outcome(self, numbers: Iterable[int]) -> Outcome:
         """Return what became of them, and forget it."""
-        whole = Outcome({}, set())
+        whole = Outcome({}, set(), set())
         for number in numbers:
             outcome = self._awaited.pop(number, None)
             if outcome is not None:
                 whole.runs.update(outcome.runs)
                 whole.cancelled.update(outcome.cancelled)
+                whole.forgotten.update(outcome.forgotten)
         return whole

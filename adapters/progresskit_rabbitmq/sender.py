@@ -12,6 +12,7 @@ from .messages import TICK, Stamp, pack
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from progresskit.entries import Tombstone
     from progresskit.progress import Write
 
 
@@ -42,6 +43,13 @@ class Sender:
         with self._lock:
             self._order = max(self._order, order)
 
-    def pack(self, number: int, stamp: Stamp, writes: Iterable[Write] = (), cancels: Sequence[str] = ()) -> bytes:
+    def pack(
+        self,
+        number: int,
+        stamp: Stamp,
+        writes: Iterable[Write] = (),
+        cancels: Sequence[str] = (),
+        forgets: Sequence[Tombstone] = (),
+    ) -> bytes:
         """Return a message as bytes."""
-        return pack(self.name, number, stamp, writes, cancels)
+        return pack(self.name, number, stamp, writes, cancels, forgets)

@@ -143,6 +143,14 @@ class RedisBackend(Backend, Pushes, PushesCancels, Lists):
         """Return those that are marked."""
         return {id.decode() for id in self._flat("cancels", ids)}
 
+    def forget(self, ids: Collection[str]) -> set[str]:
+        """Delete those that are done or stalled, and what the indexes have of them."""
+        calls = []
+        for shard, part in self._parts(ids):
+            keys = [shard.jobs, shard.expiring, *(shard.job(id) for id in part)]
+            calls.append(Call(script("forget"), keys, [self._now(), shard.before]))
+        return {id.decode() for found in self._server.run(calls) for id in found}
+
     def _flat(self, name: str, ids: Collection[str]) -> list[bytes]:
         """Give the keys of the jobs to a script that returns a list; return what is in all of them."""
         calls = [

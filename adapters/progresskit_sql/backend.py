@@ -150,6 +150,13 @@ class SQLBackend(Backend, Lists):
         with self._connections.lend() as lent:
             return self._dialect.cancels(lent.connection, ids)
 
+    def forget(self, ids: Collection[str]) -> set[str]:
+        """Delete those that are done or stalled."""
+        if not ids:
+            return set()
+        with self._connections.lend() as lent:
+            return self._dialect.forget(lent.connection, ids)
+
     def list(self, *, kind: str | None, states: Collection[State] | None, limit: int) -> list[Progress]:
         """Return the jobs written last, newest first."""
         if self.missing():

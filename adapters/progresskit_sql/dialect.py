@@ -105,6 +105,10 @@ class Dialect(ABC):
         """Return those that are marked."""
 
     @abstractmethod
+    def forget(self, connection: Any, ids: Collection[str]) -> set[str]:
+        """Delete those that are done or stalled, and return them."""
+
+    @abstractmethod
     def list(
         self, connection: Any, kind: str | None, states: Collection[State] | None, limit: int
     ) -> list[tuple[str, Hashable]]:

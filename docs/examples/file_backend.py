@@ -45,6 +45,14 @@ class FileBackend(Backend, Lists):
     def cancels(self, ids):
         return {id for id, progress in self.read(ids).items() if progress.cancel_requested}
 
+    def forget(self, ids):
+        with self.opened(save=True) as (jobs, now):
+            known = {id: as_progress(jobs[id], now) for id in ids if id in jobs}
+            gone = {id for id, progress in known.items() if progress.done or progress.stalled}
+            for id in gone:
+                del jobs[id]
+        return gone
+
     def list(self, *, kind, states, limit):
         with self.opened() as (jobs, now):
             newest_first = sorted(jobs.items(), key=lambda item: item[1]["heard"], reverse=True)

@@ -14,6 +14,7 @@ from progresskit.abc import Lists, Pushes, PushesCancels
 from .asking import CancelContract
 from .ending import EndContract
 from .folding import FoldContract
+from .forgetting import ForgetContract
 from .keeping import KeepContract
 from .powers import ListsContract, PushesCancelsContract, PushesContract
 from .reuse import ReuseContract
@@ -26,7 +27,14 @@ if TYPE_CHECKING:
 
 
 class BackendContract(
-    FoldContract, ReuseContract, KeepContract, CancelContract, EndContract, WatchContract, DecodingContract
+    FoldContract,
+    ReuseContract,
+    KeepContract,
+    CancelContract,
+    EndContract,
+    ForgetContract,
+    WatchContract,
+    DecodingContract,
 ):
     """What every backend promises."""
 

@@ -60,6 +60,13 @@ class Model:
         """Return those that are marked."""
         return {id for id in ids if (kept := self._living(id)) and kept.stored.cancel_requested}
 
+    def forget(self, ids: Collection[str]) -> set[str]:
+        """Remove those that are done or stalled."""
+        gone = {id for id, progress in self.read(ids).items() if progress.done or progress.stalled}
+        for id in gone:
+            del self._kept[id]
+        return gone
+
     def _living(self, id: str) -> Kept | None:
         kept = self._kept.get(id)
         return kept if kept is not None and self._clock() < kept.expires else None

@@ -38,7 +38,7 @@ class FlakyBackend(Backend):
 
         return cls(monotonic)
 
-    def forget(self) -> None:
+    def lose_everything(self) -> None:
         """Lose everything, as a server without a disk does when it is restarted."""
         self.store.close()
 
@@ -74,6 +74,10 @@ class FlakyBackend(Backend):
         self._answer()
         self.asked.append(frozenset(ids))
         return self.store.cancels(ids)
+
+    def forget(self, ids: Collection[str]) -> set[str]:
+        self._answer()
+        return self.store.forget(ids)
 
     def close(self) -> None:
         self.closed += 1

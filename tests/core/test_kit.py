@@ -493,6 +493,8 @@ class LogBackend(Backend):
         return set()
     def cancels(self, ids):
         return set()
+    def forget(self, ids):
+        return set()
     def close(self):
         self.closed += 1
     def forked(self):

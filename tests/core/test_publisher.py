@@ -400,7 +400,7 @@ def test_what_a_restarted_server_forgot_is_sent_again_the_ends_of_the_last_secon
     backend.down = True
     live.advance()
     step(1)
-    backend.forget()
+    backend.lose_everything()
     backend.down = False
     step(RETRY_SECONDS[1])
     step(RETRY_SECONDS[1])
@@ -418,7 +418,7 @@ def test_a_quiet_job_too_is_sent_again_when_the_server_is_back(
     backend.down = True
     busy.advance()
     step(INTERVAL)
-    backend.forget()
+    backend.lose_everything()
     backend.down = False
     step(RETRY_SECONDS[1])
     step(RETRY_SECONDS[1])
@@ -507,7 +507,7 @@ def test_a_backend_that_comes_back_and_refuses_a_record_is_up_and_sent_again_wha
     bad.advance()
     step(INTERVAL)
     assert kit.publisher.down
-    backend.forget()
+    backend.lose_everything()
     backend.down = False
     step(RETRY_SECONDS[1])
     assert not kit.publisher.down

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 MIRRORED_OVER = frozenset(("PENDING", "RECEIVED", "STARTED", "RETRY", PROGRESS))
 """The states of a task that PROGRESS may replace: none that says how it came out, and none that is the site's own."""
 
+MOMENT_SECONDS = 0.001
+"""How long a store need keep what has expired."""
+
 
 class CeleryBackend(Backend):
     """
@@ -117,6 +120,13 @@ class CeleryBackend(Backend):
         """Return those that are marked."""
         return {id for id, (_, kept) in self._kept(ids)[0].items() if kept.stored.cancel_requested}
 
+    def forget(self, ids: Collection[str]) -> set[str]:
+        """Store in the place of those that are done or stalled what has expired, so that each store removes it."""
+        gone = set[str]()
+        if ids:
+            self._store.change({self._name(id): partial(_forget, id, gone) for id in ids})
+        return gone
+
     def close(self) -> None:
         """Close what was opened beside Celery's own connections; a later call opens it again."""
         self._store.close()
@@ -180,6 +190,19 @@ def _mirror(write: Write, request: Any, heard: set[str], meta: Meta | None, now:
     body = json.loads(write.body)
     about = {name: body[name] for name in ("current", "total", "description")}
     return Change({**about, "percent": percentage(body["current"], body["total"])}, request=request)
+
+
+def _forget(id: str, gone: set[str], meta: Meta | None, now: float) -> Change | None:
+    kept = _living(id, meta, now)
+    gone.discard(id)
+    if kept is None:
+        return None
+    state = kept.stored.state
+    if not (state.final or (state is State.RUNNING and kept.stalled(now))):
+        return None
+    gone.add(id)
+    nothing = kept._replace(stored=kept.stored._replace(body="{}", verdict=None), expires=now)
+    return Change(nothing.dump(), MOMENT_SECONDS, now)
 
 
 def _cancel(id: str, accepted: set[str], meta: Meta | None, now: float) -> Change | None:

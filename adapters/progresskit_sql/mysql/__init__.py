@@ -37,7 +37,7 @@ NAME_LENGTH = 64
 LONGEST_ID = 128 * 4 + 3
 """Bytes of an id in a statement, at most, with what stands around it."""
 
-QUERIES = ("exists", "read", "list", "runs", "cancel", "cancelled", "cancels", "sweep")
+QUERIES = ("exists", "read", "list", "runs", "cancel", "cancelled", "cancels", "forgettable", "forget", "sweep")
 
 
 class MySQL(Dialect):
@@ -157,6 +157,14 @@ class MySQL(Dialect):
         """Return those that are marked."""
         with connection.cursor() as cursor:
             return {id for (id,) in self._rows(cursor, "cancels", ids)}
+
+    def forget(self, connection: Any, ids: Collection[str]) -> set[str]:
+        """Lock those that may go, and delete them."""
+        with connection.cursor() as cursor, transaction(connection):
+            gone = {id for (id,) in self._rows(cursor, "forgettable", sorted(ids))}
+            for part in self._parts(sorted(gone)):
+                cursor.execute(self._sql["forget"], self._values(ids=part))
+        return gone
 
     def list(
         self, connection: Any, kind: str | None, states: Collection[State] | None, limit: int

@@ -38,7 +38,7 @@ SERVER_CLOCK = "extract(epoch FROM clock_timestamp())::double precision"
 NAME_LENGTH = 63
 """The server's limit for the name of a table, an index or a channel, in bytes; longer ones are cut without a word."""
 
-QUERIES = ("found", "write", "runs", "read", "list", "cancel", "cancels", "sweep")
+QUERIES = ("found", "write", "runs", "read", "list", "cancel", "cancels", "forget", "sweep")
 
 
 class PostgreSQL(Dialect):
@@ -142,6 +142,10 @@ class PostgreSQL(Dialect):
     def cancels(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
         return {id for (id,) in self._execute(connection, "cancels", ids=[*ids])}
+
+    def forget(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> set[str]:
+        """Delete them, in the order of the ids."""
+        return {id for (id,) in self._execute(connection, "forget", ids=[*ids])}
 
     def list(
         self, connection: psycopg.Connection[Any], kind: str | None, states: Collection[State] | None, limit: int

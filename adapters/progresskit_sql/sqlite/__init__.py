@@ -60,7 +60,7 @@ class SQLite(Dialect):
         names["record"] = text("record").format(**names)
         self._sql = {
             name: text(name).format(**names)
-            for name in ("read", "list", "runs", "cancel", "cancellable", "cancels", "sweep")
+            for name in ("read", "list", "runs", "cancel", "cancellable", "cancels", "forgettable", "forget", "sweep")
         }
         self._ddl, self._upgrade = (
             [statement.format(**names) for statement in text(name).rstrip(";\n").split(";\n\n")]
@@ -163,6 +163,13 @@ class SQLite(Dialect):
     def cancels(self, connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
         return set(self._json(connection, "cancels", ids))
+
+    def forget(self, connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
+        """Delete them in the transaction that finds out which they are."""
+        with transaction(connection):
+            gone = self._json(connection, "forgettable", ids)
+            connection.execute(self._sql["forget"], {"ids": json.dumps(gone)})
+        return set(gone)
 
     def list(
         self, connection: sqlite3.Connection, kind: str | None, states: Collection[State] | None, limit: int

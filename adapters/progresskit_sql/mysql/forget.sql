@@ -1,0 +1,2 @@
+DELETE FROM {table}
+WHERE id IN %(ids)s
