@@ -4,7 +4,7 @@ Every interface of the kit.
 A job is a `Subject`; whoever is told of its progress is an `Observer`. They look the same in the worker, where the
 subject is the live count, and in a viewer three machines away, where it is what a `Backend` carried over.
 
-A backend is six methods, and one that makes it of a URL. It keeps these promises, seen through `read` and proven by
+A backend is seven methods, and one that makes it of a URL. It keeps these promises, seen through `read` and proven by
 `progresskit.testing.BackendContract`:
 
 1. A write changes what is stored as `progresskit.progress.fold` says, atomically per job, whatever the order,

@@ -8,7 +8,8 @@ folds for itself.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .decoding import decode, decode_each
 from .progress import FINAL_STATES, Effect, State, Stored, fold
@@ -31,6 +32,15 @@ class Tombstone(NamedTuple):
     run: int
     attempt: int
     seq: int
+
+
+def tombstones(packed: Iterable[Any]) -> tuple[Tombstone, ...]:
+    """Return those that were sent as JSON; what is none is left out."""
+    return tuple(Tombstone(*each[:5]) for each in packed if type(each) is list and _is_tombstone(*each))
+
+
+def _is_tombstone(id: Any = None, token: Any = None, *version: Any) -> bool:
+    return type(id) is str and type(token) in {str, NoneType} and [type(number) for number in version[:3]] == [int] * 3
 
 
 class Entry(NamedTuple):

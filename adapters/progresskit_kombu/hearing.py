@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from progresskit.entries import tombstones
+
 from .sync import Answering, Joining, Phase
-from .wire import Act, chunks, pack_kept, unpack_each, unpack_kept, unpack_tombstones, unpack_write
+from .wire import Act, chunks, pack_kept, unpack_each, unpack_kept, unpack_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +70,7 @@ class Hearing:
             case Act.CANCEL:
                 return self._mirror.cancel(message.content)
             case Act.FORGET:
-                return self._mirror.bury(unpack_tombstones(message.content))
+                return self._mirror.bury(tombstones(message.content))
             case Act.PING if mine:
                 if self._joining.phase is Phase.LINKING:
                     # Who was away may have heard of what nobody else has, and what the others know they will tell.
@@ -80,7 +82,7 @@ class Hearing:
                 self._answering.greeted(self._mirror.known(), now)
             case Act.TELL if not mine:
                 complete, packed, *later = message.content
-                told, forgotten = unpack_each(packed, unpack_kept), unpack_tombstones(later[0] if later else [])
+                told, forgotten = unpack_each(packed, unpack_kept), tombstones(later[0] if later else [])
                 self._answering.told({kept.id for kept in told} | {each.id for each in forgotten}, complete)
                 self._mirror.bury(forgotten)
                 self._answering.doubted(self._mirror.adopt(told, forgotten), now)

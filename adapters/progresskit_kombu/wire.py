@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from progresskit.decoding import check_stored, check_write, decode_each
-from progresskit.entries import Tombstone
 from progresskit.progress import Role, State, Stored, Write
 
 if TYPE_CHECKING:
@@ -103,11 +102,6 @@ def unpack_kept(packed: Sequence[Any]) -> Kept:
     stored = Stored(*first, *later[: len(Stored._fields) - len(first)])
     stored = check_stored(stored._replace(state=State(stored.state), cancel_requested=bool(stored.cancel_requested)))
     return Kept(str(id), stored, kind, float(age), float(lease), float(left))
-
-
-def unpack_tombstones(packed: Iterable[Sequence[Any]]) -> list[Tombstone]:
-    """Return the jobs that were forgotten."""
-    return [Tombstone(str(id), token, int(run), int(attempt), int(seq)) for id, token, run, attempt, seq, *_ in packed]
 
 
 def unpack_each(packed: Iterable[Any], unpack: Callable[[Sequence[Any]], Unpacked]) -> list[Unpacked]:

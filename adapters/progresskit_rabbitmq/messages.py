@@ -12,7 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from progresskit.decoding import check_write, decode_each
-from progresskit.entries import Tombstone
+from progresskit.entries import Tombstone, tombstones
 from progresskit.errors import BackendError
 from progresskit.progress import ID_LENGTH, Role, State, Write
 
@@ -89,7 +89,7 @@ def unpack(message: bytes, bodies: bool = True) -> Message | None:
         writes = [write for row in rows if (write := decode_each(_id(row), _write, row, bodies)) is not None]
         stamp = Stamp(float(time), float(order))
         ids = [id for id in cancels if type(id) is str]
-        forgets = [Tombstone(*each[:5]) for each in later[0]] if later else []
+        forgets = tombstones(later[0]) if later else ()
     except (ValueError, TypeError, RecursionError):
         return None
     return Message(sender, number, stamp, writes, ids, forgets) if type(sender) is str and type(number) is int else None

@@ -47,8 +47,7 @@ class FileBackend(Backend, Lists):
 
     def forget(self, ids):
         with self.opened(save=True) as (jobs, now):
-            known = {id: as_progress(jobs[id], now) for id in ids if id in jobs}
-            gone = {id for id, progress in known.items() if progress.done or progress.stalled}
+            gone = {id for id in ids if id in jobs and is_over(jobs[id], now)}
             for id in gone:
                 del jobs[id]
         return gone
@@ -90,3 +89,9 @@ def as_stored(job):
 def as_progress(id, job, now):
     """Return the record; None where it cannot be decoded, which is logged once."""
     return decode_each(id, decode, as_stored(job), stalled=now - job["heard"] >= job["lease"], id=id)
+
+
+def is_over(job, now):
+    """Tell whether the job is done or stalled."""
+    state = as_stored(job).state
+    return state.final or (state is State.RUNNING and now - job["heard"] >= job["lease"])

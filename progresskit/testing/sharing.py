@@ -123,6 +123,23 @@ class SharedContract(Planting):
             assert [json.loads(record)["current"] for record in records][-1] == 4
             assert json.loads(records[-1])["state"] == "succeeded"
 
+    def test_what_one_process_forgets_all_have_forgotten_and_who_comes_later_too(self, url: str) -> None:
+        with opened(url) as writer, opened(url) as other:
+            writer.write([start("done"), start("stalled", lease=0.1), start("alive")])
+            writer.write([update("done", 2, state=State.SUCCEEDED), update("stalled", 2, lease=0.1)])
+            writer.write([update("stalled", 2, lease=0.1), update("alive", 2)])
+            ids = ["done", "stalled", "alive"]
+            until(lambda: sum(job.done or job.stalled for job in other.read(ids).values()) == 2)
+            assert other.forget(ids) == {"done", "stalled"}
+            assert other.read(ids).keys() == writer.read(ids).keys() == {"alive"}
+            with opened(url) as late:
+                assert late.read(ids).keys() == {"alive"}
+                assert late.write([start("done", token="next", current=7)]) == {"done": 1}
+                for backend in (writer, other, late):
+                    assert (read(backend, "done").state, read(backend, "done").current) == (State.RUNNING, 7)
+            writer.write([update("stalled", 3, current=3)])
+            assert read(other, "stalled").current == 3, "its worker has returned"
+
     def test_what_was_stored_is_there_when_everybody_had_left(self, url: str) -> None:
         with opened(url) as backend:
             backend.write([start("job", current=5)])

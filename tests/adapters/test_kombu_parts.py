@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from progresskit.entries import tombstones
 from progresskit.errors import BackendUnavailable
-from progresskit.progress import FINAL_STATES, State, Stored, Write
+from progresskit.progress import FINAL_STATES, State, Stored, Write, moment
 from progresskit.testing import LIFE, FakeClock, RecordingObserver, start, update, word
 from progresskit_kombu.barrier import Barrier
 from progresskit_kombu.hearing import Hearing
@@ -167,6 +168,49 @@ def test_listeners_hear_of_what_was_told_and_of_requests_in_it() -> None:
         hears.adopt(knows.kept(["job"]))
     assert [progress.cursor for progress in observer.records] == [f"{LIFE}-1.1.1c"]
     assert asked == [{"job"}]
+
+
+def told(knows: Mirror, hears: Mirror, ids: set[str]) -> set[str]:
+    """Tell what is known of jobs, as a message does; return those of which more is known there."""
+    forgotten = tombstones(json.loads(json.dumps(knows.buried(ids))))
+    hears.bury(forgotten)
+    return hears.adopt(knows.kept(ids), forgotten)
+
+
+def test_who_missed_that_a_job_was_forgotten_brings_it_back_to_nobody_and_forgets_it_too() -> None:
+    ends = [start("job"), update("job", 2, state=State.SUCCEEDED)]
+    knows, missed, late = mirror(*ends), mirror(*ends), mirror()
+    assert knows.bury(knows.forgettable(["job"])) == {"job"}
+    assert told(missed, knows, {"job"}) == {"job"}, "it is answered"
+    assert knows.read(["job"]) == {}
+    for other in (missed, late):
+        assert told(knows, other, knows.known()) == set()
+        assert other.read(["job"]) == {}
+    assert told(mirror(*ends), late, {"job"}) == {"job"}, "who came late knows it as well"
+    assert late.read(["job"]) == {}
+
+
+def test_no_end_that_is_sent_again_brings_a_forgotten_job_back_and_its_next_run_is_taken() -> None:
+    knows = mirror(start("job"), update("job", 2, state=State.SUCCEEDED))
+    knows.bury(knows.forgettable(["job"]))
+    knows.write([update("job", 2, state=State.SUCCEEDED)])
+    assert knows.read(["job"]) == {}
+    assert knows.write([start("job", token="next", created_at=moment(5))]) == {"job": 1}
+    assert not knows.read(["job"])["job"].done
+    assert knows.buried({"job"}) == []
+    knows.write([update("job", 2, token="next", state=State.FAILED)])
+    assert knows.read(["job"])["job"].state is State.FAILED
+
+
+def test_a_worker_that_returned_to_a_forgotten_job_is_not_forgotten_by_who_hears_of_that_later() -> None:
+    clock = FakeClock()
+    knows, other = (mirror(start("job", lease=20), clock=clock) for _ in range(2))
+    clock.advance(20)
+    knows.bury(knows.forgettable(["job"]))
+    other.write([update("job", 2, current=2)])
+    assert told(knows, other, {"job"}) == {"job"}, "it is answered"
+    assert told(other, knows, {"job"}) == set()
+    assert knows.read(["job"])["job"].current == other.read(["job"])["job"].current == 2
 
 
 def test_running_jobs_are_told_before_those_that_are_done_and_those_heard_of_last_first() -> None:

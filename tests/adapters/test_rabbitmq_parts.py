@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from progresskit.entries import Tombstone
 from progresskit.progress import State, Write
 from progresskit.testing import LIFE, RecordingObserver, start, update
 from progresskit_rabbitmq.clock import CLOSE, QUESTIONS, BrokerClock
@@ -79,8 +80,8 @@ class Host:
 
     now = 1_000.0
 
-    def message(self, *writes: Write) -> Message:
-        message = unpack(self.sender.pack(self.sender.number(), self.sender.stamp(), writes))
+    def message(self, *writes: Write, forgets: Sequence[Tombstone] = ()) -> Message:
+        message = unpack(self.sender.pack(self.sender.number(), self.sender.stamp(), writes, forgets=forgets))
         assert message is not None
         return message
 
@@ -154,8 +155,9 @@ def test_an_old_record_that_is_read_again_does_not_go_before_newer_ones() -> Non
 
 def test_a_message_is_read_as_it_was_written() -> None:
     write = start("job", kind="Zürich", meta={"a": [1, None]})
-    message = unpack(pack("a", 7, Stamp(1.5, 2.25), [write], ["other"]))
-    assert message == Message("a", 7, Stamp(1.5, 2.25), [write], ["other"])
+    tombstone = Tombstone("gone", None, 2, 1, 7)
+    message = unpack(pack("a", 7, Stamp(1.5, 2.25), [write], ["other"], [tombstone]))
+    assert message == Message("a", 7, Stamp(1.5, 2.25), [write], ["other"], (tombstone,))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,55 @@ def test_a_record_that_cannot_be_read_keeps_nothing_beside_it_from_being_folded(
     whole = json.loads(pack("a", 7, Stamp(1.5, 2.25), [good], ["other"]))
     whole[5] = [row, *whole[5], [*whole[5][0], "of a later release"]]
     whole[6] += [None, ["x"]]
+    whole[7] += [None, ["x"], ["x", None, "1", 1, 1]]
     assert unpack(json.dumps(whole).encode()) == Message("a", 7, Stamp(1.5, 2.25), [good, good], ["other"])
+
+
+# What was forgotten
+
+
+def test_who_comes_late_finds_no_forgotten_job_whichever_stream_is_read_first() -> None:
+    worker, other = Host(0.0), Host(0.0)
+    begun, heartbeat = worker.message(start("stalled", lease=20)), worker.message(update("stalled", 1, lease=20))
+    ended = worker.message(start("done", state=State.SUCCEEDED))
+    for offset, message in enumerate((begun, ended)):
+        other.hear(message, offset)
+    other.hear_beside(heartbeat)
+    gone = other.mirror.entries.forgettable(["stalled", "done"], Host.now + 20)
+    forgotten = other.message(forgets=gone)
+    other.hear(forgotten, 2)
+    assert other.listed() == []
+    for beside_first in (True, False):
+        late = replayed([begun, ended, forgotten], [heartbeat] if beside_first else [])
+        late.hear_beside(heartbeat)
+        late.mirror.open_held()
+        late.mirror.restore(heartbeat.writes[0], heartbeat.stamp)
+        assert late.listed() == []
+
+
+def test_an_end_that_is_sent_again_restores_no_forgotten_job_and_its_next_run_is_taken() -> None:
+    host = Host(0.0)
+    end = start("job", state=State.FAILED)
+    host.hear(host.message(end), 1)
+    host.hear(host.message(forgets=host.mirror.entries.forgettable(["job"], Host.now)), 2)
+    host.hear(host.message(end), 3)
+    assert host.listed() == []
+    host.hear(host.message(start("job", token="next")), 4)
+    host.hear(host.message(update("job", 2, token="next", state=State.FAILED)), 5)
+    assert host.mirror.entries.read(["job"], Host.now)["job"].version.seq == 2
+
+
+def test_a_worker_that_returns_to_a_forgotten_job_is_heard() -> None:
+    host = Host(0.0)
+    host.hear(host.message(start("job", lease=20)), 1)
+    forgotten = host.message(forgets=host.mirror.entries.forgettable(["job"], Host.now + 20))
+    host.hear(host.message(update("job", 2)), 2)
+    host.hear(forgotten, 3)
+    assert host.listed() == ["job"], "it had returned before"
+    host.hear(host.message(forgets=host.mirror.entries.forgettable(["job"], Host.now + 90)), 4)
+    assert host.listed() == []
+    host.hear(host.message(update("job", 2)), 5)
+    assert host.listed() == ["job"]
 
 
 # Those who listen

@@ -306,6 +306,29 @@ def test_end_ends_jobs_as_cancelled_or_as_failed(url: str, gone: Callable[..., N
         assert records["import-43"].error == Failure("Error", "The disk is full", public=True)
 
 
+def test_forget_removes_jobs_that_are_done_or_stalled(
+    url: str, gone: Callable[..., None], done: Callable[..., None], job: Job
+) -> None:
+    gone("stalled")
+    done("done")
+    kit, _ = job("alive")
+    kit.flush()
+    forgotten = run("forget", "stalled", "done", "alive", "nobody", "--json", "--url", url)
+    assert [json.loads(line) for line in forgotten.stdout.splitlines()] == [
+        {"id": "stalled", "forgotten": True},
+        {"id": "done", "forgotten": True},
+        {"id": "alive", "forgotten": False},
+        {"id": "nobody", "forgotten": False},
+    ]
+    assert forgotten.returncode == 1
+    assert kit.get_many(["stalled", "done", "alive"]).keys() == {"alive"}
+    done("done")
+    forgotten = run("forget", "done", "--url", url)
+    assert (forgotten.stdout, forgotten.returncode) == ("done: forgotten\n", 0)
+    forgotten = run("forget", "alive", "--url", url)
+    assert forgotten.stdout == "alive: not known, or neither done nor stalled\n"
+
+
 def test_doctor_finds_a_good_backend_good(url: str) -> None:
     found = run("doctor", "--json", "--url", url)
     findings = {finding["check"]: finding for finding in map(json.loads, found.stdout.splitlines())}
@@ -400,7 +423,7 @@ def test_progress_in_a_celery_app_is_seen_from_the_folder_of_the_project(tmp_pat
 
 def test_a_backend_that_cannot_be_reached_ends_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes.txt").write_text("no database, only notes\n" * 100)
-    for command in (["watch", "x"], ["list"], ["cancel", "x"], ["end", "x"]):
+    for command in (["watch", "x"], ["list"], ["cancel", "x"], ["end", "x"], ["forget", "x"]):
         assert main([*command, "--url", f"sqlite:///{tmp_path}/notes.txt"]) == 3, command
         assert "not a database" in capsys.readouterr().err
 
@@ -415,7 +438,7 @@ def test_a_reader_that_has_enough_is_no_error(url: str, done: Callable[..., None
         assert process.stderr.read() == ""
 
 
-@pytest.mark.parametrize("command", ["demo", "watch", "list", "cancel", "end", "doctor"])
+@pytest.mark.parametrize("command", ["demo", "watch", "list", "cancel", "end", "forget", "doctor"])
 def test_every_command_documents_its_exit_codes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])

@@ -1,4 +1,4 @@
-"""Ends from outside: a cancel of a job that is stalled, and `end`."""
+"""Ends from outside: a cancel of a job that is stalled, `end` and `forget`."""
 
 from __future__ import annotations
 
@@ -125,3 +125,66 @@ def test_bad_ids_and_texts_are_refused(kit: Kit) -> None:
         kit.end("no id")
     with pytest.raises(InvalidValue, match="failed"):
         kit.end("job", failed=5)  # type: ignore[arg-type]
+
+
+def test_jobs_that_are_done_or_stalled_are_forgotten(kit: Kit, backend: FlakyBackend, clock: FakeClock) -> None:
+    backend.store.write([start("done", state=State.FAILED), start("stalled"), start("alive", lease=600)])
+    clock.advance(30)
+    assert [kit.forget(id) for id in ("done", "stalled", "alive", "unknown")] == [True, True, False, False]
+    assert kit.get_many(["done", "stalled", "alive"]).keys() == {"alive"}
+    with pytest.raises(InvalidId):
+        kit.forget("no id")
+
+
+def test_forgetting_from_asyncio(make_kit: MakeKit, backend: FlakyBackend) -> None:
+    kit = make_kit(backend=backend)
+    backend.store.write([start("job", state=State.FAILED)])
+
+    async def forgets() -> list[bool]:
+        return [await kit.aforget("job"), await kit.aforget("job")]
+
+    assert asyncio.run(forgets()) == [True, False]
+
+
+def test_the_process_that_ended_a_job_does_not_restore_it_once_it_was_forgotten(
+    kit: Kit, step: Step, backend: FlakyBackend
+) -> None:
+    for id in ("kept", "forgotten"):
+        kit.observe(id).end(State.SUCCEEDED, wait=False)
+    step()
+    assert kit.forget("forgotten")
+    backend.down = True
+    kit.observe("other")
+    step()
+    backend.down = False
+    backend.lose_everything()
+    step(20)
+    step(20)
+    assert backend.store.read(["kept", "forgotten"]).keys() == {"kept"}
+
+
+def test_an_end_that_waits_to_be_stored_is_forgotten_with_its_job(
+    kit: Kit, step: Step, backend: FlakyBackend, clock: FakeClock
+) -> None:
+    job = kit.observe("job")
+    step()
+    backend.refused = {"job"}
+    job.end(State.SUCCEEDED, wait=False)
+    step()
+    clock.advance(60)
+    assert kit.forget("job"), "all that the store knows is that it is not heard of"
+    backend.refused = set()
+    step(30)
+    step(30)
+    assert kit.get("job") is None
+
+
+def test_who_watches_a_forgotten_job_sees_its_next_run(make_kit: MakeKit, backend: FlakyBackend) -> None:
+    kit = make_kit(backend=backend, interval=0.02)
+    backend.store.write([start("job", state=State.FAILED)])
+    with kit.hub.view(["job"]) as viewer:
+        assert viewer.get(30)["job"].done
+        assert kit.forget("job")
+        assert viewer.get(0.2) == {}
+        backend.store.write([start("job", token="next", current=7)])
+        assert viewer.get(30)["job"].current == 7

@@ -114,6 +114,7 @@ def viewing() -> None:
     assert_type(progresskit.watch("a", "b"), Iterator[Progress])
     assert_type(progresskit.cancel("import-42"), bool)
     assert_type(progresskit.end("import-42"), bool)
+    assert_type(progresskit.forget("import-42"), bool)
     assert_type(progresskit.end(42, failed="The disk is full"), bool)
     assert_type(progresskit.list(kind="import", state="failed", limit=5), list[Progress])
     progresskit.list(state=State.RUNNING)
@@ -127,6 +128,7 @@ async def viewing_asynchronously() -> None:
     assert_type(await progresskit.aget("import-42"), Progress | None)
     assert_type(await progresskit.aget_many({"a", "b"}), dict[str, Progress])
     assert_type(await progresskit.acancel("import-42"), bool)
+    assert_type(await progresskit.aforget("import-42"), bool)
     assert_type(await progresskit.aend("import-42", failed="The disk is full"), bool)
     async for progress in progresskit.awatch("a"):
         assert_type(progress, Progress)
