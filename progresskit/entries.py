@@ -12,7 +12,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .decoding import decode, decode_each
-from .progress import FINAL_STATES, Effect, State, Stored, fold
+from .progress import FINAL_STATES, Effect, Role, State, Stored, fold
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -176,9 +176,11 @@ class Entries(dict[str, Entry]):
         if write.id not in self.tombstones or write.id in self:
             return False
         tombstone, buried = self.tombstones[write.id]
-        if write.token != tombstone.token:
-            return False
-        return (write.attempt, write.seq) <= tombstone[3:] and (write.state in FINAL_STATES or order < buried)
+        final = write.state in FINAL_STATES
+        if final and (write.late or write.role is Role.WORD):
+            return order - write.age <= buried
+        is_old = write.token == tombstone.token and (write.attempt, write.seq) <= tombstone[3:]
+        return is_old and (final or order < buried)
 
     def list(self, kind: str | None, states: Collection[State] | None, limit: int, now: float) -> list[Progress]:
         """Return the jobs written last, newest first."""

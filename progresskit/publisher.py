@@ -585,9 +585,10 @@ class Publisher:
         self._recent = [(time, waiting) for time, waiting in self._recent[-RECENT:] if time >= oldest]
 
     def _forget(self, id: str) -> None:
-        self._recent = [recent for recent in self._recent if recent[1].id != id]
+        self._recent = [recent for recent in self._recent if recent[1].write.id != id]
         for key in [key for key in self._outbox if key[0] == id and key[1] not in self._live]:
             del self._outbox[key]
+            self._delayed.discard(key)
             self._release(key)
             for flush in self._flushes:
                 flush.keys.discard(key)

@@ -117,8 +117,11 @@ class Mirror(MemoryBackend):
         return better
 
     def _was_forgotten(self, kept: Kept) -> bool:
-        tombstone, _ = self._entries.tombstones.get(kept.id, (None, 0.0))
-        return tombstone is not None and kept.stored.token == tombstone.token and kept.stored[:3] <= tombstone[2:]
+        if kept.id not in self._entries.tombstones:
+            return False
+        tombstone, buried = self._entries.tombstones[kept.id]
+        is_old = kept.stored.token == tombstone.token and kept.stored[:3] <= tombstone[2:]
+        return is_old and kept.stored.opened <= buried
 
     def _make_room(self, added: int) -> None:
         self._size += added

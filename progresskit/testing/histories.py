@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 JOBS = ("a", "b")
 AGES = (0.0, 20.5, 60.25)
+LONGEST_AGE = 70.0
 LEASES = (20.0, 40.0)
 TTLS = (100.0, 200.0)
 
@@ -50,13 +51,19 @@ class Cancel(NamedTuple):
     jobs: frozenset[str]
 
 
+class Forget(NamedTuple):
+    """Forget jobs; what is written afterwards is of runs that begin afterwards."""
+
+    jobs: frozenset[str]
+
+
 class Pass(NamedTuple):
     """Let time pass."""
 
     seconds: float
 
 
-Step = Send | Again | Cancel | Pass
+Step = Send | Again | Cancel | Forget | Pass
 
 
 def writes(job: str) -> SearchStrategy[Write]:
@@ -112,6 +119,7 @@ def histories() -> SearchStrategy[list[Step]]:
         st.builds(Send, batch),
         st.builds(Again, st.integers(1, 5)),
         st.builds(Cancel, st.frozensets(st.sampled_from(JOBS), min_size=1)),
+        st.builds(Forget, st.frozensets(st.sampled_from(JOBS), min_size=1)),
         # Not divided evenly: what is wrong with a lease shows only while the record is still there.
         st.builds(Pass, st.sampled_from([19.0, 20.0, 21.0, 40.0, 60.0, 200.0])),
     )
@@ -122,7 +130,7 @@ def histories() -> SearchStrategy[list[Step]]:
 def play(history: list[Step], backend: Backend, model: Model, clock: FakeClock, prefix: str) -> None:
     """Do the same to both, under ids that begin with the prefix, and compare all that can be seen after each step."""
     names = {job: f"{prefix}-{job}" for job in JOBS}
-    ids, sent = list(names.values()), list[list[Write]]()
+    ids, sent, forgotten = list(names.values()), list[list[Write]](), 0
     for step in history:
         match step:
             case Pass(seconds):
@@ -130,8 +138,16 @@ def play(history: list[Step], backend: Backend, model: Model, clock: FakeClock, 
             case Cancel(jobs):
                 asked = [names[job] for job in jobs]
                 assert backend.cancel(asked) == model.cancel(asked), step
+            case Forget(jobs):
+                asked = [names[job] for job in jobs]
+                gone = model.forget(asked)
+                assert backend.forget(asked) == gone, step
+                if gone:  # a broker without a store takes nothing of before any more, where others may
+                    forgotten += 1
+                    sent.clear()
+                    clock.advance(LONGEST_AGE)
             case Send(batch):
-                sent.append([renamed(write, names) for write in batch])
+                sent.append([renamed(write, names, forgotten) for write in batch])
                 compare_runs(sent[-1], backend, model)
             case Again(back) if back <= len(sent):
                 compare_runs(sent[-back], backend, model)
@@ -139,10 +155,11 @@ def play(history: list[Step], backend: Backend, model: Model, clock: FakeClock, 
         assert backend.cancels(ids) == model.cancels(ids), step
 
 
-def renamed(write: Write, names: dict[str, str]) -> Write:
-    """Return the write for the job's name in this history."""
+def renamed(write: Write, names: dict[str, str], forgotten: int = 0) -> Write:
+    """Return the write for the job's name in this history, by a worker that began after so many were forgotten."""
     old, new = f'"id":"{write.id}"', f'"id":"{names[write.id]}"'
-    return write._replace(id=names[write.id], body=write.body.replace(old, new))
+    token = write.token and f"{write.token}{forgotten}"
+    return write._replace(id=names[write.id], token=token, body=write.body.replace(old, new))
 
 
 def compare_runs(batch: Collection[Write], backend: Backend, model: Model) -> None:

@@ -146,6 +146,10 @@ class Line(Backend):
         """Return none: nobody asks them to."""
         return set()
 
+    def forget(self, ids: Collection[str]) -> set[str]:
+        """Forget the jobs."""
+        return self._store.forget(ids)
+
     def close(self) -> None:
         """Leave the store open: it is somebody else's."""
 
