@@ -49,6 +49,7 @@ class Fanout:
         self._lines: dict[str, dict[Line, None]] = {}
         self._last: dict[str, Told] = {}
         self._rechecks = Rechecks(self.drop)
+        self._on_held = self._rechecks.add  # one object for all connections
         self._tick_at = monotonic() + TICK_SECONDS
         self.closed = False
         # The task outlives the request it is made in, and takes nothing of it along.
@@ -63,7 +64,7 @@ class Fanout:
     def join(self, line: Line) -> None:
         """Tell this connection as well, until it leaves; of no job so far, or of those it begins with."""
         self._members[line] = None
-        line.on_held = self._rechecks.add
+        line.on_held = self._on_held
         self.add(line, line.ids)
 
     def leave(self, line: Line) -> None:
@@ -138,7 +139,7 @@ class Fanout:
         for id, record in news.items():
             lines = self._lines.get(id)
             if lines is not None:  # else the last viewer has left meanwhile
-                told = self._last[id] = Told(record)
+                told = self._last[id] = Told(record, self._last.get(id))
                 for line in lines:
                     line.keep(id, told)
                 reached.append(lines)

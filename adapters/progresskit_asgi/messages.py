@@ -108,12 +108,18 @@ def body(data: bytes, more: bool = False) -> Message:
 
 
 class Told(Shown):
-    """A record on its way to viewers, with the message that all get who watch that job alone, in one form."""
+    """
+    A record on its way to viewers, with the message that all get who watch that job alone, in one form.
+
+    `before` is the one that was told before it: while the run is the same, it is one object.
+    """
 
     __slots__ = ("_messages", "cursor", "done")
 
-    def __init__(self, record: Progress) -> None:
+    def __init__(self, record: Progress, before: Told | None = None) -> None:
         super().__init__(record)
+        if before is not None and before.run == self.run:
+            self.run = before.run
         self.cursor, self.done = record.cursor, record.done
         self._messages: dict[Form, Message] = {}
 

@@ -207,14 +207,14 @@ class SocketLine(Line):
         key, name = place
         jobs = self._jobs[key]
         guard = jobs.guards[name]
-        is_allowed = await guard.ask(told.record)
+        is_allowed = await guard.ask(told)
         if self._jobs.get(key) is not jobs:
             return ()  # it was given up, or asked about by a new message
         if not is_allowed:
             self._texts += [(refused, _NOTHING) for refused in jobs.names]
             return self.forget(key)
         newest = self._held.get(place)  # another may have come meanwhile
-        if newest is not None and guard.allows(newest.record):
+        if newest is not None and guard.allows(newest):
             self._due[place] = self._held.pop(place)
         return ()
 
@@ -230,11 +230,11 @@ class SocketLine(Line):
             self.on_held(self)
 
     def _may_see(self, place: _Name, guard: Guard | None, told: Told) -> bool:
-        if guard is None or guard.allows(told.record):
+        if guard is None or guard.allows(told):
             self._held.pop(place, None)
             self._due.pop(place, None)
             return True
-        if not guard.is_past(told.record):
+        if not guard.is_past(told):
             self._held[place] = told
         return False
 

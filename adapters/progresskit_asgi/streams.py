@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from progresskit.web import Stream
-    from progresskit.web.access import Guard
+    from progresskit.web.access import Guard, Run
 
     from .messages import Message, Send, Told
 
@@ -66,12 +66,13 @@ class StreamLine(Line):
 class OneJob(StreamLine):
     """A stream of one job; its messages are those of all who watch it in the same form."""
 
-    __slots__ = ("_form", "_guard", "_held", "_kept", "_seen")
+    __slots__ = ("_form", "_guard", "_held", "_kept", "_run", "_seen")
 
     def __init__(self, stream: Stream, send: Send, *, stepped: bool) -> None:
         super().__init__(stream, send, stepped=stepped)
         self._form, self._seen = stream.telling.form, stream.telling.seen
         self._guard = next(iter(stream.jobs.guards.values()), None)
+        self._run: Run | None = None  # that of the record that was told last
         self._kept: Told | None = None
         self._held: Told | None = None
 
@@ -89,17 +90,21 @@ class OneJob(StreamLine):
         guard, held = self._guard, self._held
         if guard is None or held is None:
             return ()
-        if not await guard.ask(held.record):
+        if not await guard.ask(held):
             self._kept = self._held = None
             self.end()
-        elif self._held is not None and guard.allows(self._held.record):  # another may have come meanwhile
+        elif self._held is not None and guard.allows(self._held):  # another may have come meanwhile
             self._kept, self._held = self._kept or self._held, None
         return ()
 
     def _news(self) -> Message | None:
         told, self._kept = self._kept, None
-        if told is None or not (self._guard is None or self._may_see(self._guard, told)):
+        if told is None:
             return None
+        # The records of one run have one object for it, so this tells nearly always.
+        if self._guard is not None and told.run is not self._run and not self._may_see(self._guard, told):
+            return None
+        self._run = told.run
         self.closed = told.done
         if self._seen is not None and told.cursor == self._seen:
             return body(b"") if self.closed else None
@@ -107,10 +112,10 @@ class OneJob(StreamLine):
         return message if self._stepped else dict(message)  # uvicorn leaves it as it is
 
     def _may_see(self, guard: Guard, told: Told) -> bool:
-        if guard.allows(told.record):
+        if guard.allows(told):
             self._held = None
             return True
-        if not guard.is_past(told.record):
+        if not guard.is_past(told):
             self._held = told
             self.on_held(self)
         return False

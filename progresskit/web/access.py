@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from .exchange import Exchange
+    from .telling import Shown
 
 UNKNOWN_LIFE = life_of(0)
 
@@ -165,21 +166,22 @@ class Guard:
         self._context = exchange.calls.context()
         self.is_refused = False
 
-    def allows(self, record: Progress) -> bool:
+    def allows(self, shown: Shown) -> bool:
         """Tell whether the key opens the run that the record is of, as far as was asked."""
-        return self._runs.get(record.id) == run_of(record) and not self.is_refused
+        return self._runs.get(shown.record.id) == shown.run and not self.is_refused
 
-    def is_past(self, record: Progress) -> bool:
+    def is_past(self, shown: Shown) -> bool:
         """Tell whether the record is of a run before the one that was asked about: a newer one is on its way."""
-        run = self._runs.get(record.id)
-        return run is not None and run_of(record).is_before(run)
+        run = self._runs.get(shown.record.id)
+        return run is not None and shown.run.is_before(run)
 
-    async def ask(self, record: Progress) -> bool:
+    async def ask(self, shown: Shown) -> bool:
         """Ask again, whether the key opens the run of that record; once refused, it opens nothing."""
+        record = shown.record
         if not self.is_refused:
             calls = self._exchange.calls
             if await calls.within(self._context, lambda: self._is_permitted(record)):
-                self._runs[record.id] = run_of(record)
+                self._runs[record.id] = shown.run
             else:
                 self.is_refused = True
         return not self.is_refused

@@ -136,12 +136,12 @@ class Exchange(NamedTuple):
 
         A record of another run or owner than was asked about is shown to nobody before.
         """
-        past = {shown.record.id for _, guard, shown in jobs.guarded(found) if guard.is_past(shown.record)}
+        past = {shown.record.id for _, guard, shown in jobs.guarded(found) if guard.is_past(shown)}
         if past:
             found = {**found, **await self.read(past)}
         left = jobs
         for name, guard, shown in jobs.guarded(found):
-            if name in left.guards and not guard.allows(shown.record) and not await guard.ask(shown.record):
+            if name in left.guards and not guard.allows(shown) and not await guard.ask(shown):
                 left = left.without(guard)
         return left, {id: found[id] for id in left.ids if id in found}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from .access import run_of
 from .fragments import fragment
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ DONE = b"event: done\ndata: -\n\n"
 class Shown:
     """A record on its way to viewers: each text is made once, when it is first asked for, and is shared by them all."""
 
-    __slots__ = ("_events", "_texts", "answers", "record")
+    __slots__ = ("_events", "_texts", "answers", "record", "run")
 
     def __init__(self, record: Progress) -> None:
-        self.record = record
+        self.record, self.run = record, run_of(record)
         self._texts: dict[Form, str] = {}
         self._events: dict[Form, bytes] = {}
         self.answers: dict[tuple[int, Form], Response] = {}
@@ -104,10 +105,10 @@ class Telling:
         """Ask about one of the records that are held back; return the ids that no name opens any more."""
         name, shown = next(iter(self.held.items()))
         guard = self._jobs.guards[name]
-        if not await guard.ask(shown.record):
+        if not await guard.ask(shown):
             return self._refuse(guard)
         newest = self.held.get(name)  # another may have come meanwhile
-        if newest is not None and guard.allows(newest.record):
+        if newest is not None and guard.allows(newest):
             self._due[name] = self.held.pop(name)
         return ()
 
@@ -134,10 +135,10 @@ class Telling:
 
     def _may_see(self, name: str, shown: Shown) -> bool:
         guard = self._jobs.guards.get(name)
-        if guard is None or guard.allows(shown.record):
+        if guard is None or guard.allows(shown):
             self.held.pop(name, None)
             return True
-        if not guard.is_past(shown.record):
+        if not guard.is_past(shown):
             self.held[name] = shown
         return False
 
