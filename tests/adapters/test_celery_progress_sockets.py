@@ -281,3 +281,27 @@ def test_authorize_is_given_the_same_of_a_socket_as_of_a_request(needs: Callable
             assert opened.hear()["state"] == "PENDING"
         refuses(site, "bob-1", additional_headers=cookies)
         refuses(site, "ada-1")
+
+
+@pytest.mark.parametrize("installs", [False, True], ids=["one name changed", "with progresskit_celery"])
+def test_authorize_is_asked_again_when_the_task_runs_again(
+    needs: Callable[[str], None], tmp_path: Path, installs: bool
+) -> None:
+    needs("redis")
+    url = server("redis").fresh() if installs else ""
+    with running(tmp_path, OURS, sockets=True, authorize="file", installs=installs, url=url) as site:
+        may_be_seen = tmp_path / "again-may-be-seen"
+        may_be_seen.touch()
+        with page("again", site) as opened, gates(tmp_path, 1) as first, gates(tmp_path, 1) as second:
+            site.send("steps", name_of(first), (1, 3, "the first"), id="again")
+            assert opened.hear_until("PROGRESS")["progress"]["description"] == "the first"
+            first[0].touch()
+            opened.hear_until("SUCCESS")
+            may_be_seen.unlink()
+            site.send("steps", name_of(second), (2, 3, "the second"), id="again")
+            with pytest.raises(ConnectionClosed) as closed:
+                while "the second" not in json.dumps(opened.hear()):
+                    pass
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1008
+            refuses(site, "again")

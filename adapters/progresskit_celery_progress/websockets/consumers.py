@@ -14,9 +14,11 @@ from django.core.handlers.asgi import ASGIRequest
 from progresskit.config import missing_package
 from progresskit.kit import default
 from progresskit.progress import fit_id
+from progresskit.web.access import Run, run_of
 from progresskit_celery_progress.access import permitted
 from progresskit_celery_progress.backend import Progress
 from progresskit_celery_progress.once import warn_once
+from progresskit_celery_progress.reading import records_of
 from progresskit_celery_progress.status import ENDED, KNOWN
 
 try:
@@ -28,8 +30,12 @@ except ImportError as error:
 ASK_SECONDS = 1.0
 """How often Celery is asked, which does not tell by itself, while progresskit has nothing to tell."""
 
-GOING, FAILED = 1001, 1011
-"""The codes with which a server closes a socket that it goes away from, or fails to serve (RFC 6455, section 7.4.1)."""
+GOING, REFUSED, FAILED = 1001, 1008, 1011
+"""
+The codes with which a server closes a socket that it goes away from, does not allow any more, or fails to serve.
+
+RFC 6455, section 7.4.1.
+"""
 
 logger = logging.getLogger("progresskit.web")
 
@@ -38,12 +44,14 @@ class ProgressConsumer(AsyncWebsocketConsumer):
     """
     Tells how the task stands when the page asks, and of each change from the opening on, until the page leaves.
 
-    The task's id is `task_id` of the route. A socket that the site's `authorize` refuses is not accepted.
+    The task's id is `task_id` of the route. A socket that the site's `authorize` refuses is not accepted. It is asked
+    again before the page is told of another run or another owner of the job; a socket that it refuses then is closed.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._told = ""
+        self._run: Run | None = None
         self._asked = False
         self._turn = Lock()
         self._telling: Task[None] | None = None
@@ -59,7 +67,7 @@ class ProgressConsumer(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         """Accept the socket, if the page may watch the task."""
         self.task_id = self.scope["url_route"]["kwargs"]["task_id"]
-        if not await database_sync_to_async(permitted)(_request(self.scope), self.task_id):
+        if not await self._is_permitted():
             await self.close()
             return
         self._told = json.dumps(await self._read())  # before the page knows that it is told of what comes after
@@ -98,12 +106,32 @@ class ProgressConsumer(AsyncWebsocketConsumer):
             info = await self._read()
             if info is None:
                 return False
+            if not await self._is_of_same_run():
+                await self.close(REFUSED)
+                return True
             text = json.dumps(info)
             # A page takes a state that it does not know for the end, so it is told of one only if it asks.
             if self._asked or (text != self._told and info["state"] in KNOWN):
                 self._asked, self._told = False, text
                 await self.update_task_progress({"type": "update_task_progress", "data": info})
         return info["state"] in ENDED
+
+    async def _is_permitted(self) -> bool:
+        allowed: bool = await database_sync_to_async(permitted)(_request(self.scope), self.task_id)
+        return allowed
+
+    async def _is_of_same_run(self) -> bool:
+        """Tell whether the page may see the job's present run, which is no earlier than what was read of it before."""
+        if default().settings.authorize is None:
+            return True
+        records = await database_sync_to_async(records_of)([AsyncResult(self.task_id)])
+        record = records.get(self.task_id)
+        if record is None or run_of(record) == self._run:
+            return True
+        if not await self._is_permitted():
+            return False
+        self._run = run_of(record)
+        return True
 
     async def _read(self) -> dict[str, Any] | None:
         """Return how the task stands; None while that cannot be read."""

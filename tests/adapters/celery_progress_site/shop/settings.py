@@ -50,5 +50,10 @@ def _is_own(request: Any, id: str, right: str) -> bool:
     return request.user.is_authenticated and id.startswith(f"{request.user.username}-")
 
 
+def _is_let_in(request: Any, id: str, right: str) -> bool:
+    return (FOLDER / f"{id}-may-be-seen").exists()
+
+
 if rule := os.environ["SITE_AUTHORIZE"]:
-    PROGRESSKIT = {"AUTHORIZE": {"sync": _is_guest, "async": _is_guest_later, "user": _is_own}[rule]}
+    RULES = {"sync": _is_guest, "async": _is_guest_later, "user": _is_own, "file": _is_let_in}
+    PROGRESSKIT = {"AUTHORIZE": RULES[rule]}
