@@ -208,6 +208,11 @@ class ProgressObserver(Reports):
         """When the job began in this process, by the kit's monotonic clock."""
         return self._recorder.began
 
+    @property
+    def run(self) -> int:
+        """The number of the run that this start has; 0 while that is not known."""
+        return self._recorder.run
+
     def sample(self) -> Write | None:
         """
         Return a record to be written if the job has changed since the last one, or has none yet.

@@ -20,6 +20,7 @@ from . import background, forks
 from .cancels import Cancels
 from .errors import BackendError, BackendUnavailable, FlushTimeout
 from .progress import FINAL_STATES, Role, State
+from .takeovers import Takeovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -128,6 +129,7 @@ class Publisher:
         self._failures = 0
         self._urgent = self._everything = False
         self._rounded = self._tick = self._retry = self.clock()
+        self._takeovers = Takeovers(self._backend, self.clock, self._settings.heartbeat_seconds)
         self._cancels = Cancels(self._backend, self.clock, self._inbox.put, self._settings.heartbeat_seconds)
         self.down = False
 
@@ -355,6 +357,7 @@ class Publisher:
         self._sample(now)
         self._write(now)
         self._look_for_cancels()
+        self._takeovers.look(self._jobs, self.down)
         self._urgent = self._everything = False
         return self._until_next()
 
@@ -540,6 +543,7 @@ class Publisher:
             del self._outbox[key]
             self._delayed.discard(key)
             self._refused.pop(key, None)
+            self._takeovers.notice(write, runs.get(write.id))
             run = runs.get(write.id) or write.run
             if write.state in FINAL_STATES:
                 self._recent.append((self.clock(), _Waiting(_again(write, run), since)))

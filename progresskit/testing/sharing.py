@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from random import Random
+from typing import TYPE_CHECKING, Any
 
+from progresskit.kit import Kit
 from progresskit.progress import State, Version
 
 from . import crowds
-from .looks import opened, read, told, until
+from .looks import PATIENCE, opened, read, told, until
 from .process import Act, Process, served
 from .undecodable import Planting
 from .watching import found, viewing
 from .writes import start, update
+
+if TYPE_CHECKING:
+    import pytest
 
 
 class SharedContract(Planting):
@@ -139,6 +144,36 @@ class SharedContract(Planting):
                     assert (read(backend, "done").state, read(backend, "done").current) == (State.RUNNING, 7)
             writer.write([update("stalled", 3, current=3)])
             assert read(other, "stalled").current == 3, "its worker has returned"
+
+    def test_the_older_of_two_starts_of_one_id_says_once_that_it_is_ignored(
+        self, url: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def warnings() -> int:
+            return sum("Job job was started again" in message for message in caplog.messages)
+
+        settings: dict[str, Any] = {"heartbeat": 0.2, "flush_seconds": PATIENCE}
+        with closing(Kit(url, **settings)) as older, closing(Kit(url, **settings)) as newer:
+            first = older.observe("job")
+            older.flush()
+            second = newer.observe("job")
+            newer.flush()
+
+            def go_on() -> None:
+                first.advance()
+                second.advance()
+                older.flush()
+                newer.flush()
+
+            def is_warned() -> bool:
+                go_on()
+                return warnings() > 0
+
+            until(is_warned)
+            for _ in range(3):
+                go_on()
+            first.succeed()
+            second.succeed()
+        assert warnings() == 1
 
     def test_what_was_stored_is_there_when_everybody_had_left(self, url: str) -> None:
         with opened(url) as backend:
