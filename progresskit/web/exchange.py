@@ -130,12 +130,14 @@ class Exchange(NamedTuple):
         begun = self.recent.now()
         return self.recent.keep(ids, await self.calls.get_many(ids), begun)
 
-    async def admit(self, jobs: Jobs, found: Mapping[str, Shown]) -> tuple[Jobs, dict[str, Shown]]:
+    async def admit(self, jobs: Jobs, found: dict[str, Shown]) -> tuple[Jobs, dict[str, Shown]]:
         """
         Return what is left of the jobs, and of what was found of them, once all that has changed is asked about.
 
         A record of another run or owner than was asked about is shown to nobody before.
         """
+        if not jobs.guards:
+            return jobs, found
         past = {shown.record.id for _, guard, shown in jobs.guarded(found) if guard.is_past(shown)}
         if past:
             found = {**found, **await self.read(past)}
