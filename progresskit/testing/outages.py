@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from progresskit.errors import BackendUnavailable
+from progresskit.progress import State
 
 from .looks import insist, read, told
 from .writes import start, update
@@ -37,6 +38,16 @@ class OutageContract:
                 raise AssertionError("nothing was raised, though the store could not be written to")
         assert told(backend, update("job", 3, current=3)).current == 3
         assert backend.cancel(["job"]) == {"job"}
+
+    def test_forgetting_works_or_says_so_while_the_store_cannot_be_written_to(
+        self, backend: Backend, outage: Callable[[], AbstractContextManager[Any]]
+    ) -> None:
+        insist(lambda: backend.write([start("job", state=State.FAILED)]))
+        gone = set[str]()
+        with outage(), suppress(BackendUnavailable):  # a server that is short of memory can forget
+            gone = backend.forget(["job"])
+        assert insist(lambda: backend.forget(["job"])) | gone == {"job"}
+        assert backend.read(["job"]) == {}
 
     def test_reading_works_or_says_so_while_the_store_cannot_be_written_to(
         self, backend: Backend, outage: Callable[[], AbstractContextManager[Any]]
