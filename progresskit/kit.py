@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .abc import Backend
     from .audience import Notify
     from .config import Settings
+    from .hub import Viewer
     from .progress import JobId, Progress
     from .threads import Threads
 
@@ -66,8 +67,7 @@ class Kit:
         self._threaded = threaded
         self._host: Mapping[str, Any] = {}
         self._cancellers: tuple[Callable[[list[str]], Any], ...] = ()
-        self.verdicts: dict[type[BaseException], State] = {}
-        """What a queue's own control exceptions, which are no failures, make of a job whose block they leave."""
+        self._control_exceptions: dict[type[BaseException], State] = {}
         self._warned = False
         self._warned_of_thread = False
         self._exit_warning = unseen.ExitWarning()
@@ -161,7 +161,12 @@ class Kit:
                 if self._threaded:
                     self._exit_warning.reporting(self.settings.url, self.backend.shared, self._has_chosen_url())
                 self._publisher = Publisher(
-                    self.backend, self.settings, self._clock, self._wall, self.verdicts, threaded=self._threaded
+                    self.backend,
+                    self.settings,
+                    self._clock,
+                    self._wall,
+                    self._control_exceptions,
+                    threaded=self._threaded,
                 )
             return self._publisher
 
@@ -264,7 +269,7 @@ class Kit:
         parent = None if job is None else job.id
         if job is not None and owner is None:
             owner = job.owner
-        opened = self.open(id, kind=kind, parent=parent, cancellable=cancellable, owner=owner)
+        opened = self._open_job(id, kind=kind, parent=parent, cancellable=cancellable, owner=owner)
         try:
             opened.update(total=total, description=description, unit=unit, meta=meta)
         except InvalidValue:
@@ -375,9 +380,9 @@ class Kit:
         if self._publisher is not None:
             self._publisher.flush(self.settings.flush_seconds if timeout is None else timeout)
 
-    # For integrations of queues.
+    # For progresskit.integrations.
 
-    def open(
+    def _open_job(
         self,
         id: JobId | None = None,
         *,
@@ -399,9 +404,9 @@ class Kit:
             owner=None if owner is None else owner_key(owner),
         )
 
-    def tell(
+    def _update_externally(
         self,
-        id: JobId,
+        id: str,
         state: State,
         *,
         kind: str | None = None,
@@ -410,27 +415,20 @@ class Kit:
         owner: Any = None,
     ) -> None:
         """
-        Say from outside that a job waits to be worked on, or how it ended, where its worker cannot say so.
+        Publish the state of a job that is not from its worker: `pending`, or how it ended.
 
-        The `owner` holds until a worker begins the job, who has to name it again.
-
-        Raises InvalidId for what is no id, and InvalidValue for a `kind` that is no text and an owner who is nobody.
+        The `owner` holds until a worker starts the job, which has to name it again.
         """
-        said = word(
+        update = word(
             self.publisher,
-            check_id(id),
+            id,
             state,
             kind=_kind(kind),
             attempt=attempt,
             error=error,
             owner=None if owner is None else owner_key(owner),
         )
-        self.publisher.word(said)
-
-    def on_cancel(self, canceller: Callable[[list[str]], Any]) -> None:
-        """Have `canceller` called with the ids of jobs that are cancelled here, to take them out of their queue."""
-        if canceller not in self._cancellers:
-            self._cancellers += (canceller,)
+        self.publisher.word(update)
 
     # For viewers.
 
@@ -493,6 +491,14 @@ class Kit:
                     yield progress
                     if progress.done:
                         waiting.discard(progress.id)
+
+    def viewer(self, *ids: JobId) -> Viewer:
+        """
+        Return what `watch` and `awatch` read from; the end of a job does not end it, for the job may run again.
+
+        Close it after use; it is a context manager. Raises InvalidId for what is no id.
+        """
+        return self.hub.view({check_id(id) for id in ids})
 
     def subject(self, id: JobId) -> RemoteSubject:
         """Return the Subject of a job, wherever it runs. Raises InvalidId for what is no id."""

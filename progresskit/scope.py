@@ -12,23 +12,28 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .integrations import Run
     from .observer import ProgressObserver
 
 
 class Scope:
     """The part of a program in which a job is the surrounding one; see `enter`."""
 
-    __slots__ = ("_outer", "_token", "job")
+    __slots__ = ("_outer", "_token", "job", "run")
 
-    def __init__(self, job: ProgressObserver) -> None:
+    def __init__(self, job: ProgressObserver, run: Run | None = None) -> None:
         self.job: ProgressObserver | None = job
         """The job; None once the scope was left."""
+        self.run = run
+        """The execution of a task that the job is, if it is one and the scope was not left."""
         self._outer = _in_this_context()
         self._token = _innermost.set(self)
 
     def leave(self) -> None:
         """Leave the scope, in every context; safe in a finalizer, in any thread."""
-        self.job = None
+        self.job = self.run = None
         self.settle()
 
     def living(self) -> Scope | None:
@@ -51,9 +56,9 @@ class Scope:
 _innermost: ContextVar[Scope | None] = ContextVar("progresskit_scope", default=None)
 
 
-def enter(job: ProgressObserver) -> Scope:
+def enter(job: ProgressObserver, run: Run | None = None) -> Scope:
     """Make the job the surrounding one in this context, until the scope that is returned is left."""
-    return Scope(job)
+    return Scope(job, run)
 
 
 def current_job() -> ProgressObserver | None:
@@ -61,6 +66,16 @@ def current_job() -> ProgressObserver | None:
     scope = _in_this_context()
     living = None if scope is None else scope.living()
     return None if living is None else living.job
+
+
+def current_runs() -> Iterator[Run]:
+    """Give the executions of tasks that surround this code, the innermost first."""
+    scope = _in_this_context()
+    while scope is not None:
+        run = scope.run
+        if run is not None:
+            yield run
+        scope = scope._outer
 
 
 def is_orphaned() -> bool:

@@ -15,8 +15,9 @@ from progresskit.config import needs_extra
 with needs_extra("progresskit_celery", "celery"):
     import celery  # noqa: F401
 
+from progresskit.integrations import owned_by
+
 from .classic import ProgressObserver
 from .installation import install
-from .owner import owned_by
 
 __all__ = ["ProgressObserver", "install", "owned_by"]

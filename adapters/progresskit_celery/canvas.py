@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from progresskit.progress import fit_id
+from progresskit.integrations import fit_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

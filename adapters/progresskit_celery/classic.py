@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from progresskit.observer import JoinedObserver, silent
+from progresskit.integrations import RunObserver
 
 from .installation import find, install
 from .run import Run
 
 if TYPE_CHECKING:
-    from progresskit.observer import ProgressObserver as Job
+    from progresskit.integrations import Run as Execution
 
 
-class ProgressObserver(JoinedObserver):
+class ProgressObserver(RunObserver):
     """
     Reports to the job of the task that it is given.
 
@@ -28,10 +28,10 @@ class ProgressObserver(JoinedObserver):
     """
 
     def __init__(self, task: Any) -> None:
-        super().__init__(_job(task))
+        super().__init__(_execution(task))
 
 
-def _job(task: Any) -> Job:
+def _execution(task: Any) -> Execution | None:
     run = Run.of(task)
     if run is None and task.request.id and not task.request.called_directly:
         installation = find(task.app)
@@ -41,4 +41,4 @@ def _job(task: Any) -> Job:
             installation = find(task.app)
         if installation is not None and not installation.ignores(task.name):
             run = Run(installation, task)
-    return silent() if run is None else run.job
+    return None if run is None else run.execution

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 from celery import current_app
 from celery.exceptions import Ignore, Reject, Retry
 
-from progresskit.kit import default
+from progresskit.integrations import Integration
 from progresskit.progress import State
 
 from . import seal
-from .revoking import Revoker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -21,21 +20,26 @@ if TYPE_CHECKING:
 UPKEEP = frozenset(("celery.backend_cleanup", "celery.chord_unlock"))
 """Tasks that Celery sends on its own account; nobody waits for them."""
 
-VERDICTS: dict[type[BaseException], State] = {
+CONTROL_EXCEPTIONS: dict[type[BaseException], State] = {
     Retry: State.RETRYING,
     Ignore: State.CANCELLED,
     Reject: State.CANCELLED,
 }
-"""What Celery's control exceptions are to a job that is opened inside a task, and left with one of them."""
 
 
-class Installation:
+class Installation(Integration):
     """How the tasks of one app become jobs, and of which kit."""
 
     def __init__(
-        self, kit: Kit, *, cancellable: bool = True, ignore: Collection[str] | Callable[[str], bool] = ()
+        self,
+        app: Any,
+        kit: Kit | None = None,
+        *,
+        cancellable: bool = True,
+        ignore: Collection[str] | Callable[[str], bool] = (),
     ) -> None:
-        self.kit = kit
+        super().__init__(kit, control_exceptions=CONTROL_EXCEPTIONS, remove=self._revoke, terminate=self._kill)
+        self._app = app
         self._cancellable = cancellable
         self._ignore = ignore if callable(ignore) else frozenset((ignore,) if isinstance(ignore, str) else ignore)
 
@@ -47,6 +51,12 @@ class Installation:
     def cancellable(self, task: Any) -> bool:
         """Tell whether reporting may raise Cancelled in the task: the site lets it, and Celery would survive it."""
         return bool(getattr(task, "progress_cancellable", self._cancellable)) and seal.is_sealed(task)
+
+    def _revoke(self, ids: list[str]) -> None:
+        self._app.control.revoke(ids)
+
+    def _kill(self, ids: list[str]) -> None:
+        self._app.control.revoke(ids, terminate=True)
 
 
 _installations: dict[Any, Installation] = {}
@@ -71,13 +81,12 @@ def install(
     from .signals import Configured, connect
 
     app = getattr(app, "_get_current_object", lambda: app)()
-    installation = Installation(kit or default(), cancellable=cancellable, ignore=ignore)
-    if app not in _installations:
+    if app in _installations:
+        _installations[app].withdraw()
+    else:
         seal.seal_tasks(app)
         app.steps["worker"].add(Configured)
-    _installations[app] = installation
-    installation.kit.verdicts.update(VERDICTS)
-    installation.kit.on_cancel(Revoker(app, installation.kit))
+    _installations[app] = Installation(app, kit, cancellable=cancellable, ignore=ignore)
     connect()
 
 
@@ -93,6 +102,6 @@ def sending() -> Installation | None:
     return find(current_app._get_current_object())
 
 
-def kits() -> set[Kit]:
-    """Return all kits that tasks report to."""
-    return {installation.kit for installation in _installations.values()}
+def installations() -> list[Installation]:
+    """Return what is known of all apps."""
+    return list(_installations.values())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 from celery import signals, states
@@ -13,16 +11,13 @@ from celery.bootsteps import Step
 from celery.exceptions import NotRegistered
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
-from progresskit.errors import BackendError, ConfigurationError, FlushTimeout
-from progresskit.progress import State, fit_id
+from progresskit.integrations import fit_id, inherit_owner, owner_of
+from progresskit.progress import State
 
-from . import owner
 from .canvas import after
 from .ending import heed_main_thread
-from .installation import find, kits, sending
+from .installation import find, installations, sending
 from .run import Run
-
-logger = logging.getLogger("progresskit")
 
 
 def connect() -> None:
@@ -46,7 +41,7 @@ def connect() -> None:
 
 
 def _before_sending(headers: Any = None, body: Any = None, **_: Any) -> None:
-    owner.hand_down(headers)
+    inherit_owner(headers)
     run = Run.current()
     if run is None:
         return
@@ -65,17 +60,9 @@ def _sent(headers: Any = None, body: Any = None, **_: Any) -> None:
     sent = (fit_id(message["id"]), message["task"])
     if run is not None and run.precedes(sent[0]):
         followers = []  # this is the next step of a chain, and they were told of with its first
-    try:
-        for id, name in (sent, *followers):
-            if not installation.ignores(name):
-                installation.kit.tell(id, State.PENDING, kind=name, owner=owner.read(headers))
-    except ConfigurationError as problem:
-        _warn(str(problem))  # whoever only sends need not have what reads results
-
-
-@cache
-def _warn(problem: str) -> None:
-    logger.warning("It is not reported that tasks wait for a worker: %s", problem)
+    for id, name in (sent, *followers):
+        if not installation.ignores(name):
+            installation.enqueued(id, kind=name, owner=owner_of(headers))
 
 
 def _read(headers: Any, body: Any) -> tuple[Any, list[tuple[str, str]]]:
@@ -119,28 +106,28 @@ def _ended(task: Any = None, state: Any = None, retval: Any = None, **_: Any) ->
 
 def _failed(sender: Any = None, task_id: Any = None, exception: Any = None, **_: Any) -> None:
     if Run.of(sender) is None:
-        _tell(sender, task_id, State.FAILED, exception)
+        _end_externally(sender, task_id, State.FAILED, exception)
 
 
 def _revoked(sender: Any = None, request: Any = None, **_: Any) -> None:
-    _tell(sender, request.id, State.CANCELLED, request=request)
+    _end_externally(sender, request.id, State.CANCELLED, request=request)
 
 
-def _tell(task: Any, id: str, state: State, error: BaseException | None = None, request: Any = None) -> None:
+def _end_externally(task: Any, id: str, state: State, error: BaseException | None = None, request: Any = None) -> None:
     installation = find(task.app)
     if installation is None or installation.ignores(task.name):
         return
     request = request or task.request
-    installation.kit.tell(fit_id(id), state, kind=task.name, error=error)
+    installation.end_externally(id, state, kind=task.name, error=error)
     if request.id == id:
         for follower, name in after(request.chain, request.chord):
-            installation.kit.tell(follower, state, kind=name, error=error)
+            installation.end_externally(follower, state, kind=name, error=error)
 
 
 def _unknown(sender: Any = None, name: Any = None, id: Any = None, **_: Any) -> None:
     installation = find(sender.app)
     if installation is not None and not installation.ignores(name):
-        installation.kit.tell(fit_id(id), State.FAILED, kind=name, error=NotRegistered(name))
+        installation.end_externally(id, State.FAILED, kind=name, error=NotRegistered(name))
 
 
 # The life of processes.
@@ -152,15 +139,12 @@ class Configured(Step):
     def __init__(self, worker: Any, **_: Any) -> None:
         installation = find(worker.app)
         if installation is not None:
-            installation.kit.warn_unshared("a Celery worker")
+            installation.check("a Celery worker")
 
 
 def _worker_ending(**_: Any) -> None:
-    for kit in kits():
-        try:
-            kit.flush()
-        except (BackendError, FlushTimeout):
-            pass  # what is refused is logged; the rest is tried once more, and logged, when the process exits
+    for installation in installations():
+        installation.flush()
 
 
 def _child_starting(**_: Any) -> None:
@@ -169,6 +153,6 @@ def _child_starting(**_: Any) -> None:
 
 def _child_ending(**_: Any) -> None:
     # The processes of the prefork pool end without running what is registered with atexit.
-    for kit in kits():
-        kit.close()
+    for installation in installations():
+        installation.close()
     heed_main_thread()

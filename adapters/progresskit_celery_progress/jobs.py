@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import logging
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import signals, states
 from celery.exceptions import Ignore
 
 from progresskit.errors import ConfigurationError
+from progresskit.integrations import Integration, Run, RunObserver, current_run, fit_id
 from progresskit.kit import default
-from progresskit.observer import JoinedObserver, ProgressObserver, silent
-from progresskit.progress import State, fit_id
 
-OPENED = "_progresskit_celery_progress_job"
-"""Where a task's request keeps the job that was opened here; so nested executions cannot take each other's."""
+if TYPE_CHECKING:
+    from progresskit import ProgressObserver
 
-INSTALLED = "_progresskit_run"
-"""Where it keeps what progresskit_celery knows of the execution; `job` is its job."""
+OPENED = "_progresskit_celery_progress_run"
+"""Where a task's request keeps the run that was started here; so nested executions cannot take each other's."""
 
 logger = logging.getLogger("progresskit")
 
@@ -32,30 +31,31 @@ def job_of(task: Any) -> ProgressObserver:
     """Return the job of the task's present execution; a silent one for a task that is called as a plain function."""
     request = task.request
     if not request.id or request.called_directly:
-        return JoinedObserver(silent())
-    id = fit_id(request.id)
+        return RunObserver(None)
     surrounding = default().current()
-    if surrounding.id == id:
+    if surrounding.id == fit_id(request.id):
         return surrounding
     # Inside of a child's block the child surrounds: opening the task's id again would take the record from its job.
-    run = getattr(request, INSTALLED, None)
-    job = getattr(request, OPENED, None) if run is None else run.job
-    return JoinedObserver(_open(task, id) if job is None else job)
+    return RunObserver(current_run(request.id) or getattr(request, OPENED, None) or _start(task))
 
 
-def _open(task: Any, id: str) -> ProgressObserver:
-    kit = default()
+def _start(task: Any) -> Run | None:
+    integration = _integration()
     try:
-        job = kit.open(id, kind=task.name, attempt=task.request.retries + 1)
+        run = integration.start(task.request.id, kind=task.name, attempt=task.request.retries + 1, queued=False)
     except ConfigurationError as problem:
         _warn(str(problem))  # tasks that ran without a result backend go on to do so
-        return silent()
-    kit.warn_unshared("a Celery worker")
+        return None
+    integration.check("a Celery worker")
     signals.task_postrun.connect(_end, weak=False, dispatch_uid=f"{__name__}._end")
     signals.worker_process_shutdown.connect(_close, weak=False, dispatch_uid=f"{__name__}._close")
-    setattr(task.request, OPENED, job)
-    kit.publisher.opened(job)
-    return job
+    setattr(task.request, OPENED, run)
+    return run
+
+
+@cache
+def _integration() -> Integration:
+    return Integration()
 
 
 @cache
@@ -64,21 +64,21 @@ def _warn(problem: str) -> None:
 
 
 def _end(task: Any = None, state: Any = None, retval: Any = None, **_: Any) -> None:
-    job: ProgressObserver | None = getattr(task.request, OPENED, None)
-    if job is None:
+    run: Run | None = getattr(task.request, OPENED, None)
+    if run is None:
         return
     if state == states.SUCCESS:
-        job.succeed(retval if default().settings.expose_results else None)
+        run.succeed(retval)
     elif state == states.RETRY:
-        job.end(State.RETRYING)
+        run.retry()
     elif state == states.IGNORED or isinstance(retval, Ignore):
-        job.end(State.CANCELLED)
+        run.cancel()
     elif isinstance(retval, Exception):
-        job.fail(retval)
+        run.fail(retval)
     else:
-        job.forsake()  # the process is ending: only its parent can tell why, and what Celery stores is believed
+        run.detach()  # the process is ending: only its parent can tell why, and what Celery stores is believed
 
 
 def _close(**_: Any) -> None:
     # The processes of the prefork pool end without running what is registered with atexit.
-    default().close()
+    _integration().close()

@@ -9,8 +9,8 @@ from celery.backends.base import BaseKeyValueStoreBackend
 from celery.result import AsyncResult, EagerResult
 
 from progresskit.errors import BackendError, ConfigurationError
+from progresskit.integrations import fit_id
 from progresskit.kit import default
-from progresskit.progress import fit_id
 
 from .once import warn_once
 

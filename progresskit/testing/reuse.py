@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from progresskit.abc import Backend
 from progresskit.errors import BackendUnavailable
+from progresskit.integrations import Integration
 from progresskit.kit import Kit
 from progresskit.progress import FINAL_STATES, State
 
@@ -217,7 +218,11 @@ class Play:
                     stored = None if self._lines[kit].cut else self._clock()
                     self._runs[job][place] = run._replace(state=state, ended=True, stored=stored)
             case Tell(kit, job, state):
-                self._kits[kit].tell(self._prefix + job, state)
+                integration = Integration(self._kits[kit])
+                if state is State.PENDING:
+                    integration.enqueued(self._prefix + job)
+                else:
+                    integration.end_externally(self._prefix + job, state)
                 self._said.append(_Said(job, state, self._clock()))
             case Cut(kit, answers):
                 self._lines[kit].cut, self._lines[kit].answers_only = True, answers

@@ -9,10 +9,10 @@ from celery import Celery
 
 import progresskit_celery
 from progresskit.errors import InvalidValue
+from progresskit.integrations import owner_of
 from progresskit.kit import Kit
 from progresskit.progress import State
 from progresskit_celery import owned_by
-from progresskit_celery.owner import read
 
 from .conftest import Site
 
@@ -96,7 +96,7 @@ def test_nobody_owns_no_task(nobody: object) -> None:
 
 @pytest.mark.parametrize("headers", [None, {}, {"progresskit_owner": ["ada"]}, {"progresskit_owner": "x" * 129}])
 def test_a_header_that_names_nobody_does_no_harm(headers: dict[str, object] | None) -> None:
-    assert read(headers) is None
+    assert owner_of(headers) is None
 
 
 def test_what_replaces_a_task_is_its_owners(any_site: Site) -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 import progresskit
+from progresskit.integrations import Integration
 from progresskit.progress import State
 from progresskit.web import owner_only, sign
 from tests.services import server
@@ -87,17 +88,16 @@ def test_among_many_those_of_others_are_null(client: httpx.Client, id: str, url:
 def test_an_owner_stays_through_retries_and_is_known_before_the_start(client: httpx.Client, id: str, url: str) -> None:
     configure(url)
     kit = progresskit.kit.default()
-    kit.tell(id, State.PENDING, owner="ada")
+    Integration(kit).enqueued(id, owner="ada")
     kit.flush()
     assert client.get(f"{id}/", headers=ADA).json()["state"] == "pending"
     for attempt in (1, 2):
-        job = kit.open(id, attempt=attempt, owner="ada")
-        kit.publisher.opened(job)
+        run = Integration(kit).start(id, attempt=attempt, owner="ada")
         kit.flush()
         assert eventually(lambda: client.get(f"{id}/", headers=ADA).json()["attempt"] == attempt)  # noqa: B023
         assert is_refused(client.get(f"{id}/", headers=BOB))
-        job.end(State.RETRYING)
-    kit.tell(id, State.FAILED, error="lost")
+        run.retry()
+    Integration(kit).end_externally(id, State.FAILED, error="lost")
     kit.flush()
     assert eventually(lambda: client.get(f"{id}/", headers=ADA).json()["state"] == "failed")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from threading import Event
+from threading import enumerate as threads
 
 from progresskit.abc import Backend
 from progresskit.config import Settings
@@ -89,3 +90,10 @@ class FlakyBackend(Backend):
     def written(self) -> list[Write]:
         """Every write that came in, in order."""
         return [write for batch in self.batches for write in batch]
+
+
+def wait_for_removals() -> None:
+    """Return when no integration is removing cancelled jobs from its queue."""
+    for thread in threads():
+        if thread.name == "progresskit-remove":
+            thread.join(60)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from progresskit import BackendUnavailable, Kit, Listener, State
+from progresskit import BackendUnavailable, Kit, Listener
 from progresskit.cancels import ASK_SECONDS, LINGER_SECONDS, SOON_SECONDS
+from progresskit.integrations import Integration
 from progresskit.memory import MemoryBackend
 from progresskit.progress import Write
 from progresskit.testing import FakeClock
@@ -143,7 +144,7 @@ def test_a_request_wakes_the_thread(make_kit: Callable[..., Kit]) -> None:
 
 
 def test_a_request_made_while_the_job_was_pending_is_known_soon(kit: Kit, run: Run) -> None:
-    kit.tell("job", State.PENDING)
+    Integration(kit).enqueued("job")
     kit.publisher.step()
     assert kit.cancel("job")
     job = kit.observe("job")

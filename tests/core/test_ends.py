@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from progresskit import BackendError, BackendUnavailable, InvalidId, InvalidValue, Kit, Progress, State
+from progresskit.integrations import Integration
 from progresskit.testing import FakeClock, start, update, word
 
-from .doubles import FlakyBackend
+from .doubles import FlakyBackend, wait_for_removals
 
 Step = Callable[..., float | None]
 Stored = Callable[[str], Progress]
@@ -60,9 +61,10 @@ def test_a_worker_that_returns_after_its_job_was_cancelled_changes_nothing(
 
 def test_what_takes_jobs_out_of_their_queue_is_called_by_an_end_too(kit: Kit, backend: FlakyBackend) -> None:
     asked: list[list[str]] = []
-    kit.on_cancel(asked.append)
+    Integration(kit, remove=asked.append)
     backend.store.write([word("waiting"), start("done", state=State.SUCCEEDED)])
     assert (kit.end("waiting"), kit.end("done"), kit.end("unknown")) == (True, False, False)
+    wait_for_removals()
     assert asked == [["waiting"]]
 
 

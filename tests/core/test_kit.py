@@ -31,10 +31,11 @@ from progresskit import (
     Unsupported,
 )
 from progresskit.config import BACKENDS, Settings
+from progresskit.integrations import Integration
 from progresskit.memory import MemoryBackend
-from progresskit.testing import FakeClock, start
+from progresskit.testing import FakeClock, start, word
 
-from .doubles import FlakyBackend
+from .doubles import FlakyBackend, wait_for_removals
 
 Step = Callable[..., float | None]
 
@@ -339,17 +340,17 @@ def test_what_cannot_be_listed_is_refused_before_a_backend_is_asked(wanted: dict
 
 
 def test_a_queue_may_say_that_a_job_waits_and_how_it_ended(kit: Kit, step: Step, backend: FlakyBackend) -> None:
-    kit.tell("job", State.PENDING, kind="mail")
+    Integration(kit).enqueued("job", kind="mail")
     step()
     progress = kit.get("job")
     assert progress is not None
     assert (progress.state, progress.kind, progress.done) == (State.PENDING, "mail", False)
     with kit.observe("job", kind="mail"):
         step()
-        kit.tell("job", State.PENDING, kind="mail")
+        Integration(kit).enqueued("job", kind="mail")
         step()
         assert kit.get("job").state is State.RUNNING  # type: ignore[union-attr]
-        kit.tell("job", State.FAILED, error=RuntimeError("worker lost"))
+        Integration(kit).end_externally("job", State.FAILED, error=RuntimeError("worker lost"))
         step()
     step()
     progress = kit.get("job")
@@ -359,15 +360,15 @@ def test_a_queue_may_say_that_a_job_waits_and_how_it_ended(kit: Kit, step: Step,
 
 def test_what_a_queue_says_of_a_job_is_checked_at_once(kit: Kit) -> None:
     with pytest.raises(InvalidValue, match="kind is no text but int"):
-        kit.tell("job", State.PENDING, kind=5)  # type: ignore[arg-type]
-    with pytest.raises(InvalidId):
-        kit.tell("no id", State.PENDING)
+        Integration(kit).enqueued("job", kind=5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidValue, match="state must be final, not pending"):
+        Integration(kit).end_externally("job", State.PENDING)
 
 
 @pytest.mark.parametrize("id", [42, UUID(int=7)])
 async def test_whole_numbers_and_uuids_are_ids_everywhere(kit: Kit, step: Step, id: int | UUID) -> None:
     text = str(id)
-    kit.tell(id, State.PENDING)
+    Integration(kit).enqueued(id)
     for _ in kit.track(range(2), id=id):
         with kit.observe(id) as joined:
             joined.update(description="the same job")
@@ -404,9 +405,10 @@ def test_true_is_no_id(kit: Kit) -> None:
 
 def test_who_takes_jobs_out_of_a_queue_is_called_for_those_that_are_known(kit: Kit, backend: FlakyBackend) -> None:
     called: list[list[str]] = []
-    kit.on_cancel(called.append)
-    backend.store.write([start("job"), start("done", state=State.SUCCEEDED)])
+    Integration(kit, remove=called.append)
+    backend.store.write([word("job"), start("done", state=State.SUCCEEDED)])
     assert [kit.cancel(id) for id in ("job", "done", "unknown")] == [True, False, False]
+    wait_for_removals()
     assert called == [["job"]]
 
 

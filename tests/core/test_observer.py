@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from progresskit import Cancelled, InvalidId, Kit, Progress, ProgressObserver, PublicError, State, Subject
+from progresskit.integrations import Integration
 from progresskit.progress import check_id
 from progresskit.testing import FakeClock, RecordingObserver
 
@@ -223,7 +224,7 @@ def test_a_queues_own_control_exceptions_are_no_failures(kit: Kit) -> None:
     class RetryLater(Retry):
         pass
 
-    kit.verdicts[Retry] = State.RETRYING
+    Integration(kit, control_exceptions={Retry: State.RETRYING})
     for error in (Retry(), RetryLater()):
         job = kit.observe()
         with pytest.raises(Retry), job:

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from progresskit.errors import InvalidValue
+from progresskit.integrations import Integration
 from progresskit.kit import Kit
 from progresskit.progress import Progress, State
 
@@ -55,7 +56,7 @@ def test_nobody_owns_nothing(kit: Kit, nobody: Any) -> None:
     with pytest.raises(InvalidValue, match="owner is no signed-in user"):
         kit.observe("a", owner=nobody)
     with pytest.raises(InvalidValue, match="owner is no signed-in user"):
-        kit.tell("a", State.PENDING, owner=nobody)
+        Integration(kit).enqueued("a", owner=nobody)
     kit.flush()
     assert kit.get("a") is None
 
@@ -85,13 +86,13 @@ def test_a_job_that_is_joined_keeps_its_own(kit: Kit) -> None:
 
 
 def test_a_final_word_from_outside_leaves_the_owner_as_it_is(kit: Kit) -> None:
-    kit.tell("a", State.PENDING, owner="ada")
+    Integration(kit).enqueued("a", owner="ada")
     kit.flush()
-    kit.tell("a", State.FAILED, error="lost", owner="bob")
+    kit._update_externally("a", State.FAILED, error="lost", owner="bob")
     assert (stored(kit, "a").owner, stored(kit, "a").state) == ("ada", State.FAILED)
 
 
 def test_a_start_that_names_no_owner_has_none(kit: Kit) -> None:
-    kit.tell("a", State.PENDING, owner="ada")
+    Integration(kit).enqueued("a", owner="ada")
     with kit.observe("a"):
         assert stored(kit, "a").owner is None

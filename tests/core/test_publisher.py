@@ -13,6 +13,7 @@ import pytest
 from progresskit import BackendError, BackendUnavailable, FlushTimeout, Kit, Progress, ProgressObserver, State, Version
 from progresskit import publisher as module
 from progresskit.cancels import ASK_SECONDS
+from progresskit.integrations import Integration
 from progresskit.memory import MemoryBackend
 from progresskit.progress import Role, Write
 from progresskit.publisher import BATCH, RECENT_SECONDS, RETRY_SECONDS
@@ -253,7 +254,7 @@ def test_a_request_reaches_a_job_within_a_second_even_when_nothing_changes(
 def test_a_request_that_came_while_the_job_was_pending_is_known_soon(
     kit: Kit, step: Step, backend: FlakyBackend
 ) -> None:
-    kit.tell("job", State.PENDING)
+    Integration(kit).enqueued("job")
     step()
     assert kit.cancel("job")
     job = kit.observe("job")
@@ -795,7 +796,7 @@ def refused(make_kit: Callable[..., Kit]) -> tuple[Kit, FlakyBackend, ProgressOb
     with kit.observe("first"):
         assert backend.hanging.wait(60)
         job = kit.observe("bad")
-        kit.tell("good", State.PENDING)
+        Integration(kit).enqueued("good")
         backend.hang.set()  # what came meanwhile goes out together
     with kit.observe("later"):
         pass
@@ -816,7 +817,7 @@ def test_a_flush_that_gave_up_waiting_leaves_what_was_refused_to_the_next(
 ) -> None:
     kit, backend, _ = refused
     backend.hang = threading.Event()
-    kit.tell("another", State.PENDING)
+    Integration(kit).enqueued("another")
     with pytest.raises(FlushTimeout):
         kit.flush(0.05)
     backend.hang.set()
@@ -838,11 +839,11 @@ def test_a_final_word_goes_out_behind_the_start_it_came_after(
     kit: Kit, step: Step, backend: FlakyBackend, stored: Stored
 ) -> None:
     backend.down = True
-    kit.tell("job", State.PENDING)
+    Integration(kit).enqueued("job")
     step()
     job = kit.observe("job")
     step()
-    kit.tell("job", State.FAILED, error="lost")
+    Integration(kit).end_externally("job", State.FAILED, error="lost")
     backend.down = False
     step(10)
     step(10)

@@ -12,8 +12,8 @@ from celery.result import AsyncResult
 from django.core.handlers.asgi import ASGIRequest
 
 from progresskit.config import missing_package
+from progresskit.integrations import fit_id
 from progresskit.kit import default
-from progresskit.progress import fit_id
 from progresskit.web.access import Run, run_of
 from progresskit_celery_progress.access import permitted
 from progresskit_celery_progress.backend import Progress
@@ -89,7 +89,7 @@ class ProgressConsumer(AsyncWebsocketConsumer):
             settings = None
             while settings != default().settings:  # else it was closed, and not configured anew: it stays closed
                 settings = default().settings
-                with default().hub.view({fit_id(self.task_id)}) as viewer:
+                with default().viewer(fit_id(self.task_id)) as viewer:
                     while not viewer.closed:
                         ended = await self._tell_news()
                         await viewer.aget(None if ended else ASK_SECONDS)

@@ -1,0 +1,413 @@
+"""
+The interface between progresskit and queues: every integration uses it, and it alone.
+
+An integration makes one `Integration` per app of its queue and calls it from the queue's hooks:
+
+| process | hook | call |
+|---|---|---|
+| sender | a task was enqueued | `enqueued` |
+| worker | a task starts | `start`, which returns a `Run` |
+| worker | a task ends | `succeed`, `fail`, `cancel` or `retry` of the run |
+| supervisor | a worker was killed, a task expired or was revoked | `end_externally` |
+| any | a job was cancelled with `progresskit.cancel` | the queue's own function `remove` is called |
+
+No call but the end of a run waits for the backend, and that one at most `flush_seconds`. Ids of tasks that are not
+well-formed job ids are replaced by a hash, see `fit_id`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Self
+
+from . import scope
+from .errors import BackendError, ConfigurationError, FlushTimeout, InvalidValue
+from .kit import default, owner_key
+from .observer import JoinedObserver, silent
+from .progress import State, fit_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, MutableMapping
+    from datetime import datetime
+    from logging import Logger
+    from types import TracebackType
+
+    from .kit import Kit
+    from .observer import ProgressObserver
+    from .progress import JobId
+
+    Remove = Callable[[list[str]], Collection[str] | None]
+
+__all__ = [
+    "OWNER_HEADER",
+    "WAITING",
+    "Integration",
+    "Run",
+    "RunObserver",
+    "current_run",
+    "fit_id",
+    "inherit_owner",
+    "owned_by",
+    "owner_of",
+]
+
+WAITING = frozenset((State.PENDING, State.RETRYING))
+"""The states of a job whose task is in the queue."""
+
+OWNER_HEADER = "progresskit_owner"
+"""The header of a task that holds the key of its owner."""
+
+
+class Integration:
+    """
+    Turns the tasks of one queue into jobs of a kit, the default one unless it is given.
+
+    `control_exceptions` are exceptions with which a task controls its queue and which are not failures (Celery's
+    `Retry`); each maps to the state of a job that it ends, also of one that `observe()` opened inside the task.
+
+    `remove` is called with the ids of waiting jobs that were cancelled in this process, and takes their tasks out of
+    the queue. `terminate` is called in its place, with the ids of all cancelled jobs, where the setting `terminate` is
+    on: it kills running tasks too. Both run in a thread of their own, so that the caller of `cancel()` does not wait
+    for the queue; what they raise is logged. Jobs that still wait afterwards end as cancelled: all of them, or those
+    whose ids the function returns. A task that a worker starts all the same is stopped at once.
+    """
+
+    def __init__(
+        self,
+        kit: Kit | None = None,
+        *,
+        control_exceptions: Mapping[type[BaseException], State] | None = None,
+        remove: Remove | None = None,
+        terminate: Remove | None = None,
+    ) -> None:
+        self.kit = kit or default()
+        self._remove, self._terminate = remove, terminate
+        self.kit._control_exceptions.update(control_exceptions or {})
+        if remove is not None or terminate is not None:
+            self.kit._cancellers += (self._remove_cancelled,)
+
+    def withdraw(self) -> None:
+        """Stop removing cancelled jobs from the queue: another integration replaces this one."""
+        self.kit._cancellers = tuple(one for one in self.kit._cancellers if one != self._remove_cancelled)
+
+    # In the process that sends tasks.
+
+    def enqueued(self, id: JobId, *, kind: str | None = None, owner: Any = None) -> None:
+        """
+        Report that a task is in the queue: its job is pending.
+
+        Call it after the task was sent. A worker that has started the task meanwhile takes precedence. A process that
+        only sends tasks need not be able to use the backend: a ConfigurationError is logged once and not raised. Raises
+        InvalidValue for a `kind` that is not a string and an `owner` who is not signed in.
+        """
+        try:
+            self.kit._update_externally(fit_id(id), State.PENDING, kind=kind, owner=owner)
+        except ConfigurationError as problem:
+            _warn_once(str(problem))
+
+    # In the process that executes tasks.
+
+    def start(
+        self,
+        id: JobId,
+        *,
+        kind: str | None = None,
+        attempt: int = 1,
+        cancellable: bool = False,
+        owner: Any = None,
+        queued: bool = True,
+        inline: bool = False,
+    ) -> Run:
+        """
+        Report that a task starts, and return its run, which is not entered yet.
+
+        `attempt` counts from 1 and increases with each retry. With `cancellable`, reporting raises `Cancelled` in a
+        task whose job was cancelled: only where the queue survives a BaseException. `queued` is False for a task whose
+        queue never reports that it waits: then no look at the store tells whether it was cancelled before it started.
+        `inline` is True for a task that runs inside of the call that enqueued it: the surrounding job is its parent,
+        whose owner it has unless an `owner` is given.
+        """
+        outer = scope.current_job() if inline else None
+        if outer is not None and owner is None:
+            owner = outer.owner
+        job = self.kit._open_job(
+            fit_id(id),
+            kind=kind,
+            parent=None if outer is None else outer.id,
+            attempt=attempt,
+            cancellable=cancellable,
+            owner=owner,
+        )
+        run = Run(self, job, attempt)
+        self.kit.publisher.opened(job, unless=run._was_cancelled if queued else None)
+        return run
+
+    # In a process that supervises workers.
+
+    def end_externally(
+        self,
+        id: JobId,
+        state: State,
+        *,
+        kind: str | None = None,
+        error: BaseException | str | None = None,
+        attempt: int = 1,
+    ) -> None:
+        """
+        Report how a job ended whose worker cannot: it was killed, or the task was revoked before a worker had it.
+
+        Of a job that has ended already nothing changes. The text of an `error` is not shown to viewers, unless it is a
+        `PublicError`. Raises InvalidValue for a state that is not final.
+        """
+        if not state.final:
+            raise InvalidValue(f"state must be final, not {state}")
+        self.kit._update_externally(fit_id(id), state, kind=kind, error=error, attempt=attempt)
+
+    # The life of processes.
+
+    def check(self, where: str) -> None:
+        """
+        Raise ConfigurationError for a kit that cannot work, to be called when a worker starts.
+
+        Also warns, once, if other processes cannot see what is reported in this one; `where` names it ("an RQ worker").
+        """
+        self.kit.warn_unshared(where)
+
+    def flush(self) -> None:
+        """
+        Wait until all that was reported is stored, at most `flush_seconds`, to be called when a worker ends.
+
+        What the backend refuses is logged; what is not stored in time is tried once more when the process exits.
+        """
+        try:
+            self.kit.flush()
+        except (BackendError, FlushTimeout):
+            pass
+
+    def close(self) -> None:
+        """Flush, and end threads and connections, to be called in a process that ends without running `atexit`."""
+        self.kit.close()
+
+    # Jobs that were cancelled.
+
+    def _remove_cancelled(self, ids: list[str]) -> None:
+        try:
+            waiting = self._waiting(ids)  # looked for here, before `Kit.end` stores that they have ended
+        except BackendError:
+            waiting = ids
+        if not (waiting or self._terminates()):
+            return
+        # Not a daemon, so that a script which cancels and exits has cancelled.
+        thread = Thread(target=self._try_to_remove, args=(ids, waiting), name="progresskit-remove", daemon=False)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter ends, or allows no threads
+            self._try_to_remove(ids, waiting)
+
+    def _try_to_remove(self, ids: list[str], waiting: list[str]) -> None:
+        try:
+            self._remove_from_queue(ids, waiting)
+        except Exception:
+            _log().warning(
+                "Could not remove %s from the queue; the task stops when a worker starts it",
+                ", ".join(ids),
+                exc_info=True,
+            )
+
+    def _remove_from_queue(self, ids: list[str], waiting: list[str]) -> None:
+        ended = waiting
+        try:
+            if self._terminate is not None and self._terminates():
+                removed = self._terminate(ids)
+            else:
+                removed = () if self._remove is None else self._remove(waiting)
+            if removed is not None:
+                ended = [id for id in waiting if id in removed]
+        finally:
+            for id in self._waiting(ended):  # one that has started meanwhile stops by itself
+                self.end_externally(id, State.CANCELLED)
+
+    def _terminates(self) -> bool:
+        return self._terminate is not None and self.kit.settings.terminate
+
+    def _waiting(self, ids: list[str]) -> list[str]:
+        return [id for id, progress in self.kit.backend.read(ids).items() if progress.state in WAITING]
+
+
+class Run:
+    """
+    The execution of a task, from its start to its end, made by `Integration.start`.
+
+    As a context manager (`async with` too) it makes the job the surrounding one, and ends it by the exception that
+    leaves the block. A queue with separate hooks for start and end calls `enter` and `leave` instead, both in the
+    context in which the task's function is called. The first end counts: later ones change nothing.
+    """
+
+    __slots__ = ("_attempt", "_integration", "_job", "_scope")
+
+    def __init__(self, integration: Integration, job: ProgressObserver, attempt: int) -> None:
+        self._integration, self._job, self._attempt = integration, job, attempt
+        self._scope: scope.Scope | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+    @property
+    def id(self) -> str:
+        """The id of the job."""
+        return self._job.id
+
+    @property
+    def job(self) -> RunObserver:
+        """The job as the task's code sees it: it reports, and does not end the job."""
+        return RunObserver(self)
+
+    def enter(self) -> Self:
+        """Make the job the surrounding one of this context."""
+        self._scope = scope.enter(self._job, self)
+        return self
+
+    def leave(self) -> None:
+        """Make the job the surrounding one no longer; it does not end."""
+        entered, self._scope = self._scope, None
+        if entered is not None:
+            entered.leave()
+
+    def succeed(self, result: Any = None) -> None:
+        """End the job as succeeded; the record has the result where `expose_results` is on and JSON can hold it."""
+        try:
+            self._job.succeed(result if self._integration.kit.settings.expose_results else None)
+        except InvalidValue:  # strict mode: the queue can carry what JSON cannot
+            self._job.succeed()
+
+    def fail(self, error: BaseException | str) -> None:
+        """End the job as failed; the text of the error is not shown to viewers, unless it is a `PublicError`."""
+        self._job.end(State.FAILED, error=error)
+
+    def cancel(self) -> None:
+        """End the job as cancelled."""
+        self._job.end(State.CANCELLED)
+
+    def retry(self, next_retry_at: datetime | None = None) -> None:
+        """
+        End this attempt: the task is in the queue again, for the aware `next_retry_at` where it is known.
+
+        Call it before the task is sent again, or another worker may start the next attempt first.
+        """
+        self._job.end(State.RETRYING, next_retry_at=next_retry_at)
+
+    def end_by(self, error: BaseException | None) -> None:
+        """End the job by what the task has raised: `control_exceptions` and cancelling are not failures."""
+        self._job.end_by(error)
+
+    def detach(self) -> None:
+        """
+        Report nothing more and leave the end to a supervisor: this process ends, and only that knows why.
+
+        What was reported is stored before this returns, or it would count as a new start after the supervisor's report.
+        """
+        self._job.forsake()
+        self._integration.flush()
+
+    def __enter__(self) -> Self:
+        return self.enter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
+        self.end_by(error)
+
+    async def __aenter__(self) -> Self:
+        return self.enter()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        from asyncio import to_thread
+
+        self.leave()
+        await to_thread(self._job.end_by(error, wait=False))
+
+    def _was_cancelled(self) -> bool:
+        """
+        Stop the job if it was cancelled while it waited; called by the publisher before it stores the start.
+
+        Queues may execute a task that was removed: they remember it in memory only, or not for tasks that a worker has
+        reserved. Were the start stored, it would open a new run, which is not cancelled.
+
+        A job that still waits may be cancelled and ended at this moment. Therefore the first record is not a start: it
+        continues the run that waits, or changes nothing where that has ended, and the job is asked to stop. A job that
+        waits for another attempt continues by a start only: one that ends between this look and that starts again.
+        """
+        kit, job = self._integration.kit, self._job
+        try:
+            before = None if kit.publisher.down else kit.get(job.id)
+        except BackendError:
+            return False
+        if before is None:
+            return False
+        if before.state is State.PENDING:
+            job.stored(before.version.run)
+        if not before.cancel_requested:
+            return False
+        is_before = before.started_at is None or before.attempt < self._attempt
+        if is_before and before.state in {State.CANCELLED, *WAITING}:
+            job.request_cancel()
+        return is_before and before.state is State.CANCELLED
+
+
+class RunObserver(JoinedObserver):
+    """Reports to the job of a run and does not end it; without a run it accepts reports and ignores them."""
+
+    def __init__(self, run: Run | None) -> None:
+        super().__init__(silent() if run is None else run._job)
+
+
+def current_run(id: JobId | None = None) -> Run | None:
+    """Return the innermost run that was entered in this context, with an id that of its job; None without one."""
+    wanted = None if id is None else fit_id(id)
+    for run in scope.current_runs():
+        if wanted in (None, run.id):
+            return run
+    return None
+
+
+# The owner of a task goes with its message, in a header: through retries and redeliveries too.
+
+
+def owned_by(user: Any) -> dict[str, str]:
+    """
+    Return the headers that make a task the job of a user: a web framework's user object, or the key of one.
+
+    Raises InvalidValue for a user who is not signed in.
+    """
+    return {OWNER_HEADER: owner_key(user)}
+
+
+def owner_of(headers: Mapping[str, Any] | None) -> str | None:
+    """Return the owner that the headers of a task name; None if there is none, or it cannot be one."""
+    owner = (headers or {}).get(OWNER_HEADER)
+    try:
+        return None if owner is None else owner_key(owner)
+    except InvalidValue:
+        return None
+
+
+def inherit_owner(headers: MutableMapping[str, Any]) -> None:
+    """Add the owner of the surrounding job to the headers of a task that is sent inside of it, unless they name one."""
+    job = scope.current_job()
+    if job is not None and job.owner is not None:
+        headers.setdefault(OWNER_HEADER, job.owner)
+
+
+@cache
+def _warn_once(problem: str) -> None:
+    _log().warning("Tasks are not reported as waiting: %s", problem)
+
+
+def _log() -> Logger:
+    from logging import getLogger
+
+    return getLogger("progresskit")
