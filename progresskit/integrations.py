@@ -191,19 +191,24 @@ class Integration:
 
     # Jobs that were cancelled.
 
-    def _remove_cancelled(self, ids: list[str]) -> None:
+    def _remove_cancelled(self, ids: list[str]) -> Callable[[], None]:
+        """Look which of the cancelled jobs wait; return a function that removes them from the queue, in a thread."""
         try:
-            waiting = self._waiting(ids)  # looked for here, before `Kit.end` stores that they have ended
+            waiting = self._waiting(ids)
         except BackendError:
             waiting = ids
-        if not (waiting or self._terminates()):
-            return
-        # Not a daemon, so that a script which cancels and exits has cancelled.
-        thread = Thread(target=self._try_to_remove, args=(ids, waiting), name="progresskit-remove", daemon=False)
-        try:
-            thread.start()
-        except RuntimeError:  # the interpreter ends, or allows no threads
-            self._try_to_remove(ids, waiting)
+
+        def remove() -> None:
+            if not (waiting or self._terminates()):
+                return
+            # Not a daemon, so that a script which cancels and exits has cancelled.
+            thread = Thread(target=self._try_to_remove, args=(ids, waiting), name="progresskit-remove", daemon=False)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter ends, or allows no threads
+                self._try_to_remove(ids, waiting)
+
+        return remove
 
     def _try_to_remove(self, ids: list[str], waiting: list[str]) -> None:
         try:
@@ -264,7 +269,8 @@ class Run:
         return RunObserver(self)
 
     def enter(self) -> Self:
-        """Make the job the surrounding one of this context."""
+        """Make the job the surrounding one of this context, until `leave`."""
+        self.leave()
         self._scope = scope.enter(self._job, self)
         return self
 
@@ -307,8 +313,8 @@ class Run:
 
         What was reported is stored before this returns, or it would count as a new start after the supervisor's report.
         """
-        self._job.forsake()
         self._integration.flush()
+        self._job.forsake()
 
     def __enter__(self) -> Self:
         return self.enter()

@@ -66,7 +66,7 @@ class Kit:
         self._clock, self._wall = clock or monotonic, clock or time
         self._threaded = threaded
         self._host: Mapping[str, Any] = {}
-        self._cancellers: tuple[Callable[[list[str]], Any], ...] = ()
+        self._cancellers: tuple[Callable[[list[str]], Callable[[], None]], ...] = ()
         self._control_exceptions: dict[type[BaseException], State] = {}
         self._warned = False
         self._warned_of_thread = False
@@ -512,19 +512,25 @@ class Kit:
         later, if that should return, is ignored.
         """
         id = check_id(id)
-        accepted = self._request_cancel(id)
-        if accepted:
-            record = self.backend.read((id,)).get(id)
-            if record is not None and record.stalled:
-                self._override(id, State.CANCELLED)
-        return accepted
+        return self._request_cancel(id, lambda: self._end_stalled(id))
 
-    def _request_cancel(self, id: str) -> bool:
+    def _request_cancel(self, id: str, end: Callable[[], None]) -> bool:
+        """Ask a job to stop and call `end`; return False where it is not known or is done."""
         accepted = [*self.backend.cancel((id,))]
-        if accepted:
-            for canceller in self._cancellers:
-                canceller(accepted)
-        return bool(accepted)
+        if not accepted:
+            return False
+        removals = [canceller(accepted) for canceller in self._cancellers]
+        try:
+            end()
+        finally:
+            for remove in removals:  # only now: they end what still waits as cancelled
+                remove()
+        return True
+
+    def _end_stalled(self, id: str) -> None:
+        record = self.backend.read((id,)).get(id)
+        if record is not None and record.stalled:
+            self._override(id, State.CANCELLED)
 
     def _override(self, id: str, state: State, error: Failure | None = None) -> None:
         publisher = self.publisher
@@ -548,10 +554,8 @@ class Kit:
         """
         id = check_id(id)
         error = None if failed is None else Failure("Error", _checked("failed", _message, failed), public=True)
-        accepted = self._request_cancel(id)
-        if accepted:
-            self._override(id, State.CANCELLED if error is None else State.FAILED, error)
-        return accepted
+        state = State.CANCELLED if error is None else State.FAILED
+        return self._request_cancel(id, lambda: self._override(id, state, error))
 
     async def aend(self, id: JobId, failed: str | None = None) -> bool:
         """Do what `end` does without blocking the event loop."""

@@ -1,13 +1,15 @@
 from functools import wraps
 
 import progresskit
-from progresskit.kit import default
+from progresskit.integrations import Integration
+
+integration = Integration()
 
 
 def send(function, id, *args, enqueue):
-    """Put a call into the queue, and let its page know that it waits."""
+    """Put a call into the queue, and report that it waits."""
     enqueue(function, id, *args)
-    default().tell(id, progresskit.State.PENDING, kind=function.__name__)
+    integration.enqueued(id, kind=function.__name__)
 
 
 def job(function):
@@ -16,10 +18,10 @@ def job(function):
     @wraps(function)
     def run(id, *args):
         try:
-            with progresskit.observe(id, kind=function.__name__, cancellable=True):
+            with integration.start(id, kind=function.__name__, cancellable=True):
                 return function(id, *args)
         except progresskit.Cancelled:
-            return None  # told already; to the queue the call is done
+            return None  # the job is cancelled; for the queue the call is done
 
     return run
 

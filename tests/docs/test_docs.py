@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import progresskit
-from progresskit import cli, testing, web
+from progresskit import cli, integrations, testing, web
 from progresskit.config import BACKENDS, Settings
 
 from .pages import (
@@ -181,7 +181,7 @@ def test_the_fields_of_the_record_are_those_of_the_code() -> None:
 
 def test_every_public_name_is_in_the_reference() -> None:
     text = text_of(REFERENCE / "python.md")
-    names = {*progresskit.__all__, *web.__all__, *testing.__all__} - {"TOKEN_SECONDS"}
+    names = {*progresskit.__all__, *web.__all__, *testing.__all__, *integrations.__all__} - {"TOKEN_SECONDS"}
     assert [
         name for name in sorted(names) if not re.search(rf"(`|─ |^|^::: [\w.]+\.){name}\b", text, re.MULTILINE)
     ] == []

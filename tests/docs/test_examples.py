@@ -19,6 +19,7 @@ import pytest
 import progresskit
 from progresskit import State
 from progresskit import kit as kits
+from progresskit.integrations import owned_by
 from progresskit.web import sign
 from tests.adapters.celery_worker import start_worker
 from tests.contract.shims import uvicorn_serving
@@ -253,6 +254,50 @@ def test_any_queue_shows_jobs_that_wait_run_and_are_cancelled(
     assert (state_of("good"), state_of("cancelled")) == (State.SUCCEEDED, State.CANCELLED)
     assert progresskit.get("good").kind == "import_rows"  # type: ignore[union-attr]
     assert capsys.readouterr().out.startswith("1\n2\n3\n")
+
+
+@runs("own_queue.py", "own_queue_progress.py")
+def test_a_queue_with_hooks_shows_the_whole_life_of_its_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progresskit.kit.default(), "_cancellers", ())
+    own_queue, integration = load("own_queue.py"), load("own_queue_progress.py")
+    queue = own_queue.Queue()
+    queue.middleware = integration.ProgressMiddleware(queue)
+    states, sent = list[str](), list[str]()
+
+    def task(attempts: int = 1, error: Exception | None = None) -> str:
+        job = progresskit.current()
+        states.append(f"{job.progress.state} {job.progress.attempt}")
+        progresskit.flush()
+        if job.progress.attempt < attempts:
+            raise integration.Retry
+        if error is not None:
+            raise error
+        return "result"
+
+    def sends() -> None:
+        sent.append(queue.send(task))
+
+    def stops() -> None:
+        progresskit.cancel(progresskit.current().id)
+        for _ in iter(lambda: time.sleep(0.01), 1):
+            progresskit.current().advance()
+
+    good = queue.send(task, headers=owned_by("ada"))
+    again, bad = queue.send(task, 3), queue.send(task, 1, ValueError("no"))
+    parent, running, waiting = queue.send(sends, headers=owned_by("ada")), queue.send(stops), queue.send(task)
+    progresskit.flush()
+    assert {state_of(id) for id in (good, again, bad, parent, running, waiting)} == {State.PENDING}
+    assert progresskit.cancel(waiting)
+    assert done(waiting).state is State.CANCELLED
+    queue.work()
+
+    assert states == ["running 1", "running 1", "running 1", "running 2", "running 1", "running 3"]
+    ended = {id: progresskit.get(id) for id in (good, again, bad, parent, running, *sent)}
+    assert [record and record.state for record in ended.values()] == [
+        State.SUCCEEDED, State.SUCCEEDED, State.FAILED, State.SUCCEEDED, State.CANCELLED, State.SUCCEEDED
+    ]  # fmt: skip
+    assert [record and record.owner for record in ended.values()] == ["ada", None, None, "ada", None, "ada"]
+    assert queue.results == {good: "result", again: "result", parent: None, sent[0]: "result"}
 
 
 def state_of(id: str) -> State:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, assert_type
 from uuid import UUID
 
@@ -32,6 +32,7 @@ from progresskit import (
     Subject,
     Version,
 )
+from progresskit.integrations import Integration, Run, RunObserver, current_run, owned_by, owner_of
 from progresskit.testing import BackendContract, FakeClock, RecordingObserver
 
 
@@ -101,6 +102,21 @@ def as_context_managers() -> None:
     synchronous: AbstractContextManager[ProgressObserver] = progresskit.observe()
     asynchronous: AbstractAsyncContextManager[ProgressObserver] = progresskit.observe()
     del synchronous, asynchronous
+
+
+def integrating(headers: dict[str, str]) -> None:
+    integration = Integration(Kit(), control_exceptions={StopIteration: State.RETRYING}, remove=lambda ids: ids[:1])
+    integration.enqueued("task-1", kind="mail", owner=owner_of(headers))
+    with integration.start("task-1", attempt=2, cancellable=True) as run:
+        assert_type(run, Run)
+        assert_type(run.job, RunObserver)
+        run.succeed({"rows": 5})
+    run.retry(datetime.fromtimestamp(0, UTC))
+    run.fail("no")
+    run.fail(5)  # type: ignore[arg-type]
+    integration.end_externally("task-1", State.FAILED, error=TimeoutError())
+    assert_type(current_run("task-1"), Run | None)
+    assert_type(owned_by("ada"), dict[str, str])
 
 
 # Viewers.

@@ -1,0 +1,516 @@
+"""What integrations of queues stand on: senders, workers, supervisors, removal from the queue, and owners."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import progresskit
+from progresskit import Cancelled, Kit, Progress, PublicError, State
+from progresskit.errors import BackendUnavailable, ConfigurationError, InvalidValue
+from progresskit.integrations import (
+    OWNER_HEADER,
+    Integration,
+    Run,
+    RunObserver,
+    current_run,
+    fit_id,
+    inherit_owner,
+    owned_by,
+    owner_of,
+)
+from progresskit.testing import FakeClock
+
+from .doubles import FlakyBackend, wait_for_removals
+
+Step = Callable[..., float | None]
+Stored = Callable[[str], Progress]
+ADA = owned_by("ada")
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kit]:
+    """Give a kit with threads, on each of two real stores."""
+    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/progress.db"
+    kit = Kit(url, flush_seconds=60, lease=60)
+    yield kit
+    kit.close()
+
+
+def known(kit: Kit, id: str) -> Progress:
+    kit.flush(60)
+    progress = kit.get(id)
+    assert progress is not None
+    return progress
+
+
+# The life of a task.
+
+
+def test_a_task_waits_runs_is_tried_again_and_ends(shared: Kit) -> None:
+    integration = Integration(shared)
+    integration.enqueued("task", kind="mail", owner="ada")
+    waiting = known(shared, "task")
+    with integration.start("task", kind="mail", owner="ada") as first:
+        first.job.set_progress(3, 10)
+        running = known(shared, "task")
+        first.retry(datetime(2030, 1, 1, tzinfo=UTC))
+    retrying = known(shared, "task")
+    with integration.start("task", kind="mail", attempt=2, owner="ada") as second:
+        again = known(shared, "task")
+        second.succeed({"sent": 5})
+    done = known(shared, "task")
+
+    records = (waiting, running, retrying, again, done)
+    assert [(record.state, record.attempt) for record in records] == [
+        (State.PENDING, 1), (State.RUNNING, 1), (State.RETRYING, 1), (State.RUNNING, 2), (State.SUCCEEDED, 2)
+    ]  # fmt: skip
+    assert {(record.version.run, record.kind, record.owner) for record in records} == {(1, "mail", "ada")}
+    assert (running.current, retrying.next_retry_at) == (3, datetime(2030, 1, 1, tzinfo=UTC))
+
+
+def test_an_id_of_a_queue_that_is_no_id_of_a_job_is_hashed_everywhere(shared: Kit) -> None:
+    integration, id = Integration(shared), "queue/task 1"
+    integration.enqueued(id)
+    assert known(shared, fit_id(id)).state is State.PENDING
+    with integration.start(id) as run:
+        assert current_run(id) is run
+        assert run.id == run.job.id == fit_id(id)
+        assert known(shared, run.id).state is State.RUNNING
+        integration.end_externally(id, State.FAILED, error="lost")
+        assert known(shared, run.id).state is State.FAILED
+
+
+def test_a_worker_that_is_faster_than_its_sender_takes_precedence(shared: Kit) -> None:
+    integration = Integration(shared)
+    with integration.start("task"):
+        integration.enqueued("task")
+        assert known(shared, "task").state is State.RUNNING
+    integration.enqueued("task")
+    assert known(shared, "task").state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.RUNNING, State.RETRYING])
+def test_a_supervisor_reports_ends_only(kit: Kit, state: State) -> None:
+    with pytest.raises(InvalidValue, match=f"state must be final, not {state}"):
+        Integration(kit).end_externally("task", state)
+
+
+def test_what_a_supervisor_reports_changes_nothing_of_a_job_that_has_ended(shared: Kit) -> None:
+    integration = Integration(shared)
+    with integration.start("task"):
+        pass
+    integration.end_externally("task", State.FAILED, error="lost")
+    assert known(shared, "task").state is State.SUCCEEDED
+
+
+def test_what_a_queue_says_is_checked_at_once(kit: Kit) -> None:
+    integration = Integration(kit)
+    with pytest.raises(InvalidValue, match="kind"):
+        integration.enqueued("task", kind=5)  # type: ignore[arg-type]
+    for owner in ("", SimpleNamespace(is_authenticated=False)):
+        with pytest.raises(InvalidValue, match="owner"):
+            integration.enqueued("task", owner=owner)
+        with pytest.raises(InvalidValue, match="owner"):
+            integration.start("task", owner=owner)
+    assert kit.publisher.step() is None
+
+
+def test_a_process_that_only_sends_need_not_have_what_the_backend_needs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kit = Kit()
+    monkeypatch.setenv("PROGRESSKIT_URL", "nosuch://host")
+    integration = Integration(kit)
+    with caplog.at_level(logging.WARNING):
+        for n in range(3):
+            integration.enqueued(f"task-{n}")
+    assert caplog.text.count("Tasks are not reported as waiting") == 1
+    assert "nosuch" in caplog.text
+    with pytest.raises(ConfigurationError):
+        integration.check("a worker")
+    with pytest.raises(ConfigurationError):
+        integration.start("task")
+
+
+# A run, and how it ends.
+
+
+class Retry(Exception):
+    """How a queue's task asks for another attempt."""
+
+
+@pytest.mark.parametrize(("error", "state"), [
+    (None, State.SUCCEEDED), (ValueError("no"), State.FAILED), (Cancelled(), State.CANCELLED),
+    (Retry(), State.RETRYING), (asyncio.CancelledError(), State.CANCELLED), (SystemExit(), State.FAILED),
+])  # fmt: skip
+def test_a_run_ends_by_what_leaves_its_block(
+    kit: Kit, step: Step, stored: Stored, error: BaseException | None, state: State
+) -> None:
+    def block() -> None:
+        if error is not None:
+            raise error
+
+    async def asynchronously() -> None:
+        async with integration.start("in-a-loop"):
+            block()
+
+    integration = Integration(kit, control_exceptions={Retry: State.RETRYING})
+    raises = type(error) if error is not None else ()
+    try:
+        with integration.start("task"):
+            block()
+    except raises:
+        pass
+    try:
+        asyncio.run(asynchronously())
+    except raises:
+        pass
+    run = integration.start("by-hand")
+    run.end_by(error)
+    step()
+    assert [stored(id).state for id in ("task", "in-a-loop", "by-hand")] == [state] * 3
+    assert progresskit.current().id == "silent"
+
+
+def test_the_first_end_counts(kit: Kit, step: Step, stored: Stored) -> None:
+    integration = Integration(kit)
+    with pytest.raises(ValueError, match="late"), integration.start("task") as run:
+        run.cancel()
+        run.succeed()
+        run.retry()
+        run.fail("no")
+        raise ValueError("late")
+    step()
+    assert stored("task").state is State.CANCELLED
+
+
+def test_of_an_error_only_the_type_is_shown_unless_it_is_public(kit: Kit, step: Step, stored: Stored) -> None:
+    errors: dict[str, BaseException | str] = {
+        "secret": ValueError("password=hunter2"),
+        "text": "password=hunter2",
+        "public": PublicError("No header"),
+    }
+    for id, error in errors.items():
+        Integration(kit).start(id).fail(error)
+        Integration(kit).end_externally(f"{id}-lost", State.FAILED, error=error)
+    step()
+    shown = {id: stored(id).redacted().to_dict()["error"] for id in (*errors, *(f"{id}-lost" for id in errors))}
+    assert [error["message"] for error in shown.values()] == [None, None, "No header"] * 2
+    assert stored("secret").error == ("ValueError", "password=hunter2", False)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_result_is_shown_where_the_site_exposes_results_and_json_can_hold_it(clock: FakeClock, strict: bool) -> None:
+    for expose, result, shown in ((True, {"n": 1}, {"n": 1}), (False, {"n": 1}, None), (True, object(), None)):
+        backend = FlakyBackend(clock)
+        kit = Kit(backend=backend, clock=clock, threaded=False, expose_results=expose, strict=strict)
+        Integration(kit).start("task").succeed(result)
+        kit.publisher.step()
+        record = backend.store.read(["task"])["task"]
+        assert (record.state, record.result) == (State.SUCCEEDED, shown)
+
+
+def test_the_code_of_a_task_cannot_end_its_job(kit: Kit, step: Step, stored: Stored) -> None:
+    with Integration(kit).start("task") as run:
+        for job in (run.job, kit.current(), kit.observe(), kit.observe("task")):
+            with job:
+                job.advance()
+            job.succeed()
+            job.fail("no")
+        step()
+        assert (stored("task").state, stored("task").current) == (State.RUNNING, 4)
+
+
+def test_an_observer_without_a_run_is_silent(kit: Kit, step: Step) -> None:
+    observer = RunObserver(None)
+    observer.set_progress(3, 10, "reading")
+    assert observer.progress.current == 0
+    observer.succeed()
+    assert step() is None
+
+
+def test_a_detached_run_leaves_the_end_to_a_supervisor(shared: Kit) -> None:
+    integration = Integration(shared)
+    with integration.start("task") as run:
+        run.job.set_progress(3, 10)
+        run.detach()
+        progress = shared.get("task")
+        assert progress is not None
+        assert (progress.state, progress.current) == (State.RUNNING, 3), "and what it has reported is stored"
+    assert known(shared, "task").state is State.RUNNING
+    integration.end_externally("task", State.FAILED, error="time limit")
+    assert (known(shared, "task").state, known(shared, "task").version.run) == (State.FAILED, 1)
+
+
+def test_flushing_at_the_end_of_a_worker_raises_nothing(kit: Kit, backend: FlakyBackend) -> None:
+    threaded = Kit(backend=backend, flush_seconds=0.05)
+    backend.down = True
+    integration = Integration(threaded)
+    integration.enqueued("task")
+    integration.flush()
+    backend.down = False
+    integration.close()
+    assert backend.store.read(["task"])["task"].state is State.PENDING
+
+
+# The surrounding run.
+
+
+def test_a_run_is_found_where_it_was_entered_and_nowhere_else(kit: Kit) -> None:
+    integration = Integration(kit)
+    outer, inner = integration.start("outer"), integration.start("inner", inline=True)
+    assert current_run() is None
+    with outer:
+        assert current_run() is current_run("outer") is outer
+        with inner:
+            assert (current_run(), current_run("outer"), current_run("other")) == (inner, outer, None)
+            with kit.observe("child"):
+                assert current_run() is inner
+            outer.leave()
+            assert (current_run(), current_run("outer")) == (inner, None)
+            context = copy_context()
+            assert context.run(current_run) is inner
+        assert current_run() is None
+    assert context.run(current_run) is None, "a copy of the context outlives the run"
+    found: list[Run | None] = [inner]
+    thread = threading.Thread(target=lambda: found.append(current_run()))
+    thread.start()
+    thread.join()
+    assert found[1] is None
+
+
+def test_hooks_may_leave_a_run_twice_or_in_another_context(kit: Kit) -> None:
+    run = Integration(kit).start("task")
+    run.leave()
+    context = copy_context()
+    context.run(run.enter)
+    assert context.run(current_run) is run
+    run.leave()
+    run.leave()
+    assert context.run(current_run) is None
+
+
+def test_a_task_that_runs_inside_of_the_call_that_sends_it_is_a_child(kit: Kit, step: Step, stored: Stored) -> None:
+    integration = Integration(kit)
+    with kit.observe("request", owner="ada"):
+        runs = [
+            integration.start("inline", inline=True),
+            integration.start("bobs", inline=True, owner="bob"),
+            integration.start("worker"),
+        ]
+        step()
+        records = [stored(run.id) for run in runs]
+    assert [(record.parent, record.owner) for record in records] == [
+        ("request", "ada"), ("request", "bob"), (None, None)
+    ]  # fmt: skip
+    for run in runs:
+        run.cancel()
+
+
+# Cancelling tasks that wait.
+
+
+class Removed:
+    """What a queue was asked to remove."""
+
+    def __init__(self, answer: Any = None) -> None:
+        self.ids: list[list[str]] = []
+        self.answer = answer
+
+    def __call__(self, ids: list[str]) -> Any:
+        self.ids.append(ids)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def cancelled(kit: Kit, *ids: str) -> list[State]:
+    for id in ids:
+        assert kit.cancel(id)
+    wait_for_removals()
+    return [known(kit, id).state for id in ids]
+
+
+def test_a_cancelled_task_that_waits_is_taken_out_of_its_queue_and_a_running_one_is_not(shared: Kit) -> None:
+    remove, terminate = Removed(), Removed()
+    integration = Integration(shared, remove=remove, terminate=terminate)
+    integration.enqueued("waiting")
+    integration.start("retrying").retry()
+    with integration.start("running") as run:
+        shared.flush(60)
+        states = cancelled(shared, "waiting", "retrying", "running")
+        assert states == [State.CANCELLED, State.CANCELLED, State.RUNNING]
+        assert (sorted(remove.ids), terminate.ids) == ([["retrying"], ["waiting"]], [])
+        run.cancel()
+
+
+def test_where_the_site_terminates_running_tasks_are_killed_too() -> None:
+    kit = Kit("memory://", terminate=True, flush_seconds=60)
+    remove, terminate = Removed(), Removed()
+    integration = Integration(kit, remove=remove, terminate=terminate)
+    integration.enqueued("waiting")
+    with integration.start("running"):
+        kit.flush(60)
+        assert cancelled(kit, "waiting", "running") == [State.CANCELLED, State.RUNNING]
+    assert (remove.ids, sorted(terminate.ids)) == ([], [["running"], ["waiting"]])
+    kit.close()
+
+
+def test_only_what_the_queue_says_it_has_removed_is_cancelled(shared: Kit) -> None:
+    integration = Integration(shared, remove=Removed(["mine"]))
+    for id in ("mine", "others"):
+        integration.enqueued(id)
+    shared.flush(60)
+    assert cancelled(shared, "mine", "others") == [State.CANCELLED, State.PENDING]
+
+
+def test_an_unreachable_queue_does_not_reach_the_caller_of_cancel(
+    shared: Kit, caplog: pytest.LogCaptureFixture
+) -> None:
+    integration = Integration(shared, remove=Removed(OSError("no route")))
+    integration.enqueued("task")
+    shared.flush(60)
+    assert cancelled(shared, "task") == [State.CANCELLED], "it stops when a worker starts it"
+    assert "Could not remove task from the queue" in caplog.text
+
+
+def test_a_replaced_integration_is_not_asked_any_more(shared: Kit) -> None:
+    old, new = Removed(), Removed()
+    Integration(shared, remove=old).withdraw()
+    Integration(shared, remove=new).enqueued("task")
+    shared.flush(60)
+    cancelled(shared, "task")
+    assert (old.ids, new.ids) == ([], [["task"]])
+
+
+def test_a_job_that_is_ended_from_outside_is_taken_out_of_its_queue_too(shared: Kit) -> None:
+    remove = Removed()
+    Integration(shared, remove=remove).enqueued("task")
+    shared.flush(60)
+    assert shared.end("task", "The disk is full")
+    wait_for_removals()
+    assert remove.ids == [["task"]]
+    assert known(shared, "task").state is State.FAILED
+
+
+@pytest.mark.parametrize("is_ended", [False, True])
+def test_a_task_that_was_cancelled_while_it_waited_is_stopped_before_its_start_is_stored(
+    kit: Kit, step: Step, stored: Stored, is_ended: bool
+) -> None:
+    integration = Integration(kit)
+    integration.enqueued("task")
+    step()
+    assert kit.cancel("task")
+    if is_ended:
+        integration.end_externally("task", State.CANCELLED)
+    step()
+    run = integration.start("task", cancellable=True)
+    step()
+    assert stored("task").state is (State.CANCELLED if is_ended else State.RUNNING)
+    assert run.job.cancel_requested
+    with pytest.raises(Cancelled), run:
+        run.job.check_cancelled()
+    step()
+    assert stored("task").state is State.CANCELLED
+    assert is_ended or stored("task").version.run == 1
+
+
+def test_a_task_that_is_sent_again_after_it_was_cancelled_runs(kit: Kit, step: Step, stored: Stored) -> None:
+    integration = Integration(kit)
+    with integration.start("task"):
+        step()
+        assert kit.cancel("task")
+        raise_and_ignore(Cancelled())
+    step()
+    run = integration.start("task")
+    step()
+    assert (stored("task").state, stored("task").version.run) == (State.RUNNING, 2)
+    assert not run.job.cancel_requested
+    run.succeed()
+
+
+def raise_and_ignore(error: BaseException) -> None:
+    try:
+        raise error
+    except BaseException:
+        pass
+
+
+def test_a_start_does_not_wait_for_a_store_that_is_down(
+    kit: Kit, step: Step, stored: Stored, backend: FlakyBackend
+) -> None:
+    integration = Integration(kit)
+    backend.down = True
+    with pytest.raises(BackendUnavailable):
+        kit.get("task")
+    run = integration.start("task")
+    step()
+    backend.down = False
+    step(10)
+    assert stored("task").state is State.RUNNING
+    run.succeed()
+
+
+def test_a_queue_that_never_reports_that_tasks_wait_saves_the_look(
+    kit: Kit, step: Step, stored: Stored, backend: FlakyBackend
+) -> None:
+    with Integration(kit).start("task", queued=False):
+        step()
+        assert stored("task").state is State.RUNNING
+        assert backend.reads == []
+    with Integration(kit).start("other"):
+        step()
+        assert backend.reads == [{"other"}]
+
+
+# Owners.
+
+
+def test_an_owner_goes_with_the_headers_of_a_task() -> None:
+    user = SimpleNamespace(is_authenticated=True, pk=7)
+    assert owned_by(user) == {OWNER_HEADER: "7"}
+    assert owner_of(owned_by(user)) == "7"
+    for headers in (None, {}, {OWNER_HEADER: ["ada"]}, {OWNER_HEADER: "x" * 129}, {OWNER_HEADER: ""}):
+        assert owner_of(headers) is None
+    with pytest.raises(InvalidValue):
+        owned_by(SimpleNamespace(is_authenticated=False))
+
+
+def test_what_a_task_sends_is_its_owners_unless_it_names_another(kit: Kit) -> None:
+    inherited, named, outside = dict[str, Any](), owned_by("bob"), dict[str, Any]()
+    inherit_owner(outside)
+    with Integration(kit).start("task", owner=owner_of(ADA)) as run:
+        for headers in (inherited, named):
+            inherit_owner(headers)
+        run.cancel()
+    assert (inherited, named, outside) == (ADA, owned_by("bob"), {})
+
+
+# What integrations may use.
+
+
+@pytest.mark.parametrize("package", ["progresskit_celery", "progresskit_celery_progress"])
+def test_an_integration_reaches_into_no_part_of_a_kit(package: str) -> None:
+    folder = Path(progresskit.__file__).parents[1] / "adapters" / package
+    inner = {"publisher", "hub", "_update_externally", "_open_job", "_cancellers", "_control_exceptions", "_job"}
+    found = [
+        f"{path.name}:{node.lineno} {node.attr}"
+        for path in folder.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr in inner
+        # The Celery integration's own attributes of that name are none of a kit's.
+        and not (isinstance(node.value, ast.Name) and node.value.id == "self")
+    ]
+    assert found == []
