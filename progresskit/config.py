@@ -23,6 +23,7 @@ Each setting may come from four places; the first that has it wins: `configure()
     max_streams      None         count     streams and long polls at once, per process; None: by the kind of server
     client_streams   32           count     of these, for one user or one address
     proxies          None         count     how many of your proxies add to X-Forwarded-For; None: not said
+    allowed_hosts    None                   hosts that requests may be for; None: `serve`'s own, any host elsewhere
     stream_seconds   25           seconds   a stream on a threaded server is closed after this time
     terminate        False                  cancelling also kills the process that runs the task, where a queue can
 """
@@ -65,6 +66,7 @@ class Settings(NamedTuple):
     max_streams: int | None = None
     client_streams: int = 32
     proxies: int | None = None
+    allowed_hosts: Sequence[str] | str | None = None
     stream_seconds: float = 25.0
     terminate: bool = False
 
@@ -84,7 +86,7 @@ _FALSE = frozenset(("0", "false", "no", "off", ""))
 _POSITIVE = frozenset(("interval", "lease", "heartbeat", "ttl", "stream_seconds"))
 _NOT_NEGATIVE = frozenset(("flush_seconds", "max_streams", "client_streams", "proxies"))
 _WHOLE = _NOT_NEGATIVE - {"flush_seconds"}
-_OPTIONAL = frozenset(("heartbeat", "max_streams", "proxies", "authorize", "user", "secret_key"))
+_OPTIONAL = frozenset(("heartbeat", "max_streams", "proxies", "allowed_hosts", "authorize", "user", "secret_key"))
 _FLAGS = frozenset(("strict", "open", "bind_keys", "expose_errors", "expose_results", "terminate"))
 _FUNCTIONS = {"authorize": "(request, id, right) -> bool", "user": "(request) -> user"}
 
@@ -161,6 +163,10 @@ def _checked(name: str, value: Any) -> Any:
         return _amount(name, value)
     if name in _FUNCTIONS and not callable(value):
         raise ConfigurationError(f"{name} must be a function {_FUNCTIONS[name]}, not {value!r}")
+    if name == "allowed_hosts":
+        from .hosts import patterns
+
+        return patterns(value)
     if name == "secret_key" and not _is_key(value):
         raise ConfigurationError("secret_key must be a string, or a list of strings")
     if name == "prefix" and not (isinstance(value, str) and value and ID_ALPHABET.issuperset(value)):

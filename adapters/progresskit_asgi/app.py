@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from typing import Any
 
+    from progresskit.hosts import Hosts
     from progresskit.hub import Hub
     from progresskit.kit import Kit
     from progresskit.progress import JobId, Progress
@@ -123,7 +124,7 @@ class ProgressApp:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = messages.request(scope, self._prefix)
-        if request.path.removesuffix("/") != "ws":
+        if request.path.removesuffix("/") != "ws" or not self._surface.serves_host_of(request):
             await _deny(send)
             return
         self._surface.kit.warn_unshared("a web server")
@@ -149,6 +150,13 @@ class ProgressApp:
         if place not in self._fanouts:
             self._fanouts[place] = Fanout(place[1])
         return self._fanouts[place]
+
+
+def served_alone(url_prefix: str, kit: Kit, own_hosts: Hosts) -> ProgressApp:
+    """Return the application for a server that has no other: requests are for its hosts, or for the allowed ones."""
+    app = ProgressApp(url_prefix, kit=kit)
+    app._surface.own_hosts = own_hosts
+    return app
 
 
 class _Html(str):

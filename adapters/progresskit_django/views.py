@@ -73,6 +73,7 @@ class _Awaited:
 
 
 def _request(request: HttpRequest, path: str, query: str, server: Server) -> Request:
+    request.get_host()  # refuses what ALLOWED_HOSTS has not; no middleware need have asked it
     peer = request.META.get("REMOTE_ADDR")
     return Request(request.method or "", path, query, _Headers(request.META), server, request, peer)
 

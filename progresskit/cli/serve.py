@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from progresskit.config import missing_package
 from progresskit.errors import ConfigurationError
+from progresskit.hosts import own_hosts
 
 from .listener import listen_tcp
 from .options import Exit, add_command, kit_of, port
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"progresskit: cannot listen at {where}: {_reason(error)}", file=sys.stderr)
                 return Exit.NO
             announce = _announcement(_where(listening, arguments.prefix), arguments.json)
-            server(kit, arguments.prefix, announce).run(sockets=[listening])
+            server(kit, arguments.prefix, announce, arguments.host).run(sockets=[listening])
     return Exit.OK
 
 
@@ -129,20 +130,21 @@ def _announcement(where: dict[str, str], as_json: bool) -> Callable[[], None]:
     return lambda: print(text, flush=True)
 
 
-def server(kit: Kit, prefix: str, started: Callable[[], None] | None = None) -> uvicorn.Server:
+def server(kit: Kit, prefix: str, started: Callable[[], None] | None = None, host: str = "127.0.0.1") -> uvicorn.Server:
     """
     Return the server; `run(sockets=[...])` serves until `should_exit` is set, or a signal asks to stop.
 
+    Requests may be for the `host` that it listens at, for this machine, and for hosts of the setting `allowed_hosts`.
     When it is to stop, the kit's viewers are ended first: the server would wait for them.
     """
     import uvicorn
 
-    from progresskit_asgi import ProgressApp
+    from progresskit_asgi.app import served_alone
     from progresskit_asgi.sockets import FRAME_BYTES
 
     from .connections import SWEEP_TICKS, BoundedProtocol, Sweep
 
-    app = ProgressApp(prefix, kit=kit)
+    app = served_alone(prefix, kit, own_hosts(host))
 
     class Server(uvicorn.Server):
         """Says when it has started, cuts clients off that take too long, and ends streams before it stops."""

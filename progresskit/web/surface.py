@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from progresskit import kit as kits
 from progresskit.errors import BackendError, ConfigurationError, InvalidId
+from progresskit.hosts import Hosts
 from progresskit.progress import check_id
 
 from . import records, streams, tokens
@@ -61,6 +62,9 @@ class Surface:
         self._before_wait = before_wait
         self._in_thread = in_thread
         self._keep_context = keep_context
+        self.own_hosts: Hosts | None = None
+        """Requests may be for these, and for those of the setting `allowed_hosts`; None: any, unless that is set."""
+        self._told_of_host = False
         self._recent: Recent | None = None
         self._fallback = Fallback()
 
@@ -114,6 +118,24 @@ class Surface:
         """
         return self._fallback.html(self.kit, id, address, record)
 
+    def serves_host_of(self, request: Request) -> bool:
+        """
+        Tell whether a request is for a host that is allowed.
+
+        One that names no host at all is no browser's, and so nothing that a page has led here.
+        """
+        allowed, host = self.kit.settings.allowed_hosts, request.headers.get("host")
+        if host is None or (allowed is None and self.own_hosts is None):
+            return True
+        if self.own_hosts is not None and self.own_hosts.allow(host):
+            return True
+        if allowed is not None and Hosts(tuple(allowed)).allow(host):
+            return True
+        if not self._told_of_host:
+            self._told_of_host = True
+            logger.warning("Refused a request for the host %r, which is not in the setting allowed_hosts", host[:100])
+        return False
+
     def answer(self, request: Request) -> Response:
         """Answer in this thread; a stream is then to be iterated with `for`."""
         return run(self._answer(request, Blocking(self.kit, self._before_wait, self._keep_context)))
@@ -135,6 +157,8 @@ class Surface:
         return response._replace(body=b"") if request.method == "HEAD" else response
 
     async def _route(self, request: Request, calls: Calls) -> Response:
+        if not self.serves_host_of(request):
+            return problem(400, "This host is not served here: the setting allowed_hosts says which are.")
         route = find(request.path)
         if route is None:
             return problem(404, "There is no such address.")

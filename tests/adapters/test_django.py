@@ -281,3 +281,19 @@ def test_a_stream_keeps_no_database_connection(tmp_path: Path, monkeypatch: pyte
         next(frames)
         assert connection.connection is None
         response.close()
+
+
+# Hosts
+
+
+@override_settings(ALLOWED_HOSTS=["www.example.com"], MIDDLEWARE=[])
+def test_the_hosts_that_django_allows_are_respected_whatever_middleware_there_is() -> None:
+    refused = Client().get("/progress/progresskit.js", headers={"Host": "evil.example"})
+    assert refused.status_code == 400
+    assert Client().get("/progress/progresskit.js", headers={"Host": "www.example.com"}).status_code == 200
+
+
+@pytest.mark.parametrize(("host", "status"), [("testserver", 200), ("www.example.com", 400)])
+async def test_django_respects_its_hosts_under_asgi_too(host: str, status: int) -> None:
+    with override_settings(ALLOWED_HOSTS=[host], MIDDLEWARE=[]):
+        assert (await AsyncClient().get("/progress/progresskit.js")).status_code == status

@@ -278,3 +278,21 @@ def test_a_stream_asks_again_with_the_same_request() -> None:
     assert b"the second" in next(frames)
     assert len(seen) == 3  # at the opening, of the first run, which was not known yet, and of the second
     assert set(seen) == {("ada", "ada", "/progress/a/events/")}
+
+
+def test_the_hosts_that_flask_trusts_are_respected() -> None:
+    app = site(TRUSTED_HOSTS=["www.example.com"])
+    ProgressKit(app)
+    client = app.test_client()
+    assert client.get("/progress/progresskit.js", headers={"Host": "evil.example"}).status_code == 400
+    assert client.get("/progress/progresskit.js", headers={"Host": "www.example.com"}).status_code == 200
+
+
+def test_the_config_may_say_which_hosts_progress_is_for() -> None:
+    app = site(PROGRESSKIT_ALLOWED_HOSTS=["www.example.com"])
+    ProgressKit(app)
+    client = app.test_client()
+    refused = client.get("/progress/progresskit.js", headers={"Host": "evil.example"})
+    assert (refused.status_code, refused.content_type) == (400, "application/problem+json")
+    assert client.get("/progress/progresskit.js", headers={"Host": "www.example.com"}).status_code == 200
+    assert client.get("/", headers={"Host": "evil.example"}).status_code == 200, "the site's own addresses are its own"

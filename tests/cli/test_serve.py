@@ -44,9 +44,10 @@ def kit(url: str) -> Iterator[Kit]:
 
 
 @contextmanager
-def serving(url: str, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(url: str, *arguments: str, **more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Serve, and give the process and what it says first."""
-    with start("serve", "--port", "0", *arguments, PROGRESSKIT_URL=url, PROGRESSKIT_SECRET_KEY=SECRET) as process:
+    given = {"PROGRESSKIT_URL": url, "PROGRESSKIT_SECRET_KEY": SECRET} | more
+    with start("serve", "--port", "0", *arguments, **given) as process:
         assert process.stdout is not None
         said = process.stdout.readline()
         assert said, process.stderr and process.stderr.read()
@@ -136,7 +137,9 @@ def held(address: str, key: str, cursor: str) -> Iterator[socket.socket]:
 
 def test_it_listens_at_a_socket_of_files(url: str, kit: Kit, tmp_path: Path) -> None:
     path = tmp_path / "progress.sock"
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://site", timeout=PATIENCE) as client:
+    with httpx.Client(
+        transport=httpx.HTTPTransport(uds=str(path)), base_url="http://localhost", timeout=PATIENCE
+    ) as client:
         with serving(url, "--json", "--uds", str(path)) as (process, said):
             assert json.loads(said) == {"uds": str(path), "prefix": "/progress/"}
             assert client.get("/progress/progresskit.js").status_code == 200
@@ -248,3 +251,20 @@ def test_a_stranger_makes_it_hold_little(served: tuple[subprocess.Popen[str], st
             for number in range(499):  # and reads nothing of what it is told
                 stranger_page.send(json.dumps({"watch": [f"no key! {number}{'x' * 64_000}"]}))
         assert memory(process.pid) - before < 10_000_000
+
+
+def test_it_serves_its_own_hosts_and_those_it_is_told_of(url: str) -> None:
+    def status(address: str, host: str) -> int:
+        headers = {"Host": host}
+        return httpx.get(f"{address}progresskit.js", headers=headers, trust_env=False, timeout=PATIENCE).status_code
+
+    with serving(url, "--json", PROGRESSKIT_ALLOWED_HOSTS="www.example.com, .example.org") as (process, said):
+        address = json.loads(said)["url"]
+        for host in ("localhost", "127.0.0.1:8766", "www.example.com", "progress.example.org"):
+            assert status(address, host) == 200, host
+        for _ in range(3):
+            assert status(address, "evil.example") == 400
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        assert process.stderr is not None
+        assert process.stderr.read().count("evil.example") == 1, "it tells which host to allow, and once"

@@ -134,6 +134,9 @@ BAD = [
     ("lease", 0), ("ttl", -5), ("ttl", []), ("flush_seconds", -0.1), ("flush_seconds", float("inf")),
     ("max_streams", -1), ("max_streams", "many"), ("stream_seconds", 0),
     ("client_streams", -1), ("proxies", -1), ("proxies", "nginx"), ("bind_keys", "perhaps"),
+    ("allowed_hosts", 5), ("allowed_hosts", ["good", 5]), ("allowed_hosts", ["http://site"]),
+    ("allowed_hosts", "site:80"),
+    ("allowed_hosts", "a b"), ("allowed_hosts", ["a.*"]), ("allowed_hosts", "site/path"), ("allowed_hosts", [".."]),
     ("url", "redis"), ("url", None), ("url", 5), ("url", ""),
 ]  # fmt: skip
 
@@ -148,6 +151,9 @@ def test_a_value_that_cannot_be_is_refused_by_name(name: str, value: Any) -> Non
     ("flush_seconds", "0", 0.0), ("max_streams", "7", 7), ("max_streams", None, None), ("max_streams", 0, 0),
     ("interval", "0.25", 0.25), ("lease", 5, 5.0), ("heartbeat", None, None),
     ("secret_key", ["new", "old"], ["new", "old"]),
+    ("allowed_hosts", "www.Example.com, .example.org,", ("www.example.com", ".example.org")),
+    ("allowed_hosts", ["*"], ("*",)), ("allowed_hosts", ["[::1]", "::0:1", "10.0.0.1"], ("::1", "::1", "10.0.0.1")),
+    ("allowed_hosts", [], ()), ("allowed_hosts", None, None),
 ])  # fmt: skip
 def test_a_good_value_is_kept_in_its_own_kind(name: str, value: Any, kept: Any) -> None:
     value = getattr(resolve({name: value}, {}, {}), name)

@@ -261,6 +261,7 @@ class Serve(Site):
     def environment(self) -> dict[str, str]:
         """Return the environment of the server."""
         shared = {"PROGRESSKIT_URL": self.house.url, "PROGRESSKIT_SECRET_KEY": self.secret}
+        shared["PROGRESSKIT_ALLOWED_HOSTS"] = "progress"  # so nginx calls several of them, unless told otherwise
         return environment(self.house.folder, **shared)
 
 
