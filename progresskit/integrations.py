@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 WAITING = frozenset((State.PENDING, State.RETRYING))
-"""The states of a job whose task is in the queue."""
+"""The states of a job while its task is in the queue."""
 
 OWNER_HEADER = "progresskit_owner"
 """The header of a task that holds the key of its owner."""
@@ -69,8 +69,8 @@ class Integration:
     `remove` is called with the ids of waiting jobs that were cancelled in this process, and takes their tasks out of
     the queue. `terminate` is called in its place, with the ids of all cancelled jobs, where the setting `terminate` is
     on: it kills running tasks too. Both run in a thread of their own, so that the caller of `cancel()` does not wait
-    for the queue; what they raise is logged. Jobs that still wait afterwards end as cancelled: all of them, or those
-    whose ids the function returns. A task that a worker starts all the same is stopped at once.
+    for the queue; their exceptions are logged. Jobs that still wait afterwards end as cancelled: all of them, or those
+    that the function returns the ids of. A task that a worker starts all the same is stopped at once.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Integration:
 
         Call it after the task was sent. A worker that has started the task meanwhile takes precedence. A process that
         only sends tasks need not be able to use the backend: a ConfigurationError is logged once and not raised. Raises
-        InvalidValue for a `kind` that is not a string and an `owner` who is not signed in.
+        InvalidValue if `kind` is not a string or the `owner` is not signed in.
         """
         try:
             self.kit._update_externally(fit_id(id), State.PENDING, kind=kind, owner=owner)
@@ -122,11 +122,11 @@ class Integration:
         """
         Report that a task starts, and return its run, which is not entered yet.
 
-        `attempt` counts from 1 and increases with each retry. With `cancellable`, reporting raises `Cancelled` in a
-        task whose job was cancelled: only where the queue survives a BaseException. `queued` is False for a task whose
-        queue never reports that it waits: then no look at the store tells whether it was cancelled before it started.
+        `attempt` counts from 1 and increases with each retry. With `cancellable`, reporting raises `Cancelled` once the
+        job was cancelled: only where the queue survives a BaseException. `queued=False` is for a queue that never
+        reports waiting tasks: then the store is not read to find out if the task was cancelled before it started.
         `inline` is True for a task that runs inside of the call that enqueued it: the surrounding job is its parent,
-        whose owner it has unless an `owner` is given.
+        and gives it its owner unless an `owner` is given.
         """
         outer = scope.current_job() if inline else None
         if outer is not None and owner is None:
@@ -155,9 +155,9 @@ class Integration:
         attempt: int = 1,
     ) -> None:
         """
-        Report how a job ended whose worker cannot: it was killed, or the task was revoked before a worker had it.
+        Report how a job ended in place of its worker, which was killed, or before a worker had the task.
 
-        Of a job that has ended already nothing changes. The text of an `error` is not shown to viewers, unless it is a
+        A job that has ended already does not change. The text of an `error` is not shown to viewers, unless it is a
         `PublicError`. Raises InvalidValue for a state that is not final.
         """
         if not state.final:
@@ -170,15 +170,16 @@ class Integration:
         """
         Raise ConfigurationError for a kit that cannot work, to be called when a worker starts.
 
-        Also warns, once, if other processes cannot see what is reported in this one; `where` names it ("an RQ worker").
+        Also warns, once, if other processes cannot see the jobs of this one; `where` names it ("an RQ worker").
         """
         self.kit.warn_unshared(where)
 
     def flush(self) -> None:
         """
-        Wait until all that was reported is stored, at most `flush_seconds`, to be called when a worker ends.
+        Wait until all reports are stored, at most `flush_seconds`, to be called when a worker ends.
 
-        What the backend refuses is logged; what is not stored in time is tried once more when the process exits.
+        Raises no error: records that the backend refuses are logged, and the rest is sent once more at the exit of the
+        process.
         """
         try:
             self.kit.flush()
@@ -246,7 +247,7 @@ class Run:
 
     As a context manager (`async with` too) it makes the job the surrounding one, and ends it by the exception that
     leaves the block. A queue with separate hooks for start and end calls `enter` and `leave` instead, both in the
-    context in which the task's function is called. The first end counts: later ones change nothing.
+    context in which the task's function is called. The first end counts, later ones are ignored.
     """
 
     __slots__ = ("_attempt", "_integration", "_job", "_scope")
@@ -284,7 +285,7 @@ class Run:
         """End the job as succeeded; the record has the result where `expose_results` is on and JSON can hold it."""
         try:
             self._job.succeed(result if self._integration.kit.settings.expose_results else None)
-        except InvalidValue:  # strict mode: the queue can carry what JSON cannot
+        except InvalidValue:  # strict mode: the queue can carry results that JSON cannot
             self._job.succeed()
 
     def fail(self, error: BaseException | str) -> None:
@@ -304,14 +305,14 @@ class Run:
         self._job.end(State.RETRYING, next_retry_at=next_retry_at)
 
     def end_by(self, error: BaseException | None) -> None:
-        """End the job by what the task has raised: `control_exceptions` and cancelling are not failures."""
+        """End the job by the exception of the task, if any: `control_exceptions` and cancelling are not failures."""
         self._job.end_by(error)
 
     def detach(self) -> None:
         """
-        Report nothing more and leave the end to a supervisor: this process ends, and only that knows why.
+        Stop reporting and leave the end to a supervisor: this process ends, and only the supervisor knows the reason.
 
-        What was reported is stored before this returns, or it would count as a new start after the supervisor's report.
+        Reports are stored before this returns; a start that is stored after the supervisor's report would be a new run.
         """
         self._integration.flush()
         self._job.forsake()
@@ -344,7 +345,7 @@ class Run:
         reserved. Were the start stored, it would open a new run, which is not cancelled.
 
         A job that still waits may be cancelled and ended at this moment. Therefore the first record is not a start: it
-        continues the run that waits, or changes nothing where that has ended, and the job is asked to stop. A job that
+        continues the run that waits, or is ignored where that has ended, and the job is asked to stop. A job that
         waits for another attempt continues by a start only: one that ends between this look and that starts again.
         """
         kit, job = self._integration.kit, self._job

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-def heed_main_thread() -> None:
+def defer_signal_to_main_thread() -> None:
     """
     Have the signal that ends this process wait while the main thread blocks it, whichever thread takes it.
 

@@ -1,4 +1,4 @@
-"""What is known of each Celery app that progresskit is installed in."""
+"""The Celery apps that progresskit is installed in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from progresskit.kit import Kit
 
 UPKEEP = frozenset(("celery.backend_cleanup", "celery.chord_unlock"))
-"""Tasks that Celery sends on its own account; nobody waits for them."""
+"""Tasks that Celery sends for itself; no page waits for them."""
 
 CONTROL_EXCEPTIONS: dict[type[BaseException], State] = {
     Retry: State.RETRYING,
@@ -44,12 +44,12 @@ class Installation(Integration):
         self._ignore = ignore if callable(ignore) else frozenset((ignore,) if isinstance(ignore, str) else ignore)
 
     def ignores(self, name: str) -> bool:
-        """Tell whether tasks of that name are no jobs."""
+        """Return whether tasks of that name are no jobs."""
         ignored = self._ignore(name) if callable(self._ignore) else name in self._ignore
         return ignored or name in UPKEEP
 
     def cancellable(self, task: Any) -> bool:
-        """Tell whether reporting may raise Cancelled in the task: the site lets it, and Celery would survive it."""
+        """Return whether reporting may raise Cancelled in the task: the site allows it, and Celery would survive it."""
         return bool(getattr(task, "progress_cancellable", self._cancellable)) and seal.is_sealed(task)
 
     def _revoke(self, ids: list[str]) -> None:
@@ -70,13 +70,14 @@ def install(
     ignore: Collection[str] | Callable[[str], bool] = (),
 ) -> None:
     """
-    Make every task of the Celery app a job under its own id, whose `kind` is the task's name.
+    Make every task of the Celery app a job under its own id, with the task's name as its `kind`.
 
     `kit` is progresskit's default one unless it is given. With `cancellable=False`, or for a task with the attribute
     `progress_cancellable = False`, reporting never raises Cancelled. `ignore` names the tasks that are no jobs, or is a
-    function that is given a name and tells. Call it once, where the app is made; a later call replaces the settings.
+    function of a name that returns True for them. Call it once, where the app is made; a later call replaces the
+    settings.
 
-    A worker whose kit cannot work does not start: it raises ConfigurationError.
+    A worker does not start with a kit that cannot work: it raises ConfigurationError.
     """
     from .signals import Configured, connect
 
@@ -91,17 +92,17 @@ def install(
 
 
 def find(app: Any) -> Installation | None:
-    """Return what is known of the app; None where progresskit is not installed in it."""
+    """Return the installation in the app; None where there is none."""
     return _installations.get(app)
 
 
 def sending() -> Installation | None:
-    """Return what is known of the app that sends a task now, which Celery's signals do not tell: the current one."""
+    """Return the installation in the app that sends a task: the current one, as Celery's signals do not name it."""
     if len(_installations) == 1:
         return next(iter(_installations.values()))
     return find(current_app._get_current_object())
 
 
 def installations() -> list[Installation]:
-    """Return what is known of all apps."""
+    """Return the installations in all apps."""
     return list(_installations.values())

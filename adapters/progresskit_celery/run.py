@@ -63,7 +63,7 @@ class Run:
 
     def hand_on(self, next_retry_at: datetime | None) -> None:
         """
-        Leave the job to the message that is about to be sent: a retry, or what replaces the task.
+        Leave the job to the message that is about to be sent: a retry, or a task that replaces this one.
 
         The record has to be stored before that: another worker may begin before this one is through.
         """
@@ -71,7 +71,7 @@ class Run:
         self.execution.retry(next_retry_at)
 
     def precedes(self, id: str) -> bool:
-        """Tell whether the job of that id is the next step of the chain that this task is in."""
+        """Return whether the job of that id is the next step of the chain that this task is in."""
         chain = self.task.request.chain or ()
         return any(id == follower for follower, _ in after(chain[-1:], None))
 
@@ -81,7 +81,7 @@ class Run:
         self.execution.leave()
 
     def raised(self, error: BaseException | None) -> None:
-        """End the job by what the task raised."""
+        """End the job by the exception of the task."""
         state = self._verdict(error)
         if state is None:
             self.execution.detach()
@@ -132,6 +132,8 @@ class Run:
 
 
 def _reason(error: BaseException | None) -> BaseException | str:
-    """Return what went wrong; `Reject` is given it as an error or as text."""
+    """Return the reason of a failure; `Reject` holds it as an error or as text."""
     reason = getattr(error, "reason", None) if isinstance(error, Reject) else None
-    return reason if isinstance(reason, BaseException | str) else error or "unknown"
+    if isinstance(reason, BaseException | str):
+        return reason
+    return "unknown" if error is None else error

@@ -15,7 +15,7 @@ from progresskit.integrations import fit_id, inherit_owner, owner_of
 from progresskit.progress import State
 
 from .canvas import after
-from .ending import heed_main_thread
+from .ending import defer_signal_to_main_thread
 from .installation import find, installations, sending
 from .run import Run
 
@@ -51,7 +51,7 @@ def _before_sending(headers: Any = None, body: Any = None, **_: Any) -> None:
 
 
 def _sent(headers: Any = None, body: Any = None, **_: Any) -> None:
-    # After the message was sent, and not before: what could not be sent does not wait for a worker. That the worker may
+    # After the message was sent, and not before: a task that could not be sent does not wait. That the worker may
     # have begun meanwhile does no harm, for a pending job never replaces a running or an ended one.
     installation, run = sending(), Run.current()
     message, followers = _read(headers, body)
@@ -59,14 +59,14 @@ def _sent(headers: Any = None, body: Any = None, **_: Any) -> None:
         return
     sent = (fit_id(message["id"]), message["task"])
     if run is not None and run.precedes(sent[0]):
-        followers = []  # this is the next step of a chain, and they were told of with its first
+        followers = []  # this is the next step of a chain, and they were reported with its first
     for id, name in (sent, *followers):
         if not installation.ignores(name):
             installation.enqueued(id, kind=name, owner=owner_of(headers))
 
 
 def _read(headers: Any, body: Any) -> tuple[Any, list[tuple[str, str]]]:
-    """Return what a message says of its task, and the tasks after it."""
+    """Return the properties of the message's task, and the tasks after it."""
     if "task" not in headers:  # the old protocol
         return body, []
     embedded = body[2]
@@ -100,8 +100,8 @@ def _ended(task: Any = None, state: Any = None, retval: Any = None, **_: Any) ->
         run.raised(retval if state is not None else sys.exc_info()[1])
 
 
-# In the process that looks after the pool, of what the executing one cannot say: a time limit, a lost worker, a
-# revoked task. Where both are one, the run has the first word.
+# In the process that supervises the pool, for the ends that the executing one cannot report: a time limit, a lost
+# worker, a revoked task. Where one process does both, the report of the run comes first.
 
 
 def _failed(sender: Any = None, task_id: Any = None, exception: Any = None, **_: Any) -> None:
@@ -134,7 +134,7 @@ def _unknown(sender: Any = None, name: Any = None, id: Any = None, **_: Any) -> 
 
 
 class Configured(Step):
-    """Looks at the configuration before a worker starts: what the receiver of a signal raises is only logged."""
+    """Checks the configuration before a worker starts: an error in the receiver of a signal would only be logged."""
 
     def __init__(self, worker: Any, **_: Any) -> None:
         installation = find(worker.app)
@@ -152,7 +152,7 @@ def _child_starting(**_: Any) -> None:
 
 
 def _child_ending(**_: Any) -> None:
-    # The processes of the prefork pool end without running what is registered with atexit.
+    # The processes of the prefork pool end without running `atexit`.
     for installation in installations():
         installation.close()
-    heed_main_thread()
+    defer_signal_to_main_thread()

@@ -76,9 +76,9 @@ def _end(task: Any = None, state: Any = None, retval: Any = None, **_: Any) -> N
     elif isinstance(retval, Exception):
         run.fail(retval)
     else:
-        run.detach()  # the process is ending: only its parent can tell why, and what Celery stores is believed
+        run.detach()  # the process ends: only its parent knows the reason, and the result that Celery stores counts
 
 
 def _close(**_: Any) -> None:
-    # The processes of the prefork pool end without running what is registered with atexit.
+    # The processes of the prefork pool end without running `atexit`.
     _integration().close()
