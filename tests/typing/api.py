@@ -178,6 +178,12 @@ def reading(progress: Progress) -> None:
     progress.current = 5  # type: ignore[misc]
 
 
+def viewing_for_longer() -> None:
+    with Kit().viewer("import-42", 42) as viewer:
+        assert_type(viewer.get(timeout=1.0), dict[str, Progress])
+        assert_type(viewer.closed, bool)
+
+
 # Subjects and observers.
 
 
