@@ -88,7 +88,12 @@ def _object(text: str) -> dict[str, Any]:
         raise ValueError(f"not an object but {type(body).__name__}")
     if text.count("{") + text.count("[") > values.DEPTH and values.is_deep(body, values.DEPTH + 1):
         raise ValueError("nested too deep")
-    return _mended(body) if _has_surrogates(text) else body
+    if not _has_surrogates(text):
+        return body
+    mended: dict[str, Any] = _mended(body)
+    if mended.get("owner") != body.get("owner"):
+        mended["owner"] = None  # or it could be that of another user
+    return mended
 
 
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .progress import Progress, Write
 
 
+SKEW_SECONDS = 2.0
+"""By how much the clocks of two processes may differ that fold what both of them sent."""
+
 TOMBSTONES = 10_000
 """Of how many forgotten jobs it is remembered that they are."""
 
@@ -64,11 +67,18 @@ class Entry(NamedTuple):
 
     def is_stalled(self, now: float) -> bool:
         """Return True for a running job whose lease is over."""
-        return self.stored.state is State.RUNNING and now - self.heard >= self.lease
+        return self.stored.state is State.RUNNING and self._is_over(now)
 
     def progress(self, id: str, now: float) -> Progress | None:
         """Return the record; None where it cannot be decoded."""
-        return decode_each(id, decode, self.stored, now - self.heard >= self.lease, id)
+        return decode_each(id, decode, self.stored, self._is_over(now), id)
+
+    def _is_over(self, now: float) -> bool:
+        return now - self.heard >= self.lease or self.is_ahead_of(now)
+
+    def is_ahead_of(self, now: float) -> bool:
+        """Tell whether the clock was set back since the job was heard of, by more than two senders' clocks differ."""
+        return self.heard - now >= self.lease + SKEW_SECONDS
 
 
 class Entries(dict[str, Entry]):
@@ -97,7 +107,7 @@ class Entries(dict[str, Entry]):
         if entry is None:
             self.tombstones.pop(write.id, None)
         else:
-            heard, order = max(now, entry.heard), max(order, entry.order)
+            heard, order = now if entry.is_ahead_of(now) else max(now, entry.heard), max(order, entry.order)
             del self[write.id]
         self[write.id] = Entry(stored, kind, heard, write.lease, heard + write.ttl, order)
         return True

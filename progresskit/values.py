@@ -81,13 +81,15 @@ def user(value: Any) -> str:
     """
     Return what tells a user from all others, of a framework's user object or of its key itself.
 
-    Nobody is no value: who is not signed in cannot be told from others.
+    Anonymous users raise ValueError, and so does a key that cannot be stored unchanged: two users must never share one.
     """
     key = value if _is_user_key(value) else _key_of_user(value)
     name = "" if key is None else str(key)
     if not 0 < len(name) <= USER_LENGTH:
         raise ValueError(f"is no signed-in user, and no user's key of 1 to {USER_LENGTH} characters")
-    return _storable(name)
+    if not _is_storable(name):
+        raise ValueError("is a user's key that cannot be stored: it holds NUL or a lone surrogate")
+    return name
 
 
 # Django's primary key, Flask-Login's id, Starlette's identity.

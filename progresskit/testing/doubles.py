@@ -32,6 +32,10 @@ class FakeClock:
             raise ValueError(f"a clock does not go back: {seconds}")
         self._now += seconds
 
+    def set_back(self, seconds: float) -> None:
+        """Set it back, as an administrator or a time server does with the clock of a machine."""
+        self._now -= seconds
+
 
 class RecordingObserver:
     """Remembers all that it is told; waiting for something is done by `wait_for`, never by sleeping."""

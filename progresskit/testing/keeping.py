@@ -147,6 +147,24 @@ class KeepContract:
         backend.cancel(["job"])
         assert read(backend, "job").stalled
 
+    def test_a_clock_that_is_set_back_neither_hides_a_dead_job_nor_a_living_one(
+        self, backend: Backend, clock: FakeClock
+    ) -> None:
+        clock.advance(7_200)
+        backend.write([start("dead", lease=20), start("alive", lease=20)])
+        clock.set_back(3_600)
+        assert not told(backend, update("alive", 1, lease=20)).stalled, "it was heard of just now"
+        clock.advance(19)
+        assert not read(backend, "alive").stalled
+        clock.advance(1)
+        assert {id: progress.stalled for id, progress in backend.read(["dead", "alive"]).items()} == {
+            "dead": True,
+            "alive": True,
+        }
+        assert not told(backend, update("dead", 1, lease=20)).stalled
+        clock.set_back(3_600)
+        assert backend.forget(["dead", "alive"]) == {"dead", "alive"}
+
     def test_only_a_running_job_stalls(self, backend: Backend, clock: FakeClock) -> None:
         states = [state for state in State if state is not State.PENDING]
         backend.write([word("pending"), *(start(state.value, state=state) for state in states)])

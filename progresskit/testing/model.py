@@ -46,7 +46,7 @@ class Model:
     def read(self, ids: Collection[str]) -> dict[str, Progress]:
         """Return what is known and has not expired."""
         found = {id: kept for id in ids if (kept := self._living(id))}
-        return {id: decode(kept.stored, self._clock() - kept.heard >= kept.lease) for id, kept in found.items()}
+        return {id: decode(kept.stored, abs(self._clock() - kept.heard) >= kept.lease) for id, kept in found.items()}
 
     def cancel(self, ids: Collection[str]) -> set[str]:
         """Mark those that are known and not done."""

@@ -43,8 +43,9 @@ NO_KEY = (
 _SHORT = 512
 """Tokens up to this length, which most are, are read once and kept."""
 
-# Base64 is read by a decoder that overlooks what is none: only this is a token.
-_TOKEN = re.compile(f"~[A-Za-z0-9_-]{{1,{2 * MOST_IDS * ID_LENGTH}}}~[A-Za-z0-9_-]{{43}}")
+# Base64 is read by a decoder that overlooks what is none, and the bits that the last letter of a signature has to
+# spare: only this is a token, so that there is one spelling of each.
+_TOKEN = re.compile(f"~[A-Za-z0-9_-]{{1,{2 * MOST_IDS * ID_LENGTH}}}~[A-Za-z0-9_-]{{42}}[AEIMQUYcgkosw048]")
 
 
 class Grant(NamedTuple):

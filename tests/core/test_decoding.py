@@ -74,6 +74,13 @@ def test_a_final_update_from_outside_is_shown_even_on_top_of_a_body_that_cannot_
         decode(kept(encode(record("job")), "{"))
 
 
+def test_an_owner_that_is_no_text_of_unicode_is_nobody_and_never_another_user() -> None:
+    for owner in ("a\ud800", "\udc00a"):
+        assert decode(kept(json.dumps({"owner": owner})), id="job").owner is None
+    for owner in ("a\ufffd", "Jos\u00e9", "\U0001f9c0"):
+        assert decode(kept(json.dumps({"owner": owner, "unit": "\ud800"})), id="job").owner == owner
+
+
 def test_the_id_under_which_a_record_was_found_counts() -> None:
     assert decode(kept('{"id":"other"}'), id="job").id == "job"
     assert decode(kept('{"id":"other"}')).id == "other"

@@ -13,6 +13,7 @@ from progresskit.errors import InvalidValue
 from progresskit.integrations import Integration
 from progresskit.kit import Kit
 from progresskit.progress import Progress, State
+from progresskit.web.users import signed_in_key
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ USERS = [
     (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
     (SimpleNamespace(is_authenticated=True, pk=7), "7"),
     (SimpleNamespace(is_authenticated=True, get_id=lambda: "7"), "7"),
-    ("a\0b", "a\ufffdb"),
+    ("a\ufffd", "a\ufffd"),
 ]
 
 
@@ -59,6 +60,15 @@ def test_nobody_owns_nothing(kit: Kit, nobody: Any) -> None:
         Integration(kit).enqueued("a", owner=nobody)
     kit.flush()
     assert kit.get("a") is None
+
+
+@pytest.mark.parametrize("key", ["a\0", "a\ud800", "\udfff", "\0"])
+def test_a_key_that_cannot_be_stored_unchanged_is_no_users(kit: Kit, key: str) -> None:
+    for user in (key, SimpleNamespace(is_authenticated=True, pk=key)):
+        with pytest.raises(InvalidValue, match="owner is a user's key that cannot be stored"):
+            kit.observe("a", owner=user)
+        assert signed_in_key(SimpleNamespace(user=user)) is None
+    assert signed_in_key(SimpleNamespace(user="a\ufffd")) == "a\ufffd"
 
 
 def test_an_owner_is_told_to_nobody_with_the_record(kit: Kit) -> None:

@@ -79,6 +79,18 @@ def test_what_was_changed_opens_nothing(text: str, at: int) -> None:
             assert read(KEY, changed, NOW) is None
 
 
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+@pytest.mark.parametrize("ids", ["a", "ab", "abc", ["import-42", "b"]])
+def test_of_a_token_there_is_one_spelling(ids: str | list[str]) -> None:
+    made = make(KEY, ids, "watch", 60, NOW)
+    end = made.rindex("~")
+    for at in (len(made) - 1, end - 1):  # the last letters of what it opens and of its signature have bits to spare
+        spellings = [f"{made[:at]}{letter}{made[at + 1 :]}" for letter in ALPHABET]
+        assert [spelling for spelling in spellings if read(KEY, spelling, NOW) is not None] == [made]
+
+
 def test_the_signature_of_one_job_does_not_fit_another() -> None:
     content = make(KEY, "import-43", "cancel", 60, NOW).split("~")[1]
     signature = token().split("~")[2]

@@ -45,8 +45,8 @@ class Kept(NamedTuple):
         return cls(stored, float(heard), float(lease), float(expires))
 
     def stalled(self, now: float) -> bool:
-        """Return whether the lease has run out."""
-        return now - self.heard >= self.lease
+        """Return whether the lease has run out; a time ahead of the clock is of before the clock was set back."""
+        return abs(now - self.heard) >= self.lease
 
     def progress(self, id: str, now: float) -> Progress:
         """Return the record; raises ValueError where it cannot be decoded."""

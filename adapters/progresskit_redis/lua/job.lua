@@ -59,8 +59,9 @@ local function stored(key, id, stalled, head)
     return packed(id, stalled, head, verdict, body or UNKNOWN)
 end
 
+-- A time ahead of the clock is of before the clock was set back.
 local function stalls(now, heard, lease)
-    return now - heard >= tonumber(lease) and '1' or '0'
+    return math.abs(now - heard) >= tonumber(lease) and '1' or '0'
 end
 
 -- Tell whoever listens. A cluster before Redis 7 has no channels of a shard.

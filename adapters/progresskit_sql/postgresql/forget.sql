@@ -3,7 +3,7 @@ WITH known AS (
     SELECT id
     FROM {table}
     WHERE id = ANY(%(ids)b) AND expires_at > {now} AND (
-        state IN ('succeeded', 'failed', 'cancelled') OR (state = 'running' AND {now} - heard_at >= lease)
+        state IN ('succeeded', 'failed', 'cancelled') OR (state = 'running' AND abs({now} - heard_at) >= lease)
     )
     ORDER BY id
     FOR UPDATE

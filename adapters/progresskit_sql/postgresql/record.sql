@@ -1,1 +1,1 @@
-id, run, attempt, seq, state, cancel_requested, {now} - heard_at >= lease, created, verdict, body, born
+id, run, attempt, seq, state, cancel_requested, abs({now} - heard_at) >= lease, created, verdict, body, born
