@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 
 
 SKEW_SECONDS = 2.0
-"""By how much the clocks of two processes may differ that fold what both of them sent."""
+"""By how much the clocks of two processes may differ that judge by what both of them wrote."""
+
+
+def is_ahead(heard: float, now: float, lease: float) -> bool:
+    """Tell whether the clock was set back since a job was heard of, for two clocks do not differ by so much."""
+    return heard - now >= lease + SKEW_SECONDS
+
+
+def is_over(heard: float, now: float, lease: float) -> bool:
+    """Tell whether a lease has run out."""
+    return now - heard >= lease or is_ahead(heard, now, lease)
+
 
 TOMBSTONES = 10_000
 """Of how many forgotten jobs it is remembered that they are."""
@@ -67,18 +78,11 @@ class Entry(NamedTuple):
 
     def is_stalled(self, now: float) -> bool:
         """Return True for a running job whose lease is over."""
-        return self.stored.state is State.RUNNING and self._is_over(now)
+        return self.stored.state is State.RUNNING and is_over(self.heard, now, self.lease)
 
     def progress(self, id: str, now: float) -> Progress | None:
         """Return the record; None where it cannot be decoded."""
-        return decode_each(id, decode, self.stored, self._is_over(now), id)
-
-    def _is_over(self, now: float) -> bool:
-        return now - self.heard >= self.lease or self.is_ahead_of(now)
-
-    def is_ahead_of(self, now: float) -> bool:
-        """Tell whether the clock was set back since the job was heard of, by more than two senders' clocks differ."""
-        return self.heard - now >= self.lease + SKEW_SECONDS
+        return decode_each(id, decode, self.stored, is_over(self.heard, now, self.lease), id)
 
 
 class Entries(dict[str, Entry]):
@@ -107,7 +111,10 @@ class Entries(dict[str, Entry]):
         if entry is None:
             self.tombstones.pop(write.id, None)
         else:
-            heard, order = now if entry.is_ahead_of(now) else max(now, entry.heard), max(order, entry.order)
+            heard, order = (
+                now if is_ahead(entry.heard, now, entry.lease) else max(now, entry.heard),
+                max(order, entry.order),
+            )
             del self[write.id]
         self[write.id] = Entry(stored, kind, heard, write.lease, heard + write.ttl, order)
         return True

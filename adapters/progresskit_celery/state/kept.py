@@ -12,6 +12,7 @@ import json
 from typing import NamedTuple
 
 from progresskit.decoding import check_stored, decode
+from progresskit.entries import is_over
 from progresskit.progress import Progress, State, Stored
 
 LATER = 3
@@ -45,8 +46,8 @@ class Kept(NamedTuple):
         return cls(stored, float(heard), float(lease), float(expires))
 
     def stalled(self, now: float) -> bool:
-        """Return whether the lease has run out; a time ahead of the clock is of before the clock was set back."""
-        return abs(now - self.heard) >= self.lease
+        """Return whether the lease has run out."""
+        return is_over(self.heard, now, self.lease)
 
     def progress(self, id: str, now: float) -> Progress:
         """Return the record; raises ValueError where it cannot be decoded."""
