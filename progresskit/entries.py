@@ -12,26 +12,12 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .decoding import decode, decode_each
-from .progress import FINAL_STATES, Effect, Role, State, Stored, fold
+from .progress import FINAL_STATES, Effect, Role, State, Stored, fold, is_ahead, is_over
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from .progress import Progress, Write
-
-
-SKEW_SECONDS = 2.0
-"""By how much the clocks of two processes may differ that judge by what both of them wrote."""
-
-
-def is_ahead(heard: float, now: float, lease: float) -> bool:
-    """Tell whether the clock was set back since a job was heard of, for two clocks do not differ by so much."""
-    return heard - now >= lease + SKEW_SECONDS
-
-
-def is_over(heard: float, now: float, lease: float) -> bool:
-    """Tell whether a lease has run out."""
-    return now - heard >= lease or is_ahead(heard, now, lease)
 
 
 TOMBSTONES = 10_000

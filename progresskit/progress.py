@@ -340,6 +340,20 @@ class Stored(NamedTuple):
     born: int = 0
 
 
+SKEW_SECONDS = 2.0
+"""By how much the clocks of two processes may differ that judge by what both of them wrote."""
+
+
+def is_ahead(heard: float, now: float, lease: float) -> bool:
+    """Tell whether the clock was set back since a job was heard of, for two clocks do not differ by so much."""
+    return heard - now >= lease + SKEW_SECONDS
+
+
+def is_over(heard: float, now: float, lease: float) -> bool:
+    """Tell whether a lease has run out."""
+    return now - heard >= lease or is_ahead(heard, now, lease)
+
+
 class Effect(Enum):
     """What a write did."""
 

@@ -12,8 +12,7 @@ import json
 from typing import NamedTuple
 
 from progresskit.decoding import check_stored, decode
-from progresskit.entries import is_over
-from progresskit.progress import Progress, State, Stored
+from progresskit.progress import Progress, State, Stored, is_over
 
 LATER = 3
 """How many fields were added behind those of the first version: a record may lack them, or have yet others."""
