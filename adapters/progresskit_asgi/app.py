@@ -7,26 +7,22 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from progresskit.errors import ConfigurationError
-from progresskit.web import TOKEN_SECONDS, Surface
-from progresskit.web.budget import PROCESS
-from progresskit.web.routes import mount
+from progresskit.web import TOKEN_SECONDS, Surface, mount_path
 
 from . import messages
+from .connections import can_be_stepped
 from .fanout import Fanout
-from .lines import can_be_stepped
 from .sockets import Socket
-from .streams import stream_line
+from .streams import stream_connection
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from typing import Any
 
-    from progresskit.hosts import Hosts
-    from progresskit.hub import Hub
-    from progresskit.kit import Kit
-    from progresskit.progress import JobId, Progress
+    from progresskit import Kit, Progress
+    from progresskit.web import Hosts, JobId
 
-    from .lines import Line
+    from .connections import Connection
     from .messages import Receive, Scope, Send
 
 
@@ -43,11 +39,10 @@ class ProgressApp:
     """
 
     def __init__(self, url_prefix: str = "/progress", *, kit: Kit | None = None) -> None:
-        self._prefix = mount(url_prefix)
-        self._budget = PROCESS
-        self._surface = Surface(kit, budget=self._budget)
+        self._prefix = mount_path(url_prefix)
+        self._surface = Surface(kit)
         self._surface.check()
-        self._fanouts: dict[tuple[AbstractEventLoop, Hub], Fanout] = {}
+        self._fanouts: dict[tuple[AbstractEventLoop, object], Fanout] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Speak ASGI 3."""
@@ -97,30 +92,30 @@ class ProgressApp:
                 del self._fanouts[place]
                 fanout.close()
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> tuple[Line, str | None] | None:
-        """Answer; return the line of a stream that stays, and the client for whom a place was taken."""
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> tuple[Connection, str | None] | None:
+        """Answer; return the connection of a stream that stays open, and the client that a place was acquired for."""
         self._surface.kit.warn_unshared("a web server")
         answer = await self._surface.aanswer(messages.request(scope, self._prefix))
         await send(messages.start(answer.status, answer.headers))
         stream = answer.body
         if isinstance(stream, bytes):
             await send(messages.body(stream))
-        elif stream.exchange.take_place(stream.client):
-            return stream_line(stream, send, stepped=can_be_stepped(receive, send)), stream.client
+        elif stream.context.acquire(stream.client):
+            return stream_connection(stream, send, stepped=can_be_stepped(receive, send)), stream.client
         else:
-            await send(messages.body(await stream.glance()))
+            await send(messages.body(await stream.snapshot()))
         return None
 
-    async def _stay(self, line: Line, client: str | None, receive: Receive) -> None:
+    async def _stay(self, connection: Connection, client: str | None, receive: Receive) -> None:
         try:
             fanout = self._fanout()
             try:
-                fanout.join(line)
-                await line.run(receive)
+                fanout.join(connection)
+                await connection.run(receive)
             finally:
-                fanout.leave(line)
+                fanout.leave(connection)
         finally:
-            self._budget.give_back(client)
+            self._surface.limiter.release(client)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = messages.request(scope, self._prefix)
@@ -128,7 +123,7 @@ class ProgressApp:
             await _deny(send)
             return
         self._surface.kit.warn_unshared("a web server")
-        await Socket(self._surface.exchange(request), self._fanout, receive, send).run()
+        await Socket(self._surface.context(request), self._fanout, receive, send).run()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while (message := await receive())["type"] != "lifespan.shutdown":
@@ -142,13 +137,13 @@ class ProgressApp:
         await send({"type": "lifespan.shutdown.complete"})
 
     def _fanout(self) -> Fanout:
-        """Return that of this loop and of the hub of the moment: a default kit may be configured anew."""
+        """Return that of this loop and of the current hub: the default kit may have been configured again."""
         for place, fanout in list(self._fanouts.items()):
             if place[0].is_closed() or not fanout.serves:
                 self._fanouts.pop(place, None)
         place = get_running_loop(), self._surface.kit.hub
         if place not in self._fanouts:
-            self._fanouts[place] = Fanout(place[1])
+            self._fanouts[place] = Fanout(self._surface.view())
         return self._fanouts[place]
 
 

@@ -14,17 +14,17 @@ from itertools import chain
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from .messages import Told
+from .messages import FanoutRecord
 from .rechecks import Rechecks
 
 if TYPE_CHECKING:
     from asyncio import Task
     from collections.abc import Callable, Iterable, Mapping
 
-    from progresskit.hub import Hub
-    from progresskit.progress import Progress
+    from progresskit import Progress
+    from progresskit.web import Viewer
 
-    from .lines import Line
+    from .connections import Connection
 
 logger = logging.getLogger("progresskit.web")
 
@@ -37,17 +37,17 @@ SLICE = 250
 
 class Fanout:
     """
-    Tells all connections of the loop it was made in.
+    Sends the records of one viewer, which it closes, to all connections of the loop it was made in.
 
     It ends, and ends them, by `close`, when the kit is closed, and when its loop ends; and by itself when nobody is
     left.
     """
 
-    def __init__(self, hub: Hub) -> None:
-        self._viewer = hub.view(())
-        self._members: dict[Line, None] = {}
-        self._lines: dict[str, dict[Line, None]] = {}
-        self._last: dict[str, Told] = {}
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._members: dict[Connection, None] = {}
+        self._connections: dict[str, dict[Connection, None]] = {}
+        self._last: dict[str, FanoutRecord] = {}
         self._rechecks = Rechecks(self.drop)
         self._on_held = self._rechecks.add  # one object for all connections
         self._tick_at = monotonic() + TICK_SECONDS
@@ -61,43 +61,43 @@ class Fanout:
         """Whether it still tells: not when the kit was closed, even if it has not come to know that yet."""
         return not self.closed and not self._viewer.closed
 
-    def join(self, line: Line) -> None:
-        """Tell this connection as well, until it leaves; of no job so far, or of those it begins with."""
-        self._members[line] = None
-        line.on_held = self._on_held
-        self.add(line, line.ids)
+    def join(self, connection: Connection) -> None:
+        """Serve this connection until it leaves; of no job so far, or of those it begins with."""
+        self._members[connection] = None
+        connection.on_held = self._on_held
+        self.add(connection, connection.ids)
 
-    def leave(self, line: Line) -> None:
-        """Tell this connection no more."""
-        line.leave()
-        self._members.pop(line, None)
-        self.drop(line, line.ids)
+    def leave(self, connection: Connection) -> None:
+        """Send this connection nothing more."""
+        connection.leave()
+        self._members.pop(connection, None)
+        self.drop(connection, connection.ids)
 
-    def add(self, line: Line, ids: Iterable[str]) -> None:
-        """Tell the connection of these jobs from now on, at once what is known of them."""
+    def add(self, connection: Connection, ids: Iterable[str]) -> None:
+        """Send the connection records of these jobs from now on, the known ones at once."""
         new = []
         for id in ids:
-            lines = self._lines.get(id)
-            if lines is None:
-                lines = self._lines[id] = {}
+            connections = self._connections.get(id)
+            if connections is None:
+                connections = self._connections[id] = {}
                 new.append(id)
-            lines[line] = None
+            connections[connection] = None
             if id in self._last:
-                line.keep(id, self._last[id])
+                connection.keep(id, self._last[id])
         if new:
             self._viewer.add(new)
-        line.pump(monotonic())
+        connection.flush(monotonic())
 
-    def drop(self, line: Line, ids: Iterable[str]) -> None:
-        """Tell the connection no more of these jobs."""
+    def drop(self, connection: Connection, ids: Iterable[str]) -> None:
+        """Send the connection no more records of these jobs."""
         gone = []
         for id in ids:
-            lines = self._lines.get(id)
-            if lines is None or line not in lines:
+            connections = self._connections.get(id)
+            if connections is None or connection not in connections:
                 continue
-            del lines[line]
-            if not lines:
-                del self._lines[id]
+            del connections[connection]
+            if not connections:
+                del self._connections[id]
                 self._last.pop(id, None)
                 gone.append(id)
         if gone and not self.closed:
@@ -113,8 +113,8 @@ class Fanout:
             self.closed = True
             self._viewer.close()
             self._rechecks.close()
-            for line in list(self._members):
-                _guarded(line.end)
+            for connection in list(self._members):
+                _guarded(connection.end)
 
     def _stopped(self, task: Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -135,24 +135,24 @@ class Fanout:
                 await self._tick()
 
     async def _deliver(self, news: Mapping[str, Progress]) -> None:
-        reached: list[dict[Line, None]] = []
+        reached: list[dict[Connection, None]] = []
         for id, record in news.items():
-            lines = self._lines.get(id)
-            if lines is not None:  # else the last viewer has left meanwhile
-                told = self._last[id] = Told(record, self._last.get(id))
-                for line in lines:
-                    line.keep(id, told)
-                reached.append(lines)
+            connections = self._connections.get(id)
+            if connections is not None:  # else the last viewer has left meanwhile
+                rendered = self._last[id] = FanoutRecord(record, self._last.get(id))
+                for connection in connections:
+                    connection.keep(id, rendered)
+                reached.append(connections)
         now = monotonic()
-        for number, line in enumerate(list(dict.fromkeys(chain.from_iterable(reached))), 1):
-            _guarded(line.pump, now)
+        for number, connection in enumerate(list(dict.fromkeys(chain.from_iterable(reached))), 1):
+            _guarded(connection.flush, now)
             if number % SLICE == 0:
                 await sleep(0)
 
     async def _tick(self) -> None:
         now = monotonic()
-        for number, line in enumerate(list(self._members), 1):
-            _guarded(line.tick, now)
+        for number, connection in enumerate(list(self._members), 1):
+            _guarded(connection.tick, now)
             if number % SLICE == 0:
                 await sleep(0)
 

@@ -6,12 +6,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from progresskit.web import Request, Server
-from progresskit.web.http import SharedHeaders
-from progresskit.web.telling import Form, Shown
+from progresskit.web import Form, RenderedRecord, Request, Server, SharedHeaders
 
 if TYPE_CHECKING:
-    from progresskit.progress import Progress
+    from progresskit import Progress
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -35,8 +33,8 @@ class Headers:
         return None if value is None else value.decode("latin-1")
 
 
-class Asker(NamedTuple):
-    """Who asks, as the site's `authorize` is told: the scope, with what middleware has put there, and its headers."""
+class ASGIRequest(NamedTuple):
+    """The request that `authorize` receives: the scope, with what middleware has put there, and its headers."""
 
     scope: Scope
     headers: Headers
@@ -52,7 +50,7 @@ def request(scope: Scope, prefix: str) -> Request:
         query=scope.get("query_string", b"").decode("utf-8", "replace"),
         headers=headers,
         server=Server.LOOP,
-        native=Asker(scope, headers),
+        native=ASGIRequest(scope, headers),
         peer=peer[0] if peer else None,
     )
 
@@ -107,7 +105,7 @@ def body(data: bytes, more: bool = False) -> Message:
     return {"type": "http.response.body", "body": data, "more_body": more}
 
 
-class Told(Shown):
+class FanoutRecord(RenderedRecord):
     """
     A record on its way to viewers, with the message that all get who watch that job alone, in one form.
 
@@ -116,7 +114,7 @@ class Told(Shown):
 
     __slots__ = ("_messages", "cursor", "done")
 
-    def __init__(self, record: Progress, before: Told | None = None) -> None:
+    def __init__(self, record: Progress, before: FanoutRecord | None = None) -> None:
         super().__init__(record)
         if before is not None and before.run == self.run:
             self.run = before.run

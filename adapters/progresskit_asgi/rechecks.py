@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from asyncio import Task
     from collections.abc import Callable, Iterable
 
-    from .lines import Line
+    from .connections import Connection
 
 logger = logging.getLogger("progresskit.web")
 
@@ -23,17 +23,17 @@ AT_ONCE = 32
 class Rechecks:
     """The viewers of one fan-out who are held back; `drop` tells a viewer no more of some jobs."""
 
-    def __init__(self, drop: Callable[[Line, Iterable[str]], None]) -> None:
+    def __init__(self, drop: Callable[[Connection, Iterable[str]], None]) -> None:
         self._drop = drop
-        self._waiting: dict[Line, None] = {}
-        self._asking: set[Line] = set()
+        self._waiting: dict[Connection, None] = {}
+        self._asking: set[Connection] = set()
         self._tasks: set[Task[None]] = set()
 
-    def add(self, line: Line) -> None:
+    def add(self, connection: Connection) -> None:
         """Ask about what the viewer is held back from."""
-        if line in self._asking:
+        if connection in self._asking:
             return  # all that it holds is asked about, to the last
-        self._waiting[line] = None
+        self._waiting[connection] = None
         if len(self._tasks) < AT_ONCE:
             # Each viewer is asked about in the context of its own request; the task needs none.
             task = create_task(self._work(), name="progresskit-recheck", context=Context())
@@ -48,18 +48,18 @@ class Rechecks:
 
     async def _work(self) -> None:
         while self._waiting:
-            line = next(iter(self._waiting))
-            del self._waiting[line]
-            self._asking.add(line)
+            connection = next(iter(self._waiting))
+            del self._waiting[connection]
+            self._asking.add(connection)
             try:
-                await self._ask(line)
+                await self._ask(connection)
             except Exception:
                 logger.exception("a viewer could not be asked about again")
-                line.end()
+                connection.end()
             finally:
-                self._asking.discard(line)
+                self._asking.discard(connection)
 
-    async def _ask(self, line: Line) -> None:
-        while line.holds and not line.closed:
-            self._drop(line, await line.recheck())
-            line.pump(monotonic())
+    async def _ask(self, connection: Connection) -> None:
+        while connection.holds and not connection.closed:
+            self._drop(connection, await connection.recheck())
+            connection.flush(monotonic())

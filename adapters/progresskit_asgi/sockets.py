@@ -8,20 +8,17 @@ from itertools import chain
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from progresskit.web.headers import foreign_origin
-from progresskit.web.telling import job_of
-from progresskit.web.tokens import MOST_IDS
+from progresskit.web import MAX_IDS, foreign_origin, named_record
 
-from .lines import Line, race
+from .connections import Connection, race
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from progresskit.web.access import Guard
-    from progresskit.web.exchange import Exchange, Jobs
+    from progresskit.web import Guard, Jobs, RequestContext
 
     from .fanout import Fanout
-    from .messages import Message, Receive, Send, Told
+    from .messages import FanoutRecord, Message, Receive, Send
 
     _Name = tuple[str, str]
     """A key, and one of the names that its jobs are told by."""
@@ -46,40 +43,40 @@ _NOTHING = "null"
 class Socket:
     """One connection from its opening to its end."""
 
-    def __init__(self, exchange: Exchange, fanout: Callable[[], Fanout], receive: Receive, send: Send) -> None:
-        self._exchange, self._open_fanout = exchange, fanout
+    def __init__(self, context: RequestContext, fanout: Callable[[], Fanout], receive: Receive, send: Send) -> None:
+        self._context, self._open_fanout = context, fanout
         self._receive, self._send = receive, send
-        self._line = SocketLine(exchange.settings.expose_errors, send)
-        self._client = exchange.client()
+        self._connection = SocketConnection(context.settings.expose_errors, send)
+        self._client = context.client()
         self._user: str | None = None
 
     async def run(self) -> None:
         """Accept it, unless it comes from a page of another site, and serve it if there is a place."""
         await self._receive()
-        if foreign_origin(self._exchange.request.headers):
+        if foreign_origin(self._context.request.headers):
             await self._send({"type": "websocket.close", "code": REFUSED})
             return
         await self._send({"type": "websocket.accept"})
-        if not self._exchange.take_place(self._client):
+        if not self._context.acquire(self._client):
             await self._send({"type": "websocket.close", "code": CROWDED})
             return
         self._fanout = self._open_fanout()
         try:
-            self._fanout.join(self._line)
-            await race(self._line.sending(), self._listen())
+            self._fanout.join(self._connection)
+            await race(self._connection.sending(), self._listen())
         finally:
-            self._fanout.leave(self._line)
-            self._exchange.budget.give_back(self._client)
+            self._fanout.leave(self._connection)
+            self._context.release(self._client)
 
     async def _listen(self) -> None:
         code: int | None = None
         while (message := await self._receive())["type"] == "websocket.receive":
             if code is None:  # once it is to be closed, it is only waited for that
-                code = await self._heed(message)
+                code = await self._handle(message)
                 if code is not None:
-                    self._line.end(code)
+                    self._connection.end(code)
 
-    async def _heed(self, message: Mapping[str, Any]) -> int | None:
+    async def _handle(self, message: Mapping[str, Any]) -> int | None:
         """Do what a message asks; return the code to close with where it cannot be meant."""
         text = message.get("text")
         if text is None:
@@ -91,7 +88,7 @@ class Socket:
             return UNREADABLE
         watch, unwatch = asked
         for key in unwatch:
-            self._fanout.drop(self._line, self._line.forget(key))
+            self._fanout.drop(self._connection, self._connection.forget(key))
         for key in watch:
             code = await self._watch(key)
             if code is not None:
@@ -99,30 +96,32 @@ class Socket:
         return None
 
     async def _watch(self, key: str) -> int | None:
-        jobs = await self._exchange.open(key)
-        if self._line.room < (1 if jobs is None else len(jobs.names)):
+        jobs = await self._context.open(key)
+        if self._connection.room < (1 if jobs is None else len(jobs.names)):
             return REFUSED
         if jobs is None:
-            self._fanout.drop(self._line, self._line.forget(key))  # what it opened when it was watched before
-            return None if self._line.refuse(key) else REFUSED
+            self._fanout.drop(
+                self._connection, self._connection.forget(key)
+            )  # what it opened when it was watched before
+            return None if self._connection.refuse(key) else REFUSED
         elif not self._is_of(jobs.user):
             return CROWDED
         else:
-            self._fanout.add(self._line, self._line.learn(key, jobs))
+            self._fanout.add(self._connection, self._connection.learn(key, jobs))
         return None
 
     def _is_of(self, user: str | None) -> bool:
         """Count for the user of the first key that is one's; return False where that one has a share already."""
         if user is None or self._user is not None:
             return True
-        client = self._exchange.client(user)
-        if not self._exchange.pass_place(self._client, client):
+        client = self._context.client(user)
+        if not self._context.transfer(self._client, client):
             return False
         self._client, self._user = client, user
         return True
 
 
-class SocketLine(Line):
+class SocketConnection(Connection):
     """Tells each record as one message, `{"key": …, "job": record}`; a key that opens nothing as null."""
 
     __slots__ = ("_closing", "_due", "_exposed", "_held", "_jobs", "_kept", "_texts")
@@ -131,9 +130,9 @@ class SocketLine(Line):
         super().__init__(send, (), stepped=False)
         self._exposed = exposed
         self._jobs: dict[str, Jobs] = {}
-        self._kept: dict[str, Told] = {}
-        self._held: dict[_Name, Told] = {}
-        self._due: dict[_Name, Told] = {}  # what was held back until now
+        self._kept: dict[str, FanoutRecord] = {}
+        self._held: dict[_Name, FanoutRecord] = {}
+        self._due: dict[_Name, FanoutRecord] = {}  # what was held back until now
         self._texts: deque[tuple[str, str]] = deque()  # names, and records as JSON
         self._closing: int | None = None
 
@@ -165,12 +164,12 @@ class SocketLine(Line):
         if sum(len(name.encode("utf-8", "replace")) for name in (*waiting, key)) > REFUSED_BYTES:
             return False
         self._texts.append((key, _NOTHING))
-        self.pump(monotonic())
+        self.flush(monotonic())
         return True
 
-    def keep(self, id: str, told: Told) -> None:
+    def keep(self, id: str, rendered: FanoutRecord) -> None:
         """Keep the record."""
-        self._kept[id] = told
+        self._kept[id] = rendered
 
     def next(self, now: float) -> Message | None:
         """Take the next of the names to be told, or the end."""
@@ -179,11 +178,11 @@ class SocketLine(Line):
             return {"type": "websocket.close", "code": self._closing}
         while not self._texts and (self._due or self._kept):
             if self._due:
-                (_, name), told = self._due.popitem()
-                self._texts.append((name, told.text(False, self._exposed)))
+                (_, name), rendered = self._due.popitem()
+                self._texts.append((name, rendered.text(False, self._exposed)))
             else:
                 self._put(self._kept.pop(next(iter(self._kept))))
-        return {"type": "websocket.send", "text": job_of(*self._texts.popleft())} if self._texts else None
+        return {"type": "websocket.send", "text": named_record(*self._texts.popleft())} if self._texts else None
 
     def tick(self, now: float) -> None:
         """Close the connection when the first of its keys has expired: the page has to come with another."""
@@ -194,7 +193,7 @@ class SocketLine(Line):
         """Close the connection; by the usual code the page connects again."""
         if self._closing is None:
             self._closing = code
-            self.pump(monotonic())
+            self.flush(monotonic())
 
     @property
     def holds(self) -> bool:
@@ -203,11 +202,11 @@ class SocketLine(Line):
 
     async def recheck(self) -> Collection[str]:
         """Ask about a record that is held back; a key that is refused is told as null, and the ids are returned."""
-        place, told = next(iter(self._held.items()))
+        place, rendered = next(iter(self._held.items()))
         key, name = place
         jobs = self._jobs[key]
         guard = jobs.guards[name]
-        is_allowed = await guard.ask(told)
+        is_allowed = await guard.ask(rendered)
         if self._jobs.get(key) is not jobs:
             return ()  # it was given up, or asked about by a new message
         if not is_allowed:
@@ -218,24 +217,24 @@ class SocketLine(Line):
             self._due[place] = self._held.pop(place)
         return ()
 
-    def _put(self, told: Told) -> None:
-        id, text = told.record.id, told.text(False, self._exposed)
+    def _put(self, rendered: FanoutRecord) -> None:
+        id, text = rendered.record.id, rendered.text(False, self._exposed)
         for key, jobs in self._jobs.items():
             self._texts += [
                 (name, text)
                 for name, named in jobs.names.items()
-                if named == id and self._may_see((key, name), jobs.guards.get(name), told)
+                if named == id and self._may_see((key, name), jobs.guards.get(name), rendered)
             ]
         if self._held:
             self.on_held(self)
 
-    def _may_see(self, place: _Name, guard: Guard | None, told: Told) -> bool:
-        if guard is None or guard.allows(told):
+    def _may_see(self, place: _Name, guard: Guard | None, rendered: FanoutRecord) -> bool:
+        if guard is None or guard.allows(rendered):
             self._held.pop(place, None)
             self._due.pop(place, None)
             return True
-        if not guard.is_past(told):
-            self._held[place] = told
+        if not guard.is_past(rendered):
+            self._held[place] = rendered
         return False
 
     def _let_go(self, key: str) -> None:
@@ -257,7 +256,7 @@ def _read(text: str) -> tuple[list[str], list[str]] | None:
     if not isinstance(message, dict) or not message.keys() <= {"watch", "unwatch"}:
         return None
     asked = message.get("watch", []), message.get("unwatch", [])
-    if not all(isinstance(keys, list) and len(keys) <= MOST_IDS for keys in asked):
+    if not all(isinstance(keys, list) and len(keys) <= MAX_IDS for keys in asked):
         return None
     if not all(isinstance(key, str) for keys in asked for key in keys):
         return None

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, reverse
 
 from progresskit.errors import ConfigurationError
-from progresskit.kit import default, framework
+from progresskit.web import Surface, host_settings
 
 
 class ProgressKitConfig(AppConfig):
@@ -32,7 +32,7 @@ class ProgressKitConfig(AppConfig):
         """
         register(_check, "progresskit")
         register(_check_urls, "progresskit")
-        framework(_settings(), check=not _starts_a_command())
+        host_settings(_settings(), check=not _starts_a_command())
 
 
 def _settings() -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _starts_a_command() -> bool:
 
 def _check(**_: Any) -> list[CheckMessage]:
     try:
-        default().check(late=True)
+        Surface().kit.check(late=True)
     except ConfigurationError as problem:
         where = "Correct PROGRESSKIT in the settings, or the variables PROGRESSKIT_… of the environment."
         return [Error(str(problem), hint=where, id="progresskit.E001")]

@@ -16,9 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from progresskit.config import needs_extra
-from progresskit.kit import framework
-from progresskit.web import TOKEN_SECONDS, Request, Server, Surface
-from progresskit.web.routes import mount
+from progresskit.web import TOKEN_SECONDS, Request, Server, Surface, host_settings, mount_path
 
 with needs_extra("progresskit_flask", "flask"):
     from flask import Flask, Response, copy_current_request_context, current_app, has_request_context, request, url_for
@@ -30,8 +28,8 @@ if TYPE_CHECKING:
 
     from flask import Request as FlaskRequest
 
-    from progresskit.kit import Kit
-    from progresskit.progress import JobId, Progress
+    from progresskit import Kit, Progress
+    from progresskit.web import JobId
 
 __all__ = ["ProgressKit", "signed_in"]
 
@@ -53,7 +51,7 @@ class ProgressKit:
     """
 
     def __init__(self, app: Flask | None = None, url_prefix: str = "/progress", *, kit: Kit | None = None) -> None:
-        self._prefix = mount(url_prefix)
+        self._prefix = mount_path(url_prefix)
         self._kit = kit
         self._surface = Surface(kit, keep_context=_keep_context)
         if app is not None:
@@ -62,7 +60,7 @@ class ProgressKit:
     def init_app(self, app: Flask) -> None:
         """Serve from this app, whose config has to be filled by now; ConfigurationError for what cannot work."""
         if self._kit is None:
-            framework(_settings(app))
+            host_settings(_settings(app))
         self._surface.check()
         app.url_map.converters["progresskit"] = _AnyPath
         # The rule is added by hand, as Flask would want a list of methods: a wrong one is answered here as well.

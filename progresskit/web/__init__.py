@@ -1,27 +1,76 @@
 """
-The HTTP surface, without a framework.
+The HTTP surface, without a framework: what applications call, and all that a shim for a web framework uses.
 
-Pages get keys from `sign`. A shim for one more framework makes a `Request`, gives it to a `Surface`, and turns the
-`Response` into what its framework wants.
+Pages get keys from `sign`. A shim makes a `Request` of its framework's own, gives it to `Surface.answer` in a thread or
+to `Surface.aanswer` in an event loop, and turns the `Response` into its framework's own. `mount_path` checks the prefix
+that a site chose, and `host_settings` hands the settings of the framework to the default kit.
+
+A body that is a `Stream` is iterated by the framework. A shim that writes to many viewers from one task, or to
+WebSockets, takes the stream apart instead: `Surface.view` gives the records, `RenderedRecord` renders each once,
+`EventEncoder` makes the events of one stream, `Guard` holds back what a viewer may not see, and `Surface.limiter`
+counts connections.
+
+Shims import `progresskit`, `progresskit.web`, `progresskit.errors` and `progresskit.config`; the modules below this one
+are private. `progresskit.testing.ShimContract` is the suite that each shim passes.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .http import Request, Response, Server
+from progresskit.hosts import Hosts
+from progresskit.hub import Viewer
+from progresskit.kit import framework as host_settings
+
+from .access import Guard, Run, run_of
+from .context import Jobs, RequestContext
+from .events import COMMENT, EventEncoder, Form, RenderedRecord, named_record, retry_event
+from .headers import foreign_origin
+from .http import Headers, Request, Response, Server, SharedHeaders
+from .limiter import ConnectionLimiter
+from .routes import mount_path
 from .streams import Stream
 from .surface import Surface
-from .tokens import TOKEN_SECONDS, Right
+from .tokens import MAX_IDS, TOKEN_SECONDS, Right
 from .users import owner_only
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from progresskit.progress import JobId
+    from progresskit.progress import JobId as JobId
 
-__all__ = ["TOKEN_SECONDS", "Request", "Response", "Right", "Server", "Stream", "Surface", "owner_only", "sign"]
+__all__ = [
+    "COMMENT",
+    "MAX_IDS",
+    "TOKEN_SECONDS",
+    "ConnectionLimiter",
+    "EventEncoder",
+    "Form",
+    "Guard",
+    "Headers",
+    "Hosts",
+    "Jobs",
+    "RenderedRecord",
+    "Request",
+    "RequestContext",
+    "Response",
+    "Right",
+    "Run",
+    "Server",
+    "SharedHeaders",
+    "Stream",
+    "Surface",
+    "Viewer",
+    "foreign_origin",
+    "host_settings",
+    "mount_path",
+    "named_record",
+    "owner_only",
+    "retry_event",
+    "run_of",
+    "sign",
+]
 
 
 def sign(

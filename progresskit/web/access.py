@@ -22,8 +22,8 @@ from .users import ASKED, Question, owner_only, signed_in_key
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from .exchange import Exchange
-    from .telling import Shown
+    from .context import RequestContext
+    from .events import RenderedRecord
 
 UNKNOWN_LIFE = life_of(0)
 
@@ -61,14 +61,14 @@ class Access:
     About one `record` where that is the question: whether its run may be shown. Who is signed in is asked once.
     """
 
-    def __init__(self, exchange: Exchange, right: Right, record: Progress | None = None) -> None:
-        self._exchange, self._right, self._record = exchange, right, record
+    def __init__(self, context: RequestContext, right: Right, record: Progress | None = None) -> None:
+        self._context, self._right, self._record = context, right, record
         self._owned: Mapping[str, Progress] = {}
         self._user: list[str | None] = []
 
     async def look_up(self, keys: Iterable[str]) -> None:
         """Find out in one round trip which jobs are of the user who asks, where their owners alone may."""
-        settings = self._exchange.settings
+        settings = self._context.settings
         ids = {key for key in keys if _is_id(key)}
         if not ids or settings.authorize is not owner_only or self._is_open:
             return
@@ -84,7 +84,7 @@ class Access:
             return None
         if self._is_open:
             return Permission(Grant((key,), self._right))
-        if self._exchange.settings.authorize is owner_only:
+        if self._context.settings.authorize is owner_only:
             record = self._owned.get(key)
             if record is None:
                 return None
@@ -93,10 +93,10 @@ class Access:
 
     @property
     def _is_open(self) -> bool:
-        return self._exchange.settings.open and self._right == "watch"
+        return self._context.settings.open and self._right == "watch"
 
     async def _of_token(self, token: str) -> Permission | None:
-        grant = tokens.read(self._exchange.settings.secret_key, token, time())
+        grant = tokens.read(self._context.settings.secret_key, token, time())
         if grant is None or not grant.allows(self._right):
             return None
         if grant.user is None:
@@ -105,15 +105,15 @@ class Access:
         return Permission(grant, known) if await self._signed_in() == grant.user else None
 
     async def _of_site(self, id: str) -> Permission | None:
-        exchange, authorize = self._exchange, self._exchange.settings.authorize
+        context, authorize = self._context, self._context.settings.authorize
         if authorize is None:
             return None
         # What was known before the site is asked existed when it decided; what becomes known later may not have.
         known = self._known((id,))
-        question = Question(exchange.kit, id, self._record)
+        question = Question(context.kit, id, self._record)
         ASKED.set(question)
         try:
-            allowed = await exchange.calls.ask(authorize, exchange.request.native, id, self._right)
+            allowed = await context.calls.ask(authorize, context.request.native, id, self._right)
         finally:
             ASKED.set(None)
         if not allowed:
@@ -124,8 +124,8 @@ class Access:
     async def _signed_in(self) -> str | None:
         # A framework may have to ask its database, so it is asked as `authorize` is.
         if not self._user:
-            exchange = self._exchange
-            self._user = [await exchange.calls.ask(signed_in_key, exchange.request.native, exchange.settings.user)]
+            context = self._context
+            self._user = [await context.calls.ask(signed_in_key, context.request.native, context.settings.user)]
         return self._user[0]
 
     async def _jobs_of(self, user: str, ids: Collection[str]) -> dict[str, Progress]:
@@ -137,57 +137,57 @@ class Access:
         """
         if self._record is not None:
             return {self._record.id: self._record} if self._record.owner == user else {}
-        known = self._exchange.recent.current(ids) if self._right == "watch" else {}
+        known = self._context.polls.current(ids) if self._right == "watch" else {}
         owned = {id: record for id, record in known.items() if record.owner == user}
         rest = [id for id in ids if id not in owned]
         if rest:
-            begun = self._exchange.recent.now()
-            found = await self._exchange.calls.get_many(rest)
+            begun = self._context.polls.now()
+            found = await self._context.calls.get_many(rest)
             for _ in range(len(rest) - len(found)):
                 decode(_stored_example())
             theirs = {id: record for id, record in found.items() if record.owner == user}
-            self._exchange.recent.keep(theirs, theirs, begun)
+            self._context.polls.keep(theirs, theirs, begun)
             owned |= theirs
         return owned
 
     def _known(self, ids: Collection[str]) -> dict[str, Run]:
         if self._record is not None:
             return {self._record.id: run_of(self._record)}
-        return {id: run_of(record) for id, record in self._exchange.recent.seen(ids).items()}
+        return {id: run_of(record) for id, record in self._context.polls.seen(ids).items()}
 
 
 class Guard:
     """One key of a viewer, that opens its jobs for the runs that were known when it was asked about."""
 
-    __slots__ = ("_context", "_exchange", "_key", "_right", "_runs", "is_refused")
+    __slots__ = ("_context", "_key", "_right", "_runs", "_scope", "is_refused")
 
-    def __init__(self, exchange: Exchange, key: str, right: Right, runs: dict[str, Run]) -> None:
-        self._exchange, self._key, self._right, self._runs = exchange, key, right, runs
-        self._context = exchange.calls.context()
+    def __init__(self, context: RequestContext, key: str, right: Right, runs: dict[str, Run]) -> None:
+        self._context, self._key, self._right, self._runs = context, key, right, runs
+        self._scope = context.calls.context()
         self.is_refused = False
 
-    def allows(self, shown: Shown) -> bool:
+    def allows(self, rendered: RenderedRecord) -> bool:
         """Tell whether the key opens the run that the record is of, as far as was asked."""
-        return self._runs.get(shown.record.id) == shown.run and not self.is_refused
+        return self._runs.get(rendered.record.id) == rendered.run and not self.is_refused
 
-    def is_past(self, shown: Shown) -> bool:
+    def is_past(self, rendered: RenderedRecord) -> bool:
         """Tell whether the record is of a run before the one that was asked about: a newer one is on its way."""
-        run = self._runs.get(shown.record.id)
-        return run is not None and shown.run.is_before(run)
+        run = self._runs.get(rendered.record.id)
+        return run is not None and rendered.run.is_before(run)
 
-    async def ask(self, shown: Shown) -> bool:
+    async def ask(self, rendered: RenderedRecord) -> bool:
         """Ask again, whether the key opens the run of that record; once refused, it opens nothing."""
-        record = shown.record
+        record = rendered.record
         if not self.is_refused:
-            calls = self._exchange.calls
-            if await calls.within(self._context, lambda: self._is_permitted(record)):
-                self._runs[record.id] = shown.run
+            calls = self._context.calls
+            if await calls.within(self._scope, lambda: self._is_permitted(record)):
+                self._runs[record.id] = rendered.run
             else:
                 self.is_refused = True
         return not self.is_refused
 
     async def _is_permitted(self, record: Progress) -> bool:
-        access = Access(self._exchange, self._right, record)
+        access = Access(self._context, self._right, record)
         await access.look_up((self._key,))
         permission = await access.permission(self._key)
         return permission is not None and record.id in permission.grant.ids

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .http import Response, SharedHeaders, empty, respond
 
 if TYPE_CHECKING:
-    from .telling import Form, Shown
+    from .events import Form, RenderedRecord
 
 RETRY_AFTER = "1"
 """Seconds between two polls of a job that is not done."""
@@ -21,29 +21,29 @@ def tag(cursor: str, html: bool) -> str:
     return f'"{cursor}.html"' if html else f'"{cursor}"'
 
 
-def full(shown: Shown, form: Form) -> Response:
+def full(rendered: RenderedRecord, form: Form) -> Response:
     """Return the answer with the record in it."""
-    answer = shown.answers.get((200, form))
+    answer = rendered.answers.get((200, form))
     if answer is None:
         content_type = "text/html; charset=utf-8" if form[0] else "application/json"
-        body = shown.text(*form).encode("utf-8", "replace")
-        answer = _shared(respond(200, content_type, body, **_headers(shown, form)))
-        shown.answers[200, form] = answer
+        body = rendered.text(*form).encode("utf-8", "replace")
+        answer = _shared(respond(200, content_type, body, **_headers(rendered, form)))
+        rendered.answers[200, form] = answer
     return answer
 
 
-def not_modified(shown: Shown, form: Form) -> Response:
+def not_modified(rendered: RenderedRecord, form: Form) -> Response:
     """Return the answer to those who have the record."""
-    answer = shown.answers.get((304, form))
+    answer = rendered.answers.get((304, form))
     if answer is None:
-        answer = shown.answers[304, form] = _shared(empty(304, **_headers(shown, form)))
+        answer = rendered.answers[304, form] = _shared(empty(304, **_headers(rendered, form)))
     return answer
 
 
-def _headers(shown: Shown, form: Form) -> dict[str, str | None]:
+def _headers(rendered: RenderedRecord, form: Form) -> dict[str, str | None]:
     return HEADERS | {
-        "ETag": tag(shown.record.cursor, form[0]),
-        "Retry_After": None if shown.record.done else RETRY_AFTER,
+        "ETag": tag(rendered.record.cursor, form[0]),
+        "Retry_After": None if rendered.record.done else RETRY_AFTER,
     }
 
 

@@ -11,8 +11,8 @@ FILES = ("progresskit.js", "progress-group.js", "openapi.json")
 _PARAMETERS = 1_000
 
 
-def mount(prefix: Any) -> str:
-    """Return the path that all is below, without a slash at its end; ConfigurationError for what is none."""
+def mount_path(prefix: Any) -> str:
+    """Return the path of a shim's `url_prefix`, without a slash at its end; ConfigurationError for what is no path."""
     if not isinstance(prefix, str) or (prefix and not prefix.startswith("/")):
         raise ConfigurationError("url_prefix must be a path that begins with a slash, such as '/progress'")
     return prefix.rstrip("/")

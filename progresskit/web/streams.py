@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from progresskit.errors import BackendError
 
 from .calls import run
+from .events import COMMENT, CROWDED_RETRY_MS, END, EventEncoder, RenderedRecord, retry_event
 from .http import Response, Server, empty, refused
 from .records import bad_keys
-from .telling import COMMENT, CROWDED_RETRY_MS, END, RETRY_MS, Shown, Telling, retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from progresskit.hub import Viewer
     from progresskit.progress import Progress
 
-    from .exchange import Exchange, Jobs
-
-COMMENT_SECONDS = 15.0
-"""A quiet stream says so often that it is there."""
+    from .context import Jobs, RequestContext
 
 HEADERS = {
     "Content-Type": "text/event-stream",
@@ -35,35 +32,35 @@ HEADERS = {
 }
 
 
-async def stream(exchange: Exchange, key: str) -> Response:
+async def stream(context: RequestContext, key: str) -> Response:
     """Answer `GET KEY/events/`."""
-    jobs = await exchange.open(key)
+    jobs = await context.open(key)
     if jobs is None:
         return refused()
-    return await _open(exchange, jobs)
+    return await _open(context, jobs)
 
 
-async def streams(exchange: Exchange) -> Response:
+async def streams(context: RequestContext) -> Response:
     """Answer `GET events/?key=A&key=B`."""
-    jobs = await exchange.open_all()
+    jobs = await context.open_all()
     if jobs is None:
         return bad_keys()
-    return await _open(exchange, jobs)
+    return await _open(context, jobs)
 
 
-async def _open(exchange: Exchange, jobs: Jobs) -> Response:
-    seen = exchange.request.headers.get("last-event-id") or exchange.query.last_event_id
+async def _open(context: RequestContext, jobs: Jobs) -> Response:
+    seen = context.request.headers.get("last-event-id") or context.query.last_event_id
     if seen:
         if jobs.single:
-            jobs, found = await exchange.admit(jobs, await exchange.look(jobs.ids))
+            jobs, found = await context.admit(jobs, await context.look(jobs.ids))
             if jobs.are_refused:
                 return refused()
-            ended = any(shown.record.done and shown.record.cursor == seen for shown in found.values())
+            ended = any(rendered.record.done and rendered.record.cursor == seen for rendered in found.values())
         else:
             ended = seen == END
         if ended:
             return empty(204, Cache_Control="no-store")
-    return Response(200, HEADERS, Stream(exchange, jobs, seen))
+    return Response(200, HEADERS, Stream(context, jobs, seen))
 
 
 class Stream:
@@ -71,13 +68,17 @@ class Stream:
     The body of a stream, to be iterated as the server does it: with `for` where it has threads, else `async for`.
 
     Nothing is held before the first step, and `close()` lets go of all; so does dropping it. A stream that finds no
-    place tells what there is, and ends.
+    place sends the present state and ends. A shim that writes to many viewers from one task takes over what it needs
+    instead: `context`, `jobs`, `encoder` and `client`.
     """
 
-    def __init__(self, exchange: Exchange, jobs: Jobs, seen: str | None) -> None:
-        self.exchange, self.jobs = exchange, jobs
-        self.telling = Telling(exchange, jobs, seen)
-        self.client = exchange.client(jobs.user)
+    comment_seconds = 15.0
+    """A stream without news sends a comment this often, so that proxies keep it open."""
+
+    def __init__(self, context: RequestContext, jobs: Jobs, seen: str | None) -> None:
+        self.context, self.jobs = context, jobs
+        self.encoder = EventEncoder(context, jobs, seen)
+        self.client = context.client(jobs.user)
         self._viewer: Viewer | None = None
         self._has_place = False
 
@@ -105,7 +106,7 @@ class Stream:
             viewer.close()
         had_place, self._has_place = self._has_place, False
         if had_place:
-            self.exchange.budget.give_back(self.client)
+            self.context.release(self.client)
 
     def __enter__(self) -> Stream:
         return self
@@ -118,50 +119,50 @@ class Stream:
     def __del__(self) -> None:
         self.close()
 
-    def take_place(self) -> bool:
-        """Take a place of the process's budget, which `close` gives back; return False where there is none."""
-        self._has_place = self._has_place or self.exchange.take_place(self.client)
+    def acquire(self) -> bool:
+        """Take a place of the limiter, which `close` gives back; return False where there is none."""
+        self._has_place = self._has_place or self.context.acquire(self.client)
         return self._has_place
 
-    async def glance(self) -> bytes:
-        """Return all that a stream tells that found no place: what there is, and when to come back."""
+    async def snapshot(self) -> bytes:
+        """Return the body of a stream that found no place: the present state, and when to reconnect."""
         try:
-            found = await self.exchange.look(self.jobs.ids)
+            found = await self.context.look(self.jobs.ids)
         except BackendError:
             found = {}  # the answer has begun; the browser comes again soon
-        frames = self.telling.opening(CROWDED_RETRY_MS) + self.telling.told(found)
-        while self.telling.held:
-            await self.telling.recheck()
-            frames += self.telling.told({})
+        frames = self.encoder.opening(CROWDED_RETRY_MS) + self.encoder.encode(found)
+        while self.encoder.held:
+            await self.encoder.recheck()
+            frames += self.encoder.encode({})
         return frames
 
     async def _frames(self) -> AsyncIterator[bytes]:
-        if not self.take_place():
-            yield await self.glance()
+        if not self.acquire():
+            yield await self.snapshot()
             return
-        viewer = self._viewer = self.exchange.kit.hub.view(self.jobs.ids)
+        viewer = self._viewer = self.context.kit.hub.view(self.jobs.ids)
         end = self._end()
-        yield self.telling.opening()
-        while self.telling.unfinished and (left := end - monotonic()) > 0:
-            news = await self.exchange.calls.news(viewer, min(left, COMMENT_SECONDS))
+        yield self.encoder.opening()
+        while self.encoder.unfinished and (left := end - monotonic()) > 0:
+            news = await self.context.calls.news(viewer, min(left, self.comment_seconds))
             if viewer.closed:
                 break
             frames = self._told(news) if news else COMMENT
             if frames:
                 yield frames
-            while self.telling.held:
-                await self.telling.recheck()
-                self.exchange.calls.release()
-                if frames := self.telling.told({}):
+            while self.encoder.held:
+                await self.encoder.recheck()
+                self.context.calls.release()
+                if frames := self.encoder.encode({}):
                     yield frames
-        if self.telling.unfinished or self.telling.is_refused:
-            yield retry(RETRY_MS)
+        if self.encoder.unfinished or self.encoder.is_refused:
+            yield retry_event()
 
     def _told(self, news: dict[str, Progress]) -> bytes:
-        return self.telling.told({id: Shown(record) for id, record in news.items()})
+        return self.encoder.encode({id: RenderedRecord(record) for id, record in news.items()})
 
     def _end(self) -> float:
         """Return when to close, by the monotonic clock: a thread is lent for a time only, and a key is good for one."""
-        threaded = self.exchange.request.server is not Server.LOOP
-        lent = self.exchange.settings.stream_seconds if threaded else math.inf
+        threaded = self.context.request.server is not Server.LOOP
+        lent = self.context.settings.stream_seconds if threaded else math.inf
         return monotonic() + min(lent, self.jobs.expires - time())

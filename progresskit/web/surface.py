@@ -1,4 +1,4 @@
-"""The one thing that a shim needs: it takes a `Request` and gives the `Response`."""
+"""The `Surface`: takes a `Request` and returns the `Response`."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from progresskit.progress import check_id
 
 from . import records, streams, tokens
 from .answers import RETRY_AFTER
-from .budget import PROCESS, Budget
 from .calls import Awaiting, Blocking, run
-from .exchange import Exchange
+from .context import RequestContext
 from .fallback import Fallback
 from .files import file
 from .http import problem
-from .recent import Recent
+from .limiter import PROCESS_LIMITER, ConnectionLimiter
+from .poll_cache import PollCache
 from .routes import Query, find, parse_query
 from .tokens import TOKEN_SECONDS, Right
 from .users import signed_in
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
     from typing import Any
 
+    from progresskit.hub import Viewer
     from progresskit.kit import Kit
     from progresskit.progress import JobId, Progress
 
@@ -41,16 +42,17 @@ class Surface:
     """
     Answers every request below the mount.
 
-    For the default kit of the moment unless it is given another. `before_wait` is called in a thread that is about to
-    wait long, `in_thread` runs a function that may block for an event loop. `keep_context` is called in a thread that
-    answers, and returns what runs a function later on as if the request were still being answered.
+    For the default kit of the moment unless another is given. `limiter` counts streams and long polls; the one of the
+    process unless another is given. `before_wait` is called in a thread that is about to wait long, `in_thread` runs a
+    function that may block for an event loop. `keep_context` is called in a thread that answers, and returns what runs
+    a function later on as if the request were still being answered.
     """
 
     def __init__(
         self,
         kit: Kit | None = None,
         *,
-        budget: Budget = PROCESS,
+        limiter: ConnectionLimiter = PROCESS_LIMITER,
         before_wait: Callable[[], None] | None = None,
         in_thread: Callable[..., Awaitable[Any]] | None = None,
         keep_context: Callable[[], Callable[[Callable[[], Any]], Any]] | None = None,
@@ -58,15 +60,20 @@ class Surface:
         if not isinstance(kit, kits.Kit | None):
             raise ConfigurationError(f"kit must be a progresskit.Kit, not a {type(kit).__name__}")
         self._kit = kit
-        self._budget = budget
+        self._limiter = limiter
         self._before_wait = before_wait
         self._in_thread = in_thread
         self._keep_context = keep_context
         self.own_hosts: Hosts | None = None
         """Requests may be for these, and for those of the setting `allowed_hosts`; None: any, unless that is set."""
         self._told_of_host = False
-        self._recent: Recent | None = None
+        self._polls: PollCache | None = None
         self._fallback = Fallback()
+
+    @property
+    def limiter(self) -> ConnectionLimiter:
+        """Counts the streams and long polls."""
+        return self._limiter
 
     @property
     def kit(self) -> Kit:
@@ -144,9 +151,18 @@ class Surface:
         """Answer without blocking the event loop; a stream is then to be iterated with `async for`."""
         return await self._answer(request, Awaiting(self.kit, self._in_thread))
 
-    def exchange(self, request: Request) -> Exchange:
-        """Return what a shim needs that has connections which are no requests (WebSocket), in an event loop."""
-        return self._exchange(request, Query(), Awaiting(self.kit, self._in_thread))
+    def view(self, ids: Collection[str] = ()) -> Viewer:
+        """
+        Return a viewer of these jobs, for a shim that writes to many connections from one task.
+
+        `add` and `drop` change its jobs; `get` and `await aget` return the newest records of those that changed. It has
+        to be closed, and is `closed` once the kit was.
+        """
+        return self.kit.hub.view(ids)
+
+    def context(self, request: Request) -> RequestContext:
+        """Return the context of a connection that is not answered by `aanswer` (WebSocket), in an event loop."""
+        return self._context(request, Query(), Awaiting(self.kit, self._in_thread))
 
     async def _answer(self, request: Request, calls: Calls) -> Response:
         try:
@@ -170,16 +186,16 @@ class Surface:
             query = parse_query(request.query)
         except ValueError as error:
             return problem(400, str(error))
-        exchange = self._exchange(request, query, calls)
+        context = self._context(request, query, calls)
         if route.key is None:
-            return await _OF_MANY[route.name](exchange)
-        return await _OF_ONE[route.name](exchange, route.key)
+            return await _OF_MANY[route.name](context)
+        return await _OF_ONE[route.name](context, route.key)
 
-    def _exchange(self, request: Request, query: Query, calls: Calls) -> Exchange:
-        kit, recent = self.kit, self._recent
-        if recent is None or not recent.serves(kit.hub):
-            recent = self._recent = Recent(kit)
-        return Exchange(request, query, kit, calls, self._budget, recent, kit.settings)
+    def _context(self, request: Request, query: Query, calls: Calls) -> RequestContext:
+        kit, polls = self.kit, self._polls
+        if polls is None or not polls.serves(kit.hub):
+            polls = self._polls = PollCache(kit)
+        return RequestContext(request, query, kit, calls, self._limiter, polls, kit.settings)
 
 
 _OF_MANY = {"records": records.records, "streams": streams.streams}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Right = Literal["watch", "cancel"]
 Keys = str | bytes | Sequence[str | bytes] | None
 
-MOST_IDS = 100
+MAX_IDS = 100
 """In one token, and in one request."""
 
 TOKEN_SECONDS = 86_400.0
@@ -45,7 +45,7 @@ _SHORT = 512
 
 # Base64 is read by a decoder that overlooks what is none, and the bits that the last letter of a signature has to
 # spare: only this is a token, so that there is one spelling of each.
-_TOKEN = re.compile(f"~[A-Za-z0-9_-]{{1,{2 * MOST_IDS * ID_LENGTH}}}~[A-Za-z0-9_-]{{42}}[AEIMQUYcgkosw048]")
+_TOKEN = re.compile(f"~[A-Za-z0-9_-]{{1,{2 * MAX_IDS * ID_LENGTH}}}~[A-Za-z0-9_-]{{42}}[AEIMQUYcgkosw048]")
 
 
 class Grant(NamedTuple):
@@ -69,8 +69,8 @@ def make(keys: Keys, ids: JobId | Iterable[JobId], right: Right, ttl: float, now
     """
     given = ids if isinstance(ids, Iterable) and not isinstance(ids, str | bytes) else [ids]
     chosen = [*dict.fromkeys(check_id(id) for id in given)]
-    if not 0 < len(chosen) <= MOST_IDS:
-        raise ValueError(f"a token covers 1 to {MOST_IDS} ids, not {len(chosen)}")
+    if not 0 < len(chosen) <= MAX_IDS:
+        raise ValueError(f"a token covers 1 to {MAX_IDS} ids, not {len(chosen)}")
     if right not in ("watch", "cancel"):
         raise ValueError(f"rights are 'watch' or 'cancel', not {right!r}")
     if not 0 < ttl < math.inf:

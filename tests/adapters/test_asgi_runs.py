@@ -547,7 +547,7 @@ def test_while_an_id_goes_from_user_to_user_nobody_sees_the_other_ones_runs() ->
         for number in range(300):
             name = ("ada", "bob")[number % 2]
             site.begin("a", name, description=f"{name}'s own").set_progress(1)
-        assert eventually(lambda: site.app._budget.taken > 0)
+        assert eventually(lambda: site.app._surface.limiter.acquired > 0)
         over.set()
         site.begin("a", "ada").succeed()
         site.begin("a", "bob").succeed()

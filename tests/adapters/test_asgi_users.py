@@ -23,7 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 from progresskit.errors import ConfigurationError
 from progresskit.kit import Kit
 from progresskit.web import Surface, owner_only
-from progresskit.web.budget import PROCESS
+from progresskit.web.limiter import PROCESS_LIMITER
 from progresskit_asgi import ProgressApp
 from tests.contract.clients import eventually
 from tests.contract.shims import uvicorn_serving
@@ -142,11 +142,11 @@ def test_a_users_sockets_and_streams_are_of_one_share(kit: Kit, address: str, wa
             while json.loads(socket.recv(PATIENCE)) != {"key": "bad", "job": None}:
                 pass
         assert eventually(lambda: told_once(address, "ada", asked))
-        assert eventually(lambda: PROCESS.taken == 0)
+        assert eventually(lambda: PROCESS_LIMITER.acquired == 0)
         with streaming(address, "ada", ada) as stream:
             assert next(stream) == "retry: 1000"
             assert code(address, "ada", asked) == 1013
-    assert eventually(lambda: PROCESS.taken == 0)
+    assert eventually(lambda: PROCESS_LIMITER.acquired == 0)
 
 
 def test_a_socket_passes_its_place_on_to_its_user_and_needs_no_other(kit: Kit, address: str) -> None:
@@ -155,15 +155,15 @@ def test_a_socket_passes_its_place_on_to_its_user_and_needs_no_other(kit: Kit, a
         kit.flush()
         with socket_of(address, "ada", Surface(kit).sign("a", user="ada")) as (_, told):
             assert told["id"] == "a"
-            assert PROCESS.taken == 1
-            assert not PROCESS.take(9, "user ada", 1)
-            assert PROCESS.take(9, "127.0.0.1", 1)
-            PROCESS.give_back("127.0.0.1")
-        assert eventually(lambda: PROCESS.taken == 0)
+            assert PROCESS_LIMITER.acquired == 1
+            assert not PROCESS_LIMITER.acquire(9, "user ada", 1)
+            assert PROCESS_LIMITER.acquire(9, "127.0.0.1", 1)
+            PROCESS_LIMITER.release("127.0.0.1")
+        assert eventually(lambda: PROCESS_LIMITER.acquired == 0)
         assert told_once(address, "bob", Surface(kit).sign("a"))
-    assert eventually(lambda: PROCESS.taken == 0)
-    assert PROCESS.take(1, "user ada", 1)
-    PROCESS.give_back("user ada")
+    assert eventually(lambda: PROCESS_LIMITER.acquired == 0)
+    assert PROCESS_LIMITER.acquire(1, "user ada", 1)
+    PROCESS_LIMITER.release("user ada")
 
 
 @contextmanager

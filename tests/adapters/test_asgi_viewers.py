@@ -20,9 +20,9 @@ from websockets.sync.client import ClientConnection, connect
 from progresskit.cli.serve import server
 from progresskit.kit import Kit
 from progresskit.web import Surface, access
-from progresskit.web.budget import PROCESS
+from progresskit.web.limiter import PROCESS_LIMITER
 from progresskit_asgi import ProgressApp, fanout, sockets
-from progresskit_asgi.sockets import FRAME_BYTES, MOST_NAMES, SocketLine
+from progresskit_asgi.sockets import FRAME_BYTES, MOST_NAMES, SocketConnection
 from tests.contract.clients import eventually, streaming, told
 from tests.contract.shims import _served
 
@@ -267,7 +267,7 @@ def test_a_socket_keeps_little_of_refused_keys_for_a_client_that_does_not_read(k
         assert received(page)["key"] == "a"
         (of_loop,) = app._fanouts.values()
         (line,) = of_loop._members
-        assert isinstance(line, SocketLine)
+        assert isinstance(line, SocketConnection)
         most = 0
         with suppress(ConnectionClosed):
             for number in range(MOST_NAMES - 1):  # far more than all buffers between the two hold
@@ -305,9 +305,9 @@ def test_past_its_share_a_client_is_asked_to_come_later(kit: Kit) -> None:
         assert received(first) == {"key": "no key!", "job": None}
         with opened(address) as second:
             assert code(second) == 1013
-    assert eventually(lambda: PROCESS.taken == 0)
-    assert PROCESS.take(1, "127.0.0.1", 1)
-    PROCESS.give_back("127.0.0.1")
+    assert eventually(lambda: PROCESS_LIMITER.acquired == 0)
+    assert PROCESS_LIMITER.acquire(1, "127.0.0.1", 1)
+    PROCESS_LIMITER.release("127.0.0.1")
 
 
 def test_sockets_are_below_ws_only(address: str) -> None:
@@ -365,7 +365,7 @@ def test_nothing_is_kept_of_loops_that_have_ended(kit: Kit) -> None:
 
     # The hub's thread lets go of them in a moment; of the last one when another stream begins.
     assert eventually(lambda: kept() <= 1)
-    assert PROCESS.taken == 0
+    assert PROCESS_LIMITER.acquired == 0
 
 
 def test_a_stream_ends_where_the_server_never_says_so(kit: Kit) -> None:
@@ -405,7 +405,7 @@ def test_a_send_that_fails_ends_its_stream_and_no_other(kit: Kit, error: Excepti
         return seen
 
     assert asyncio.run(both())[-1]["more_body"] is False
-    assert PROCESS.taken == 0
+    assert PROCESS_LIMITER.acquired == 0
 
 
 def scope() -> dict[str, Any]:

@@ -14,7 +14,7 @@ from progresskit.cli import connections
 from progresskit.cli.connections import HEAD_BYTES, HEAD_FIELDS, PIPELINED, BoundedProtocol
 from progresskit.cli.serve import server
 from progresskit.kit import Kit
-from progresskit.web.budget import PROCESS
+from progresskit.web.limiter import PROCESS_LIMITER
 from tests.adapters.celery_worker import PATIENCE
 from tests.contract.clients import eventually, streaming
 from tests.contract.shims import _served
@@ -128,16 +128,16 @@ def test_a_long_body_is_not_kept(address: str, kit: Kit) -> None:
 def test_requests_that_wait_for_an_earlier_answer_are_few(address: str) -> None:
     with connected(address) as connection:
         connection.sendall(STREAM + b"\r\n")
-        assert eventually(lambda: PROCESS.taken == 1)
+        assert eventually(lambda: PROCESS_LIMITER.acquired == 1)
         answer(connection, (HEAD + b"\r\n") * (PIPELINED + 2))
-    assert eventually(lambda: PROCESS.taken == 0)
+    assert eventually(lambda: PROCESS_LIMITER.acquired == 0)
 
 
 def test_a_reader_who_leaves_while_requests_wait_gives_the_place_back(address: str) -> None:
     with connected(address) as connection:
         connection.sendall(STREAM + b"\r\n" + HEAD + b"\r\n" + HEAD + b"\r\n")
-        assert eventually(lambda: PROCESS.taken == 1)
-    assert eventually(lambda: PROCESS.taken == 0)
+        assert eventually(lambda: PROCESS_LIMITER.acquired == 1)
+    assert eventually(lambda: PROCESS_LIMITER.acquired == 0)
 
 
 def test_requests_that_wait_are_answered_in_turn(address: str, kit: Kit) -> None:
@@ -200,16 +200,16 @@ def test_who_reads_nothing_is_cut_off_after_some_time(address: str, kit: Kit, mo
     monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.5)
     client = httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False)
     with kit.observe("a") as observer, client, streaming(client, "/progress/a/events/") as events, unread(address):
-        assert eventually(lambda: PROCESS.taken == 2)
+        assert eventually(lambda: PROCESS_LIMITER.acquired == 2)
         number = 0
-        while PROCESS.taken == 2:  # until all buffers are full, and the time is up
+        while PROCESS_LIMITER.acquired == 2:  # until all buffers are full, and the time is up
             number += 1
             assert number < 100_000
             observer.update(meta={"number": number, "filling": "x" * 8_000})
             while events.job()["meta"].get("number", 0) < number:
                 pass
         assert number > 100, "it was not cut off for being slow"
-    assert eventually(lambda: PROCESS.taken == 0)
+    assert eventually(lambda: PROCESS_LIMITER.acquired == 0)
 
 
 def test_who_reads_slowly_is_not_cut_off() -> None:

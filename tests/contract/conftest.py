@@ -16,7 +16,7 @@ import pytest
 import progresskit
 from progresskit import kit as kits
 from progresskit.web import sign
-from progresskit.web.budget import PROCESS
+from progresskit.web.limiter import PROCESS_LIMITER
 
 from .clients import described_client, eventually
 from .shims import SHIMS, Shim
@@ -65,7 +65,7 @@ def contract(shim: Shim, site: str, record_property: Callable[[str, object], Non
         patch.setenv("PROGRESSKIT_FLUSH_SECONDS", "60")  # what a test reports is stored, however busy the machine is
         progresskit.configure("memory://")
         yield
-        assert eventually(lambda: PROCESS.taken == 0)
+        assert eventually(lambda: PROCESS_LIMITER.acquired == 0)
     progresskit.configure()
 
 

@@ -15,8 +15,8 @@ import pytest
 import progresskit
 from progresskit.memory import MemoryBackend
 from progresskit.testing import FakeClock
-from progresskit.web import sign, streams
-from progresskit.web.budget import PROCESS
+from progresskit.web import Stream, sign
+from progresskit.web.limiter import PROCESS_LIMITER
 
 from .clients import Events, eventually, is_refused, streaming, told
 from .jobs import finish, running, stored
@@ -76,7 +76,7 @@ def test_a_long_poll_holds_until_there_is_news(client: httpx.Client, id: str, ke
     with running(id) as observer, ThreadPoolExecutor() as pool:
         headers = {"If-None-Match": f'"{stored(id).cursor}"', "Prefer": "wait=20"}
         answer = pool.submit(client.get, f"{key}/", headers=headers)
-        assert eventually(lambda: PROCESS.taken == 1)
+        assert eventually(lambda: PROCESS_LIMITER.acquired == 1)
         assert not answer.done()
         observer.advance()
         response = answer.result()
@@ -157,7 +157,7 @@ def test_a_job_that_nobody_reported_is_worth_asking_for_again(client: httpx.Clie
 def test_a_long_poll_holds_until_the_job_is_reported(client: httpx.Client, id: str, key: str) -> None:
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(client.get, f"{key}/", headers={"Prefer": "wait=20"})
-        assert eventually(lambda: PROCESS.taken == 1)
+        assert eventually(lambda: PROCESS_LIMITER.acquired == 1)
         with running(id):
             response = answer.result()
     assert response.status_code == 200
@@ -313,8 +313,8 @@ def test_fragments_of_many_jobs_end_with_an_event_of_its_own_once_all_are_done(c
 def test_a_quiet_stream_says_that_it_is_there(
     client: httpx.Client, id: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert streams.COMMENT_SECONDS == 15
-    monkeypatch.setattr(streams, "COMMENT_SECONDS", 0.05)
+    assert Stream.comment_seconds == 15
+    monkeypatch.setattr(Stream, "comment_seconds", 0.05)
     with running(id), streaming(client, f"{key}/events/") as events:
         assert events.job()
         assert [events.next(""), events.next("")] == ["", ""]

@@ -17,7 +17,7 @@ import pytest
 import progresskit
 from progresskit.memory import MemoryBackend
 from progresskit.web import sign, tokens
-from progresskit.web.budget import PROCESS
+from progresskit.web.limiter import PROCESS_LIMITER
 
 from .clients import ask, eventually
 from .jobs import finish, running, stored
@@ -81,7 +81,7 @@ def test_a_loop_of_long_polls_sees_a_job_from_before_its_beginning_to_its_end(
 
     with ThreadPoolExecutor() as pool:
         following = pool.submit(follow)
-        assert eventually(lambda: PROCESS.taken == 1)
+        assert eventually(lambda: PROCESS_LIMITER.acquired == 1)
         with running(id) as observer:
             for _ in range(4):
                 observer.advance()

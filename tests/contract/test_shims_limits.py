@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 import progresskit
-from progresskit.web import sign, streams
-from progresskit.web.budget import PROCESS
+from progresskit.web import Stream, sign, streams
+from progresskit.web.limiter import PROCESS_LIMITER
 
 from .clients import blocks, eventually, streaming, told
 from .jobs import running, stored
@@ -54,20 +54,20 @@ def test_without_a_budget_every_stream_is_a_poll(client: httpx.Client, id: str, 
     assert blocks(unknown) == blocks(no_news) == [{"retry": "2000"}]
     assert json.loads(told(running_now)[0]["data"])["state"] == "running"
     assert told(done)[-1]["id"] == "end"
-    assert PROCESS.taken == 0
+    assert PROCESS_LIMITER.acquired == 0
 
 
 def test_a_viewer_who_leaves_gives_the_place_back(
     client: httpx.Client, id: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     progresskit.configure("memory://", max_streams=1)
-    monkeypatch.setattr(streams, "COMMENT_SECONDS", 0.05)
+    monkeypatch.setattr(Stream, "comment_seconds", 0.05)
     with running(id):
         for _ in range(3):
             with streaming(client, f"{key}/events/") as events:
                 assert events.next("retry") == "1000"
                 assert events.job()
-            assert eventually(lambda: PROCESS.taken == 0)
+            assert eventually(lambda: PROCESS_LIMITER.acquired == 0)
 
 
 def test_a_threaded_server_lends_a_thread_for_some_time_only(
@@ -75,7 +75,7 @@ def test_a_threaded_server_lends_a_thread_for_some_time_only(
 ) -> None:
     passed = 0.0
     monkeypatch.setattr(streams, "monotonic", lambda: time.monotonic() + passed)
-    monkeypatch.setattr(streams, "COMMENT_SECONDS", 0.05)  # after which it looks what time it is
+    monkeypatch.setattr(Stream, "comment_seconds", 0.05)  # after which it looks what time it is
     progresskit.configure("memory://", stream_seconds=60)
     with running(id) as observer, streaming(client, f"{key}/events/") as events:
         assert events.job()
@@ -107,8 +107,8 @@ def test_past_its_share_a_client_polls(client: httpx.Client, id: str, key: str) 
         held = client.get(f"{key}/", headers=headers)
         assert held.status_code == 304
         assert "Preference-Applied" not in held.headers
-        assert PROCESS.taken == 1
-    assert eventually(lambda: PROCESS.taken == 0)
+        assert PROCESS_LIMITER.acquired == 1
+    assert eventually(lambda: PROCESS_LIMITER.acquired == 0)
     with running(id), streaming(client, f"{key}/events/") as events:
         assert events.next("retry") == "1000"
 
@@ -118,7 +118,7 @@ def test_a_long_poll_is_of_a_clients_share(client: httpx.Client, id: str, key: s
     with running(id) as observer, ThreadPoolExecutor() as pool:
         headers = {"If-None-Match": f'"{stored(id).cursor}"', "Prefer": "wait=20"}
         answer = pool.submit(client.get, f"{key}/", headers=headers)
-        assert eventually(lambda: PROCESS.taken == 1)
+        assert eventually(lambda: PROCESS_LIMITER.acquired == 1)
         assert crowded(client.get(f"{key}/events/"))
         observer.advance()
         assert answer.result().headers["Preference-Applied"] == "wait=20"

@@ -17,7 +17,7 @@ from progresskit.memory import MemoryBackend
 from progresskit.web import Request, Server, Surface, owner_only
 from progresskit.web.access import Run
 from progresskit.web.calls import Blocking
-from progresskit.web.exchange import Exchange
+from progresskit.web.context import RequestContext
 from tests.contract.clients import eventually
 
 SECRET = "what another user's run says"
@@ -245,9 +245,9 @@ def test_an_unknown_id_and_a_foreign_one_are_refused_by_the_same_work(
     traces = []
     for id in ("a", "unknown", "a", "unknown"):
         steps: list[str] = []
-        exchange = site.surface.exchange(site.request("GET", f"{id}/", "", {}))
+        context = site.surface.context(site.request("GET", f"{id}/", "", {}))
         calls = Traced(site.kit, steps)
-        traced: Exchange = exchange._replace(calls=calls)
+        traced: RequestContext = context._replace(calls=calls)
         asked = traced.open(id, right)
         sys.setprofile(calls.call)
         with pytest.raises(StopIteration) as done:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progresskit.web.budget import Budget
 from progresskit.web.clients import client
+from progresskit.web.limiter import ConnectionLimiter
 
 FAR, OTHER = "93.184.216.34", "198.41.0.4"
 
@@ -64,12 +64,12 @@ def test_no_address_breaks_anything(peer: str, proxies: int | None, forwarded: s
 
 
 def test_a_place_is_one_of_all_and_one_of_the_clients() -> None:
-    budget = Budget()
-    assert [budget.take(3, who, 1) for who in ("a", "a", "b", None, None)] == [True, False, True, True, False]
-    budget.give_back("a")
-    budget.give_back(None)
-    assert [budget.take(3, who, 1) for who in ("b", "a", None)] == [False, True, True]
+    limiter = ConnectionLimiter()
+    assert [limiter.acquire(3, who, 1) for who in ("a", "a", "b", None, None)] == [True, False, True, True, False]
+    limiter.release("a")
+    limiter.release(None)
+    assert [limiter.acquire(3, who, 1) for who in ("b", "a", None)] == [False, True, True]
     for who in ("a", "b", None):
-        budget.give_back(who)
-    assert budget.taken == 0
-    assert budget.take(3, "a", 1)
+        limiter.release(who)
+    assert limiter.acquired == 0
+    assert limiter.acquire(3, "a", 1)

@@ -12,12 +12,12 @@ import pytest
 
 from progresskit import Kit, ProgressObserver
 from progresskit.web import Request, Server, Stream, Surface
-from progresskit.web.budget import Budget
+from progresskit.web.limiter import ConnectionLimiter
 
 
 @pytest.fixture
-def budget() -> Budget:
-    return Budget()
+def limiter() -> ConnectionLimiter:
+    return ConnectionLimiter()
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def kit() -> Iterator[Kit]:
 
 
 @pytest.fixture
-def surface(kit: Kit, budget: Budget) -> Surface:
-    return Surface(kit, budget=budget)
+def surface(kit: Kit, limiter: ConnectionLimiter) -> Surface:
+    return Surface(kit, limiter=limiter)
 
 
 def stream(surface: Surface, server: Server = Server.THREADS, path: str = "job/events/") -> Stream:
@@ -52,27 +52,27 @@ async def async_stream(surface: Surface) -> Stream:
     return response.body
 
 
-def test_a_stream_that_never_begins_takes_no_place(surface: Surface, budget: Budget) -> None:
+def test_a_stream_that_never_begins_takes_no_place(surface: Surface, limiter: ConnectionLimiter) -> None:
     never = stream(surface)
-    assert budget.taken == 0
+    assert limiter.acquired == 0
     never.close()
     never.close()
-    assert budget.taken == 0
+    assert limiter.acquired == 0
 
 
-def test_a_stream_gives_its_place_back_once_when_it_is_closed(surface: Surface, budget: Budget) -> None:
+def test_a_stream_gives_its_place_back_once_when_it_is_closed(surface: Surface, limiter: ConnectionLimiter) -> None:
     begun = stream(surface)
     frames = iter(begun)
     assert next(frames) == b"retry: 1000\n\n"
-    assert budget.taken == 1
+    assert limiter.acquired == 1
     begun.close()
     begun.close()
-    assert budget.taken == 0
+    assert limiter.acquired == 0
     del frames
-    assert budget.taken == 0
+    assert limiter.acquired == 0
 
 
-def test_a_stream_that_is_dropped_gives_its_place_back(surface: Surface, budget: Budget) -> None:
+def test_a_stream_that_is_dropped_gives_its_place_back(surface: Surface, limiter: ConnectionLimiter) -> None:
     begun = stream(surface)
     gone = weakref.ref(begun)
     frames = iter(begun)
@@ -80,10 +80,12 @@ def test_a_stream_that_is_dropped_gives_its_place_back(surface: Surface, budget:
     del begun, frames
     gc.collect()
     assert gone() is None
-    assert budget.taken == 0
+    assert limiter.acquired == 0
 
 
-async def test_a_stream_of_a_loop_that_is_cancelled_gives_its_place_back(surface: Surface, budget: Budget) -> None:
+async def test_a_stream_of_a_loop_that_is_cancelled_gives_its_place_back(
+    surface: Surface, limiter: ConnectionLimiter
+) -> None:
     begun = await async_stream(surface)
     started = asyncio.Event()
 
@@ -93,28 +95,30 @@ async def test_a_stream_of_a_loop_that_is_cancelled_gives_its_place_back(surface
 
     task = asyncio.create_task(read())
     await started.wait()
-    assert budget.taken == 1
+    assert limiter.acquired == 1
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert budget.taken == 0
+    assert limiter.acquired == 0
 
 
-async def test_a_stream_of_a_loop_that_is_left_gives_its_place_back(surface: Surface, budget: Budget) -> None:
+async def test_a_stream_of_a_loop_that_is_left_gives_its_place_back(
+    surface: Surface, limiter: ConnectionLimiter
+) -> None:
     begun = await async_stream(surface)
     async for frame in begun:
         assert frame == b"retry: 1000\n\n"
         break
     begun.close()
-    assert budget.taken == 0
+    assert limiter.acquired == 0
 
 
-def test_a_stream_that_finds_no_place_holds_none(kit: Kit, surface: Surface, budget: Budget) -> None:
+def test_a_stream_that_finds_no_place_holds_none(kit: Kit, surface: Surface, limiter: ConnectionLimiter) -> None:
     first = stream(surface)
     held = iter(first)
     assert next(held) == b"retry: 1000\n\n"
     assert list(stream(surface)) == [b"retry: 2000\n\n"]
-    assert budget.taken == 1
+    assert limiter.acquired == 1
     first.close()
     with kit.observe("job"):
         kit.flush()
@@ -124,10 +128,10 @@ def test_a_stream_that_finds_no_place_holds_none(kit: Kit, surface: Surface, bud
 
 
 @pytest.mark.parametrize(("server", "places"), [(Server.ONE_BY_ONE, 0), (Server.THREADS, 2), (Server.LOOP, 10_000)])
-def test_the_places_of_a_process_depend_on_its_server(server: Server, places: int, budget: Budget) -> None:
+def test_the_places_of_a_process_depend_on_its_server(server: Server, places: int, limiter: ConnectionLimiter) -> None:
     kit = Kit("memory://", open=True)
-    surface = Surface(kit, budget=budget)
-    budget.taken = max(places - 1, 0)
+    surface = Surface(kit, limiter=limiter)
+    limiter.acquired = max(places - 1, 0)
     last, none = iter(stream(surface, server)), iter(stream(surface, server))
     assert next(last) == (b"retry: 1000\n\n" if places else b"retry: 2000\n\n")
     assert next(none) == b"retry: 2000\n\n"
@@ -189,9 +193,9 @@ def current_of(frame: bytes) -> int:
     return current
 
 
-def test_a_database_is_let_go_of_before_a_thread_waits(kit: Kit, budget: Budget) -> None:
+def test_a_database_is_let_go_of_before_a_thread_waits(kit: Kit, limiter: ConnectionLimiter) -> None:
     calls: list[str] = []
-    surface = Surface(kit, budget=budget, before_wait=lambda: calls.append("let go"))
+    surface = Surface(kit, limiter=limiter, before_wait=lambda: calls.append("let go"))
     with kit.observe("job"):
         kit.flush()
         surface.answer(Request("GET", "job/", "", {}, Server.THREADS))

@@ -14,7 +14,7 @@ from django.core.handlers.asgi import ASGIRequest
 from progresskit.config import missing_package
 from progresskit.integrations import fit_id
 from progresskit.kit import default
-from progresskit.web.access import Run, run_of
+from progresskit.web import Run, run_of
 from progresskit_celery_progress.access import permitted
 from progresskit_celery_progress.backend import Progress
 from progresskit_celery_progress.once import warn_once

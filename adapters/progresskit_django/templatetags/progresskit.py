@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from progresskit.progress import Progress
+from progresskit import Progress
 from progresskit.web import TOKEN_SECONDS
 from progresskit_django.views import surface
 

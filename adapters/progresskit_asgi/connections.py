@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Generator, Iterable
 
-    from .messages import Message, Receive, Send, Told
+    from .messages import FanoutRecord, Message, Receive, Send
 
 
 logger = logging.getLogger("progresskit.web")
 
 
-class Line:
+class Connection:
     """
     One connection, written to by one sender at a time.
 
@@ -37,13 +37,13 @@ class Line:
         self.ids: Iterable[str] = tuple(ids)
         self.closed = False
         """True once there is nobody to tell, or nothing more to tell."""
-        self.on_held: Callable[[Line], None] = _held_by_nobody
+        self.on_held: Callable[[Connection], None] = _ignore_held
         """Is called when a record is held back until `recheck` has asked about it."""
         self._send, self._stepped = send, stepped
         self._busy: Task[None] | None = None
         self._wake: Future[None] | None = None
 
-    def keep(self, id: str, told: Told) -> None:
+    def keep(self, id: str, rendered: FanoutRecord) -> None:
         """Keep a record in place of an older one, until the connection has its turn."""
         raise NotImplementedError
 
@@ -68,7 +68,7 @@ class Line:
         """End the connection, as soon as the reader has taken what was sent."""
         raise NotImplementedError
 
-    def pump(self, now: float) -> None:
+    def flush(self, now: float) -> None:
         """Send what is kept, or have it sent."""
         if not self._stepped:
             if self._wake is not None and not self._wake.done():
@@ -122,10 +122,10 @@ class Line:
         self.closed = self.closed or task.cancelled() or error is not None
         if error is not None and not isinstance(error, OSError):
             logger.error("a viewer could not be told of progress", exc_info=error)
-        self.pump(monotonic())
+        self.flush(monotonic())
 
 
-def _held_by_nobody(line: Line) -> None:
+def _ignore_held(connection: Connection) -> None:
     """Do nothing: a connection that no fan-out has is told of nothing."""
 
 

@@ -1,4 +1,4 @@
-"""What a stream says: records as events, and which of its jobs are told to their end."""
+"""Server-Sent Events: records as events, and which jobs of a stream have had their final one."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from progresskit.progress import Progress
 
     from .access import Guard
-    from .exchange import Exchange, Jobs
+    from .context import Jobs, RequestContext
     from .http import Response
 
 RETRY_MS = 1_000
 CROWDED_RETRY_MS = 2_000
-"""So soon a browser comes back where there was no place: it polls."""
+"""How soon a browser reconnects where there was no place: it polls."""
 
 COMMENT = b":\n\n"
 
 Form = tuple[bool, bool]
-"""Whether records are told as HTML, and whether with messages of errors that are not for the public."""
+"""Whether records are sent as HTML, and whether with messages of errors that are not for the public."""
 
 END = "end"
 """The id after which a stream of many jobs has nothing more to tell."""
@@ -33,8 +33,8 @@ DONE = b"event: done\ndata: -\n\n"
 """The last event of a stream of fragments: what swaps them in (htmx) cannot see that it was the last one."""
 
 
-class Shown:
-    """A record on its way to viewers: each text is made once, when it is first asked for, and is shared by them all."""
+class RenderedRecord:
+    """A record on its way to viewers: each form of it is rendered once, on demand, and shared by all viewers."""
 
     __slots__ = ("_events", "_texts", "answers", "record", "run")
 
@@ -64,48 +64,48 @@ class Shown:
         return event
 
 
-class Telling:
+class EventEncoder:
     """
-    One stream's side of it; `seen` is the cursor that the viewer had when it came.
+    Encodes the events of one stream; `seen` is the cursor that the viewer sent when it connected.
 
-    A record of another run or owner than the viewer was authorised for is kept in `held`, by the name it would be told
-    by, until `recheck` has asked.
+    A record of another run or owner than the viewer was authorised for is kept in `held`, by its name in the stream,
+    until `recheck` has asked the site.
     """
 
     __slots__ = ("_due", "_jobs", "form", "held", "is_refused", "seen", "unfinished")
 
-    def __init__(self, exchange: Exchange, jobs: Jobs, seen: str | None) -> None:
-        self.form: Form = (exchange.query.form == "html", exchange.settings.expose_errors)
+    def __init__(self, context: RequestContext, jobs: Jobs, seen: str | None) -> None:
+        self.form: Form = (context.query.form == "html", context.settings.expose_errors)
         self._jobs, self.seen = jobs, seen
         self.unfinished = set(jobs.ids)
-        """The jobs that are not told to their end."""
-        self.held: dict[str, Shown] = {}
+        """The ids of jobs whose final record was not sent yet."""
+        self.held: dict[str, RenderedRecord] = {}
         self.is_refused = False
         """True once the key of a stream of one job was refused."""
-        self._due: dict[str, Shown | None] = {}  # by name; None for one that is refused
+        self._due: dict[str, RenderedRecord | None] = {}  # by name; None for one that is refused
 
     def opening(self, retry_ms: int = RETRY_MS) -> bytes:
         """Return the beginning: when to come back, which keys open nothing, and the end if there are no others."""
-        told: list[tuple[str | None, str | None]] = []
+        events: list[tuple[str | None, str | None]] = []
         if not self.form[0]:
-            told += [(job_of(name, "null"), None) for name, id in self._jobs.names.items() if id is None]
-        return retry(retry_ms) + self._joined(told, ended=not self._jobs.ids)
+            events += [(named_record(name, "null"), None) for name, id in self._jobs.names.items() if id is None]
+        return retry_event(retry_ms) + self._joined(events, ended=not self._jobs.ids)
 
-    def told(self, news: Mapping[str, Shown]) -> bytes:
-        """Return the events of what the viewer has not seen and may see of those records, and of what was held back."""
+    def encode(self, news: Mapping[str, RenderedRecord]) -> bytes:
+        """Return the events of the records that the viewer has not seen and may see, those held until now too."""
         due = self._take(news)
-        for shown in due.values():
-            if shown is not None:
-                self._mark(shown.record)
+        for rendered in due.values():
+            if rendered is not None:
+                self._mark(rendered.record)
         if self._jobs.single:
-            return b"".join([self._told_alone(shown) for shown in due.values() if shown is not None])
-        return self._joined(self._told_among_others(due), ended=bool(due) and not self.unfinished and not self.held)
+            return b"".join([self._encode_single(rendered) for rendered in due.values() if rendered is not None])
+        return self._joined(self._encode_named(due), ended=bool(due) and not self.unfinished and not self.held)
 
     async def recheck(self) -> Collection[str]:
         """Ask about one of the records that are held back; return the ids that no name opens any more."""
-        name, shown = next(iter(self.held.items()))
+        name, rendered = next(iter(self.held.items()))
         guard = self._jobs.guards[name]
-        if not await guard.ask(shown):
+        if not await guard.ask(rendered):
             return self._refuse(guard)
         newest = self.held.get(name)  # another may have come meanwhile
         if newest is not None and guard.allows(newest):
@@ -113,7 +113,7 @@ class Telling:
         return ()
 
     def _refuse(self, guard: Guard) -> Collection[str]:
-        """Tell no more by the names of a key; it is told once that they open nothing."""
+        """Send no more for the names of a key, but once that they open nothing."""
         before = self._jobs
         self._jobs = before.without(guard)
         for name in before.guards.keys() - self._jobs.guards.keys():
@@ -124,48 +124,49 @@ class Telling:
         self.unfinished -= gone
         return gone
 
-    def _take(self, news: Mapping[str, Shown]) -> dict[str, Shown | None]:
+    def _take(self, news: Mapping[str, RenderedRecord]) -> dict[str, RenderedRecord | None]:
         """Return what is due, by name: what was held back until now, and the news that may be told."""
         due, self._due = self._due, {}
-        for id, shown in news.items():
+        for id, rendered in news.items():
             for name, named in self._jobs.names.items():
-                if named == id and self._may_see(name, shown):
-                    due[name] = shown
+                if named == id and self._may_see(name, rendered):
+                    due[name] = rendered
         return due
 
-    def _may_see(self, name: str, shown: Shown) -> bool:
+    def _may_see(self, name: str, rendered: RenderedRecord) -> bool:
         guard = self._jobs.guards.get(name)
-        if guard is None or guard.allows(shown):
+        if guard is None or guard.allows(rendered):
             self.held.pop(name, None)
             return True
-        if not guard.is_past(shown):
-            self.held[name] = shown
+        if not guard.is_past(rendered):
+            self.held[name] = rendered
         return False
 
     def _mark(self, record: Progress) -> None:
         (self.unfinished.discard if record.done else self.unfinished.add)(record.id)
 
-    def _told_alone(self, shown: Shown) -> bytes:
-        return b"" if shown.record.cursor == self.seen else shown.event(*self.form)
+    def _encode_single(self, rendered: RenderedRecord) -> bytes:
+        return b"" if rendered.record.cursor == self.seen else rendered.event(*self.form)
 
-    def _told_among_others(self, due: Mapping[str, Shown | None]) -> list[tuple[str | None, str | None]]:
+    def _encode_named(self, due: Mapping[str, RenderedRecord | None]) -> list[tuple[str | None, str | None]]:
         if self.form[0]:
-            by_id = {shown.record.id: shown for shown in due.values() if shown is not None}
-            return [(shown.text(*self.form), None) for shown in by_id.values()]
+            by_id = {rendered.record.id: rendered for rendered in due.values() if rendered is not None}
+            return [(rendered.text(*self.form), None) for rendered in by_id.values()]
         return [
-            (job_of(name, "null" if shown is None else shown.text(*self.form)), None) for name, shown in due.items()
+            (named_record(name, "null" if rendered is None else rendered.text(*self.form)), None)
+            for name, rendered in due.items()
         ]
 
-    def _joined(self, told: list[tuple[str | None, str | None]], ended: bool) -> bytes:
+    def _joined(self, events: list[tuple[str | None, str | None]], ended: bool) -> bytes:
         """Return the events, the last one with the id of the end where that is reached."""
         if ended and not self._jobs.single:
-            told[-1:] = [(told[-1][0] if told else None, END)]
-        events = "".join(_event(data, id) for data, id in told).encode("utf-8", "replace")
-        return events + DONE if ended and self.form[0] else events
+            events[-1:] = [(events[-1][0] if events else None, END)]
+        body = "".join(_event(data, id) for data, id in events).encode("utf-8", "replace")
+        return body + DONE if ended and self.form[0] else body
 
 
-def retry(milliseconds: int) -> bytes:
-    """Return what tells a browser when to come back after the connection has closed."""
+def retry_event(milliseconds: int = RETRY_MS) -> bytes:
+    """Return the event that sets after how many milliseconds a browser reconnects."""
     return f"retry: {milliseconds}\n\n".encode()
 
 
@@ -175,6 +176,6 @@ def _event(data: str | None, id: str | None) -> str:
     return f"{head}\n" if data is None else f"{head}event: progress\ndata: {data}\n\n"
 
 
-def job_of(name: str, record: str) -> str:
-    """Return one of many jobs: the name it is told by, and its record as JSON."""
+def named_record(name: str, record: str) -> str:
+    """Return one of several jobs as JSON: its name in the stream, and its record, which is JSON already."""
     return f'{{"key":{json.dumps(name)},"job":{record}}}'

@@ -1,4 +1,4 @@
-"""What all handlers share: one request, the kit that answers it, and whom its keys let in."""
+"""What all handlers share: one request, the kit that answers it, and the jobs that its keys open."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from progresskit.config import Settings
     from progresskit.kit import Kit
 
-    from .budget import Budget
     from .calls import Calls
+    from .events import RenderedRecord
     from .http import Request
-    from .recent import Recent
+    from .limiter import ConnectionLimiter
+    from .poll_cache import PollCache
     from .routes import Query
-    from .telling import Shown
     from .tokens import Right
 
 
@@ -51,7 +51,7 @@ class Jobs(NamedTuple):
         """Whether the one key that was asked by opens nothing any more."""
         return self.of_one_key and not self.ids
 
-    def guarded(self, found: Mapping[str, Shown]) -> list[tuple[str, Guard, Shown]]:
+    def guarded(self, found: Mapping[str, RenderedRecord]) -> list[tuple[str, Guard, RenderedRecord]]:
         """Return what was found by name, with the guard of that name, where there is one."""
         ids = [(name, guard, self.names[name]) for name, guard in self.guards.items()]
         return [(name, guard, found[id]) for name, guard, id in ids if id is not None and id in found]
@@ -78,15 +78,15 @@ class Jobs(NamedTuple):
         return self._replace(names={**self.names, **refused}, guards=guards)
 
 
-class Exchange(NamedTuple):
+class RequestContext(NamedTuple):
     """One request on its way to an answer."""
 
     request: Request
     query: Query
     kit: Kit
     calls: Calls
-    budget: Budget
-    recent: Recent
+    limiter: ConnectionLimiter
+    polls: PollCache
     settings: Settings
 
     @property
@@ -96,41 +96,45 @@ class Exchange(NamedTuple):
         return self.request.server.value if limit is None else limit
 
     def client(self, user: str | None = None) -> str | None:
-        """Return for whom a place is taken: the user who asks, if that is known, or else who is at the address."""
+        """Return the client whose limit counts: the user who asks, if that is known, or else the address."""
         if user is not None:
             return f"user {user}"
         return client(self.request.peer, self.request.headers, self.settings.proxies)
 
-    def take_place(self, client: str | None) -> bool:
-        """Take a place for a stream or a long poll, which is to be given back to the budget; False if there is none."""
-        return self.budget.take(self.stream_limit, client, self.settings.client_streams)
+    def acquire(self, client: str | None) -> bool:
+        """Take a place for a connection, for `release`; return False at the limit of the process or of the client."""
+        return self.limiter.acquire(self.stream_limit, client, self.settings.client_streams)
 
-    def pass_place(self, client: str | None, to: str | None) -> bool:
-        """Have a place that was taken for one client be another's; False, and as it was, if that one has its share."""
-        return self.budget.pass_on(client, to, self.settings.client_streams)
+    def transfer(self, client: str | None, to: str | None) -> bool:
+        """Count a place of one client for another; return False, and change nothing, at the limit of that one."""
+        return self.limiter.transfer(client, to, self.settings.client_streams)
+
+    def release(self, client: str | None) -> None:
+        """Give a place back."""
+        self.limiter.release(client)
 
     @property
     def html(self) -> bool:
         """Whether the answer to a plain request is HTML."""
         return self.query.form == "html" or (self.query.form is None and prefers_html(self.request.headers))
 
-    def text(self, shown: Shown, html: bool = False) -> str:
+    def text(self, rendered: RenderedRecord, html: bool = False) -> str:
         """Return the record as a browser may see it."""
-        return shown.text(html, self.settings.expose_errors)
+        return rendered.text(html, self.settings.expose_errors)
 
-    async def look(self, ids: Collection[str]) -> dict[str, Shown]:
+    async def look(self, ids: Collection[str]) -> dict[str, RenderedRecord]:
         """Return the newest of those jobs that are known, from memory where that is as good."""
-        known = self.recent.known(ids)
+        known = self.polls.known(ids)
         if len(known) < len(ids):
             known |= await self.read([id for id in ids if id not in known])
         return known
 
-    async def read(self, ids: Collection[str]) -> dict[str, Shown]:
+    async def read(self, ids: Collection[str]) -> dict[str, RenderedRecord]:
         """Return what the backend has of those jobs."""
-        begun = self.recent.now()
-        return self.recent.keep(ids, await self.calls.get_many(ids), begun)
+        begun = self.polls.now()
+        return self.polls.keep(ids, await self.calls.get_many(ids), begun)
 
-    async def admit(self, jobs: Jobs, found: dict[str, Shown]) -> tuple[Jobs, dict[str, Shown]]:
+    async def admit(self, jobs: Jobs, found: dict[str, RenderedRecord]) -> tuple[Jobs, dict[str, RenderedRecord]]:
         """
         Return what is left of the jobs, and of what was found of them, once all that has changed is asked about.
 
@@ -138,12 +142,12 @@ class Exchange(NamedTuple):
         """
         if not jobs.guards:
             return jobs, found
-        past = {shown.record.id for _, guard, shown in jobs.guarded(found) if guard.is_past(shown)}
+        past = {rendered.record.id for _, guard, rendered in jobs.guarded(found) if guard.is_past(rendered)}
         if past:
             found = {**found, **await self.read(past)}
         left = jobs
-        for name, guard, shown in jobs.guarded(found):
-            if name in left.guards and not guard.allows(shown) and not await guard.ask(shown):
+        for name, guard, rendered in jobs.guarded(found):
+            if name in left.guards and not guard.allows(rendered) and not await guard.ask(rendered):
                 left = left.without(guard)
         return left, {id: found[id] for id in left.ids if id in found}
 
@@ -172,7 +176,7 @@ class Exchange(NamedTuple):
         None where the query names none, or too many.
         """
         keys = self.query.keys
-        if not 0 < len(keys) <= tokens.MOST_IDS:
+        if not 0 < len(keys) <= tokens.MAX_IDS:
             return None
         access = Access(self, "watch")
         await access.look_up(keys)
@@ -180,4 +184,4 @@ class Exchange(NamedTuple):
         for key in keys:
             jobs = await self._open(key, "watch", access)
             all = all.with_refused(key) if jobs is None else all.with_jobs(jobs)
-        return all if len(all.names) <= tokens.MOST_IDS else None
+        return all if len(all.names) <= tokens.MAX_IDS else None

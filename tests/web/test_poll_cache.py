@@ -15,8 +15,8 @@ from progresskit.abc import Backend
 from progresskit.errors import BackendUnavailable
 from progresskit.memory import MemoryBackend
 from progresskit.testing import FakeClock
-from progresskit.web import Request, Response, Server, Surface, recent
-from progresskit.web.recent import Recent
+from progresskit.web import Request, Response, Server, Surface, poll_cache
+from progresskit.web.poll_cache import PollCache
 from tests.contract.clients import eventually
 
 
@@ -46,7 +46,7 @@ class Counted(MemoryBackend):
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what was polled in memory, however long a busy machine takes to poll again."""
     for name in ("AGAIN_SECONDS", "KEEP_SECONDS", "SURE_SECONDS"):
-        monkeypatch.setattr(recent, name, 600.0)
+        monkeypatch.setattr(poll_cache, name, 600.0)
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_the_text_of_a_record_is_made_once(kit: Kit, surface: Surface, backend: 
     with kit.observe("a"):
         kit.flush()
         assert eventually(in_memory(surface, backend))
-        kept = surface._recent
+        kept = surface._polls
         assert kept is not None
         texts = {id(kept.known(["a"])["a"].text(False, False)) for _ in range(3)}
     assert len(texts) == 1
@@ -159,7 +159,7 @@ def test_what_was_pushed_in_vain_is_noticed_after_some_seconds(
         observer.advance()
         kit.flush()
         assert current(surface) == 0  # the connection is cut, and nobody knows yet
-        monkeypatch.setattr(recent, "SURE_SECONDS", 0.0)
+        monkeypatch.setattr(poll_cache, "SURE_SECONDS", 0.0)
         assert current(surface) == 1
         backend.is_away = True
         assert get(surface).status == 503
@@ -168,12 +168,12 @@ def test_what_was_pushed_in_vain_is_noticed_after_some_seconds(
 def test_a_job_that_is_polled_no_more_is_watched_no_more(
     kit: Kit, surface: Surface, backend: Counted, listens: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recent, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(poll_cache, "SWEEP_SECONDS", 0.01)
     with kit.observe("a"):
         kit.flush()
         assert eventually(in_memory(surface, backend))
         assert listens()
-        monkeypatch.setattr(recent, "KEEP_SECONDS", 0.0)
+        monkeypatch.setattr(poll_cache, "KEEP_SECONDS", 0.0)
         assert eventually(lambda: not listens())
         assert eventually(lambda: not kit.hub._watched)
         monkeypatch.undo()
@@ -205,7 +205,7 @@ def test_a_forked_child_asks_for_itself(kit: Kit, surface: Surface, backend: Cou
     with kit.observe("a"):
         kit.flush()
         assert eventually(in_memory(surface, backend))
-        assert surface._recent is not None
+        assert surface._polls is not None
         reader, writer = os.pipe()
         pid = os.fork()
         if not pid:
@@ -224,7 +224,7 @@ def test_a_forked_child_asks_for_itself(kit: Kit, surface: Surface, backend: Cou
 def test_so_many_jobs_are_kept_and_no_more(
     kit: Kit, surface: Surface, backend: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recent, "MOST", 3)
+    monkeypatch.setattr(poll_cache, "MOST", 3)
     for number in range(9):
         with kit.observe(f"job-{number}"):
             pass
@@ -232,7 +232,7 @@ def test_so_many_jobs_are_kept_and_no_more(
     for number in range(9):
         get(surface, f"job-{number}")
         get(surface, f"job-{number}")
-    kept = surface._recent
+    kept = surface._polls
     assert kept is not None
     assert list(kept._entries) == ["job-6", "job-7", "job-8"]
     assert eventually(lambda: set(kit.hub._watched) <= {"job-6", "job-7", "job-8"})
@@ -241,13 +241,13 @@ def test_so_many_jobs_are_kept_and_no_more(
 def test_the_jobs_that_are_kept_have_a_bound_in_bytes(
     kit: Kit, surface: Surface, backend: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recent, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(poll_cache, "MOST_BYTES", 20_000)
     observers = [kit.observe(f"job-{number}", meta={"filling": "x" * 6_000}) for number in range(9)]
     kit.flush()
     for number in range(9):
         get(surface, f"job-{number}")
         get(surface, f"job-{number}")
-    kept = surface._recent
+    kept = surface._polls
     assert kept is not None
     assert list(kept._entries) == ["job-6", "job-7", "job-8"]
     assert eventually(lambda: set(kit.hub._watched) <= {"job-6", "job-7", "job-8"})
@@ -258,7 +258,7 @@ def test_the_jobs_that_are_kept_have_a_bound_in_bytes(
     for number in range(9):
         assert eventually(lambda: len(get(surface, f"job-{number}").body) < 2_000)  # type: ignore[arg-type]  # noqa: B023
     assert len(kept._entries) == 9
-    assert kept._size == sum(len(entry.shown.text(False, False)) for entry in kept._entries.values())
+    assert kept._size == sum(len(entry.rendered.text(False, False)) for entry in kept._entries.values())
     for observer in observers:
         observer.succeed()
 
@@ -266,7 +266,7 @@ def test_the_jobs_that_are_kept_have_a_bound_in_bytes(
 @pytest.mark.parametrize("begun_first", ["older", "newer"])
 def test_of_two_reads_at_a_time_the_newer_holds_for_both(kit: Kit, backend: Counted, begun_first: str) -> None:
     clock = FakeClock()
-    kept = Recent(kit, clock)
+    kept = PollCache(kit, clock)
     with kit.observe("a", total=3) as observer:
         kit.flush()
         begun = {begun_first: kept.now()}
@@ -284,7 +284,7 @@ def test_of_two_reads_at_a_time_the_newer_holds_for_both(kit: Kit, backend: Coun
 
 def test_a_cancel_is_seen_though_another_read_ended_later(kit: Kit, backend: Counted) -> None:
     clock = FakeClock()
-    kept = Recent(kit, clock)
+    kept = PollCache(kit, clock)
     with kit.observe("a"):
         kit.flush()
         early, before = kept.now(), backend.read(["a"])
@@ -300,7 +300,7 @@ def test_a_cancel_is_seen_though_another_read_ended_later(kit: Kit, backend: Cou
 
 def test_what_is_read_after_all_that_was_shown_holds_though_it_is_less(kit: Kit, backend: Counted) -> None:
     clock = FakeClock()
-    kept = Recent(kit, clock)
+    kept = PollCache(kit, clock)
     with kit.observe("a", total=3) as observer:
         kit.flush()
         anew = backend.read(["a"])  # as of a store that was emptied, and the job reported anew
@@ -360,7 +360,7 @@ def test_what_is_only_read_is_read_for_each_poll_so_that_no_poll_is_behind_a_str
     kit = polled(tmp_path)
     reads = count_reads(kit.backend, monkeypatch)
     surface = Surface(kit)
-    surface._recent = Recent(kit, FakeClock())
+    surface._polls = PollCache(kit, FakeClock())
     with kit.observe("a", total=3) as observer:
         kit.flush()
         reads.clear()

@@ -1,5 +1,5 @@
 """
-What was asked for a moment ago, so that those who poll often are answered from memory.
+Records that were asked for a moment ago, so that frequent polls are answered from memory.
 
 Where the backend pushes, a job that is polled again and again is watched for as long as that goes on, by one viewer for
 all of them. Where the backend is only read, it is read for each poll: a page that has seen more by a stream must not be
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from progresskit import background
 from progresskit.abc import Pushes
 
-from .telling import Shown
+from .events import RenderedRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -47,27 +47,27 @@ MOST_BYTES = 2**23
 class _Entry:
     """One job: as it was read last, and as it was pushed last."""
 
-    __slots__ = ("_measured", "asked_at", "heard", "read_at", "shown", "shown_at", "size", "watched")
+    __slots__ = ("_measured", "asked_at", "heard", "read_at", "rendered", "shown_at", "size", "watched")
 
-    def __init__(self, shown: Shown, read_at: float, now: float) -> None:
-        self.shown, self.shown_at = shown, now
+    def __init__(self, rendered: RenderedRecord, read_at: float, now: float) -> None:
+        self.rendered, self.shown_at = rendered, now
         self.read_at = self.asked_at = read_at
         self.heard: Progress | None = None
         self.watched = False
         self.size = 0
-        self._measured: Shown | None = None
+        self._measured: RenderedRecord | None = None
 
     def measure(self, exposed: bool) -> int:
         """Return how much longer the record's JSON is than when this was asked before."""
-        if self._measured is self.shown:
+        if self._measured is self.rendered:
             return 0
-        before, self.size, self._measured = self.size, len(self.shown.text(False, exposed)), self.shown
+        before, self.size, self._measured = self.size, len(self.rendered.text(False, exposed)), self.rendered
         return self.size - before
 
     def show(self, record: Progress, now: float) -> None:
         self.shown_at = now
-        if record != self.shown.record:
-            self.shown = Shown(record)
+        if record != self.rendered.record:
+            self.rendered = RenderedRecord(record)
 
     def is_fresh(self, now: float) -> bool:
         """Tell whether this may be shown without asking the backend."""
@@ -79,20 +79,20 @@ class _Entry:
 
         Otherwise the push is behind, or the job has begun anew: only the backend knows.
         """
-        heard, shown = self.heard, self.shown.record
+        heard, rendered = self.heard, self.rendered.record
         if heard is None:
             return False
-        if heard is shown:
+        if heard is rendered:
             return True
-        if heard.life == shown.life and heard.version > shown.version:
+        if heard.life == rendered.life and heard.version > rendered.version:
             self.show(heard, now)
-        elif heard.cursor != shown.cursor:
+        elif heard.cursor != rendered.cursor:
             return False
-        self.heard = self.shown.record  # the same state, and the next poll finds that out by identity
+        self.heard = self.rendered.record  # the same state, and the next poll finds that out by identity
         return True
 
 
-class Recent:
+class PollCache:
     """
     The jobs that are polled, of one hub; safe to be used by many threads.
 
@@ -122,7 +122,7 @@ class Recent:
     def seen(self, ids: Collection[str]) -> dict[str, Progress]:
         """Return what was last seen of those jobs in this process, which may be old; nothing is read or kept for it."""
         with self._lock:
-            seen = {id: entry.shown.record for id in ids if (entry := self._entries.get(id)) is not None}
+            seen = {id: entry.rendered.record for id in ids if (entry := self._entries.get(id)) is not None}
         for id in ids:
             watched = self._hub.latest(id)
             if watched is not None and (id not in seen or watched.version > seen[id].version):
@@ -134,31 +134,31 @@ class Recent:
         now = self._clock()
         with self._lock:
             entries = [(id, self._entries.get(id)) for id in ids] if self._is_kept_current else []
-            return {id: entry.shown.record for id, entry in entries if entry is not None and entry.is_fresh(now)}
+            return {id: entry.rendered.record for id, entry in entries if entry is not None and entry.is_fresh(now)}
 
-    def known(self, ids: Iterable[str]) -> dict[str, Shown]:
+    def known(self, ids: Iterable[str]) -> dict[str, RenderedRecord]:
         """Return those that need not be asked for."""
         if not self._is_kept_current:
             return {}
-        known: dict[str, Shown] = {}
+        known: dict[str, RenderedRecord] = {}
         now = self._clock()
         with self._lock:
             for id in ids:
                 entry = self._entries.get(id)
                 if entry is not None and self._is_known(id, entry, now):
-                    known[id] = entry.shown
+                    known[id] = entry.rendered
         return known
 
-    def keep(self, ids: Collection[str], found: Mapping[str, Progress], begun: float) -> dict[str, Shown]:
+    def keep(self, ids: Collection[str], found: Mapping[str, Progress], begun: float) -> dict[str, RenderedRecord]:
         """Keep what was read of these jobs, beginning at `begun`, for those who ask next, and return it."""
         now = self._clock()
         with self._lock:
             for id in ids:
                 if id not in found:
                     self._forget(id)
-            shown = {id: self._keep(id, record, begun, now) for id, record in found.items()}
+            rendered = {id: self._keep(id, record, begun, now) for id, record in found.items()}
             self._trim(begun)
-        return shown
+        return rendered
 
     def _is_known(self, id: str, entry: _Entry, now: float) -> bool:
         """Tell whether the job may be shown as it is kept; watch it if it is polled often."""
@@ -170,16 +170,16 @@ class Recent:
         self._size += entry.measure(self._exposed)
         return is_fresh
 
-    def _keep(self, id: str, record: Progress, begun: float, now: float) -> Shown:
+    def _keep(self, id: str, record: Progress, begun: float, now: float) -> RenderedRecord:
         entry = self._entries.get(id)
         if entry is None:
-            entry = self._entries[id] = _Entry(Shown(record), begun, now)
-        elif begun >= entry.shown_at or _seen(record, begun) > _seen(entry.shown.record, entry.read_at):
+            entry = self._entries[id] = _Entry(RenderedRecord(record), begun, now)
+        elif begun >= entry.shown_at or _seen(record, begun) > _seen(entry.rendered.record, entry.read_at):
             entry.read_at = max(entry.read_at, begun)
             entry.show(record, now)
         # Else more was seen while this was read, and who was shown it must not be shown less.
         self._size += entry.measure(self._exposed)
-        return entry.shown
+        return entry.rendered
 
     def _watch(self, id: str, entry: _Entry) -> None:
         entry.watched = True
