@@ -18,7 +18,7 @@ from .abc import Lists
 from .config import backend_class, resolve
 from .errors import InvalidValue, Unsupported
 from .hub import Hub
-from .observer import JoinedObserver, ProgressObserver, silent
+from .observer import IgnoredObserver, JoinedObserver, ProgressObserver, silent
 from .progress import Failure, State, check_id
 from .publisher import Publisher
 from .recorder import word
@@ -350,23 +350,24 @@ class Kit:
         """Return the surrounding job, to report to, or a silent one where there is none."""
         forks.notice()
         job = scope.current_job()
-        if job is None:
-            self._warn_of_thread()
-            job = silent()
-        return JoinedObserver(job)
+        if job is not None:
+            return JoinedObserver(job)
+        return IgnoredObserver(self._warn_of_thread) if self._is_suspicious() else JoinedObserver(silent())
 
-    def _warn_of_thread(self) -> None:
-        """Warn, once, of a thread without a job that asks for one while there are jobs: it was not handed a context."""
+    def _is_suspicious(self) -> bool:
+        """Return True in a thread without a job while others have one: it was not handed a context, perhaps."""
         publisher = self._publisher
         if self._warned_of_thread or publisher is None or not publisher.has_jobs or scope.is_orphaned():
-            return
-        thread = current_thread()
-        if thread is not main_thread():
+            return False
+        return current_thread() is not main_thread()
+
+    def _warn_of_thread(self) -> None:
+        if not self._warned_of_thread:
             self._warned_of_thread = True
             _log().warning(
                 "The thread %s has no job, while others have: what it reports is ignored. If it works for a job, start "
                 "it with contextvars.copy_context().run, or pass it the observer",
-                thread.name,
+                current_thread().name,
             )
 
     def flush(self, timeout: float | None = None) -> None:

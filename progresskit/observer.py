@@ -327,3 +327,20 @@ class JoinedObserver(ProgressObserver):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(object.__getattribute__(self, "_job"), name)
+
+
+class IgnoredObserver(JoinedObserver):
+    """Accepts reports and ignores them, as the silent job does, and calls `warn` at each."""
+
+    def __init__(self, warn: Callable[[], None]) -> None:
+        super().__init__(silent())
+        for name in ("advance", "set_progress", "update"):
+            setattr(self, name, _after(warn, getattr(self, name)))
+
+
+def _after(warn: Callable[[], None], report: Callable[..., None]) -> Callable[..., None]:
+    def warned(*values: Any, **named: Any) -> None:
+        warn()
+        report(*values, **named)
+
+    return warned

@@ -304,6 +304,8 @@ def test_a_thread_without_a_job_that_asks_for_one_is_warned_of_once(
         context = contextvars.copy_context()
         in_thread(lambda: context.run(report))
         assert caplog.messages == [], "the thread has the context of the job"
+        in_thread(lambda: kit.current().id)
+        assert caplog.messages == [], "nothing is lost that was not reported"
         for _ in range(3):
             in_thread(report)
     (message,) = caplog.messages
