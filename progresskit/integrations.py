@@ -140,7 +140,7 @@ class Integration:
             owner=owner,
         )
         run = Run(self, job, attempt)
-        self.kit.publisher.opened(job, unless=run._was_cancelled if queued else None)
+        self.kit.publisher.register(job, unless=run._was_cancelled if queued else None)
         return run
 
     # In a process that supervises workers.
@@ -315,7 +315,7 @@ class Run:
         Reports are stored before this returns; a start that is stored after the supervisor's report would be a new run.
         """
         self._integration.flush()
-        self._job.forsake()
+        self._job.detach()
 
     def __enter__(self) -> Self:
         return self.enter()
@@ -356,7 +356,7 @@ class Run:
         if before is None:
             return False
         if before.state is State.PENDING:
-            job.stored(before.version.run)
+            job.mark_stored(before.version.run)
         if not before.cancel_requested:
             return False
         is_before = before.started_at is None or before.attempt < self._attempt

@@ -212,7 +212,7 @@ class Kit:
         self._guard = RLock()
         self._threads = None
         if self._publisher is not None:
-            self._publisher.forked()
+            self._publisher.after_fork_in_child()
         if self._hub is not None:
             self._hub.forked()
         if self._backend is not None:
@@ -273,9 +273,9 @@ class Kit:
         try:
             opened.update(total=total, description=description, unit=unit, meta=meta)
         except InvalidValue:
-            opened.forsake()
+            opened.detach()
             raise
-        self.publisher.opened(opened)
+        self.publisher.register(opened)
         return opened
 
     def _joining(self, id: str | None) -> ProgressObserver | None:
@@ -393,7 +393,7 @@ class Kit:
         cancellable: bool = False,
         owner: Any = None,
     ) -> ProgressObserver:
-        """Make a job, whatever surrounds it, which is published once it is given to `publisher.opened`."""
+        """Make a job, whatever surrounds it, which is published once it is given to `publisher.register`."""
         return ProgressObserver(
             self.publisher,
             os.urandom(16).hex() if id is None else check_id(id),
@@ -429,7 +429,7 @@ class Kit:
             error=error,
             owner=None if owner is None else owner_key(owner),
         )
-        self.publisher.word(update)
+        self.publisher.submit(update)
 
     # For viewers.
 

@@ -34,11 +34,11 @@ class Sink(Clocks, Waker, Protocol):
     def generation(self) -> int:
         """How many forks there were: a job of another generation is the parent's."""
 
-    def later(self, act: Callable[[], None]) -> None:
+    def call_later(self, act: Callable[[], None]) -> None:
         """Call `act` in the publisher's thread; safe in a finalizer."""
 
-    def ended(self, job: ProgressObserver, write: Write) -> Callable[[], None]:
-        """Publish the last record; call what is returned to wait until it is stored, or waiting is no use."""
+    def end(self, job: ProgressObserver, write: Write) -> Callable[[], None]:
+        """Publish the last record; return a function that waits until it is stored, or until waiting is no use."""
 
 
 class ProgressObserver(Reports):
@@ -101,7 +101,7 @@ class ProgressObserver(Reports):
         attached observers. It has been called already unless `wait` is False.
         """
         if self._generation != self._sink.generation:
-            self.forsake()
+            self.detach()
             return _nothing
         kept = self._kept("result", lambda value: values.plain(value, values.RESULT_BYTES), result)
         with self._lock:
@@ -111,11 +111,11 @@ class ProgressObserver(Reports):
             write = self._recorder.record(self.read(), Outcome(state, kept, failure(error), next_retry_at))
             self._ended = True
             self._shut_gate()
-        stored = self._sink.ended(self, write)
+        stored = self._sink.end(self, write)
 
         def finish() -> None:
             stored()
-            self.tell()
+            self.notify_observers()
 
         if wait:
             finish()
@@ -152,16 +152,16 @@ class ProgressObserver(Reports):
     def __del__(self) -> None:
         # A finalizer runs anywhere, even while the publisher samples this very job: it only leaves a message.
         if not getattr(self, "_ended", True) and not sys.is_finalizing():
-            self.later(self.abandon)
+            self.call_later(self.abandon)
 
-    def later(self, act: Callable[[], None]) -> None:
+    def call_later(self, act: Callable[[], None]) -> None:
         """Call `act` in the publisher's thread, between two rounds."""
-        self._sink.later(act)
+        self._sink.call_later(act)
 
     def abandon(self) -> None:
         """End the job as cancelled, without waiting for anything."""
         self.end(State.CANCELLED, wait=False)
-        self.tell()
+        self.notify_observers()
 
     @property
     def owner(self) -> str | None:
@@ -191,8 +191,8 @@ class ProgressObserver(Reports):
         unseen.note_viewer()
         return self._audience.attach(observer)
 
-    def tell(self) -> None:
-        """Tell the attached observers of the last record, if they do not know it."""
+    def notify_observers(self) -> None:
+        """Give the attached observers the last record, unless they have it."""
         if self._recorder.last is not None:
             self._audience.tell(self._recorder.last)
 
@@ -228,18 +228,18 @@ class ProgressObserver(Reports):
             self.ask_to_wake()
             return None
 
-    def again(self) -> Write | None:
+    def resend(self) -> Write | None:
         """Return the last record, to be written once more; None once the job has ended here."""
         with self._lock:
             last = self._recorder.write
             return None if self._ended or last is None else self._recorder.again(last)
 
-    def stored(self, run: int | None) -> None:
-        """Learn that a record is stored, and in which run."""
+    def mark_stored(self, run: int | None) -> None:
+        """Note that a record is stored, and in which run."""
         with self._lock:
-            self._recorder.stored(run)
+            self._recorder.mark_stored(run)
 
-    def forsake(self) -> None:
+    def detach(self) -> None:
         """Report nothing more and end nothing: the job belongs to the process that this one was forked from."""
         self._ended = True
         self._shut_gate()
@@ -276,10 +276,10 @@ class _NoSink:
     def wake(self) -> None:
         """Nothing: nobody sleeps."""
 
-    def later(self, act: Callable[[], None]) -> None:
+    def call_later(self, act: Callable[[], None]) -> None:
         """Nothing: there is no thread."""
 
-    def ended(self, job: ProgressObserver, write: Write) -> Callable[[], None]:
+    def end(self, job: ProgressObserver, write: Write) -> Callable[[], None]:
         """Nothing: the job is not stored."""
         return _nothing
 
@@ -288,7 +288,7 @@ class _NoSink:
 def silent() -> ProgressObserver:
     """Return the job of code that has none: it takes reports and does nothing with them."""
     job = ProgressObserver(_NoSink(), "silent", token="")
-    job.forsake()
+    job.detach()
     return job
 
 

@@ -186,8 +186,8 @@ class Recorder:
         """Return a record as it is to be written by what is known of the job's start by now."""
         return write._replace(role=Role.UPDATE if self.started else Role.START, run=self.run)
 
-    def stored(self, run: int | None) -> None:
-        """Learn that a record is stored, and in which run."""
+    def mark_stored(self, run: int | None) -> None:
+        """Note that a record is stored, and in which run."""
         self.started = True
         if run and run != self.run:
             self.run = run

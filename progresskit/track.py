@@ -149,7 +149,7 @@ class _Loop:
             self.leave_scope()
             self._counter.left = True
             job, counter, opened = self._job, self._counter, self._opened
-            job.later(lambda: _leave(job, counter, opened))
+            job.call_later(lambda: _leave(job, counter, opened))
 
 
 def _leave(job: ProgressObserver, counter: Counter, opened: bool) -> None:

@@ -200,7 +200,7 @@ class Play:
             problem = self._problem(job)
             assert problem is None, f"{job}: {problem}"
         for run in (run for runs in self._runs.values() for run in runs):
-            run.observer.forsake()
+            run.observer.detach()
 
     def _do(self, step: Step) -> None:
         match step:

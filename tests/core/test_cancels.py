@@ -232,7 +232,7 @@ def test_a_kit_without_a_thread_stops_listening_too(kit: Kit, backend: CountedBa
     run(1)
     kit.close()
     assert backend.listeners == []
-    job.forsake()
+    job.detach()
 
 
 def test_a_forked_child_forgets_the_listener_and_makes_its_own(kit: Kit, backend: CountedBackend, run: Run) -> None:

@@ -538,7 +538,7 @@ with kit.observe("parents") as job:
         assert kit.current().id != "parents"
         job.advance(1000)
         job.fail("not yours")
-        assert not kit.publisher._live and kit.publisher._inbox.empty()
+        assert not kit.publisher.has_jobs and kit.publisher._inbox.empty()
         for number in range(3):
             with kit.observe(f"childs-{number}") as own:
                 own.advance(5)
@@ -612,7 +612,7 @@ def test_a_child_of_a_child_is_clean_too(tmp_path: Path) -> None:
     answer = run(
         """
 def grandchild():
-    assert not kit.publisher._live
+    assert not kit.publisher.has_jobs
     with kit.observe("grandchild"):
         pass
 
@@ -646,7 +646,7 @@ def child():
     assert backend.forks == 1
     job.advance(1000)
     job.fail("not yours")
-    assert not kit.publisher._live and kit.publisher._inbox.empty()
+    assert not kit.publisher.has_jobs and kit.publisher._inbox.empty()
     for number in range(3):
         with kit.observe(f"childs-{number}") as own:
             own.advance(5)

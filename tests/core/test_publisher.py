@@ -10,13 +10,24 @@ from time import monotonic
 
 import pytest
 
-from progresskit import BackendError, BackendUnavailable, FlushTimeout, Kit, Progress, ProgressObserver, State, Version
-from progresskit import publisher as module
+from progresskit import (
+    BackendError,
+    BackendUnavailable,
+    FlushTimeout,
+    Kit,
+    Progress,
+    ProgressObserver,
+    State,
+    Version,
+    outbox,
+    publisher,
+)
+from progresskit.backoff import FIRST_SECONDS, LONGEST_SECONDS
 from progresskit.cancels import ASK_SECONDS
 from progresskit.integrations import Integration
 from progresskit.memory import MemoryBackend
+from progresskit.outbox import BATCH, RECENT_SECONDS
 from progresskit.progress import Role, Write
-from progresskit.publisher import BATCH, RECENT_SECONDS, RETRY_SECONDS
 from progresskit.testing import FakeClock, RecordingObserver, start
 
 from .doubles import FlakyBackend
@@ -290,7 +301,7 @@ def test_the_job_does_not_notice_and_the_newest_record_is_stored_afterwards(
         step(INTERVAL)
     assert job.dropped == 0
     backend.down = False
-    step(RETRY_SECONDS[1])
+    step(LONGEST_SECONDS)
     assert (stored("job").current, stored("job").description) == (49, "step 49")
 
 
@@ -303,7 +314,7 @@ def test_an_end_is_kept_until_it_is_stored(kit: Kit, step: Step, backend: FlakyB
     for _ in range(1_000):
         step(1)
     backend.down = False
-    step(RETRY_SECONDS[1])
+    step(LONGEST_SECONDS)
     assert (stored("job").state, stored("job").current) == (State.FAILED, 7)
 
 
@@ -325,9 +336,8 @@ def test_it_is_tried_again_after_longer_and_longer_times_of_which_half_is_chance
         delay, rounds = step(delay), rounds + 1
     assert rounds < 12 * (clock() - attempts[0]), "and nothing is done in between but what is due each interval"
     gaps = [later - earlier for earlier, later in pairwise(attempts)]
-    first, longest = RETRY_SECONDS
     for number, gap in enumerate(gaps):
-        expected = min(first * 2**number, longest)
+        expected = min(FIRST_SECONDS * 2**number, LONGEST_SECONDS)
         assert expected / 2 - 1e-6 <= gap <= expected + INTERVAL + 1e-6
     assert len({round(gap, 3) for gap in gaps[-10:]}) > 3, "processes that lost one server must not return in step"
     del job
@@ -343,7 +353,7 @@ def test_one_warning_is_logged_however_long_it_lasts_and_a_word_when_it_is_over(
         job.advance()
         step(1)
     backend.down = False
-    step(RETRY_SECONDS[1])
+    step(LONGEST_SECONDS)
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
@@ -354,7 +364,7 @@ def test_memory_is_bounded_by_the_live_jobs(kit: Kit, step: Step, backend: Flaky
         for job in jobs:
             job.advance()
         step(INTERVAL)
-    assert len(kit.publisher._outbox) == 10
+    assert len(kit.publisher._rounds.outbox) == 10
 
 
 def test_ends_that_wait_for_the_backend_are_bounded_and_what_is_given_up_is_counted_and_logged_once(
@@ -365,7 +375,7 @@ def test_ends_that_wait_for_the_backend_are_bounded_and_what_is_given_up_is_coun
     caplog: pytest.LogCaptureFixture,
     stored: Stored,
 ) -> None:
-    monkeypatch.setattr(module, "UNSENT", 50)
+    monkeypatch.setattr(outbox, "UNSENT", 50)
     backend.down = True
     live = kit.observe("live")
     for number in range(80):
@@ -374,7 +384,7 @@ def test_ends_that_wait_for_the_backend_are_bounded_and_what_is_given_up_is_coun
         step(INTERVAL)
     assert kit.publisher.lost in (30, 31)
     backend.down = False
-    step(RETRY_SECONDS[1])
+    step(LONGEST_SECONDS)
     kept = backend.store.read([f"job-{number}" for number in range(80)])
     assert len(kept) == 80 - kit.publisher.lost
     assert f"job-{79}" in kept, "the oldest are given up, not the newest"
@@ -403,8 +413,8 @@ def test_what_a_restarted_server_forgot_is_sent_again_the_ends_of_the_last_secon
     step(1)
     backend.lose_everything()
     backend.down = False
-    step(RETRY_SECONDS[1])
-    step(RETRY_SECONDS[1])
+    step(LONGEST_SECONDS)
+    step(LONGEST_SECONDS)
     assert (stored("live").version.run, stored("live").current) == (2, 6)
     assert (stored("ended").version.run, stored("ended").state) == (2, State.SUCCEEDED)
     assert backend.store.read(["old"]) == {}
@@ -421,8 +431,8 @@ def test_a_quiet_job_too_is_sent_again_when_the_server_is_back(
     step(INTERVAL)
     backend.lose_everything()
     backend.down = False
-    step(RETRY_SECONDS[1])
-    step(RETRY_SECONDS[1])
+    step(LONGEST_SECONDS)
+    step(LONGEST_SECONDS)
     assert stored("quiet").version == Version(1, 1, 1)
     del quiet
 
@@ -436,7 +446,7 @@ def test_a_start_whose_answer_was_lost_is_not_a_second_run(
     job.advance()
     step(INTERVAL)
     backend.deaf = False
-    step(RETRY_SECONDS[1])
+    step(LONGEST_SECONDS)
     assert stored("job").version.run == 1
     assert stored("job").current == 1
 
@@ -473,7 +483,7 @@ def test_a_backend_that_refuses_the_only_record_there_is_and_answers_otherwise_i
     job.succeed()
     step(INTERVAL)
     backend.refused = set()
-    step(RETRY_SECONDS[1])
+    step(LONGEST_SECONDS)
     assert (stored("bad").state, stored("bad").current) == (State.SUCCEEDED, 30), "it was kept"
     assert kit.publisher.lost == 0
     assert [record.levelname for record in caplog.records] == ["ERROR"]
@@ -510,7 +520,7 @@ def test_a_backend_that_comes_back_and_refuses_a_record_is_up_and_sent_again_wha
     assert kit.publisher.down
     backend.lose_everything()
     backend.down = False
-    step(RETRY_SECONDS[1])
+    step(LONGEST_SECONDS)
     assert not kit.publisher.down
     assert stored("quiet").version == Version(1, 1, 1)
     del quiet
@@ -526,7 +536,7 @@ def test_a_backend_that_refuses_all_records_or_answers_nothing_is_down_and_all_i
     for job in jobs:
         job.succeed()
     backend.refused = set()
-    step(RETRY_SECONDS[1])
+    step(LONGEST_SECONDS)
     assert not kit.publisher.down
     assert [stored(id).state for id in ("a", "b")] == [State.SUCCEEDED] * 2
     step(RECENT_SECONDS)
@@ -558,7 +568,7 @@ def test_whatever_the_backend_raises_it_is_tried_again_and_nothing_is_lost(
     job.succeed()
     step(INTERVAL)
     backend.broken = None
-    step(RETRY_SECONDS[1])
+    step(LONGEST_SECONDS)
     assert (stored("job").state, stored("job").current) == (State.SUCCEEDED, 20)
     assert kit.publisher.lost == 0
 
@@ -729,7 +739,7 @@ def test_flush_of_nothing_new_asks_nothing_of_a_backend_that_is_down(make_kit: C
 def test_an_error_that_should_not_be_does_not_end_the_thread(
     make_kit: Callable[..., Kit], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "RETRY_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(publisher, "LONGEST_SECONDS", 0.02)
     kit = make_kit(backend=FlakyBackend(monotonic), interval=0.01)
     failures = iter([RuntimeError("first"), ZeroDivisionError("second")])
     sample = ProgressObserver.sample

@@ -225,4 +225,4 @@ def test_a_kit_that_is_being_closed_keeps_nobody_waiting(make_kit: Callable[...,
     over.set()
     closing.join(PATIENCE)
     assert not closing.is_alive()
-    job.forsake()
+    job.detach()

@@ -1,0 +1,441 @@
+"""
+Keeps records until the backend has stored them.
+
+While the backend is down, the newest record of each run is kept and tried again with a back-off. After that the last
+records of live jobs, and those of jobs that have ended a moment ago, are written again: a server may have lost them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from threading import Event
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from .backoff import LONGEST_SECONDS, Backoff
+from .errors import BackendUnavailable
+from .progress import FINAL_STATES, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from logging import Logger
+
+    from .abc import Backend
+    from .progress import Write
+
+    Key = tuple[str, str | None]
+
+BATCH = 500
+"""The most records of one write."""
+
+UNSENT = 10_000
+"""The most records of jobs that have ended which are kept for a backend that is down."""
+
+RECENT_SECONDS = 30.0
+RECENT = 1_000
+"""The final records of this many seconds, and at most so many, are written again to a backend that came back."""
+
+REFUSED = 1_000
+"""The most jobs of which is kept, for the next flush to report, that their last record is not stored."""
+
+_AT_ONCE = float("-inf")
+
+
+class Delivery(Enum):
+    """How far the delivery of a record is."""
+
+    QUEUED = "queued"
+    """It waits for the next round, and was not tried since the backend answers."""
+
+    UNCERTAIN = "uncertain"
+    """An outage has held it back, or a write of it has failed that may have stored it."""
+
+    REFUSED = "refused"
+    """The backend refuses it, and had no other to judge by. It is kept, and tried again after the longest pause."""
+
+    STORED = "stored"
+    """The backend has it. A final one is kept for a while, to be written again after an outage."""
+
+    DISCARDED = "discarded"
+    """It was given up, or its job was forgotten."""
+
+
+class Mode(Enum):
+    """Whether records can be stored."""
+
+    DELIVERING = "delivering"
+    OUTAGE = "outage"
+
+
+class _Record:
+    """The newest record of a run, or an external update, with those who wait until it is stored."""
+
+    __slots__ = ("delivery", "since", "waiters", "write")
+
+    def __init__(self, write: Write, since: float) -> None:
+        self.write, self.since = write, since
+        self.delivery = Delivery.QUEUED
+        self.waiters: list[Event] = []
+
+    @property
+    def key(self) -> Key:
+        return key_of(self.write)
+
+    def release(self) -> None:
+        """Let no one wait any longer."""
+        for waiter in self.waiters:
+            waiter.set()
+        self.waiters.clear()
+
+    def finish(self, delivery: Delivery) -> None:
+        """Enter a state in which the record is in the outbox no longer."""
+        self.delivery = delivery
+        self.release()
+
+    def dated(self, now: float) -> Write:
+        """Return what is written now."""
+        late = self.write.role is Role.START and self.delivery is not Delivery.QUEUED
+        return self.write._replace(age=max(now - self.since, 0.0), late=self.write.late or late)
+
+
+class Jobs(Protocol):
+    """The live jobs, as far as the outbox needs them; see Sampler."""
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, token: str | None) -> bool: ...
+
+    def latest(self) -> Iterable[tuple[Write, float]]:
+        """Return the last record of each live job, to be written again, and when its run began."""
+
+    def mark_stored(self, token: str | None, run: int) -> None:
+        """Note that a record of a job is stored in this run, and notify the job's observers."""
+
+    def notify_observers(self) -> None:
+        """Notify the observers of all live jobs, though the records are not stored."""
+
+
+class Flush:
+    """A wait until all records that were in the outbox at one moment have left it or are refused."""
+
+    __slots__ = ("finished", "pending", "refused")
+
+    def __init__(self) -> None:
+        self.finished = Event()
+        self.pending: set[Key] = set()
+        self.refused: Mapping[Key, str] = {}
+        """Why records are not stored, also those of earlier ones that no flush has reported."""
+
+
+class _Final(NamedTuple):
+    """A final record, made ready to be written again, and when it was stored."""
+
+    stored_at: float
+    write: Write
+    since: float
+
+
+class _RecentFinals:
+    """The final records that were stored a moment ago."""
+
+    def __init__(self) -> None:
+        self._finals: deque[_Final] = deque(maxlen=RECENT)
+
+    def add(self, record: _Record, run: int, now: float) -> None:
+        self._finals.append(_Final(now, _restoring(record.write, run), record.since))
+
+    def expire(self, now: float) -> None:
+        while self._finals and self._finals[0].stored_at < now - RECENT_SECONDS:
+            self._finals.popleft()
+
+    def remove(self, id: str) -> None:
+        kept = [final for final in self._finals if final.write.id != id]
+        self._finals.clear()
+        self._finals.extend(kept)
+
+    def take(self) -> list[_Final]:
+        """Return the last one of each run, and keep none."""
+        finals = {key_of(final.write): final for final in self._finals}
+        self._finals.clear()
+        return list(finals.values())
+
+
+class _Refusals:
+    """Why records are not stored, for the next flush to report; the first one is logged."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[Key, str] = {}
+        self._logged = False
+
+    def add(self, key: Key, why: str) -> None:
+        if len(self._reasons) < REFUSED:
+            self._reasons[key] = f"a record of job {key[0]} is not stored: {why}"
+        if not self._logged:
+            self._logged = True
+            _log().error("A record of job %s is not stored; later ones are not logged: %s", key[0], why)
+
+    def get(self, key: Key) -> str | None:
+        return self._reasons.get(key)
+
+    def all(self) -> Mapping[Key, str]:
+        return dict(self._reasons)
+
+    def remove(self, key: Key) -> None:
+        self._reasons.pop(key, None)
+
+    def mark_reported(self, reasons: Mapping[Key, str]) -> None:
+        for key, why in reasons.items():
+            if self._reasons.get(key) is why:
+                del self._reasons[key]
+
+
+class Outbox:
+    """
+    The records that wait to be stored; for the publisher's thread only, but where a method says otherwise.
+
+    `on_stored` is called with each record that was stored and the run that the backend has of its job.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        clock: Callable[[], float],
+        jobs: Jobs,
+        on_stored: Callable[[Write, int | None], object],
+    ) -> None:
+        self._backend, self._clock, self._jobs, self._on_stored = backend, clock, jobs, on_stored
+        self._records: dict[Key, _Record] = {}
+        self._recent = _RecentFinals()
+        self._refusals = _Refusals()
+        self._flushes: list[Flush] = []
+        self._mode = Mode.DELIVERING
+        self._backoff = Backoff()
+        self._retry_at = _AT_ONCE
+        self.lost = 0
+        """How many records were given up."""
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __contains__(self, key: Key) -> bool:
+        """Return whether a record of that id and token waits; safe in any thread."""
+        return key in self._records
+
+    @property
+    def down(self) -> bool:
+        """True while nothing can be stored; a backend that only refuses a record is not down. Safe in any thread."""
+        return self._mode is Mode.OUTAGE
+
+    @property
+    def due(self) -> float | None:
+        """The time of the next attempt, which may be in the past; None while no record waits."""
+        return self._retry_at if self._records else None
+
+    def refusal(self, key: Key) -> str | None:
+        """Return why the last record of that id and token is not stored; safe in any thread."""
+        return self._refusals.get(key)
+
+    # What comes in.
+
+    def put(self, write: Write, since: float, waiter: Event | None = None) -> None:
+        """
+        Store a record at the next write, in place of an older one of its run; set `waiter` once waiting is no use.
+
+        `since` is when its run began, or when it was made if it is an external update.
+        """
+        key = key_of(write)
+        record = self._records.get(key)
+        if record is None:
+            record = self._records[key] = _Record(write, since)
+        else:
+            record.write, record.since = write, since
+        if write.token is None:  # an external update keeps its place behind what was reported before it
+            self._records[key] = self._records.pop(key)
+        if waiter is not None:
+            record.waiters.append(waiter)
+        if self.down:
+            record.delivery = Delivery.UNCERTAIN
+        else:
+            self.retry_now()  # a refused record that waits delays no other
+        if len(self._records) > UNSENT + len(self._jobs):
+            self._give_up_oldest()
+
+    def retry_now(self) -> None:
+        """Write at the next chance, without a pause after a failure."""
+        self._retry_at = _AT_ONCE
+
+    def begin(self, flush: Flush) -> None:
+        """Have a flush wait for all records that are here now."""
+        flush.pending.update(self._records)
+        self._flushes.append(flush)
+
+    def mark_reported(self, refused: Mapping[Key, str]) -> None:
+        """Forget the refusals that a flush has reported."""
+        self._refusals.mark_reported(refused)
+
+    def forget(self, id: str) -> None:
+        """Write nothing more of the runs of a job that have ended."""
+        self._recent.remove(id)
+        for record in [record for key, record in self._records.items() if key[0] == id and key[1] not in self._jobs]:
+            self._discard(record)
+
+    # What goes out.
+
+    def write(self, now: float) -> None:
+        """Write what there is in batches, unless that is to wait; finish the flushes that have no more to wait for."""
+        while self._records and now >= self._retry_at:
+            batch = self._next_batch()
+            try:
+                runs = self._backend.write(self._dated(batch))
+            except BackendUnavailable as error:
+                self._fail(error)
+            except Exception as error:
+                self._handle_refusal(batch, error)
+            else:
+                self._succeed(batch, runs)
+        self._finish_flushes()
+
+    def _next_batch(self) -> list[_Record]:
+        """Return the oldest records, one of each job."""
+        batch: dict[str, _Record] = {}
+        for record in self._records.values():
+            if batch.setdefault(record.write.id, record) is record and len(batch) == BATCH:
+                break
+        return list(batch.values())
+
+    def _dated(self, batch: Iterable[_Record]) -> list[Write]:
+        now = self._clock()
+        return [record.dated(now) for record in batch]
+
+    def _finish_flushes(self) -> None:
+        for flush in self._flushes:
+            if not flush.pending & self._records.keys():
+                flush.refused = self._refusals.all()
+                flush.finished.set()
+        self._flushes = [flush for flush in self._flushes if not flush.finished.is_set()]
+
+    # What becomes of a write.
+
+    def _succeed(self, batch: Iterable[_Record], runs: Mapping[str, int]) -> None:
+        for record in batch:
+            write = record.write
+            del self._records[record.key]
+            self._refusals.remove(record.key)
+            self._on_stored(write, runs.get(write.id))
+            run = runs.get(write.id) or write.run
+            if write.state in FINAL_STATES:
+                self._recent.add(record, run, self._clock())
+            self._jobs.mark_stored(write.token, run)
+            record.finish(Delivery.STORED)
+        self._recent.expire(self._clock())
+        if self.down:
+            self._recover()
+            _log().info("Progress is stored again")
+
+    def _fail(self, error: Exception) -> None:
+        """Try again after a pause: the backend is down."""
+        self._retry_at = self._clock() + self._backoff.next()
+        if not self.down:
+            self._mode = Mode.OUTAGE
+            _log().warning("Progress cannot be stored now; jobs continue and it is tried again: %s", error)
+        for record in self._records.values():
+            record.delivery = Delivery.UNCERTAIN
+            record.release()
+        self._jobs.notify_observers()
+
+    def _recover(self) -> None:
+        """Write again what the backend may have lost in the outage."""
+        self._mode = Mode.DELIVERING
+        self._backoff.reset()
+        for write, since in self._jobs.latest():
+            self._records.setdefault(key_of(write), _Record(write, since))
+        for final in self._recent.take():
+            self._records.setdefault(key_of(final.write), _Record(final.write, final.since))
+
+    def _handle_refusal(self, batch: list[_Record], error: Exception) -> None:
+        for record in batch:
+            record.delivery = Delivery.UNCERTAIN
+        if not self._isolate(batch) and not self._postpone(batch, error):
+            self._fail(error)
+
+    def _isolate(self, batch: list[_Record]) -> bool:
+        """Write one at a time what failed together; if some can be written, give up those that cannot."""
+        refused = []
+        for record in batch:
+            try:
+                self._succeed([record], self._backend.write(self._dated([record])))
+            except BackendUnavailable:
+                return False
+            except Exception as error:
+                refused.append((record, error))
+        if len(refused) == len(batch):
+            return False
+        for record, refusal in refused:
+            self._give_up(record, f"the backend refuses it: {refusal}")
+        return True
+
+    def _postpone(self, batch: list[_Record], error: Exception) -> bool:
+        """
+        Let a refused record wait if it is the only one and the backend answers another request.
+
+        It is kept, because the backend may refuse all records: the next one will show.
+        """
+        if len(batch) > 1:
+            return False
+        [record] = batch
+        try:
+            self._backend.cancels([record.write.id])
+        except Exception:
+            return False
+        record.delivery = Delivery.REFUSED
+        self._report(record, f"the backend refuses it: {error}")
+        if self.down:
+            self._recover()
+        else:
+            self._retry_at = self._clock() + LONGEST_SECONDS
+        self._jobs.notify_observers()
+        return True
+
+    # What is not stored.
+
+    def _give_up_oldest(self) -> None:
+        oldest = next(record for key, record in self._records.items() if key[1] not in self._jobs)
+        self._give_up(oldest, "the backend has been down for too long")
+
+    def _give_up(self, record: _Record, why: str) -> None:
+        self.lost += 1
+        self._report(record, why)
+        self._discard(record)
+
+    def _report(self, record: _Record, why: str) -> None:
+        """Let no one wait for a record any longer; a flush, at the latest the next one, raises."""
+        self._refusals.add(record.key, why)
+        self._settle(record.key)
+        record.release()
+
+    def _discard(self, record: _Record) -> None:
+        del self._records[record.key]
+        self._settle(record.key)
+        record.finish(Delivery.DISCARDED)
+
+    def _settle(self, key: Key) -> None:
+        for flush in self._flushes:
+            flush.pending.discard(key)
+
+
+def key_of(write: Write) -> Key:
+    """Return what identifies the run of a record, or the external updates of a job: its id and token."""
+    return write.id, write.token
+
+
+def _restoring(write: Write, run: int) -> Write:
+    """Return a stored final record as it is to be written again: to restore it, not to start anything."""
+    if write.role is Role.WORD:
+        return write
+    return write._replace(role=Role.UPDATE, run=write.run or run, late=True)
+
+
+def _log() -> Logger:
+    from logging import getLogger
+
+    return getLogger("progresskit")

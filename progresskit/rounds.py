@@ -1,0 +1,139 @@
+"""
+The work of the publisher's thread, one round after another.
+
+The thread owns everything here. Other threads hand functions to it through the inbox, which is a SimpleQueue because a
+finalizer may put into it at any moment, even while the thread itself takes something out. A round decides by the
+injected clock only.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Event
+from typing import TYPE_CHECKING
+
+from .cancels import Cancels
+from .outbox import Outbox
+from .sampler import Sampler
+from .takeovers import Takeovers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from weakref import ref
+
+    from .abc import Backend
+    from .config import Settings
+    from .observer import ProgressObserver
+    from .outbox import Flush
+    from .progress import Write
+
+    Inbox = SimpleQueue[Callable[[], None]]
+
+WAKE_SECONDS = 0.01
+"""The shortest time between two rounds that a change, and not the end of a job, asked for."""
+
+
+class Rounds:
+    """Samples the live jobs, writes what has changed, and asks for requests to cancel."""
+
+    def __init__(self, backend: Backend, settings: Settings, clock: Callable[[], float]) -> None:
+        self.inbox: Inbox = SimpleQueue()
+        self._clock = clock
+        self.sampler = Sampler(settings.interval, settings.heartbeat_seconds)
+        self._takeovers = Takeovers(backend, clock, settings.heartbeat_seconds)
+        self.outbox = Outbox(backend, clock, self.sampler, self._takeovers.notice)
+        self._cancels = Cancels(backend, clock, self.inbox.put, settings.heartbeat_seconds)
+        self._flushes: list[Flush] = []  # these begin once all changes have been sampled
+        self._urgent = False  # a caller waits for the next round
+        self._began = clock()
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait for a message, and a moment longer so that many share a round, unless a caller waits for the round."""
+        earliest = self._clock() + WAKE_SECONDS if timeout is None else self._began + WAKE_SECONDS
+        with suppress(Empty):
+            self.inbox.get(timeout=timeout)()
+            while not self._urgent and (left := earliest - self._clock()) > 0:
+                self.inbox.get(timeout=left)()
+
+    def step(self) -> float | None:
+        """Do one round; return the seconds until the next one, None if only a message can make it necessary."""
+        now = self._began = self._clock()
+        self._drain()
+        self._sample(now)
+        self.outbox.write(now)
+        self._look_for_cancels()
+        self._takeovers.look(self.sampler.jobs, self.outbox.down)
+        self._urgent = False
+        return self._until_next()
+
+    @property
+    def is_idle(self) -> bool:
+        """True while there is neither a message nor a record."""
+        return self.inbox.empty() and not len(self.outbox)
+
+    def close(self) -> None:
+        """Stop listening for requests to cancel."""
+        self._cancels.close()
+
+    def _drain(self) -> None:
+        with suppress(Empty):
+            while True:
+                self.inbox.get_nowait()()
+
+    def _sample(self, now: float) -> None:
+        if self.sampler.remove_dropped():
+            self._cancels.ended()
+        for write, since in self.sampler.sample(now, all_changes=bool(self._flushes)):
+            self.outbox.put(write, since)
+        while self._flushes:
+            self.outbox.begin(self._flushes.pop())
+
+    def _look_for_cancels(self) -> None:
+        requested = self._cancels.look(lambda: {job.id for job in self.sampler.jobs()}, self.outbox.down)
+        if requested:
+            jobs = {job.id: job for job in self.sampler.jobs()}  # of two with one id, the one that began last
+            for id in jobs.keys() & requested:
+                jobs[id].request_cancel()
+
+    def _until_next(self) -> float | None:
+        times = [due for due in (self.sampler.due, self._cancels.due, self.outbox.due) if due is not None]
+        return max(min(times) - self._clock(), 0) if times else None
+
+    # Messages; called in the thread.
+
+    def register(self, id: str, token: str, job: ref[ProgressObserver], unless: Callable[[], bool] | None) -> None:
+        """Sample a job from now on, unless the function returns True."""
+        if unless is not None and unless():
+            return
+        self.sampler.register(token, job, self._began)
+        self._cancels.opened(id, first=len(self.sampler) == 1)
+
+    def end(self, write: Write, since: float, stored: Event) -> None:
+        """Store the last record of a job; set `stored` at once while the backend is down."""
+        if write.token is not None:
+            self.sampler.remove(write.token)
+            self._cancels.ended()
+        if self.outbox.down:
+            self.outbox.put(write, since)
+            stored.set()
+        else:
+            self.outbox.put(write, since, stored)
+            self._urgent = True
+
+    def override(self, write: Write, made: float, stored: Event) -> None:
+        """Store an external update for which a caller waits."""
+        self.outbox.put(write, made, stored)
+        self.outbox.retry_now()  # also where the last attempt has failed
+        self._urgent = True
+
+    def flush(self, flush: Flush) -> None:
+        """Begin a flush in this round."""
+        self._flushes.append(flush)
+        self.outbox.retry_now()
+        self._urgent = True
+
+    def cancel_all(self) -> None:
+        """End all live jobs as cancelled: the process ends."""
+        for job in self.sampler.jobs():
+            job.abandon()

@@ -1,0 +1,149 @@
+"""
+Selects the live jobs that have something to be written: a change, or a heartbeat.
+
+It does no I/O and reads no clock: each call is given the time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from logging import Logger
+    from weakref import ref
+
+    from .observer import ProgressObserver
+    from .progress import Write
+
+SPACING = 0.9
+"""The share of an interval between two samples of a busy job: rounds may be a little early."""
+
+
+class Sample(NamedTuple):
+    """A record to be written, and when the run of its job began, by the publisher's clock."""
+
+    write: Write
+    since: float
+
+
+class _LiveJob:
+    """A job that is sampled, and when."""
+
+    __slots__ = ("due", "job", "logged", "sent")
+
+    def __init__(self, job: ref[ProgressObserver], now: float) -> None:
+        self.job = job
+        self.due = now  # not before, so that a wake-up makes no extra record of a busy job
+        self.sent = now
+        self.logged = False
+
+
+class Sampler:
+    """The live jobs of this process, by their tokens; `interval` and `heartbeat` are seconds."""
+
+    def __init__(self, interval: float, heartbeat: float) -> None:
+        self._interval, self._heartbeat = interval, heartbeat
+        self._live: dict[str, _LiveJob] = {}
+        self._next_round = 0.0
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def __contains__(self, token: str | None) -> bool:
+        return token in self._live
+
+    @property
+    def due(self) -> float | None:
+        """The time of the next regular round; None while no job is live."""
+        return self._next_round if self._live else None
+
+    def jobs(self) -> list[ProgressObserver]:
+        """Return the live jobs that have not been dropped."""
+        return [job for live in list(self._live.values()) if (job := live.job()) is not None]
+
+    # Which jobs are live.
+
+    def register(self, token: str, job: ref[ProgressObserver], now: float) -> None:
+        """Sample a job from now on."""
+        if not self._live:
+            self._next_round = now
+        self._live[token] = _LiveJob(job, now)
+
+    def remove(self, token: str) -> None:
+        """Sample a job no longer."""
+        self._live.pop(token, None)
+
+    def remove_dropped(self) -> bool:
+        """Remove the jobs that no code refers to; return whether there were any."""
+        dropped = [token for token, live in self._live.items() if live.job() is None]
+        for token in dropped:
+            del self._live[token]
+        return bool(dropped)
+
+    def clear(self) -> None:
+        """Sample no job any longer."""
+        self._live.clear()
+
+    # One round.
+
+    def sample(self, now: float, *, all_changes: bool = False) -> Iterator[Sample]:
+        """
+        Yield what is to be written of the jobs.
+
+        A job is sampled once per interval. With `all_changes`, those that have been sampled in this one are as well.
+        """
+        scheduled = self._schedule(now)
+        for live in list(self._live.values()):
+            job = live.job()
+            if job is None or not (all_changes or now >= live.due):
+                continue
+            write = self._write_of(job, live, now)
+            if write is not None:
+                live.due, live.sent = scheduled + SPACING * self._interval, now
+                yield Sample(write, job.began)
+
+    def _schedule(self, now: float) -> float:
+        """Return the time for which this round was scheduled, and schedule the next one."""
+        if now < self._next_round:
+            return now
+        # A round that is a little late keeps the rhythm, so that the delays do not add up to fewer rounds.
+        scheduled = self._next_round if now - self._next_round < self._interval else now
+        self._next_round = scheduled + self._interval
+        return scheduled
+
+    def _write_of(self, job: ProgressObserver, live: _LiveJob, now: float) -> Write | None:
+        try:
+            return job.sample() or (job.resend() if now - live.sent >= self._heartbeat else None)
+        except Exception:
+            # No known error arrives here. Whatever it is, the other jobs are published.
+            if not live.logged:
+                _log().exception("Job %s cannot be published; other jobs are", job.id)
+            live.logged = True
+            return None
+
+    # What the outbox reports.
+
+    def latest(self) -> Iterable[Sample]:
+        """Return the last record of each live job, to be written again."""
+        writes = [(job.resend(), job.began) for job in self.jobs()]
+        return [Sample(write, began) for write, began in writes if write is not None]
+
+    def mark_stored(self, token: str | None, run: int) -> None:
+        """Note that a record of a job is stored in this run, and notify the job's observers."""
+        live = self._live.get(token or "")
+        job = None if live is None else live.job()
+        if job is not None:
+            job.mark_stored(run)
+            job.notify_observers()
+
+    def notify_observers(self) -> None:
+        """Notify the observers of all live jobs, though the records are not stored."""
+        for job in self.jobs():
+            job.notify_observers()
+
+
+def _log() -> Logger:
+    from logging import getLogger
+
+    return getLogger("progresskit")
