@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from enum import Enum
 from queue import Empty, SimpleQueue
 from threading import Condition, Lock
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from . import background, forks
 from .abc import Pushes
 from .audience import notify
+from .backoff import LONGEST_SECONDS, Backoff
 from .errors import Unsupported
 from .progress import State
 
@@ -38,9 +40,6 @@ LEASE_CHECK_SECONDS = 0.5
 
 DONE_SECONDS = 1.0
 """A job that is done may begin again: where it is polled, it is read this often."""
-
-RETRY_SECONDS = (0.1, 2.0)
-"""The wait after a first failed read, and the longest; it doubles from one to the other."""
 
 
 class _Box:
@@ -150,22 +149,60 @@ class Viewer:
         self.close()
 
 
-class _Watched:
-    """A job that somebody views."""
+class Knowledge(Enum):
+    """How the newest record of a job that viewers have seen relates to the backend's."""
 
-    __slots__ = ("behind", "boxes", "check", "fresh", "last", "new")
+    IN_DOUBT = "in doubt"
+    """The backend is to be read: nothing is known yet, or an update may have been missed."""
+
+    CURRENT = "current"
+    """It was the backend's when that was last read, or was pushed since."""
+
+    BEHIND = "behind"
+    """The backend, when it was last read, knew less of the job than viewers have seen."""
+
+
+class _Watched:
+    """A job that has viewers."""
+
+    __slots__ = ("behind_since", "boxes", "check", "knowledge", "last", "new")
 
     def __init__(self) -> None:
         self.boxes: set[_Box] = set()
         self.new: set[_Box] = set()  # these have not been told the present state
         self.last: Progress | None = None
-        self.fresh = False  # `last` was read since somebody asked for it to be
-        self.check: float | None = None  # when its lease has run out, unless it is heard of
-        self.behind: float | None = None  # since when the backend knows less of it than `last`
+        self.knowledge = Knowledge.IN_DOUBT
+        self.check: float | None = None  # when its lease has run out, unless a record arrives
+        self.behind_since: float | None = None  # kept in doubt: a read that finds the same continues the time
 
     @property
     def is_done(self) -> bool:
         return self.last is not None and self.last.done
+
+    @property
+    def is_in_doubt(self) -> bool:
+        return self.knowledge is Knowledge.IN_DOUBT
+
+    def doubt(self) -> None:
+        """Have the backend read again."""
+        self.knowledge = Knowledge.IN_DOUBT
+
+    def confirm(self) -> None:
+        """Note that the backend was read."""
+        self.knowledge = Knowledge.CURRENT
+
+    def fall_behind(self, now: float) -> float:
+        """Note that the backend knows less than `last`; return for how many seconds that has been so."""
+        self.knowledge = Knowledge.BEHIND
+        if self.behind_since is None:
+            self.behind_since = now
+        return now - self.behind_since
+
+    def catch_up(self) -> None:
+        """Note that the backend knows as much as `last`, or more."""
+        self.behind_since = None
+        if self.knowledge is Knowledge.BEHIND:
+            self.knowledge = Knowledge.CURRENT
 
 
 class Hub:
@@ -180,10 +217,10 @@ class Hub:
         threaded: bool = True,
     ) -> None:
         self._backend, self._settings, self._clock, self._threaded = backend, settings, clock, threaded
-        self.forked()
+        self.after_fork_in_child()
 
-    def forked(self) -> None:
-        """Begin anew, without viewers."""
+    def after_fork_in_child(self) -> None:
+        """Start again without viewers; the thread and the listener belong to the parent."""
         self._thread: Thread | None = None
         self._thread_lock = Lock()
         self._closing = False
@@ -191,7 +228,7 @@ class Hub:
         self._watched: dict[str, _Watched] = {}
         self._listener: Listener | None = None
         self._waiting: Waiting = {}
-        self._failures = 0
+        self._backoff = Backoff()
         self._tick = self._done_tick = self._retry = self._clock()
 
     # What other threads call.
@@ -248,7 +285,7 @@ class Hub:
     def _doubt(self, ids: Collection[str]) -> None:
         for id in ids:
             if id in self._watched:
-                self._watched[id].fresh = False
+                self._watched[id].doubt()
 
     def close(self) -> None:
         """End the thread; viewers get nothing more and wait no longer."""
@@ -267,9 +304,9 @@ class Hub:
                     self._inbox.get(timeout=wait)()
                 wait = self.step()
             except BaseException as error:
-                # Nothing that is known of raises here; whatever it is, the viewers must not lose their thread by it.
+                # No known error arrives here. Whatever it is, the viewers must not lose their thread by it.
                 self._failed(error, exc_info=True)
-                wait = RETRY_SECONDS[1]
+                wait = LONGEST_SECONDS
         self._drain()
         self._unlisten()
         for watched in self._watched.values():
@@ -295,7 +332,7 @@ class Hub:
         if not self._watched:
             return None
         deadlines = [watched.check for watched in self._watched.values() if watched.check is not None]
-        if any(not watched.fresh for watched in self._watched.values()):
+        if any(watched.is_in_doubt for watched in self._watched.values()):
             deadlines.append(self._clock())
         if self._polled(done=False):
             deadlines.append(self._tick)
@@ -315,7 +352,7 @@ class Hub:
             watched = self._watched.setdefault(id, _Watched())
             watched.boxes.add(box)
             watched.new.add(box)
-            watched.fresh = False
+            watched.doubt()
 
     def _remove(self, box: _Box, ids: frozenset[str]) -> None:
         gone = []
@@ -341,7 +378,7 @@ class Hub:
 
     def _read(self, now: float) -> None:
         """Read what is due, and put what is new into the boxes."""
-        due = {id for id, watched in self._watched.items() if not watched.fresh or _is_over(watched.check, now)}
+        due = {id for id, watched in self._watched.items() if watched.is_in_doubt or _is_over(watched.check, now)}
         interval = self._settings.interval
         if now >= self._tick:
             due.update(self._polled(done=False))
@@ -357,10 +394,10 @@ class Hub:
         except Exception as error:
             self._failed(error)
             return
-        self._failures = 0
+        self._backoff.reset()
         for id in due:
             watched = self._watched[id]
-            watched.fresh = True
+            watched.confirm()
             record = records.get(id)
             before = watched.last
             if record is not None and before is not None and _has_lost_its_end(record, before):
@@ -379,34 +416,30 @@ class Hub:
             return False
         if before.done and record.version.run < before.version.run:
             return True
-        if watched.behind is None:
-            watched.behind = now
-        # A worker that lives would have told the backend anew by then what it had forgotten.
-        return now - watched.behind >= (before.lease or self._settings.lease)
+        # A worker that lives would have written again by then what the backend had lost.
+        return watched.fall_behind(now) >= (before.lease or self._settings.lease)
 
     def _listen(self, ids: Collection[str]) -> None:
         if isinstance(self._backend, Pushes):
             if self._listener is None:
                 self._listener = self._backend.listen(self._pushed, self._lost)
-            self._listener.watch([id for id in ids if not self._watched[id].fresh])
+            self._listener.watch([id for id in ids if self._watched[id].is_in_doubt])
 
     def _failed(self, error: BaseException, exc_info: bool = False) -> None:
-        first, longest = RETRY_SECONDS
-        if not self._failures:
-            _log().warning("Progress cannot be read now, it is tried again: %s", error, exc_info=exc_info)
-        self._retry = self._clock() + min(first * 2**self._failures, longest)
-        self._failures = min(self._failures + 1, 16)
+        if not self._backoff.failures:
+            _log().warning("Progress cannot be read now; it is tried again: %s", error, exc_info=exc_info)
+        self._retry = self._clock() + self._backoff.next()
 
     def _pushed(self, records: Iterable[Progress]) -> None:
         taken = list(records)
         self._inbox.put(lambda: self._take(taken))
 
     def _lost(self) -> None:
-        self._inbox.put(self._read_anew)
+        self._inbox.put(self._doubt_all)
 
-    def _read_anew(self) -> None:
+    def _doubt_all(self) -> None:
         for watched in self._watched.values():
-            watched.fresh = False
+            watched.doubt()
 
     def _take(self, records: list[Progress]) -> None:
         now = self._clock()
@@ -414,12 +447,12 @@ class Hub:
             watched = self._watched.get(progress.id)
             if watched is not None:
                 if watched.last is not None and progress.life != watched.last.life:
-                    watched.fresh = False  # which of the two is over is for the backend to say
+                    watched.doubt()  # which of the two is over is for the backend to say
                     continue
                 if watched.last is not None and progress.version < watched.last.version:
-                    watched.fresh = False  # late, or of a job that begins again in a backend that had forgotten it
+                    watched.doubt()  # late, or of a job that begins again in a backend that had forgotten it
                 elif watched.last is not None and _takes_back_a_request(progress, watched.last):
-                    watched.fresh = False  # late, or of a backend that had forgotten it
+                    watched.doubt()  # late, or of a backend that had forgotten it
                     continue
                 self._arrived(watched, progress, now, progress.lease or self._settings.lease)
 
@@ -429,10 +462,10 @@ class Hub:
         if progress is None:
             return
         if before is None or progress.version >= before.version:
-            watched.behind = None
+            watched.catch_up()
         if self._listener is not None and progress.state is State.RUNNING and not progress.stalled:
             watched.check = now + lease
-        elif watched.behind is not None:
+        elif watched.knowledge is Knowledge.BEHIND:
             watched.check = now + LEASE_CHECK_SECONDS
         if before is None or _is_newer(progress, before):
             watched.last = progress

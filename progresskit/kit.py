@@ -214,7 +214,7 @@ class Kit:
         if self._publisher is not None:
             self._publisher.after_fork_in_child()
         if self._hub is not None:
-            self._hub.forked()
+            self._hub.after_fork_in_child()
         if self._backend is not None:
             self._backend.forked()
 

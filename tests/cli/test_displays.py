@@ -52,9 +52,9 @@ def test_a_warning_stays_above_the_bars_and_does_not_tear_them() -> None:
     logger = logging.getLogger("progresskit")
     with Live(Terminal(stream, {})) as live:
         live.show(jobs(live=2, done=0), ())
-        logger.warning("Progress cannot be read now, it is tried again: %s", "database is locked\x1b[2J")
+        logger.warning("Progress cannot be read now; it is tried again: %s", "database is locked\x1b[2J")
         live.show(jobs(live=2, done=0), ())
-        assert last_frame(stream)[0] == "Progress cannot be read now, it is tried again: database is locked[2J"
+        assert last_frame(stream)[0] == "Progress cannot be read now; it is tried again: database is locked[2J"
         live.show(jobs(live=2, done=0), ())
         assert len(last_frame(stream)) == 2
     assert not logger.handlers

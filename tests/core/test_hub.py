@@ -6,12 +6,14 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from progresskit import BackendUnavailable, Cancelled, Kit, Listener, Progress, Pushes, State
-from progresskit.hub import DONE_SECONDS, RETRY_SECONDS, Viewer
+from progresskit.backoff import FIRST_SECONDS, LONGEST_SECONDS
+from progresskit.hub import DONE_SECONDS, Viewer
 from progresskit.progress import life_of, moment
 from progresskit.testing import LEASE, LIFE, FakeClock, RecordingObserver, start, update, word
 
@@ -415,25 +417,32 @@ def test_watching_goes_on_by_itself_when_the_backend_is_back(
     look(20)
     backend.store.write([update("job", 2)])
     backend.down = False
-    look(RETRY_SECONDS[1])
+    look(LONGEST_SECONDS)
     assert cursors(viewer) == {"job": "1.1.2"}
     assert cursors(another) == {"job": "1.1.2"}
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
-def test_a_backend_that_is_down_is_asked_less_and_less_often(
-    kit: Kit, backend: FlakyBackend, look: Look, monkeypatch: pytest.MonkeyPatch
+def test_a_backend_that_is_down_is_asked_after_longer_and_longer_pauses_of_which_half_is_random(
+    kit: Kit, backend: FlakyBackend, look: Look, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attempts = []
+    attempts = list[float]()
 
     def refuse() -> None:
-        attempts.append(1)
+        attempts.append(clock())
         raise BackendUnavailable("connection refused")
 
     monkeypatch.setattr(backend, "_answer", refuse)
     viewer = kit.hub.view(["job"])
-    look(20)
-    assert 10 <= len(attempts) <= 16
+    look(60)
+    pauses = [later - earlier for earlier, later in pairwise(attempts)]
+    assert len(pauses) >= 30
+    for number, pause in enumerate(pauses):
+        longest = min(FIRST_SECONDS * 2**number, LONGEST_SECONDS)
+        assert longest / 2 - 1e-6 <= pause <= longest + 1e-5
+    assert len({round(pause, 3) for pause in pauses[-10:]}) > 3, (
+        "processes that lost one server must not return in step"
+    )
     viewer.close()
 
 
@@ -449,7 +458,7 @@ def test_whatever_the_backend_raises_watching_goes_on(
         broken.setattr(backend, "read", fail)
         viewer = kit.hub.view(["job"])
         look(5)
-    look(RETRY_SECONDS[1])
+    look(LONGEST_SECONDS)
     assert cursors(viewer) == {"job": "1.1.1"}
 
 
