@@ -91,12 +91,12 @@ class Address:
 def _without_scheme(url: str) -> str:
     if not url.lower().startswith(SCHEME):
         raise ConfigurationError(f"not a URL for Kombu: {redact(url)}; one looks like {SCHEME}redis://localhost/0")
+    check_server_url(url)
     return url[len(SCHEME) :]
 
 
 def _parsed(url: str, name: str) -> Connection:
     transport = url.partition("://")[0]
-    check_server_url(url)
     try:
         return Connection(url)
     except KeyError:
