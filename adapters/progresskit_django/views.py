@@ -13,6 +13,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
 from progresskit.web import Request, Response, Server, Stream, Surface
+from progresskit.web.cutoffs import cut_of
 
 
 def _let_go_of_databases() -> None:
@@ -74,8 +75,9 @@ class _Awaited:
 
 def _request(request: HttpRequest, path: str, query: str, server: Server) -> Request:
     request.get_host()  # refuses what ALLOWED_HOSTS has not; no middleware need have asked it
-    peer = request.META.get("REMOTE_ADDR")
-    return Request(request.method or "", path, query, _Headers(request.META), server, request, peer)
+    meta = request.META
+    peer, cut = meta.get("REMOTE_ADDR"), cut_of(meta)
+    return Request(request.method or "", path, query, _Headers(meta), server, request, peer, cut)
 
 
 def _response(answer: Response, body: Any) -> HttpResponseBase:

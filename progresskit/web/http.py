@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .streams import Stream
 
@@ -37,7 +37,8 @@ class Request(NamedTuple):
     One request below the mount.
 
     `path` is decoded and has no leading slash, `query` is as it was sent. `native` is the framework's own request,
-    which the site's `authorize` is given. `peer` is the address that the connection comes from, if it has one.
+    which the site's `authorize` is given. `peer` is the address that the connection comes from, if it has one. `cut`
+    cuts the connection off, from another thread, where the server lets that be done.
     """
 
     method: str
@@ -47,6 +48,7 @@ class Request(NamedTuple):
     server: Server
     native: Any = None
     peer: str | None = None
+    cut: Callable[[], None] | None = None
 
 
 class Response(NamedTuple):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from progresskit.errors import BackendError
 
+from . import cutoffs
 from .calls import run
 from .events import COMMENT, CROWDED_RETRY_MS, END, EventEncoder, RenderedRecord, retry_event
 from .http import Response, Server, empty, refused
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from progresskit.progress import Progress
 
     from .context import Jobs, RequestContext
+
+CUTOFF_SECONDS = 1.0
+"""So long after its end a stream is cut off that still holds a thread, as its client reads nothing."""
 
 HEADERS = {
     "Content-Type": "text/event-stream",
@@ -81,8 +85,11 @@ class Stream:
         self.client = context.client(jobs.user)
         self._viewer: Viewer | None = None
         self._has_place = False
+        self._cutoff: object = None
 
     def __iter__(self) -> Iterator[bytes]:
+        if self.exchange.request.cut is not None:
+            self._cutoff = cutoffs.PROCESS.add(self.exchange.request.cut, self._end() + CUTOFF_SECONDS)
         frames = self._frames()
         try:
             while True:
@@ -101,6 +108,9 @@ class Stream:
 
     def close(self) -> None:
         """Give the place back and watch no longer."""
+        cutoff, self._cutoff = self._cutoff, None
+        if cutoff is not None:
+            cutoffs.PROCESS.remove(cutoff)
         viewer, self._viewer = self._viewer, None
         if viewer is not None:
             viewer.close()

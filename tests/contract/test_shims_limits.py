@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
@@ -87,6 +91,37 @@ def test_a_threaded_server_lends_a_thread_for_some_time_only(
             assert [events.next("") for _ in range(4)] == [""] * 4
             observer.succeed()
             assert [block["id"] for block in events if "" not in block] == [stored(id).cursor]
+
+
+def test_a_thread_whose_client_reads_nothing_is_freed_all_the_same(shim: Shim, site: str) -> None:
+    if shim.name != "flask":
+        pytest.skip("no thread of its own, or a server that does not tell which connection it is")
+    progresskit.configure("memory://", interval=0.01, max_streams=1, stream_seconds=2)
+    ids = [f"fat-{number}" for number in range(20)]
+    with ExitStack() as stack, unread_stream(site, sign(ids)):
+        observers = [stack.enter_context(running(id)) for id in ids]
+        assert eventually(lambda: PROCESS.taken == 1)
+        ends_at, told = time.monotonic() + 2 + streams.CUTOFF_SECONDS, 0
+        while PROCESS.taken:  # more than all buffers on the way hold
+            told += 1
+            for observer in observers:
+                observer.update(meta={"number": told, "filling": "x" * 8_000})
+            assert time.monotonic() < ends_at + 60
+            time.sleep(0.01)
+        for observer in observers:
+            observer.succeed()
+    assert eventually(lambda: "progresskit-cutoffs" not in {thread.name for thread in threading.enumerate()})
+
+
+@contextmanager
+def unread_stream(site: str, key: str) -> Iterator[None]:
+    """Open a stream whose client reads nothing."""
+    url = httpx.URL(site)
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        reader.connect((url.host, url.port))
+        reader.sendall(f"GET /progress/{key}/events/ HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        yield
 
 
 # One client's share

@@ -1,0 +1,104 @@
+"""
+Connections that are cut off when their time is over.
+
+A thread that writes to a client who reads nothing waits in the operating system, where nothing that a stream decides
+reaches it. Shutting the socket down does.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+from functools import partial
+from threading import Condition
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from progresskit import background, forks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+logger = logging.getLogger("progresskit.web")
+
+_SOCKETS = ("gunicorn.socket", "werkzeug.socket")
+_AT_ONCE = struct.pack("ii", 1, 0)
+
+
+class Cutoffs:
+    """Cuts off at their times what was not removed before; its thread is there only while there is anything to cut."""
+
+    def __init__(self) -> None:
+        self._runs = False
+        self._forget()
+
+    def add(self, cut: Callable[[], None], at: float) -> object:
+        """Have something cut off at a time of the monotonic clock; return what `remove` wants to know."""
+        place = object()
+        with self._changed:
+            self._due[place] = at, cut
+            if not self._runs:
+                background.start(self._run, "progresskit-cutoffs", self._stop)
+                self._runs = True
+            self._changed.notify()
+        return place
+
+    def remove(self, place: object) -> None:
+        """Leave it alone; it is not being cut off once this returns."""
+        with self._changed:
+            if self._due.pop(place, None) and not self._due:
+                self._changed.notify()
+
+    def _run(self) -> None:
+        changed = self._changed
+        with changed:
+            while self._due:
+                now = monotonic()
+                for place, (at, cut) in list(self._due.items()):
+                    if at <= now:
+                        del self._due[place]
+                        _guarded(cut)
+                if self._due:
+                    changed.wait(min(at for at, _ in self._due.values()) - now)
+            self._runs = False
+
+    def _stop(self) -> None:
+        with self._changed:
+            self._due.clear()
+            self._changed.notify()
+
+    def _forget(self) -> None:
+        self._changed = Condition()
+        self._due: dict[object, tuple[float, Callable[[], None]]] = {}
+        self._runs = False
+
+
+def _guarded(cut: Callable[[], None]) -> None:
+    try:
+        cut()
+    except OSError:
+        pass  # it is closed already
+    except Exception:
+        logger.exception("a connection could not be cut off")
+
+
+PROCESS = Cutoffs()
+"""Of this process."""
+
+forks.after_in_child(PROCESS._forget)
+
+
+def cut_of(environ: Mapping[str, Any]) -> Callable[[], None] | None:
+    """Return what cuts off the connection of a WSGI request; None where its server does not tell which that is."""
+    for name in _SOCKETS:
+        connection = environ.get(name)
+        if connection is not None:
+            return partial(_cut, connection)
+    return None
+
+
+def _cut(connection: socket.socket) -> None:
+    # What the client has not taken is of no use to anybody: the connection is reset when the server closes it.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    connection.shutdown(socket.SHUT_RDWR)
