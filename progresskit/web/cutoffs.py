@@ -99,6 +99,8 @@ def cut_of(environ: Mapping[str, Any]) -> Callable[[], None] | None:
 
 
 def _cut(connection: socket.socket) -> None:
-    # What the client has not taken is of no use to anybody: the connection is reset when the server closes it.
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-    connection.shutdown(socket.SHUT_RDWR)
+    # By a descriptor of our own: what the server has may be wrapped (TLS, gevent), and that is not ours to touch.
+    with socket.fromfd(connection.fileno(), connection.family, connection.type) as same:
+        # What the client has not taken is of no use to anybody: the connection is reset when the server closes it.
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        same.shutdown(socket.SHUT_RDWR)
