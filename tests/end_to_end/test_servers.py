@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from statistics import median
 from typing import NoReturn
 
 import httpx
 import pytest
 
+from progresskit.web import tokens
 from tests.contract.clients import (
     STALL_SECONDS,
     Events,
@@ -150,6 +153,33 @@ def test_no_poll_on_a_kept_connection_waits_for_an_acknowledgement(redis_house: 
         pytest.skip("Python's own HTTP server has TCP wait, and these are built on it")
     with redis_house.job(5) as (id, _), kept_connection(site.url, f"/progress/{site.keys(id)[0]}/") as (_, poll):
         assert quickest(poll) < STALL_SECONDS
+
+
+@pytest.mark.parametrize("kind", ["gunicorn-threads", "gunicorn-gevent"])
+def test_a_client_who_reads_nothing_gives_its_place_back(redis_house: House, kind: str) -> None:
+    site = Site(redis_house, kind, MAX_STREAMS=1, STREAM_SECONDS=3)
+    with running(site), ExitStack() as stack:
+        ids, observers = zip(*[stack.enter_context(redis_house.job(5)) for _ in range(100)], strict=True)
+        of_all = tokens.make(site.secret, ids, "watch", ttl=600, now=time.time())
+        reader = stack.enter_context(socket.socket())
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        reader.connect(("127.0.0.1", site.port))
+        reader.sendall(f"GET /progress/{of_all}/events/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        client = stack.enter_context(client_of(site.url))
+        (key,) = site.keys(ids[0])
+
+        def has_place() -> bool:
+            with streaming(client, f"/progress/{key}/events/") as events:
+                return events.next("retry") == "1000"
+
+        begun = time.monotonic()
+        while time.monotonic() - begun < 2.5:  # more than all buffers on the way hold
+            for observer in observers:
+                observer.update(meta={"filling": os.urandom(3_900).hex()})
+            pause(0.05)
+        assert not has_place()
+        assert eventually(has_place)
+        assert "Traceback" not in site.output()
 
 
 def test_a_process_that_serves_one_request_at_a_time_lends_itself_to_no_page(
