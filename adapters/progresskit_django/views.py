@@ -12,8 +12,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
-from progresskit.web import Request, Response, Server, Stream, Surface
-from progresskit.web.cutoffs import cut_of
+from progresskit.web import Request, Response, Server, Stream, Surface, wsgi_abort
 
 
 def _let_go_of_databases() -> None:
@@ -76,8 +75,8 @@ class _Awaited:
 def _request(request: HttpRequest, path: str, query: str, server: Server) -> Request:
     request.get_host()  # refuses what ALLOWED_HOSTS has not; no middleware need have asked it
     meta = request.META
-    peer, cut = meta.get("REMOTE_ADDR"), cut_of(meta)
-    return Request(request.method or "", path, query, _Headers(meta), server, request, peer, cut)
+    peer, abort = meta.get("REMOTE_ADDR"), wsgi_abort(meta)
+    return Request(request.method or "", path, query, _Headers(meta), server, request, peer, abort)
 
 
 def _response(answer: Response, body: Any) -> HttpResponseBase:

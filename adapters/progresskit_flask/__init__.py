@@ -16,8 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from progresskit.config import needs_extra
-from progresskit.web import TOKEN_SECONDS, Request, Server, Surface, host_settings, mount_path
-from progresskit.web.cutoffs import cut_of
+from progresskit.web import TOKEN_SECONDS, Request, Server, Surface, host_settings, mount_path, wsgi_abort
 
 with needs_extra("progresskit_flask", "flask"):
     from flask import Flask, Response, copy_current_request_context, current_app, has_request_context, request, url_for
@@ -99,8 +98,8 @@ class ProgressKit:
         self._surface.kit.warn_unshared("a web server")
         server = Server.THREADS if request.environ.get("wsgi.multithread") else Server.ONE_BY_ONE
         query = request.query_string.decode("utf-8", "replace")
-        peer, cut = request.remote_addr, cut_of(request.environ)
-        asked = Request(request.method, path, query, request.headers, server, request, peer, cut)
+        peer, abort = request.remote_addr, wsgi_abort(request.environ)
+        asked = Request(request.method, path, query, request.headers, server, request, peer, abort)
         status, headers, body = self._surface.answer(asked)
         response = Response(body, status, headers)
         if "Content-Type" not in headers:

@@ -3,7 +3,8 @@ The HTTP surface, without a framework: what applications call, and all that a sh
 
 Pages get keys from `sign`. A shim makes a `Request` of its framework's own, gives it to `Surface.answer` in a thread or
 to `Surface.aanswer` in an event loop, and turns the `Response` into its framework's own. `mount_path` checks the prefix
-that a site chose, and `host_settings` hands the settings of the framework to the default kit.
+that a site chose, `host_settings` hands the settings of the framework to the default kit, and `wsgi_abort` finds what
+cuts a connection off whose client reads nothing.
 
 A body that is a `Stream` is iterated by the framework. A shim that writes to many viewers from one task, or to
 WebSockets, takes the stream apart instead: `Surface.view` gives the records, `RenderedRecord` renders each once,
@@ -24,6 +25,7 @@ from progresskit.kit import framework as host_settings
 
 from .access import Guard, Run, run_of
 from .context import Jobs, RequestContext
+from .cutoffs import wsgi_abort
 from .events import COMMENT, EventEncoder, Form, RenderedRecord, named_record, retry_event
 from .headers import foreign_origin
 from .http import Headers, Request, Response, Server, SharedHeaders
@@ -70,6 +72,7 @@ __all__ = [
     "retry_event",
     "run_of",
     "sign",
+    "wsgi_abort",
 ]
 
 

@@ -33,11 +33,11 @@ class Cutoffs:
         self._runs = False
         self._forget()
 
-    def add(self, cut: Callable[[], None], at: float) -> object:
+    def add(self, abort: Callable[[], None], at: float) -> object:
         """Have something cut off at a time of the monotonic clock; return what `remove` wants to know."""
         place = object()
         with self._changed:
-            self._due[place] = at, cut
+            self._due[place] = at, abort
             if not self._runs:
                 background.start(self._run, "progresskit-cutoffs", self._stop)
                 self._runs = True
@@ -55,10 +55,10 @@ class Cutoffs:
         with changed:
             while self._due:
                 now = monotonic()
-                for place, (at, cut) in list(self._due.items()):
+                for place, (at, abort) in list(self._due.items()):
                     if at <= now:
                         del self._due[place]
-                        _guarded(cut)
+                        _guarded(abort)
                 if self._due:
                     changed.wait(min(at for at, _ in self._due.values()) - now)
             self._runs = False
@@ -74,9 +74,9 @@ class Cutoffs:
         self._runs = False
 
 
-def _guarded(cut: Callable[[], None]) -> None:
+def _guarded(abort: Callable[[], None]) -> None:
     try:
-        cut()
+        abort()
     except OSError:
         pass  # it is closed already
     except Exception:
@@ -89,16 +89,16 @@ PROCESS = Cutoffs()
 forks.after_in_child(PROCESS._forget)
 
 
-def cut_of(environ: Mapping[str, Any]) -> Callable[[], None] | None:
+def wsgi_abort(environ: Mapping[str, Any]) -> Callable[[], None] | None:
     """Return what cuts off the connection of a WSGI request; None where its server does not tell which that is."""
     for name in _SOCKETS:
         connection = environ.get(name)
         if connection is not None:
-            return partial(_cut, connection)
+            return partial(_abort, connection)
     return None
 
 
-def _cut(connection: socket.socket) -> None:
+def _abort(connection: socket.socket) -> None:
     # By a descriptor of our own: what the server has may be wrapped (TLS, gevent), and that is not ours to touch.
     with socket.fromfd(connection.fileno(), connection.family, connection.type) as same:
         # What the client has not taken is of no use to anybody: the connection is reset when the server closes it.

@@ -37,8 +37,8 @@ class Request(NamedTuple):
     One request below the mount.
 
     `path` is decoded and has no leading slash, `query` is as it was sent. `native` is the framework's own request,
-    which the site's `authorize` is given. `peer` is the address that the connection comes from, if it has one. `cut`
-    cuts the connection off, from another thread, where the server lets that be done.
+    which the site's `authorize` is given. `peer` is the address that the connection comes from, if it has one. `abort`
+    cuts the connection off from another thread, where the server tells which it is.
     """
 
     method: str
@@ -48,7 +48,7 @@ class Request(NamedTuple):
     server: Server
     native: Any = None
     peer: str | None = None
-    cut: Callable[[], None] | None = None
+    abort: Callable[[], None] | None = None
 
 
 class Response(NamedTuple):

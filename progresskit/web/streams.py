@@ -88,8 +88,8 @@ class Stream:
         self._cutoff: object = None
 
     def __iter__(self) -> Iterator[bytes]:
-        if self.exchange.request.cut is not None:
-            self._cutoff = cutoffs.PROCESS.add(self.exchange.request.cut, self._end() + CUTOFF_SECONDS)
+        if self.context.request.abort is not None:
+            self._cutoff = cutoffs.PROCESS.add(self.context.request.abort, self._end() + CUTOFF_SECONDS)
         frames = self._frames()
         try:
             while True:

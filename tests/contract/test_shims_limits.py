@@ -100,9 +100,9 @@ def test_a_thread_whose_client_reads_nothing_is_freed_all_the_same(shim: Shim, s
     ids = [f"fat-{number}" for number in range(20)]
     with ExitStack() as stack, unread_stream(site, sign(ids)):
         observers = [stack.enter_context(running(id)) for id in ids]
-        assert eventually(lambda: PROCESS.taken == 1)
+        assert eventually(lambda: PROCESS_LIMITER.acquired == 1)
         ends_at, told = time.monotonic() + 2 + streams.CUTOFF_SECONDS, 0
-        while PROCESS.taken:  # more than all buffers on the way hold
+        while PROCESS_LIMITER.acquired:  # more than all buffers on the way hold
             told += 1
             for observer in observers:
                 observer.update(meta={"number": told, "filling": "x" * 8_000})
