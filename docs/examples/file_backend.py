@@ -7,7 +7,7 @@ from time import time
 
 from progresskit import Backend, BackendUnavailable, Lists, State
 from progresskit.decoding import decode, decode_each
-from progresskit.progress import Effect, Stored, fold
+from progresskit.progress import Effect, Stored, fold, is_over
 
 
 class FileBackend(Backend, Lists):
@@ -47,7 +47,7 @@ class FileBackend(Backend, Lists):
 
     def forget(self, ids):
         with self.opened(save=True) as (jobs, now):
-            gone = {id for id in ids if id in jobs and is_over(jobs[id], now)}
+            gone = {id for id in ids if id in jobs and is_dead(jobs[id], now)}
             for id in gone:
                 del jobs[id]
         return gone
@@ -88,10 +88,10 @@ def as_stored(job):
 
 def as_progress(id, job, now):
     """Return the record; None where it cannot be decoded, which is logged once."""
-    return decode_each(id, decode, as_stored(job), stalled=now - job["heard"] >= job["lease"], id=id)
+    return decode_each(id, decode, as_stored(job), stalled=is_over(job["heard"], now, job["lease"]), id=id)
 
 
-def is_over(job, now):
-    """Tell whether the job is done or stalled."""
+def is_dead(job, now):
+    """Return whether the job is done or stalled."""
     state = as_stored(job).state
-    return state.final or (state is State.RUNNING and now - job["heard"] >= job["lease"])
+    return state.final or (state is State.RUNNING and is_over(job["heard"], now, job["lease"]))
