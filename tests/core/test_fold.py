@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from progresskit.decoding import decode
-from progresskit.progress import FINAL_STATES, Effect, Role, State, Stored, Version, Write, fold, moment
+from progresskit.progress import FINAL_STATES, Effect, Role, State, Stored, Version, Write, fold, life_of, moment
 from progresskit.testing import start, update, word
 from progresskit.testing.histories import writes
 
@@ -189,7 +189,118 @@ def test_a_start_after_a_verdict_is_a_new_run() -> None:
     assert version(folded(start("job"), word("job", State.FAILED), start("job", token="redelivered"))) == (2, 1, 1)
 
 
+# When runs began: an age is subtracted from the time of the store.
+
+
+@pytest.mark.parametrize(("age", "expected"), [(9, Effect.TAKEN), (10, Effect.TAKEN), (11, Effect.IGNORED)])
+def test_a_verdict_counts_unless_the_run_began_after_it_was_made(age: float, expected: Effect) -> None:
+    assert effect(folded(start("job", age=10)), word("job", State.FAILED, age=age)) is expected
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, *FINAL])
+def test_a_late_start_replaces_no_run_that_began_after_it(state: State) -> None:
+    newer = folded(start("job", token="newer", age=10, state=state))
+    late = start("job", token="older", age=20, late=True, state=State.SUCCEEDED)
+    assert effect(newer, late) is Effect.IGNORED
+    assert effect(newer, update("job", 2, token="older", age=20)) is Effect.IGNORED
+    assert version(folded(late._replace(age=5), stored=newer)) == (2, 1, 1)
+    assert version(folded(late._replace(late=False), stored=newer)) == (2, 1, 1), "who comes at once is the newest"
+
+
+@pytest.mark.parametrize("age", [5, 50])
+def test_a_late_start_goes_on_with_what_is_pending(age: float) -> None:
+    stored = folded(word("job", age=10), start("job", age=age, late=True))
+    assert (version(stored), stored.token) == ((1, 1, 1), "worker")
+
+
+def test_an_end_that_is_sent_again_does_not_go_on_with_what_was_sent_after_it() -> None:
+    sent = folded(word("job", age=10))
+    assert effect(sent, update("job", 9, age=20, late=True, state=State.FAILED)) is Effect.IGNORED
+    assert effect(sent, update("job", 9, age=5, late=True, state=State.FAILED)) is Effect.TAKEN
+    assert effect(sent, update("job", 9, age=20)) is Effect.TAKEN, "a live one may have begun before that was said"
+
+
+@pytest.mark.parametrize("first", [
+    update("job", 9, token="older", age=20, late=True, state=State.FAILED),
+    update("job", 9, token="older", age=20),
+    start("job", token="older", age=20, late=True),
+    word("job", State.FAILED, age=20),
+])  # fmt: skip
+def test_what_restored_a_record_gives_way_to_a_run_that_began_later(first: Write) -> None:
+    restored = folded(first)
+    newer = update("job", 5, token="newer", run=4, age=10)
+    assert version(folded(newer, stored=restored)) == (4, 1, 5)
+    assert version(folded(newer._replace(run=1), stored=restored)) == (2, 1, 5)
+    assert effect(restored, newer._replace(age=30)) is Effect.IGNORED
+    assert effect(folded(newer, stored=restored), update("job", 10, token="older", age=20)) is Effect.IGNORED
+
+
+def test_what_a_start_opened_gives_way_to_starts_only() -> None:
+    stored = folded(start("job", token="older", age=20))
+    assert effect(stored, update("job", 5, token="newer", run=4, age=10)) is Effect.IGNORED
+
+
+def test_each_write_of_the_owner_can_only_show_that_its_run_began_earlier() -> None:
+    stored = folded(start("job", age=1))
+    for write, opened in (
+        (update("job", 1, age=3), 997),
+        (update("job", 2, age=2), 997),
+        (update("job", 3, age=9), 991),
+    ):
+        stored = folded(write, stored=stored)
+        assert stored.opened == opened
+
+
+def test_a_life_begins_with_the_first_run() -> None:
+    first = folded(word("job", created_at=moment(1)))
+    later = folded(
+        start("job", created_at=moment(2), state=State.FAILED),
+        start("job", token="next", created_at=moment(3)),
+        stored=first,
+    )
+    assert decode(first).life == decode(later).life == life_of(1_000)
+    assert life_of(0) == life_of(-5) == "0"
+    assert [life_of(35), life_of(36), life_of(36**5 + 1)] == ["z", "10", "100001"]
+
+
 # What holds whatever comes: any writes at all, in any order.
+
+
+@given(st.lists(writes("a"), min_size=1, max_size=12), writes("a"))
+def test_nothing_late_replaces_what_began_after_it(history: list[Write], write: Write) -> None:
+    stored = folded(*history)
+    after = folded(write, stored=stored)
+    if after.token != stored.token and (write.late or write.role is Role.UPDATE) and stored.state is not State.PENDING:
+        assert after.opened >= stored.opened
+
+
+@given(st.lists(writes("a"), min_size=1, max_size=12), writes("a"))
+def test_no_verdict_ends_a_run_that_began_after_it(history: list[Write], write: Write) -> None:
+    stored = folded(*history)
+    if write.role is Role.WORD and NOW - write.age < stored.opened:
+        assert effect(stored, write) is not Effect.TAKEN
+
+
+@given(st.lists(writes("a"), min_size=1, max_size=12))
+def test_an_id_is_of_one_life_for_as_long_as_it_is_known(history: list[Write]) -> None:
+    assert folded(*history).born == folded(history[0]).born == history[0].created
+
+
+@given(st.data(), st.integers(2, 4))
+def test_of_runs_that_are_restored_in_any_order_the_one_that_began_last_is_there(
+    data: st.DataObject, count: int
+) -> None:
+    sent = [
+        [
+            start("a", token=f"run-{n}", age=100 - n, late=True),
+            update("a", 5, token=f"run-{n}", run=n, age=100 - n, late=True, state=State.FAILED),
+            update("a", 4, token=f"run-{n}", run=n, age=100 - n),
+        ]
+        for n in range(count)
+    ]
+    delivered = data.draw(st.permutations([write for writes in sent for write in writes]))
+    stored = folded(*delivered)
+    assert (stored.token, stored.seq, stored.state) == (f"run-{count - 1}", 5, State.FAILED)
 
 
 @given(st.lists(writes("a"), max_size=12))
