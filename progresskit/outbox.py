@@ -431,7 +431,7 @@ def key_of(write: Write) -> Key:
 def _restoring(write: Write, run: int) -> Write:
     """Return a stored final record as it is to be written again: to restore it, not to start anything."""
     if write.role is Role.WORD:
-        return write
+        return write._replace(late=True)
     return write._replace(role=Role.UPDATE, run=write.run or run, late=True)
 
 

@@ -293,7 +293,7 @@ class Write(NamedTuple):
 
     `age` is how many seconds before it is sent the worker's run began, or the word from outside was made, by the
     monotonic clock of its process. `late` is set on a start that could not be sent at once, or was sent with an unknown
-    outcome, and on an update that is sent again after an outage: it must not replace what began later. `created` is
+    outcome, and on an end that is sent again after an outage: it must not replace what began later. `created` is
     the `created_at` of the record in milliseconds since the epoch.
     """
 
@@ -370,12 +370,12 @@ def fold(stored: Stored | None, write: Write, now: float) -> tuple[Stored | None
     """
     began = now - write.age
     if write.role is Role.WORD:
-        return _fold_word(stored, write, began)
+        return _fold_word(stored, write, began, now)
     if stored is None:
         return _opened(write, max(write.run, 1), began), Effect.TAKEN
     if stored.token == write.token:
         return _fold_owner(stored, write, began)
-    if not _takes_over(stored, write, began):
+    if not _takes_over(stored, write, began, now):
         return stored, Effect.IGNORED
     if _awaits(stored, write) or (stored.state not in FINAL_STATES and stored.attempt < write.attempt):
         return _opened(write, stored.run, began, stored), Effect.TAKEN
@@ -387,7 +387,12 @@ def _awaits(stored: Stored, write: Write) -> bool:
     return stored.state is State.PENDING and stored.attempt <= write.attempt
 
 
-def _takes_over(stored: Stored, write: Write, began: float) -> bool:
+def _precedes(moment: float, stored: Stored, now: float) -> bool:
+    """Say whether it was before the stored run began; one that is to begin yet was written before a clock was set back."""
+    return moment < stored.opened <= now
+
+
+def _takes_over(stored: Stored, write: Write, began: float, now: float) -> bool:
     """
     Say whether a worker's write replaces a record that is not its own.
 
@@ -395,20 +400,22 @@ def _takes_over(stored: Stored, write: Write, began: float) -> bool:
     runs began. What a sender has announced goes on with any start, and with an update that is not late.
     """
     if write.role is Role.START:
-        return not write.late or _awaits(stored, write) or began >= stored.opened
-    if _awaits(stored, write) and (not write.late or began >= stored.opened):
+        return not write.late or _awaits(stored, write) or not _precedes(began, stored, now)
+    if _awaits(stored, write) and not (write.late and _precedes(began, stored, now)):
         return True
     return stored.restored and began > stored.opened
 
 
-def _fold_word(stored: Stored | None, write: Write, made: float) -> tuple[Stored | None, Effect]:
+def _fold_word(stored: Stored | None, write: Write, made: float, now: float) -> tuple[Stored | None, Effect]:
     if stored is None:
         return _opened(write, 1, made), Effect.TAKEN
     if write.state is State.PENDING:
         if stored.state is not State.PENDING:
             return stored, Effect.IGNORED
         return stored._replace(opened=min(stored.opened, made)), Effect.RENEWED
-    if stored.state in FINAL_STATES or made < stored.opened:
+    # What announces a job may be said a moment after its task was sent, and so after the task was refused.
+    is_about_this_run = not _precedes(made, stored, now) or (stored.state is State.PENDING and not write.late)
+    if stored.state in FINAL_STATES or not is_about_this_run:
         return stored, Effect.IGNORED
     return stored._replace(seq=stored.seq + 1, state=write.state, verdict=write.body), Effect.TAKEN
 
@@ -418,10 +425,12 @@ def _fold_owner(stored: Stored, write: Write, began: float) -> tuple[Stored, Eff
     if mine < theirs or (mine != theirs and stored.state in FINAL_STATES):
         return stored, Effect.IGNORED
     # No write arrives before it was sent, so of all estimates of the beginning the earliest is the best.
-    stored = stored._replace(opened=min(stored.opened, began))
+    opened = min(stored.opened, began)
     if mine == theirs:
-        return stored, Effect.RENEWED
-    return stored._replace(attempt=write.attempt, seq=write.seq, state=write.state, body=write.body), Effect.TAKEN
+        return stored._replace(opened=opened), Effect.RENEWED
+    attempt, seq = mine
+    taken = stored._replace(attempt=attempt, seq=seq, state=write.state, body=write.body, opened=opened)
+    return taken, Effect.TAKEN
 
 
 def _opened(write: Write, run: int, opened: float, before: Stored | None = None, born: int | None = None) -> Stored:

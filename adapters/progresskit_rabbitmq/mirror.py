@@ -101,7 +101,8 @@ class Mirror:
     def _move_on(self, write: Write, stamp: Stamp) -> bool:
         entry = self.entries.living(write.id, stamp.time)
         if entry is not None and entry.stored.token == write.token:
-            return self._take(write, stamp)
+            # When the run began is for the journal to say: not all mirrors take in what comes beside it.
+            return self._take(write._replace(age=stamp.order - entry.stored.opened), stamp)
         key = write.id, write.token
         held = self._held.pop(key, None)
         if held is not None and (held[0].attempt, held[0].seq) > (write.attempt, write.seq):

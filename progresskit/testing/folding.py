@@ -245,9 +245,20 @@ class FoldContract:
         assert seen([told(backend, word("job", State.FAILED, age=15))]) == before
         assert told(backend, word("job", State.FAILED, age=5)).version == Version(2, 1, 2)
 
+    def test_a_verdict_about_what_waits_is_taken_even_if_that_is_announced_a_moment_later(
+        self, backend: Backend, clock: FakeClock
+    ) -> None:
+        backend.write([word("refused", age=1), word("sent again", age=1)])
+        assert told(backend, word("refused", State.CANCELLED, age=2)).state is State.CANCELLED
+        again = word("sent again", State.FAILED, age=2)._replace(late=True)
+        assert told(backend, again).state is State.PENDING, "it was about the time before an outage"
+
     def test_what_began_is_known_better_by_each_write_of_the_owner(self, backend: Backend, clock: FakeClock) -> None:
         # The start was a second under way, so that the run seems to have begun later than it did.
-        for id, again in {"heartbeat": update("heartbeat", 1, age=3), "news": update("news", 2, age=3)}.items():
+        for id, again in {
+            "again": start("again", age=3),
+            "news": update("news", 2, age=3, state=State.RETRYING),
+        }.items():
             backend.write([start(id, age=0)])
             clock.advance(2)
             backend.write([again])

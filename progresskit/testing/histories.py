@@ -104,7 +104,8 @@ def pools(job: str) -> tuple[list[Write], list[Write], list[Write]]:
         for n, (t, a, s, state) in enumerate(tries)
     ]
     said = (State.PENDING, State.PENDING, *sorted(FINAL_STATES))
-    return starts, updates, [word(job, state, attempt=a, **details()) for state, a in product(said, (1, 2, 3))]
+    words = [word(job, state, attempt=a, **details()) for state, a in product(said, (1, 2, 3))]
+    return starts, updates, [*words, *(write._replace(late=True) for write in words if write.state in FINAL_STATES)]
 
 
 def histories() -> SearchStrategy[list[Step]]:

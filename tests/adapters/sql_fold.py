@@ -49,7 +49,7 @@ def any_write(draw: st.DrawFn, id: str) -> Write:
         body=encode(progress),
         lease=draw(st.sampled_from([5.0, 20.0])),
         ttl=draw(st.sampled_from([10.0, 100.0])),
-        age=draw(st.sampled_from([0.0, 0.5, 4.0, 20.0])),
+        age=draw(st.sampled_from([0.0, 0.5, 4.0, 20.0, -6.0])),
         late=draw(st.booleans()),
         created=draw(st.sampled_from([0, 1_700_000_000_000])),
     )

@@ -63,8 +63,8 @@ def test_what_the_first_version_stored_is_read_and_goes_on(url: str) -> None:
         assert backend.write([start("done", token="next"), start("new")]) == {"done": 3, "new": 1}
         assert read(backend, "new").cursor == f"{LIFE}-1.1.1"
         before = read(backend, "done")
-        backend.write([update("done", 5, run=2, state=State.SUCCEEDED, late=True, age=60)])
-        backend.write([word("done", State.FAILED, age=60)])
+        backend.write([update("done", 5, run=2, state=State.SUCCEEDED, late=True, age=90)])
+        backend.write([word("done", State.FAILED, age=90)])
         assert read(backend, "done") == before
 
 

@@ -45,6 +45,7 @@ local function fold(key, text, body)
     local head, _, _, opened, restored = look(key, now)
     local began = now - age
     local known = {}
+    local older = opened and began < opened and opened <= now
     late = late == '1'
     if head then
         known.run, known.cancel, known.created, known.own, known.attempt, known.seq, known.state, known.token, known.kind =
@@ -83,7 +84,9 @@ local function fold(key, text, body)
             return open('1')
         elseif state == 'pending' and known.state == 'pending' then
             return renew(head, math.min(opened, began))
-        elseif state == 'pending' or FINAL[known.state] or began < opened then
+        elseif state == 'pending' or FINAL[known.state] then
+            return known.run
+        elseif older and (late or known.state ~= 'pending') then
             return known.run
         end
         redis.call('HSET', key, 'verdict', body)
@@ -110,9 +113,9 @@ local function fold(key, text, body)
     local waited = known.state == 'pending' and newer >= 0
     local takes_over
     if role == 'start' then
-        takes_over = not late or waited or began >= opened
+        takes_over = not late or waited or not older
     else
-        takes_over = waited and (not late or began >= opened) or restored and began > opened
+        takes_over = waited and not (late and older) or restored and began > opened
     end
     if not takes_over then
         return known.run

@@ -6,9 +6,10 @@ INSERT INTO {table} (
 ON DUPLICATE KEY UPDATE
     fate = CASE
         WHEN expires_at <= VALUES(heard_at) THEN {afresh}
-        WHEN VALUES(fate) = {word} THEN CASE
+        WHEN VALUES(fate) IN ({word}, {late_word}) THEN CASE
             WHEN VALUES(state) = 'pending' THEN IF(state = 'pending', {renewed}, {ignored})
-            WHEN {final} OR VALUES(opened_at) < opened_at THEN {ignored}
+            WHEN {final} THEN {ignored}
+            WHEN {older} AND (state <> 'pending' OR VALUES(fate) = {late_word}) THEN {ignored}
             ELSE {judged}
         END
         WHEN token <=> VALUES(token) THEN CASE
@@ -18,9 +19,9 @@ ON DUPLICATE KEY UPDATE
             ELSE {newer}
         END
         WHEN state = 'pending' AND attempt <= VALUES(attempt) THEN
-            IF(VALUES(fate) = {late_update} AND VALUES(opened_at) < opened_at, {ignored}, {same_run})
+            IF(VALUES(fate) = {late_update} AND {older}, {ignored}, {same_run})
         WHEN VALUES(fate) IN ({update}, {late_update}) AND NOT (restored AND VALUES(opened_at) > opened_at) THEN {ignored}
-        WHEN VALUES(fate) = {late_start} AND VALUES(opened_at) < opened_at THEN {ignored}
+        WHEN VALUES(fate) = {late_start} AND {older} THEN {ignored}
         WHEN attempt < VALUES(attempt) AND NOT ({final}) THEN {same_run}
         ELSE {next_run}
     END,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from progresskit.progress import Write
 
-ROLES = {"start": 1, "update": 2, "word": 3, "late_start": 4, "late_update": 5}
+ROLES = {"start": 1, "update": 2, "word": 3, "late_start": 4, "late_update": 5, "late_word": 6}
 """What `fate` holds as a write comes in."""
 
 FATES = {name: number for number, name in enumerate(("ignored", "renewed", "judged", "newer", "same_run", "next_run"))}
@@ -27,8 +27,9 @@ FATES["afresh"] = len(FATES)
 """What `fate` holds then, in the order of how much of the row is replaced (see upsert.sql)."""
 
 FINAL = "state IN ('succeeded', 'failed', 'cancelled')"
+OLDER = "(VALUES(opened_at) < opened_at AND opened_at <= VALUES(heard_at))"
 
-NAMES = ROLES | FATES | {"final": FINAL}
+NAMES = ROLES | FATES | {"final": FINAL, "older": OLDER}
 
 CREATED = '"created_at":'
 TAIL = re.compile(
@@ -62,7 +63,7 @@ class Upserts:
 
     def _row(self, cursor: Any, write: Write, now: float | None) -> str:
         run = 1 if write.role is Role.WORD else max(write.run, 1)
-        role = ROLES[f"late_{write.role.value}" if write.late and write.role is not Role.WORD else write.role.value]
+        role = ROLES[f"late_{write.role.value}" if write.late else write.role.value]
         id, token, kind, body, begun = (
             _literal(cursor, value) for value in (write.id, write.token, write.kind, write.body, created(write.body))
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXPIRED = "(stored.expires_at <= excluded.heard_at)"
 FINAL = "(stored.state IN ('succeeded', 'failed', 'cancelled'))"
-WORD = "(excluded.role = 'word')"
+WORD = "(excluded.role IN ('word', 'late word'))"
 WORD_ON_TOP = f"({WORD} AND NOT {EXPIRED})"
 OWN = f"(NOT {WORD} AND NOT {EXPIRED} AND stored.token IS NOT DISTINCT FROM excluded.token)"
 REPEATED = f"({OWN} AND (stored.attempt, stored.seq) = (excluded.attempt, excluded.seq))"
@@ -34,9 +34,9 @@ The last value of that name in the text, which is the record's own, whatever its
 A cast to JSON would fail for a body that is none, and the job could never be written again.
 """
 
-LATE = "(excluded.role IN ('late start', 'late update'))"
+LATE = "(excluded.role IN ('late start', 'late update', 'late word'))"
 START = "(excluded.role IN ('start', 'late start'))"
-NO_OLDER = "(excluded.opened_at >= stored.opened_at)"
+NO_OLDER = "(excluded.opened_at >= stored.opened_at OR stored.opened_at > excluded.heard_at)"
 FOLLOWS = "(stored.restored AND excluded.opened_at > stored.opened_at)"
 TAKES_OVER = f"""CASE
             WHEN {START} THEN NOT {LATE} OR {AWAITED} OR {NO_OLDER}
@@ -58,11 +58,7 @@ CONDITIONS = {
     "takes_over": TAKES_OVER,
 }
 
-ROLES = {
-    (role, late): f"late {role.value}" if late and role is not Role.WORD else role.value
-    for role in Role
-    for late in (False, True)
-}
+ROLES = {(role, late): f"late {role.value}" if late else role.value for role in Role for late in (False, True)}
 
 SEPARATOR, NULL = "\x1e", "\x1d"
 """

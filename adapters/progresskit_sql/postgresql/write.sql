@@ -68,7 +68,7 @@ taken AS (
     WHERE CASE
         WHEN {expired} THEN true
         WHEN {word} AND excluded.state = 'pending' THEN stored.state = 'pending'
-        WHEN {word} THEN NOT {final} AND {no_older}
+        WHEN {word} THEN NOT {final} AND ({no_older} OR (stored.state = 'pending' AND NOT {late}))
         WHEN NOT {own} THEN {takes_over}
         WHEN {final} THEN {repeated}
         ELSE (stored.attempt, stored.seq) <= (excluded.attempt, excluded.seq)

@@ -32,7 +32,7 @@ RETRIED = f"(NOT {FINAL} AND stored.attempt < excluded.attempt)"
 SAME_RUN = f"(NOT {EXPIRED} AND ({OWN} OR {AWAITED} OR {RETRIED}))"
 CREATED_AT = "CASE WHEN json_valid(stored.body) THEN json_extract(stored.body, '$.created_at') END"
 """An undecodable body has none, and must not keep the job from being written again."""
-NO_OLDER = "excluded.opened_at >= stored.opened_at"
+NO_OLDER = "(excluded.opened_at >= stored.opened_at OR stored.opened_at > excluded.heard_at)"
 FOLLOWS = "(stored.restored AND excluded.opened_at > stored.opened_at)"
 
 WORKER = {
@@ -54,8 +54,8 @@ FORMS: dict[tuple[Role, bool], tuple[str, Mapping[str, str]]] = {
         "worker",
         WORKER | {"takes_over": f"(({AWAITED} AND {NO_OLDER}) OR {FOLLOWS})", "late": "1"},
     ),
-    (Role.WORD, False): ("word", WORD),
-    (Role.WORD, True): ("word", WORD),
+    (Role.WORD, False): ("word", WORD | {"late": "0"}),
+    (Role.WORD, True): ("word", WORD | {"late": "1"}),
 }
 """The statement for a role, and for whether the write is late; see `progresskit.progress.Write`."""
 

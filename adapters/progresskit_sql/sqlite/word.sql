@@ -32,5 +32,5 @@ ON CONFLICT (id) DO UPDATE SET
 WHERE CASE
     WHEN {expired} THEN TRUE
     WHEN excluded.state = 'pending' THEN stored.state = 'pending'
-    ELSE NOT {final} AND {no_older}
+    ELSE NOT {final} AND ({no_older} OR (stored.state = 'pending' AND NOT {late}))
 END
