@@ -388,7 +388,7 @@ def _awaits(stored: Stored, write: Write) -> bool:
 
 
 def _precedes(moment: float, stored: Stored, now: float) -> bool:
-    """Say whether it was before the stored run began; one that is to begin yet was written before a clock was set back."""
+    """Say whether it was before the stored run began; of one in the future, the clock was set back since."""
     return moment < stored.opened <= now
 
 

@@ -248,9 +248,9 @@ class FoldContract:
     def test_a_verdict_about_what_waits_is_taken_even_if_that_is_announced_a_moment_later(
         self, backend: Backend, clock: FakeClock
     ) -> None:
-        backend.write([word("refused", age=1), word("sent again", age=1)])
+        backend.write([word("refused", age=1), word("sent-again", age=1)])
         assert told(backend, word("refused", State.CANCELLED, age=2)).state is State.CANCELLED
-        again = word("sent again", State.FAILED, age=2)._replace(late=True)
+        again = word("sent-again", State.FAILED, age=2)._replace(late=True)
         assert told(backend, again).state is State.PENDING, "it was about the time before an outage"
 
     def test_what_began_is_known_better_by_each_write_of_the_owner(self, backend: Backend, clock: FakeClock) -> None:
