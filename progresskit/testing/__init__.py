@@ -20,10 +20,14 @@ party's backend:
             yield backend
             backend.close()
 
+`ShimContract` is the suite of a shim for a web framework; see `progresskit.testing.shims`.
+
 `pytest.register_assert_rewrite("progresskit.testing")` in a conftest, before the import, makes failures speak.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from .contract import BackendContract
 from .doubles import FakeClock, RecordingObserver
@@ -34,6 +38,9 @@ from .powers import ListsContract, PushesCancelsContract, PushesContract
 from .sharing import SharedContract
 from .watching import WatchContract
 from .writes import LEASE, LIFE, TTL, record, start, update, word
+
+if TYPE_CHECKING:
+    from .shims import ShimContract
 
 __all__ = [
     "LEASE",
@@ -49,9 +56,19 @@ __all__ = [
     "PushesContract",
     "RecordingObserver",
     "SharedContract",
+    "ShimContract",
     "WatchContract",
     "record",
     "start",
     "update",
     "word",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the contract of shims when it is asked for: it needs pytest and httpx, and the others do not."""
+    if name == "ShimContract":
+        from .shims import ShimContract
+
+        return ShimContract
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

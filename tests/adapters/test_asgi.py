@@ -22,8 +22,8 @@ from tests.contract.clients import (
     eventually,
     kept_connection,
     quickest,
+    sent_events,
     streaming,
-    told,
 )
 
 from .asgi_sites import ID, SECRET, SITES, Site, serving
@@ -116,7 +116,7 @@ def test_many_jobs_share_a_stream(client: httpx.Client, kit: Kit, id: str, key: 
         kit.flush()
     with kit.observe(f"{id}-b"):
         kit.flush()
-    events = told(client.get("events/", params={"key": [key, Surface(kit).sign(f"{id}-b"), "bad"]}))
+    events = sent_events(client.get("events/", params={"key": [key, Surface(kit).sign(f"{id}-b"), "bad"]}))
     jobs = {job["key"]: job["job"] for job in (json.loads(event["data"]) for event in events)}
     assert jobs.pop("bad") is None
     assert {job["id"] for job in jobs.values()} == {id, f"{id}-b"}
@@ -155,9 +155,9 @@ def test_a_page_has_a_bar_that_works(address: str, site: Site, kit: Kit) -> None
 def test_a_socket_is_told_of_what_it_watches(address: str, kit: Kit, id: str, key: str) -> None:
     with kit.observe(id) as observer, opened(address) as socket:
         socket.send(json.dumps({"watch": [key, "bad"]}))
-        told = {message["key"]: message["job"] for message in (received(socket), received(socket))}
-        assert told["bad"] is None
-        assert told[key]["id"] == id
+        sent_events = {message["key"]: message["job"] for message in (received(socket), received(socket))}
+        assert sent_events["bad"] is None
+        assert sent_events[key]["id"] == id
         observer.set_progress(7)
         while received(socket)["job"]["current"] != 7:
             pass

@@ -23,7 +23,7 @@ from progresskit.web import Surface, access
 from progresskit.web.limiter import PROCESS_LIMITER
 from progresskit_asgi import ProgressApp, fanout, sockets
 from progresskit_asgi.sockets import FRAME_BYTES, MOST_NAMES, SocketConnection
-from tests.contract.clients import eventually, streaming, told
+from tests.contract.clients import eventually, sent_events, streaming
 from tests.contract.shims import _served
 
 from .celery_worker import PATIENCE
@@ -334,7 +334,7 @@ def test_a_kit_that_is_configured_anew_ends_its_streams_and_serves_on(kit: Kit, 
             assert code(page) == 1001
         with kit.observe("a"):
             pass
-        assert told(client.get("/progress/a/events/"))[-1]["id"]
+        assert sent_events(client.get("/progress/a/events/"))[-1]["id"]
 
 
 def test_nothing_is_kept_of_loops_that_have_ended(kit: Kit) -> None:

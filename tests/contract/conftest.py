@@ -1,5 +1,5 @@
 """
-What the tests of all shims share; and at the end of a run, how many contract tests each implementation passed.
+The shims, for tests of clients that each of them has to serve; and how many contract tests each implementation passed.
 
 Those of a shim say `pytestmark = pytest.mark.usefixtures("contract")`.
 """
@@ -14,8 +14,7 @@ import httpx
 import pytest
 
 import progresskit
-from progresskit import kit as kits
-from progresskit.web import sign
+from progresskit.web import host_settings, sign
 from progresskit.web.limiter import PROCESS_LIMITER
 
 from .clients import described_client, eventually
@@ -48,7 +47,7 @@ def shim(request: pytest.FixtureRequest) -> Shim:
 def site(shim: Shim) -> Iterator[str]:
     with shim.site() as address:
         yield address
-    kits.framework({})
+    host_settings({})
 
 
 @pytest.fixture

@@ -10,26 +10,33 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import cache
+from pathlib import Path
 from threading import Thread
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
+
+import pytest
 
 from progresskit.cli.listener import listen_tcp
-from progresskit.kit import default, framework
+from progresskit.kit import default
+from progresskit.testing import ShimContract
+from progresskit.web import host_settings
+from tests.services import server
 
 SECRET, OLD_SECRET = "the secret of these sites, long enough", "the one that they had before it, long too"
 
 
 class Shim(NamedTuple):
     """
-    A way to serve; `site` gives the address of the site while it is served. `threaded` is about streams.
+    A way to serve; `site` gives the address of the site while it is served.
 
-    `known_methods` says that the server itself lets no method through that HTTP does not know.
+    `threaded`, `any_method` and `aborts` are those of `ShimContract`.
     """
 
     name: str
     site: Callable[[], AbstractContextManager[str]]
     threaded: bool
-    known_methods: bool = False
+    any_method: bool = True
+    aborts: bool = False
 
 
 @cache
@@ -104,7 +111,7 @@ def asgi_app() -> Iterator[str]:
     """Serve by uvicorn, without a framework."""
     from progresskit_asgi import ProgressApp
 
-    framework({"secret_key": [SECRET, OLD_SECRET]})
+    host_settings({"secret_key": [SECRET, OLD_SECRET]})
     with uvicorn_serving(ProgressApp()) as site:
         yield site
 
@@ -114,7 +121,7 @@ def serve_command() -> Iterator[str]:
     """Serve as `progresskit serve` does."""
     from progresskit.cli.serve import server
 
-    framework({"secret_key": [SECRET, OLD_SECRET]})
+    host_settings({"secret_key": [SECRET, OLD_SECRET]})
     with _served(server(default(), "/progress")) as site:
         yield site
 
@@ -178,7 +185,38 @@ def _running(serve: Callable[[], Any], stop: Callable[[], Any]) -> Iterator[None
 SHIMS = (
     Shim("django-wsgi", django_wsgi, threaded=True),
     Shim("django-asgi", django_asgi, threaded=False),
-    Shim("flask", flask_wsgi, threaded=True),
+    Shim("flask", flask_wsgi, threaded=True, aborts=True),
     Shim("asgi", asgi_app, threaded=False),
-    Shim("serve", serve_command, threaded=False, known_methods=True),
+    Shim("serve", serve_command, threaded=False, any_method=False),
 )
+
+
+class ShimSuite(ShimContract):
+    """The contract of one shim of the table, with owners on more stores."""
+
+    shim: ClassVar[Shim]
+
+    @pytest.fixture(scope="class")
+    def base_url(self) -> Iterator[str]:
+        with self.shim.site() as site:
+            yield f"{site}/progress"
+        host_settings({})
+
+    @pytest.fixture(autouse=True)
+    def counted(self, record_property: Callable[[str, object], None]) -> None:
+        record_property("contract", self.shim.name)
+
+    @pytest.fixture(params=["memory", "sqlite", "redis"])
+    def store_url(self, request: pytest.FixtureRequest, tmp_path: Path, needs: Callable[[str], None]) -> str:
+        if request.param == "redis":
+            needs("redis")
+            return server("redis").fresh()
+        return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/progress.db"
+
+
+def suite_of(name: str, module: str) -> type:
+    """Return the class of the contract's tests for the shim of that name, as a member of the module."""
+    shim = next(shim for shim in SHIMS if shim.name == name)
+    flags = {"threaded": shim.threaded, "any_method": shim.any_method, "aborts": shim.aborts}
+    members = {"shim": shim, "__module__": module, **flags}
+    return type(f"Test{name.title().replace('-', '')}", (ShimSuite,), members)

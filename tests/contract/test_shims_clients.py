@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,11 +15,10 @@ import pytest
 
 import progresskit
 from progresskit.memory import MemoryBackend
+from progresskit.testing.shims.jobs import finish, running, stored
 from progresskit.web import sign, tokens
-from progresskit.web.limiter import PROCESS_LIMITER
 
-from .clients import ask, eventually
-from .jobs import finish, running, stored
+from .clients import ask
 from .shims import SECRET, Shim
 
 pytestmark = pytest.mark.usefixtures("contract")
@@ -63,33 +61,6 @@ def test_curl_reads_a_record_and_follows_a_stream(
     assert json.loads(last.removeprefix("data:")) == stored(id).to_dict()
     with curl(f"{sign(id, 'cancel')}/cancel/", "-X", "POST", "-H", "X-Progresskit: 1", "-w", "%{http_code}") as process:
         assert process.communicate()[0].endswith("202")
-
-
-def test_a_loop_of_long_polls_sees_a_job_from_before_its_beginning_to_its_end(
-    client: httpx.Client, id: str, key: str
-) -> None:
-    def follow() -> list[dict[str, Any]]:
-        seen: list[dict[str, Any]] = []
-        headers = {"Prefer": "wait=20"}
-        while not seen or not seen[-1]["done"]:
-            response = client.get(f"{key}/", headers=headers)
-            if response.status_code == 200:
-                seen.append(response.json())
-                headers["If-None-Match"] = response.headers["ETag"]
-            assert response.status_code in (200, 304, 404)
-        return seen
-
-    with ThreadPoolExecutor() as pool:
-        following = pool.submit(follow)
-        assert eventually(lambda: PROCESS_LIMITER.acquired == 1)
-        with running(id) as observer:
-            for _ in range(4):
-                observer.advance()
-                progresskit.flush()
-        seen = following.result(120)
-    assert seen[-1] == stored(id).to_dict()
-    assert [job["current"] for job in seen] == sorted(job["current"] for job in seen)
-    assert len({job["cursor"] for job in seen}) == len(seen)
 
 
 def test_no_answer_is_outside_of_the_description(site: str, id: str, key: str) -> None:
