@@ -37,6 +37,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{name}: " + ", ".join(f"{n} {outcome}" for outcome, n in counter.items()))
 
 
+@pytest.fixture(scope="class")
+def base_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Serve the shim of a `ShimSuite`."""
+    with request.cls.shim.site() as site:
+        yield f"{site}/progress"
+    host_settings({})
+
+
 @pytest.fixture(scope="module", params=SHIMS, ids=lambda shim: shim.name)
 def shim(request: pytest.FixtureRequest) -> Shim:
     served: Shim = request.param

@@ -196,12 +196,6 @@ class ShimSuite(ShimContract):
 
     shim: ClassVar[Shim]
 
-    @pytest.fixture(scope="class")
-    def base_url(self) -> Iterator[str]:
-        with self.shim.site() as site:
-            yield f"{site}/progress"
-        host_settings({})
-
     @pytest.fixture(autouse=True)
     def counted(self, record_property: Callable[[str, object], None]) -> None:
         record_property("contract", self.shim.name)

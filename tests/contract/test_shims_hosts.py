@@ -12,26 +12,13 @@ from websockets.sync.client import ClientConnection, connect
 
 import progresskit
 from progresskit.hosts import Hosts, own_hosts, patterns
-from progresskit.web import sign
+from progresskit.testing.shims.allowed import ELSEWHERE, LOCAL, asked, is_refused_for_its_host
+from progresskit.testing.shims.jobs import running
 
-from .jobs import running
 from .shims import Shim
 
 pytestmark = pytest.mark.usefixtures("contract")
 
-LOCAL = (
-    "localhost",
-    "localhost:8766",
-    "LocalHost.",
-    "app.localhost",
-    "127.0.0.1:80",
-    "10.1.2.3",
-    "[::1]",
-    "[fe80::1]:8766",
-)
-"""Who says one of these has come by no name that a page elsewhere has: by none, or by one that no DNS answers for."""
-
-ELSEWHERE = ("evil.example", "evil.example:8766", "localhost.evil.example", "127.0.0.1.evil.example", "evillocalhost")
 
 MALFORMED = (
     "",
@@ -43,18 +30,6 @@ MALFORMED = (
     "localhost:port",
     "x" * 5_000,
 )
-
-
-def asked(client: httpx.Client, host: str, path: str, method: str = "GET") -> httpx.Response:
-    return client.request(method, path, headers={"Host": host, "X-Progresskit": "1"})
-
-
-def is_refused_for_its_host(response: httpx.Response) -> bool:
-    return (
-        response.status_code == 400
-        and response.headers["Content-Type"] == "application/problem+json"
-        and "allowed_hosts" in response.json()["detail"]
-    )
 
 
 @pytest.mark.parametrize("host", [*LOCAL, *ELSEWHERE])
@@ -69,29 +44,6 @@ def test_by_default_serve_alone_asks_for_whom_a_request_is(
         assert (answer.status_code, answer.json()["id"]) == (200, id)
 
 
-@pytest.mark.parametrize("host", ["www.example.com", "WWW.Example.COM:8080", "example.org", "a.b.example.org"])
-def test_hosts_that_are_allowed_are_served(client: httpx.Client, id: str, key: str, host: str) -> None:
-    progresskit.configure("memory://", allowed_hosts=["www.example.com", ".example.org"])
-    with running(id):
-        assert asked(client, host, f"{key}/").status_code == 200
-
-
-@pytest.mark.parametrize("host", [*ELSEWHERE, "example.com", "www.example.com.evil.example", "evilexample.org"])
-def test_no_other_host_is_served_whatever_is_asked(client: httpx.Client, id: str, key: str, host: str) -> None:
-    progresskit.configure("memory://", allowed_hosts=["www.example.com", ".example.org"], max_streams=0)
-    with running(id):
-        for path in (
-            f"{key}/",
-            f"{key}/events/",
-            f"?key={key}",
-            f"events/?key={key}",
-            "progresskit.js",
-        ):
-            assert is_refused_for_its_host(asked(client, host, path)), path
-        assert is_refused_for_its_host(asked(client, host, f"{sign(id, 'cancel')}/cancel/", "POST"))
-        assert not progresskit.get(id).cancel_requested  # type: ignore[union-attr]
-
-
 def test_what_is_set_replaces_what_a_shim_allows_but_what_is_serves_own(
     shim: Shim, client: httpx.Client, id: str, key: str
 ) -> None:
@@ -100,13 +52,6 @@ def test_what_is_set_replaces_what_a_shim_allows_but_what_is_serves_own(
         for host in LOCAL:
             answer = asked(client, host, f"{key}/")
             assert answer.status_code == (200 if shim.name == "serve" else 400), host
-
-
-def test_an_asterisk_allows_all(client: httpx.Client, id: str, key: str) -> None:
-    progresskit.configure("memory://", allowed_hosts=["*"])
-    with running(id):
-        for host in (*LOCAL, *ELSEWHERE):
-            assert asked(client, host, f"{key}/").status_code == 200
 
 
 def test_a_socket_is_opened_for_allowed_hosts_only(shim: Shim, site: str, id: str, key: str) -> None:

@@ -349,6 +349,18 @@ def swallowing(function: Callable[..., Any], *arguments: Any) -> None:
 TESTS = ("importing.py", "test_importing.py", "file_backend.py", "test_file_backend.py")
 
 
+@runs("falcon_progress.py", "test_falcon_progress.py")
+def test_the_shim_for_falcon_passes_the_contract(tmp_path: Path) -> None:
+    for name in ("falcon_progress.py", "test_falcon_progress.py"):
+        copied(tmp_path, name)
+    options = ("-q", "-p", "no:asyncio", "-c", os.devnull, "--rootdir", ".")
+    output = python("-m", "pytest", *options, "test_falcon_progress.py", cwd=tmp_path)
+    passed = re.search(r"(\d+) passed in", output)
+    assert passed
+    assert int(passed[1]) > 150
+    assert "skipped" not in output
+
+
 @runs(*TESTS)
 def test_the_tests_among_the_examples_pass(tmp_path: Path) -> None:
     for name in TESTS:

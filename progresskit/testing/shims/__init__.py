@@ -8,15 +8,15 @@ proof of a third party's shim:
     from progresskit.testing import ShimContract
     from progresskit.web import host_settings
 
+    @pytest.fixture(scope="module")
+    def base_url():                          # the address of the mount, without a slash at its end
+        host_settings({"secret_key": "a secret for the tests"})
+        with serving(my_application()) as site:
+            yield f"{site}/progress"
+        host_settings({})
+
     class TestMine(ShimContract):
         threaded = True                      # a stream keeps a thread; False in an event loop
-
-        @pytest.fixture(scope="class")
-        def base_url(self):                  # the address of the mount, without a slash at its end
-            host_settings({"secret_key": "a secret for the tests"})
-            with serving(my_application()) as site:
-                yield f"{site}/progress"
-            host_settings({})
 
 A framework whose requests have no `headers.get` overrides `user_of`.
 """
@@ -28,6 +28,7 @@ from progresskit.config import needs_extra
 with needs_extra("progresskit.testing", "testing"):
     import httpx  # noqa: F401
 
+from .allowed import AllowedHostsContract
 from .cancels import CancelRequestContract
 from .events import EventsContract
 from .files import FilesContract
@@ -47,6 +48,7 @@ class ShimContract(
     FilesContract,
     LimitsContract,
     RefusalsContract,
+    AllowedHostsContract,
     RunsContract,
     UsersContract,
 ):

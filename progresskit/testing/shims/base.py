@@ -22,7 +22,11 @@ NUMBERS = count()
 
 
 class ShimFixtures:
-    """The fixtures, and what a subclass says of its shim."""
+    """
+    The fixtures, and what a subclass says of its shim.
+
+    They use a fixture of the test module, `base_url`: the address at which the shim of the default kit is mounted.
+    """
 
     threaded: ClassVar[bool] = True
     """True where a stream keeps a thread, which is lent for `stream_seconds`; False where it is served by a loop."""
@@ -37,11 +41,6 @@ class ShimFixtures:
         """Return the header `X-User` of the framework's request, as `authorize` receives it."""
         name: str | None = request.headers.get("X-User")
         return name
-
-    @pytest.fixture(scope="class")
-    def base_url(self) -> Iterator[str]:
-        """Serve the shim of the default kit, which has a secret key; give the address of the mount."""
-        raise NotImplementedError("give the contract a fixture `base_url`")
 
     @pytest.fixture(autouse=True)
     def kit(self, base_url: str) -> Iterator[None]:
