@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from threading import RLock, current_thread, main_thread
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 from weakref import WeakSet
 
 from . import forks, scope, unseen, values
@@ -43,6 +43,13 @@ Item = TypeVar("Item")
 _kits: WeakSet[Kit] = WeakSet()
 
 
+class _Clocks(NamedTuple):
+    """Seconds that never go back, and seconds since the epoch."""
+
+    monotonic: Callable[[], float]
+    wall: Callable[[], float]
+
+
 class Kit:
     """
     Jobs, viewers and the one backend between them.
@@ -63,13 +70,12 @@ class Kit:
         **settings: Any,
     ) -> None:
         self._guard = RLock()
-        self._clock, self._wall = clock or monotonic, clock or time
+        self._clocks = _Clocks(clock or monotonic, clock or time)
         self._threaded = threaded
         self._host: Mapping[str, Any] = {}
         self._cancellers: tuple[Callable[[list[str]], Callable[[], None]], ...] = ()
         self._control_exceptions: dict[type[BaseException], State] = {}
-        self._warned = False
-        self._warned_of_thread = False
+        self._warned: set[str] = set()  # of what, since each warning is logged once
         self._exit_warning = unseen.ExitWarning()
         self._settings: Settings | None = None
         self._backend: Backend | None = None
@@ -163,8 +169,8 @@ class Kit:
                 self._publisher = Publisher(
                     self.backend,
                     self.settings,
-                    self._clock,
-                    self._wall,
+                    self._clocks.monotonic,
+                    self._clocks.wall,
                     self._control_exceptions,
                     threaded=self._threaded,
                 )
@@ -176,7 +182,7 @@ class Kit:
         with self._lock:
             unseen.note_viewer()
             if self._hub is None:
-                self._hub = Hub(self.backend, self.settings, self._clock, threaded=self._threaded)
+                self._hub = Hub(self.backend, self.settings, self._clocks.monotonic, threaded=self._threaded)
             return self._hub
 
     def close(self) -> None:
@@ -220,9 +226,9 @@ class Kit:
 
     def warn_unshared(self, where: str) -> None:
         """Warn, once, where the backend cannot be seen by the other processes that matter to `where`."""
-        problem = None if self._warned else unseen.why_unseen(self.settings.url, self.backend.shared)
+        problem = None if "unshared" in self._warned else unseen.why_unseen(self.settings.url, self.backend.shared)
         if problem is not None:
-            self._warned = True
+            self._warned.add("unshared")
             unseen.note_viewer()
             unseen.warn(where, problem)
 
@@ -357,13 +363,13 @@ class Kit:
     def _is_suspicious(self) -> bool:
         """Return True in a thread without a job while others have one: it was not handed a context, perhaps."""
         publisher = self._publisher
-        if self._warned_of_thread or publisher is None or not publisher.has_jobs or scope.is_orphaned():
+        if "thread" in self._warned or publisher is None or not publisher.has_jobs or scope.is_orphaned():
             return False
         return current_thread() is not main_thread()
 
     def _warn_of_thread(self) -> None:
-        if not self._warned_of_thread:
-            self._warned_of_thread = True
+        if "thread" not in self._warned:
+            self._warned.add("thread")
             _log().warning(
                 "The thread %s has no job, while others have: what it reports is ignored. If it works for a job, start "
                 "it with contextvars.copy_context().run, or pass it the observer",

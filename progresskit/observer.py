@@ -12,7 +12,7 @@ from . import scope, unseen, values
 from .audience import Audience
 from .errors import Cancelled
 from .progress import State
-from .recorder import Clocks, Outcome, Recorder, failure, public_failure
+from .recorder import Clocks, Identity, Outcome, Recorder, failure, public_failure
 from .reports import Reports, Waker
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class ProgressObserver(Reports):
         self._ended = True  # until it is made: one that is refused for its kind, as strict kits do, has no end
         self._sink, self._generation = sink, sink.generation
         kept = self._kept("kind", values.text, kind)
-        self._recorder = Recorder(sink, id, token=token, kind=kept, parent=parent, attempt=attempt, owner=owner)
+        self._recorder = Recorder(sink, Identity(id, token, kept, parent, attempt, owner))
         self._audience = Audience()
         self._scopes: list[Scope] = []
         self._ended = False
@@ -166,7 +166,7 @@ class ProgressObserver(Reports):
     @property
     def owner(self) -> str | None:
         """The key of the user whose job it is; None where nobody said."""
-        return self._recorder.owner
+        return self._recorder.identity.owner
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
@@ -201,7 +201,7 @@ class ProgressObserver(Reports):
     @property
     def token(self) -> str:
         """What tells this start of the job from every other one."""
-        return self._recorder.token
+        return self._recorder.identity.token
 
     @property
     def began(self) -> float:

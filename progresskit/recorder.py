@@ -109,6 +109,18 @@ def word(
 RUNNING = Outcome(State.RUNNING)
 
 
+class Identity(NamedTuple):
+    """The values of a job that never change."""
+
+    id: str
+    token: str
+    """Distinguishes this start of the job from every other one."""
+    kind: str | None = None
+    parent: str | None = None
+    attempt: int = 1
+    owner: str | None = None
+
+
 class Recorder:
     """
     The records of one job, numbered in order.
@@ -122,33 +134,17 @@ class Recorder:
         "_life",
         "_rate",
         "_seq",
-        "attempt",
         "began",
-        "id",
-        "kind",
+        "identity",
         "last",
-        "owner",
-        "parent",
         "run",
         "seen",
         "started",
-        "token",
         "write",
     )
 
-    def __init__(
-        self,
-        clocks: Clocks,
-        id: str,
-        *,
-        token: str,
-        kind: str | None,
-        parent: str | None,
-        attempt: int,
-        owner: str | None = None,
-    ) -> None:
-        self.id, self.token, self.kind, self.parent, self.attempt = id, token, kind, parent, attempt
-        self.owner = owner
+    def __init__(self, clocks: Clocks, identity: Identity) -> None:
+        self.identity = identity
         self.run = self._seq = 0
         self.started = False
         self.seen: Reading | None = None
@@ -163,18 +159,19 @@ class Recorder:
     def record(self, reading: Reading, outcome: Outcome = RUNNING) -> Write:
         """Make the next record of the job, to be written."""
         self._seq += 1
+        job = self.identity
         self._rate.sample(reading.current, self._clocks.clock())
         self.seen = reading
         self.last = self.snapshot(reading, outcome)
         self.write = Write(
-            id=self.id,
+            id=job.id,
             role=Role.START,
-            token=self.token,
+            token=job.token,
             run=self.run,
-            attempt=self.attempt,
+            attempt=job.attempt,
             seq=self._seq,
             state=outcome.state,
-            kind=self.kind,
+            kind=job.kind,
             body=encode(self.last),
             lease=self._clocks.lease,
             ttl=self._clocks.ttl,
@@ -196,13 +193,13 @@ class Recorder:
 
     def snapshot(self, reading: Reading, outcome: Outcome = RUNNING) -> Progress:
         """Return the job as it stands, under the number of the last record made."""
-        now = moment(self._clocks.wall())
+        now, job = moment(self._clocks.wall()), self.identity
         estimate = self._rate.estimate(reading.total)
         return Progress(
-            id=self.id,
+            id=job.id,
             state=outcome.state,
-            version=Version(self.run or 1, self.attempt, self._seq),
-            kind=self.kind,
+            version=Version(self.run or 1, job.attempt, self._seq),
+            kind=job.kind,
             current=reading.current,
             total=reading.total,
             unit=reading.unit,
@@ -213,13 +210,13 @@ class Recorder:
             result=outcome.result,
             error=outcome.error,
             cancel_requested=reading.cancel_requested,
-            parent=self.parent,
+            parent=job.parent,
             created_at=self._created,
             started_at=self._created,
             updated_at=now,
             finished_at=now if outcome.state.final else None,
             next_retry_at=outcome.next_retry_at,
             lease=self._clocks.lease,
-            owner=self.owner,
+            owner=job.owner,
             life=self._life,
         )

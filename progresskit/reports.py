@@ -48,6 +48,18 @@ class Waker(Protocol):
         """Look at the jobs soon: one of them has news after a quiet time."""
 
 
+class _Details:
+    """The reported values that the hot path does not touch."""
+
+    __slots__ = ("meta", "total", "total_given", "unit")
+
+    def __init__(self) -> None:
+        self.total: float | None = None
+        self.total_given = False  # False for the total of a loop, which another loop replaces
+        self.unit: str | None = None
+        self.meta: dict[str, Any] = {}
+
+
 class Reports:
     """
     The values of a job as its worker reports them.
@@ -60,16 +72,13 @@ class Reports:
         "_counter",
         "_current",
         "_description",
+        "_details",
         "_ended",
         "_gate",
         "_lock",
-        "_meta",
         "_quiet",
         "_step",
         "_total",
-        "_total_given",
-        "_total_number",
-        "_unit",
         "_waker",
         "cancel_requested",
         "cancellable",
@@ -113,11 +122,8 @@ class Reports:
         self._current = 0
         self._gate, self._step = _OPEN, 1
         self._total: Any = None
-        self._total_number: float | None = None
-        self._total_given = False
         self._description = None
-        self._unit: str | None = None
-        self._meta: dict[str, Any] = {}
+        self._details = _Details()
         self._counter: Counter | None = None
         self._quiet = self._ended = False
         self._lock = RLock()  # somebody's finalizer may run, and report, while its own thread is in here
@@ -135,8 +141,8 @@ class Reports:
         self._set(current, total, description)
         if self._ended:
             return
-        self._put("unit", values.text, unit)
-        self._put("meta", values.meta, meta)
+        self._set_detail("unit", values.text, unit)
+        self._set_detail("meta", values.meta, meta)
 
     def check_cancelled(self) -> None:
         """Raise Cancelled if somebody asked the job to stop."""
@@ -166,17 +172,17 @@ class Reports:
             self._set_current(current)
         if type(description) is str:
             self._description = description
-        else:
-            self._put("description", values.text, description)
+        elif (kept := self._kept("description", values.text, description)) is not None:
+            self._description = kept
 
     def _set_total(self, total: Any) -> None:
         try:
-            self._total_number = values.count(total)
+            self._details.total = values.count(total)
         except ValueError as problem:
             self._drop("total", problem)
         else:
             self._total = total  # as it came, so that set_progress knows it again by identity
-            self._total_given = True
+            self._details.total_given = True
 
     def _set_current(self, current: Any) -> None:
         try:
@@ -189,10 +195,10 @@ class Reports:
             self._current = number
             self._open_gate()
 
-    def _put(self, name: str, convert: Callable[[Any], Any], value: Any) -> None:
+    def _set_detail(self, name: str, convert: Callable[[Any], Any], value: Any) -> None:
         kept = self._kept(name, convert, value)
         if kept is not None:
-            setattr(self, f"_{name}", kept)
+            setattr(self._details, name, kept)
 
     def _kept(self, name: str, convert: Callable[[Any], Any], value: Any) -> Any:
         """Return the value as it is kept; None for none and for a bad one."""
@@ -259,12 +265,12 @@ class Reports:
             if self._counter is not None or self._ended:
                 return False
             if kept is not None:
-                self._unit = kept
-            if not self._total_given:
-                self._current, self._total, self._total_number = 0, None, None
+                self._details.unit = kept
+            if not self._details.total_given:
+                self._current, self._total, self._details.total = 0, None, None
                 if total is not None:
                     self._set_total(total)
-                    self._total_given = False
+                    self._details.total_given = False
             self._counter = counter
             self._shut_gate()
         if self.cancel_requested and self.cancellable:
@@ -290,8 +296,9 @@ class Reports:
 
     def read(self) -> Reading:
         """Return what was reported until now; not without the lock."""
+        details = self._details
         return Reading(
-            self._count(), self._total_number, self._description, self._unit, self._meta, self.cancel_requested
+            self._count(), details.total, self._description, details.unit, details.meta, self.cancel_requested
         )
 
     def ask_to_wake(self) -> None:
