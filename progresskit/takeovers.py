@@ -39,7 +39,8 @@ class Takeovers:
 
     def notice(self, write: Write, run: int | None) -> None:
         """Learn that a record was written, and which run is stored now; None where the backend does not say."""
-        if write.role is Role.UPDATE and write.run:
+        # An end that is sent again after an outage was stored before: nothing is lost by its being ignored now.
+        if write.role is Role.UPDATE and write.run and not write.late:
             if run is None:
                 self._reading = True
             elif run > write.run:
