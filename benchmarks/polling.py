@@ -6,6 +6,9 @@ shows what server and framework take of each request, which no view can save: th
 Where progresskit is mounted beside Django in the same server, all counts. Pages ask without a pause, each on a
 connection of its own as gunicorn's sync worker has it; the views are asked in turn, a slice of time each. Redis counts
 what it is asked meanwhile.
+
+Pages also ask on connections that are kept, with how long they wait for an answer: there, polls of `progresskit serve`
+are held beside an application on the same server that does nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.request import urlopen
 
+import _kept
 from redis import Redis as Client
 
 from progresskit import Kit
@@ -172,7 +176,7 @@ def main() -> int:
         kit.flush()
         client = stack.enter_context(closing(Client.from_url(redis.url)))
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        met = []
+        met = [_kept.compare(redis.url)]
         for name, command in SERVERS.items():
             with served(command, environment) as port:
                 met.append(compare(name, port, Surface(kit).sign("job"), client))
