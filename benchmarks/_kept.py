@@ -78,7 +78,7 @@ def served(url: str) -> Iterator[dict[str, str]]:
 
 
 def compare(url: str) -> bool:
-    """Ask in turn for nothing and for the job of that backend; print how they compare, and return whether that is met."""
+    """Ask in turn for nothing and for the job of that backend; print how they compare, and return if it is met."""
     with served(url) as site:
         head = f"GET {site['path']} HTTP/1.1\r\nHost: localhost\r\n"
         requests = {
