@@ -145,6 +145,8 @@ class Kit:
     @property
     def settings(self) -> Settings:
         """The settings that hold."""
+        if (known := self._settings) is not None:
+            return known
         with self._lock:
             if self._settings is None:
                 self._settings = resolve(self._explicit, self._host)
@@ -153,6 +155,9 @@ class Kit:
     @property
     def backend(self) -> Backend:
         """The backend, made when it is first asked for."""
+        forks.notice()
+        if (known := self._backend) is not None:
+            return known
         with self._lock:
             if self._backend is None:
                 url = self.settings.url
@@ -179,8 +184,11 @@ class Kit:
     @property
     def hub(self) -> Hub:
         """What watches for all viewers of this process."""
+        unseen.note_viewer()
+        forks.notice()
+        if (known := self._hub) is not None:
+            return known
         with self._lock:
-            unseen.note_viewer()
             if self._hub is None:
                 self._hub = Hub(self.backend, self.settings, self._clocks.monotonic, threaded=self._threaded)
             return self._hub

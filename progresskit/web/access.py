@@ -68,9 +68,10 @@ class Access:
 
     async def look_up(self, keys: Iterable[str]) -> None:
         """Find out in one round trip which jobs are of the user who asks, where their owners alone may."""
-        settings = self._context.settings
+        if self._context.settings.authorize is not owner_only or self._is_open:
+            return
         ids = {key for key in keys if _is_id(key)}
-        if not ids or settings.authorize is not owner_only or self._is_open:
+        if not ids:
             return
         user = await self._signed_in()
         if user is not None:

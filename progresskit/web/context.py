@@ -49,7 +49,7 @@ class Jobs(NamedTuple):
     @property
     def are_refused(self) -> bool:
         """Whether the one key that was asked by opens nothing any more."""
-        return self.of_one_key and not self.ids
+        return self.of_one_key and all(id is None for id in self.names.values())
 
     def guarded(self, found: Mapping[str, RenderedRecord]) -> list[tuple[str, Guard, RenderedRecord]]:
         """Return what was found by name, with the guard of that name, where there is one."""
@@ -142,6 +142,8 @@ class RequestContext(NamedTuple):
         """
         if not jobs.guards:
             return jobs, found
+        if not jobs.guards:
+            return jobs, dict(found)
         past = {rendered.record.id for _, guard, rendered in jobs.guarded(found) if guard.is_past(rendered)}
         if past:
             found = {**found, **await self.read(past)}
@@ -155,10 +157,9 @@ class RequestContext(NamedTuple):
         """Return the one job that a key opens, or the several of its token by their ids; None if it opens nothing."""
         access = Access(self, right)
         await access.look_up((key,))
-        jobs = await self._open(key, right, access)
-        return None if jobs is None else jobs._replace(of_one_key=True)
+        return await self._open(key, right, access, alone=True)
 
-    async def _open(self, key: str, right: Right, access: Access) -> Jobs | None:
+    async def _open(self, key: str, right: Right, access: Access, alone: bool = False) -> Jobs | None:
         permission = await access.permission(key)
         if permission is None:
             return None
@@ -167,7 +168,7 @@ class RequestContext(NamedTuple):
         names = {key: grant.ids[0]} if single else {id: id for id in grant.ids}
         runs = permission.runs
         guards = {} if runs is None else dict.fromkeys(names, Guard(self, key, right, runs))
-        return Jobs(names, single, grant.expires, grant.user, guards)
+        return Jobs(names, single, grant.expires, grant.user, guards, alone)
 
     async def open_all(self) -> Jobs | None:
         """
