@@ -30,8 +30,8 @@ class ProgressApp:
     """
     Answers all that is asked below its prefix; for the default kit unless it is given another.
 
-    `url_prefix` is where it can be reached: pages are told addresses below it. Mounted by a framework it is told the
-    same place again by the scope; called by itself, or by a dispatcher that takes nothing off the path, it takes off
+    `url_prefix` is where it can be reached: pages get addresses below it. Mounted by a framework it receives the
+    same place again with the scope; called by itself, or by a dispatcher that takes nothing off the path, it takes off
     the prefix. The `request` that `authorize` is given has `scope` and `headers`.
 
     Raises ConfigurationError for what cannot work. A backend in a Celery app, which may not be there yet, is looked at

@@ -1,5 +1,5 @@
 """
-A connection that is told of jobs, and how it is written to.
+A connection that receives records of jobs, and how it is written to.
 
 A server's `send` is a coroutine that most often does not suspend: uvicorn writes to the socket at once. So it is taken
 to its end by hand, without a task. One that does suspend belongs to a slow reader: it is made a task, and until that is
@@ -36,7 +36,7 @@ class Connection:
     def __init__(self, send: Send, ids: Iterable[str], *, stepped: bool) -> None:
         self.ids: Iterable[str] = tuple(ids)
         self.closed = False
-        """True once there is nobody to tell, or nothing more to tell."""
+        """True once the client has left, or has received everything."""
         self.on_held: Callable[[Connection], None] = _ignore_held
         """Is called when a record is held back until `recheck` has asked about it."""
         self._send, self._stepped = send, stepped
@@ -57,7 +57,7 @@ class Connection:
         return False
 
     async def recheck(self) -> Collection[str]:
-        """Ask about a record that is held back; return the ids that the connection is not to be told of any more."""
+        """Ask about a record that is held back; return the ids whose records the connection must not receive."""
         raise NotImplementedError
 
     def tick(self, now: float) -> None:
@@ -84,7 +84,7 @@ class Connection:
             self._busy.cancel()
 
     async def run(self, receive: Receive) -> None:
-        """Serve it until the reader has left, or nothing more is to be told."""
+        """Serve it until the reader has left, or has received everything."""
         if self._stepped:  # uvicorn says that the reader has left, as ASGI has it, also when an answer is through
             while (await receive())["type"] != "http.disconnect":
                 pass
@@ -126,12 +126,12 @@ class Connection:
 
 
 def _ignore_held(connection: Connection) -> None:
-    """Do nothing: a connection that no fan-out has is told of nothing."""
+    """Do nothing: a connection without a fan-out receives no records."""
 
 
 def can_be_stepped(receive: Receive, send: Send) -> bool:
     """
-    Tell whether a `send` may be taken to its end outside of the task that it was given to.
+    Return whether a `send` may be taken to its end outside of the task that it was given to.
 
     That is known of uvicorn's own. A middleware in between, or another server, may count on its task.
     """

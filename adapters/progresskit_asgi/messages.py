@@ -109,7 +109,7 @@ class FanoutRecord(RenderedRecord):
     """
     A record on its way to viewers, with the message that all get who watch that job alone, in one form.
 
-    `before` is the one that was told before it: while the run is the same, it is one object.
+    `before` is the one that was sent before it: while the run is the same, it is one object.
     """
 
     __slots__ = ("_messages", "cursor", "done")

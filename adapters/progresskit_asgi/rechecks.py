@@ -1,4 +1,4 @@
-"""Asks the site again about the viewers who are held back, aside of what is told to the others."""
+"""Asks the site again about the viewers who are held back, while the others are served."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .messages import FanoutRecord, Message, Receive, Send
 
     _Name = tuple[str, str]
-    """A key, and one of the names that its jobs are told by."""
+    """A key, and one of the names of its jobs."""
 
 FRAME_BYTES = 65_536
 """The longest message that a client may send: enough for a hundred keys of one job each."""
@@ -37,7 +37,7 @@ GOING_AWAY, NOT_TEXT, UNREADABLE, REFUSED, TOO_BIG, CROWDED = 1001, 1003, 1007, 
 
 
 _NOTHING = "null"
-"""The record that is told of a key that opens nothing."""
+"""The record that is sent for a key that opens nothing."""
 
 
 class Socket:
@@ -159,7 +159,7 @@ class SocketConnection(Connection):
         return gone
 
     def refuse(self, key: str) -> bool:
-        """Tell that a key opens nothing, and return True; return False where too much of that is not read yet."""
+        """Send that a key opens nothing, and return True; return False where too much of that is not read yet."""
         waiting = [name for name, text in self._texts if text == _NOTHING]
         if sum(len(name.encode("utf-8", "replace")) for name in (*waiting, key)) > REFUSED_BYTES:
             return False
@@ -172,7 +172,7 @@ class SocketConnection(Connection):
         self._kept[id] = rendered
 
     def next(self, now: float) -> Message | None:
-        """Take the next of the names to be told, or the end."""
+        """Take the message of the next name, or the end."""
         if self._closing is not None:
             self.closed = True
             return {"type": "websocket.close", "code": self._closing}
@@ -201,7 +201,7 @@ class SocketConnection(Connection):
         return bool(self._held)
 
     async def recheck(self) -> Collection[str]:
-        """Ask about a record that is held back; a key that is refused is told as null, and the ids are returned."""
+        """Ask about a record that is held back; a refused key is sent as null, and its ids are returned."""
         place, rendered = next(iter(self._held.items()))
         key, name = place
         jobs = self._jobs[key]

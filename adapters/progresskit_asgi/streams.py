@@ -70,7 +70,7 @@ class OneJob(StreamConnection):
         super().__init__(stream, send, stepped=stepped)
         self._form, self._seen = stream.encoder.form, stream.encoder.seen
         self._guard = next(iter(stream.jobs.guards.values()), None)
-        self._run: Run | None = None  # that of the record that was told last
+        self._run: Run | None = None  # that of the record that was sent last
         self._kept: FanoutRecord | None = None
         self._held: FanoutRecord | None = None
 
@@ -120,7 +120,7 @@ class OneJob(StreamConnection):
 
 
 class ManyJobs(StreamConnection):
-    """A stream of several jobs, each told by its name."""
+    """A stream of several jobs, each sent by its name."""
 
     __slots__ = ("_encoder", "_kept")
 

@@ -30,7 +30,7 @@ class Jobs(NamedTuple):
     The jobs that a request is about.
 
     `names` gives for each name, as the answer has it, the id, or None for a key that opens nothing. `single` is about
-    the form of the answer: one record, or one per name. `user` is who asks, where a key had to be told. `guards` has
+    the form of the answer: one record, or one per name. `user` is who asks, where a key had to know. `guards` has
     the names whose key opens some runs of the job only. `of_one_key` says that all names are of one key.
     """
 

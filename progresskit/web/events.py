@@ -27,7 +27,7 @@ Form = tuple[bool, bool]
 """Whether records are sent as HTML, and whether with messages of errors that are not for the public."""
 
 END = "end"
-"""The id after which a stream of many jobs has nothing more to tell."""
+"""The id of the last event of a stream of many jobs."""
 
 DONE = b"event: done\ndata: -\n\n"
 """The last event of a stream of fragments: what swaps them in (htmx) cannot see that it was the last one."""
@@ -125,7 +125,7 @@ class EventEncoder:
         return gone
 
     def _take(self, news: Mapping[str, RenderedRecord]) -> dict[str, RenderedRecord | None]:
-        """Return what is due, by name: what was held back until now, and the news that may be told."""
+        """Return the records that are due, by name: those held back until now, and the new ones that may be shown."""
         due, self._due = self._due, {}
         for id, rendered in news.items():
             for name, named in self._jobs.names.items():

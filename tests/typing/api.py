@@ -33,7 +33,8 @@ from progresskit import (
     Version,
 )
 from progresskit.integrations import Integration, Run, RunObserver, current_run, owned_by, owner_of
-from progresskit.testing import BackendContract, FakeClock, RecordingObserver
+from progresskit.testing import BackendContract, FakeClock, RecordingObserver, ShimContract
+from progresskit.web import Request, Response, Server, Stream, Surface, Viewer, host_settings, mount_path, sign
 
 
 class Row: ...
@@ -239,6 +240,20 @@ def powers(backend: Backend) -> None:
         backend.listen(lambda records: None, lambda: None).watch(["a"])
 
 
+async def a_shim(native: Any, headers: dict[str, str]) -> None:
+    host_settings({"secret_key": "secret"})
+    assert_type(mount_path("/progress"), str)
+    surface = Surface()
+    surface.check()
+    request = Request("GET", "KEY/", "", headers, Server.THREADS, native=native, peer="127.0.0.1")
+    assert_type(surface.answer(request), Response)
+    answer = await surface.aanswer(request)
+    assert_type(answer.body, bytes | Stream)
+    assert_type(surface.view(["a"]), Viewer)
+    assert_type(sign(["a", "b"], "cancel", user=native), str)
+    Surface("memory://")  # type: ignore[arg-type]
+
+
 def testing() -> None:
     clock = FakeClock()
     clock.advance(5)
@@ -253,3 +268,6 @@ def testing() -> None:
 
 
 class TestMine(BackendContract): ...
+
+
+class TestShim(ShimContract): ...
