@@ -297,6 +297,8 @@ class Publisher:
 
     def _exit(self) -> None:
         forks.notice()
+        if not self._thread.is_running and self._inbox.empty() and not self.has_jobs:
+            return  # such as in a forked child that has reported nothing: no thread is started to find that out
         # Nothing will work any more on a job that is live at the end of the process.
         self._inbox.put(self._rounds.cancel_all)
         self._try_flush()

@@ -132,7 +132,10 @@ class Station:
         if self._stopping:
             raise BackendUnavailable(f"{self._address}: closed")
         if self._thread is None:
-            self._thread = background.start(self._run, "progresskit-kombu", self.close)
+            try:
+                self._thread = background.start(self._run, "progresskit-kombu", self.close)
+            except RuntimeError as error:
+                raise BackendUnavailable(f"{self._address}: {error}") from error
 
     def _is_current(self) -> bool:
         return self._hearing.current and self._broken is None and not self._stopping

@@ -155,7 +155,10 @@ class Link:
         if self._thread is None:
             _silence_pika()
             self._stop, self._hurry = Event(), Event()
-            self._thread = background.start(self._run, THREAD, self.close, (self._stop, self._hurry))
+            try:
+                self._thread = background.start(self._run, THREAD, self.close, (self._stop, self._hurry))
+            except RuntimeError as error:
+                raise self.unavailable(str(error)) from error
 
     def _run(self, stop: Event, hurry: Event) -> None:
         while not stop.is_set():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -157,4 +159,50 @@ def test_a_process_that_may_start_no_thread_stores_each_job_at_its_end(monkeypat
     except FlushTimeout as error:
         raise AssertionError("what was opened before is not published") from error
     assert backend.read(["other"])["other"].current == 7
+    kit.close()
+
+
+class Uwsgi(ModuleType):
+    """What uWSGI tells a process about it."""
+
+    def __init__(self, master: int, numproc: int, worker: int) -> None:
+        super().__init__("uwsgi")
+        self.numproc = numproc
+        self.masterpid, self.worker_id = lambda: master, lambda: worker
+
+
+@pytest.mark.parametrize(
+    ("uwsgi", "threads"),
+    [
+        (Uwsgi(master=os.getpid(), numproc=2, worker=0), False),
+        (Uwsgi(master=os.getpid(), numproc=1, worker=0), False),
+        (Uwsgi(master=1, numproc=2, worker=2), True),
+        (Uwsgi(master=1, numproc=2, worker=0), True),
+        (Uwsgi(master=0, numproc=2, worker=0), False),
+        (Uwsgi(master=0, numproc=2, worker=1), True),
+        (Uwsgi(master=0, numproc=1, worker=0), True),
+        (ModuleType("uwsgi"), True),
+    ],
+    ids=["master", "master-of-one", "worker", "mule", "first-of-two", "second-of-two", "single", "another-module"],
+)
+def test_no_thread_is_started_where_uwsgi_will_fork_its_workers(
+    monkeypatch: pytest.MonkeyPatch, uwsgi: ModuleType, threads: bool
+) -> None:
+    monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
+    kit = Kit("memory://", flush_seconds=30)
+    with kit.observe("job", total=2) as job:
+        job.advance()
+        kit.flush()
+        record = kit.get("job")
+        assert record is not None
+        assert record.current == 1
+    record = kit.get("job")
+    assert record is not None
+    assert record.state == "succeeded"
+    assert ("progresskit-publisher" in {thread.name for thread in threading.enumerate()}) == threads
+    if threads:
+        assert next(iter(kit.watch("job"))).done
+    else:
+        with pytest.raises(Unsupported, match="lazy-apps"):
+            next(iter(kit.watch("job")))
     kit.close()
