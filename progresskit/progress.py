@@ -448,7 +448,7 @@ def _opened(write: Write, run: int, opened: float, before: Stored | None = None,
         created=created,
         cancel_requested=before.cancel_requested if before else False,
         opened=opened,
-        restored=write.late if before is not None and _awaits(before, write) else restores(write),
+        restored=restores(write),
         born=write.created if born is None else born,
     )
 

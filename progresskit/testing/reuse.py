@@ -91,6 +91,16 @@ class Pass(NamedTuple):
 Step = Open | Count | End | Tell | Cut | Mend | Pass
 
 
+ANNOUNCED_AGAIN: list[Step] = [
+    Open(2, "a"),
+    Open(2, "a"),
+    Cut(2, False),
+    Tell(2, "a", State.PENDING),
+    Pass(24.0),
+]
+"""A record expires, and what is stored next is an old announcement: two runs continue it, the older one first."""
+
+
 def histories() -> SearchStrategy[list[Step]]:
     """Give lists of steps."""
     from hypothesis import strategies as st
@@ -279,12 +289,13 @@ class ReuseContract:
 
 def check(make: Callable[[], tuple[Backend, FakeClock]], examples: int) -> None:
     """Play so many histories, each in what `make` returns."""
-    from hypothesis import HealthCheck, given, settings
+    from hypothesis import HealthCheck, example, given, settings
 
     numbers = iter(range(sys.maxsize))
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(histories())
+    @example(ANNOUNCED_AGAIN)
     def run(history: list[Step]) -> None:
         store, clock = make()
         Play(store, clock, f"r{next(numbers)}-").run(history)

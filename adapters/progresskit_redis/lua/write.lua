@@ -63,10 +63,10 @@ local function fold(key, text, body)
     end
 
     -- Make the write the whole of what is stored; in the same run, some of what is there stays.
-    local function open(new_run, same_run, waited)
+    local function open(new_run, same_run)
         local born = known.created and string.match(known.created, '@(%d+)$') or not head and created or '0'
         local kept = same_run and known.cancel .. ' ' .. known.created or '0 ' .. created_at(body) .. '@' .. born
-        local unproven = late or not waited and (role == 'update' or role == 'word' and FINAL[state])
+        local unproven = late or role == 'update' or role == 'word' and FINAL[state]
         local new, life = put(new_run .. ' ' .. kept .. ' ' .. own, began, unproven)
         redis.call('HDEL', key, 'verdict') -- no DEL before it: a script that has written is not refused for lack of memory
         return new_run, new, life, body
@@ -120,7 +120,7 @@ local function fold(key, text, body)
     if not takes_over then
         return known.run
     elseif waited or newer > 0 and not FINAL[known.state] then
-        return open(known.run, true, waited)
+        return open(known.run, true)
     end
     return open(string.format('%.0f', math.max(run, known.run + 1)))
 end

@@ -32,11 +32,7 @@ ON DUPLICATE KEY UPDATE
         WHEN fate IN ({renewed}, {newer}) THEN LEAST(opened_at, VALUES(opened_at))
         ELSE opened_at
     END,
-    restored = CASE
-        WHEN fate = {same_run} AND state = 'pending' THEN VALUES(fate) IN ({late_start}, {late_update})
-        WHEN fate >= {same_run} THEN VALUES(restored)
-        ELSE restored
-    END,
+    restored = IF(fate >= {same_run}, VALUES(restored), restored),
     attempt = IF(fate >= {newer}, VALUES(attempt), attempt),
     seq = CASE WHEN fate >= {newer} THEN VALUES(seq) WHEN fate = {judged} THEN seq + 1 ELSE seq END,
     token = IF(fate >= {same_run}, VALUES(token), token),

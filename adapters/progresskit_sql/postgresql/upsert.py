@@ -50,7 +50,6 @@ CONDITIONS = {
     "word_on_top": WORD_ON_TOP,
     "own": OWN,
     "repeated": REPEATED,
-    "awaited": AWAITED,
     "same_run": SAME_RUN,
     "created_at": CREATED_AT,
     "late": LATE,

@@ -61,7 +61,6 @@ taken AS (
         END,
         restored = CASE
             WHEN {word_on_top} OR {own} THEN stored.restored
-            WHEN {awaited} AND NOT {expired} THEN {late}
             ELSE excluded.restored
         END,
         born = CASE WHEN {expired} THEN excluded.born ELSE stored.born END

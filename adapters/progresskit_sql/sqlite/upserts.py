@@ -40,19 +40,18 @@ WORKER = {
     "final": FINAL,
     "own": OWN,
     "repeated": REPEATED,
-    "awaited": AWAITED,
     "same_run": SAME_RUN,
     "created_at": CREATED_AT,
 }
 WORD = {"expired": EXPIRED, "final": FINAL, "no_older": NO_OLDER}
 
 FORMS: dict[tuple[Role, bool], tuple[str, Mapping[str, str]]] = {
-    (Role.START, False): ("worker", WORKER | {"takes_over": "TRUE", "late": "0"}),
-    (Role.START, True): ("worker", WORKER | {"takes_over": f"({AWAITED} OR {NO_OLDER})", "late": "1"}),
-    (Role.UPDATE, False): ("worker", WORKER | {"takes_over": f"({AWAITED} OR {FOLLOWS})", "late": "0"}),
+    (Role.START, False): ("worker", WORKER | {"takes_over": "TRUE"}),
+    (Role.START, True): ("worker", WORKER | {"takes_over": f"({AWAITED} OR {NO_OLDER})"}),
+    (Role.UPDATE, False): ("worker", WORKER | {"takes_over": f"({AWAITED} OR {FOLLOWS})"}),
     (Role.UPDATE, True): (
         "worker",
-        WORKER | {"takes_over": f"(({AWAITED} AND {NO_OLDER}) OR {FOLLOWS})", "late": "1"},
+        WORKER | {"takes_over": f"(({AWAITED} AND {NO_OLDER}) OR {FOLLOWS})"},
     ),
     (Role.WORD, False): ("word", WORD | {"late": "0"}),
     (Role.WORD, True): ("word", WORD | {"late": "1"}),

@@ -22,11 +22,7 @@ ON CONFLICT (id) DO UPDATE SET
     heard_at = excluded.heard_at,
     expires_at = excluded.expires_at,
     opened_at = CASE WHEN {own} THEN min(stored.opened_at, excluded.opened_at) ELSE excluded.opened_at END,
-    restored = CASE
-        WHEN {own} THEN stored.restored
-        WHEN {awaited} AND NOT {expired} THEN {late}
-        ELSE excluded.restored
-    END,
+    restored = CASE WHEN {own} THEN stored.restored ELSE excluded.restored END,
     born = CASE WHEN {expired} THEN excluded.born ELSE stored.born END
 WHERE CASE
     WHEN {expired} THEN TRUE
