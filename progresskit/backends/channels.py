@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from progresskit.abc import Listener
 from progresskit.errors import BackendUnavailable
 
-from .reconnecting import ReconnectingThread, Waker
+from .reconnecting import ReconnectingThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable
@@ -196,7 +196,6 @@ class Subscriber(ReconnectingThread):
         self._joining: set[bytes] = set()  # to be subscribed to
         self._leaving: set[bytes] = set()  # to be unsubscribed from
         self._gaps: set[bytes] = set()  # messages may have been missed until all of these are confirmed
-        self._waker = Waker()
         self.start()
 
     # What other threads call.
@@ -240,10 +239,6 @@ class Subscriber(ReconnectingThread):
         with self.changed:
             return self._wanted.copy()
 
-    def interrupt(self) -> None:
-        """Wake the thread from its selector."""
-        self._waker.wake()
-
     # The thread.
 
     def serve(self) -> None:
@@ -258,7 +253,8 @@ class Subscriber(ReconnectingThread):
             with DefaultSelector() as selector:
                 # No public name leads to the socket, and one has to wait for two things at once.
                 selector.register(connection._sock, EVENT_READ)
-                selector.register(self._waker, EVENT_READ)
+                assert self.waker is not None
+                selector.register(self.waker, EVENT_READ)
                 Session(connection, self._sharded).run(self, selector)
         except Exception as error:
             if not (self._sharded and "unknown command" in str(error).lower()):
@@ -279,7 +275,8 @@ class Subscriber(ReconnectingThread):
 
     def changes(self) -> tuple[set[bytes], set[bytes]] | None:
         """Return what to subscribe to and to unsubscribe from since the last call; None once closed."""
-        self._waker.clear()
+        assert self.waker is not None
+        self.waker.clear()
         with self.changed:
             if self.closed:
                 return None
@@ -309,10 +306,6 @@ class Subscriber(ReconnectingThread):
             wanted = {} if self.closed else {key: text for key, text in messages.items() if key in self._wanted}
         if wanted:
             _call(lambda: self._on_messages(wanted))
-
-    def _run(self) -> None:
-        with self._waker:
-            super()._run()
 
 
 class Session:

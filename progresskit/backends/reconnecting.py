@@ -26,7 +26,7 @@ class Waker:
     """
     Wakes a thread that waits in a selector, which `fileno` is for.
 
-    Closed by leaving its `with` block; `wake` does nothing then.
+    `wake` does nothing once it is closed.
     """
 
     def __init__(self) -> None:
@@ -48,14 +48,18 @@ class Waker:
         """Return the descriptor that is readable once the thread was woken."""
         return self._receiver.fileno()
 
+    def close(self) -> None:
+        """Close both sockets."""
+        self._sender.close()
+        self._receiver.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._sender.close()
-        self._receiver.close()
+        self.close()
 
 
 class ReconnectingThread(ABC):
@@ -75,6 +79,8 @@ class ReconnectingThread(ABC):
         """Why the last connection failed; None once one has worked since."""
         self._name = name
         self._backoff = Backoff()
+        self.waker: Waker | None = None
+        """What `serve` can wait for beside its connection; there from the start of the thread to its end."""
         self._hurried = False
         self._thread: Thread | None = None
 
@@ -86,9 +92,10 @@ class ReconnectingThread(ABC):
         Called in the thread. Returning means to connect again at once; raising, to do so after a pause.
         """
 
-    @abstractmethod
     def interrupt(self) -> None:
-        """Make `serve` look at `closed` soon; called from other threads, with `changed` held."""
+        """Make `serve` look at `closed` soon: wakes a selector that waits for `waker`. Called with `changed` held."""
+        if self.waker is not None:
+            self.waker.wake()
 
     def failed(self, error: Exception) -> None:
         """Deal with a connection that failed, before the pause; called in the thread."""
@@ -97,10 +104,15 @@ class ReconnectingThread(ABC):
     # What other threads call.
 
     def start(self) -> None:
-        """Start the thread if it has not been."""
+        """Start the thread if it has not been; raises RuntimeError where the interpreter allows none."""
         with self.changed:
             if self._thread is None and not self.closed:
-                self._thread = background.start(self._run, self._name, self.close)
+                self.waker = Waker()
+                try:
+                    self._thread = background.start(self._run, self._name, self.close)
+                except RuntimeError:
+                    self.waker.close()
+                    raise
 
     def hurry(self) -> None:
         """Connect now if the thread is in a pause."""
@@ -137,12 +149,14 @@ class ReconnectingThread(ABC):
             self.changed.notify_all()
 
     def _run(self) -> None:
-        while not self.closed:
-            try:
-                self.serve()
-            except Exception as error:
-                self._note_failure(error)
-                self._pause()
+        assert self.waker is not None
+        with self.waker:
+            while not self.closed:
+                try:
+                    self.serve()
+                except Exception as error:
+                    self._note_failure(error)
+                    self._pause()
 
     def _note_failure(self, error: Exception) -> None:
         with self.changed:

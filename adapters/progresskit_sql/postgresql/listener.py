@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from progresskit.abc import Listener
-from progresskit.backends import ReconnectingThread, Waker
+from progresskit.backends import ReconnectingThread
 from progresskit.errors import BackendError, BackendUnavailable
 
 from .driver import Selector, claim
@@ -90,7 +90,6 @@ class ChannelListener(ReconnectingThread, Listener):
         self._notified: set[str] = set()
         self._connection: psycopg.Connection[Any] | None = None
         self._ready = self._gap = self._on_trial = False
-        self._waker = Waker()
 
     def watch(self, ids: Collection[str]) -> None:
         """Watch these as well; raises BackendUnavailable where the server cannot be listened to now."""
@@ -112,15 +111,7 @@ class ChannelListener(ReconnectingThread, Listener):
         with self.changed:
             self._ids = self._ids.difference(ids)
 
-    def interrupt(self) -> None:
-        """Wake the thread from its selector."""
-        self._waker.wake()
-
     # The thread.
-
-    def _run(self) -> None:
-        with self._waker:
-            super()._run()
 
     def serve(self) -> None:
         """Listen; or poll, while it is known that a pooler passes nothing on."""
@@ -205,8 +196,9 @@ class ChannelListener(ReconnectingThread, Listener):
 
     def _wait(self, seconds: float, *others: int) -> bool:
         """Wait until `close` is called or one of the sockets is readable; return whether that was so."""
+        assert self.waker is not None
         with Selector() as selector:
-            for descriptor in (self._waker.fileno(), *others):
+            for descriptor in (self.waker.fileno(), *others):
                 selector.register(descriptor, selectors.EVENT_READ)
             return bool(selector.select(seconds))
 
