@@ -410,3 +410,10 @@ def test_another_loop_may_follow_one_that_was_left(kit: Kit) -> None:
                 break
         list(kit.track(range(7)))
         assert (job.progress.current, job.progress.total) == (7, 7)
+
+
+def test_an_id_that_is_given_without_its_name_is_refused_with_the_remedy(kit: Kit) -> None:
+    track: Any = kit.track
+    with pytest.raises(TypeError, match=r"track\(items, id='import-42'\)"):
+        track([1, 2], "import-42")
+    assert kit.list() == []
