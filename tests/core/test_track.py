@@ -416,4 +416,4 @@ def test_an_id_that_is_given_without_its_name_is_refused_with_the_remedy(kit: Ki
     track: Any = kit.track
     with pytest.raises(TypeError, match=r"track\(items, id='import-42'\)"):
         track([1, 2], "import-42")
-    assert kit.list() == []
+    assert kit.get("import-42") is None
