@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-
+from progresskit.config import needs_extra
 from progresskit.web.http import problem
+
+with needs_extra("progresskit serve", "cli"):
+    from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 if TYPE_CHECKING:
     from asyncio import BaseProtocol, Transport

@@ -21,10 +21,10 @@ from celery.exceptions import TaskRevokedError
 from progresskit.config import Settings
 from progresskit.errors import BackendUnavailable, ConfigurationError
 from progresskit.progress import State
-from progresskit.testing import start, update, word
+from progresskit.testing import start, update
 from progresskit_celery import window
 from progresskit_celery.state import CeleryBackend
-from progresskit_celery.state.backend import _fold, _mirror
+from progresskit_celery.state.backend import _mirror
 from progresskit_celery.state.store import Change, Meta
 from tests.contract.celery_apps import address, imported, on_django
 from tests.services import patience
@@ -438,14 +438,3 @@ def test_an_answer_that_comes_at_the_very_end_is_one(monkeypatch: pytest.MonkeyP
 def test_no_state_of_a_record_is_final_for_celery(app: Any, backend: CeleryBackend) -> None:
     backend.write([start("job", state=State.FAILED)])
     assert not app.AsyncResult("progresskit-job").ready()
-
-
-@pytest.mark.parametrize(("clock_error", "age", "counts"), [(1.0, 0.0, True), (1.0, 1.5, False), (0.0, 0.0, False)])
-def test_an_end_from_outside_counts_though_two_processes_disagree_about_the_time(
-    clock_error: float, age: float, counts: bool
-) -> None:
-    sent = _fold(word("task", age=0.0), clock_error, {}, set(), None, 1_000_000_000.9)
-    assert sent is not None
-    ended = word("task", State.CANCELLED, age=age)
-    change = _fold(ended, clock_error, {}, set(), Meta("PROGRESS", sent.result), 1_000_000_000.2)
-    assert (change is not None) is counts

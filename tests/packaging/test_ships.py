@@ -86,7 +86,7 @@ def test_importing_progresskit_loads_nothing_heavy(loaded: set[str]) -> None:
     assert loaded & HEAVY == set()
 
 
-def test_every_module_of_the_core_can_be_imported_without_an_extra(ask: Ask) -> None:
+def test_every_module_of_the_core_can_be_imported_without_an_extra_or_names_it(ask: Ask) -> None:
     failed = ask(
         "import importlib, json, pkgutil, progresskit\n"
         "failed = {}\n"
@@ -98,7 +98,11 @@ def test_every_module_of_the_core_can_be_imported_without_an_extra(ask: Ask) -> 
         "            failed[module.name] = repr(error)\n"
         "print(json.dumps(failed))"
     )
-    assert failed == {}
+    named = {"progresskit.cli.connections": "progresskit[cli]", "progresskit.testing.shims": "progresskit[testing]"}
+    assert failed.keys() == named.keys()
+    assert [
+        name for name, extra in named.items() if not re.match(rf"MissingPackage.*{re.escape(extra)}", failed[name])
+    ] == []
 
 
 def test_an_adapter_without_its_packages_names_the_extra_that_brings_them(

@@ -11,7 +11,7 @@ from progresskit.abc import Backend, Listener, Pushes, PushesCancels
 from progresskit.backends import DecodeCache
 from progresskit.decoding import decode_each
 from progresskit.errors import ConfigurationError
-from progresskit.progress import ID_LENGTH, Effect, Role, State, fold, percentage
+from progresskit.progress import ID_LENGTH, Effect, State, fold, percentage
 from progresskit_celery.window import entered
 
 from .address import app_of
@@ -79,9 +79,7 @@ class CeleryBackend(Backend):
         if not batch:
             return {}
         runs, heard = dict[str, int](), set[str]()
-        edits: dict[str, Edit] = {
-            self._name(write.id): partial(_fold, write, self._store.clock_error, runs, heard) for write in batch
-        }
+        edits: dict[str, Edit] = {self._name(write.id): partial(_fold, write, runs, heard) for write in batch}
         running = {write.id: write for write in batch if write.state is State.RUNNING}
         with entered(self._app, running) if self._store.mirrors else nullcontext(dict[str, "Window"]()) as windows:
             for id, window in windows.items():
@@ -173,14 +171,9 @@ def _living(id: str, meta: Meta | None, now: float) -> Kept | None:
     return kept if kept is not None and now < kept.expires else None
 
 
-def _fold(
-    write: Write, clock_error: float, runs: dict[str, int], heard: set[str], meta: Meta | None, now: float
-) -> Change | None:
+def _fold(write: Write, runs: dict[str, int], heard: set[str], meta: Meta | None, now: float) -> Change | None:
     kept = _living(write.id, meta, now)
-    # Whether an end from outside is older than the run is judged with the error, or an end that follows a start within
-    # that time would be ignored.
-    is_external_end = write.role is Role.WORD and write.state.final
-    stored, effect = fold(kept and kept.stored, write, now + clock_error if is_external_end else now)
+    stored, effect = fold(kept and kept.stored, write, now)
     heard.discard(write.id)
     if stored is not None:
         runs[write.id] = stored.run

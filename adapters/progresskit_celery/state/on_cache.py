@@ -41,7 +41,6 @@ class CacheStore(KeyValueStore):
         self._lock = Lock()
         self._made: Any = None
         self._server_time = ServerTime()
-        self.clock_error = 0.0 if clock else 1.0  # a server tells its time in whole seconds
 
     @contextmanager
     def _client(self) -> Iterator[Any]:

@@ -58,9 +58,6 @@ class Store(ABC):
     mirrors: bool = True
     """False where looking at a task's state and replacing it cannot be made one step, so that it must not be."""
 
-    clock_error: float = 0.0
-    """By how many seconds two processes may disagree about the time that `read` and `change` use."""
-
     longest: int | None = None
     """How long the id of a result may be."""
 
