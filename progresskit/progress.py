@@ -388,8 +388,8 @@ def _awaits(stored: Stored, write: Write) -> bool:
 
 
 def _precedes(moment: float, stored: Stored, now: float) -> bool:
-    """Say whether it was before the stored run began; of one in the future, the clock was set back since."""
-    return moment < stored.opened <= now
+    """Say whether it was before the stored run began; of one that is ahead, the clock was set back since."""
+    return moment < stored.opened <= now + SKEW_SECONDS
 
 
 def _takes_over(stored: Stored, write: Write, began: float, now: float) -> bool:

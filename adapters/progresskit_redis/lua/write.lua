@@ -7,6 +7,7 @@
 -- Returns the runs that are stored, in words.
 
 local WRITE = '^(%l+) (%d+) (%S+) (%S+) (%S+) (%d) (%d+) ((%d+) (%d+) (%l+) (%S+) .*)$'
+local SKEW = 2 -- SKEW_SECONDS of progresskit.progress
 local LONGEST = 1e15 -- milliseconds; what Redis adds the present time to must not overflow
 
 local now = clock(ARGV[1])
@@ -45,7 +46,7 @@ local function fold(key, text, body)
     local head, _, _, opened, restored = look(key, now)
     local began = now - age
     local known = {}
-    local older = opened and began < opened and opened <= now
+    local older = opened and began < opened and opened <= now + SKEW
     late = late == '1'
     if head then
         known.run, known.cancel, known.created, known.own, known.attempt, known.seq, known.state, known.token, known.kind =

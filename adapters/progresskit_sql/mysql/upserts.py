@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from progresskit.errors import BackendError
-from progresskit.progress import Role, created_at, restores
+from progresskit.progress import SKEW_SECONDS, Role, created_at, restores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ FATES["afresh"] = len(FATES)
 """What `fate` holds then, in the order of how much of the row is replaced (see upsert.sql)."""
 
 FINAL = "state IN ('succeeded', 'failed', 'cancelled')"
-OLDER = "(VALUES(opened_at) < opened_at AND opened_at <= VALUES(heard_at))"
+OLDER = f"(VALUES(opened_at) < opened_at AND opened_at <= VALUES(heard_at) + {SKEW_SECONDS})"
 
 NAMES = ROLES | FATES | {"final": FINAL, "older": OLDER}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import DataError
 
-from progresskit.progress import FINAL_STATES, Role, restores
+from progresskit.progress import FINAL_STATES, SKEW_SECONDS, Role, restores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ A cast to JSON would fail for a body that is none, and the job could never be wr
 
 LATE = "(excluded.role IN ('late start', 'late update', 'late word'))"
 START = "(excluded.role IN ('start', 'late start'))"
-NO_OLDER = "(excluded.opened_at >= stored.opened_at OR stored.opened_at > excluded.heard_at)"
+NO_OLDER = f"(excluded.opened_at >= stored.opened_at OR stored.opened_at > excluded.heard_at + {SKEW_SECONDS})"
 FOLLOWS = "(stored.restored AND excluded.opened_at > stored.opened_at)"
 TAKES_OVER = f"""CASE
             WHEN {START} THEN NOT {LATE} OR {AWAITED} OR {NO_OLDER}

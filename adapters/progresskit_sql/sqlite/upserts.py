@@ -11,7 +11,7 @@ from importlib.resources import files
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from progresskit.progress import Role, restores
+from progresskit.progress import SKEW_SECONDS, Role, restores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ RETRIED = f"(NOT {FINAL} AND stored.attempt < excluded.attempt)"
 SAME_RUN = f"(NOT {EXPIRED} AND ({OWN} OR {AWAITED} OR {RETRIED}))"
 CREATED_AT = "CASE WHEN json_valid(stored.body) THEN json_extract(stored.body, '$.created_at') END"
 """An undecodable body has none, and must not keep the job from being written again."""
-NO_OLDER = "(excluded.opened_at >= stored.opened_at OR stored.opened_at > excluded.heard_at)"
+NO_OLDER = f"(excluded.opened_at >= stored.opened_at OR stored.opened_at > excluded.heard_at + {SKEW_SECONDS})"
 FOLLOWS = "(stored.restored AND excluded.opened_at > stored.opened_at)"
 
 WORKER = {
