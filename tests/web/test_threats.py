@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from progresskit import testing
+
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs/explanation/security.md"
 
@@ -22,7 +24,7 @@ def lines() -> list[str]:
 def all_tests() -> set[str]:
     """Return the names of the tests there are."""
     pattern = re.compile(r"^ *(?:async )?def (test_\w+)", re.MULTILINE)
-    folders = (TESTS, TESTS.parent / "progresskit/testing")  # the contracts ship
+    folders = (TESTS, Path(testing.__file__).parent)  # the contracts ship
     found = (pattern.findall(path.read_text()) for folder in folders for path in folder.rglob("*.py"))
     return {name for names in found for name in names}
 
