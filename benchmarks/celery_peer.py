@@ -27,7 +27,7 @@ from celery import Celery, states
 from progresskit import Kit, State
 from progresskit.cli.demo.broker import steady_transport
 from progresskit.errors import BackendUnavailable
-from tests.adapters.celery_worker import configuration, start_worker
+from tests.adapters.celery.worker import configuration, start_worker
 from tests.services.redis import Redis
 
 if TYPE_CHECKING:

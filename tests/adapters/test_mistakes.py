@@ -17,8 +17,7 @@ from progresskit import ConfigurationError, Kit, UnknownScheme
 from progresskit import kit as kits
 from progresskit_asgi import ProgressApp
 from progresskit_flask import ProgressKit
-
-from .celery_worker import ROOT, environment
+from tests.adapters.celery.worker import ROOT, environment
 
 URLS = [
     ("sqlite:///{folder}/missing/progress.db", "there is no folder {folder}/missing"),

@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Error, Page, Route, expect
 
 import progresskit_celery_progress
-from tests.adapters.celery_progress_sites import OURS, THEIRS, Site, running
+from tests.adapters.celery_progress.sites import OURS, THEIRS, Site, running
 
 STATIC = Path("static/celery_progress")
 PLACE = "http://site.test"

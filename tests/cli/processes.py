@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from progresskit.kit import Kit
-from tests.adapters.celery_worker import PATIENCE, wait_for
+from tests.adapters.celery.worker import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "progresskit.cli")

@@ -19,7 +19,7 @@ from flask import Flask, request
 
 from progresskit.cli.demo.processes import WebServer, listen
 from progresskit.cli.demo.table import PAGE_ROWS
-from tests.adapters.celery_worker import PATIENCE, wait_for
+from tests.adapters.celery.worker import PATIENCE, wait_for
 from tests.cli.processes import LONG_CSV, Demo, demo, environment, run, start, until_gone
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc which processes are left")

@@ -27,7 +27,7 @@ from progresskit import kit as kits
 from progresskit.kit import Kit
 from progresskit.web import Surface
 from progresskit_flask import ProgressKit
-from tests.adapters.celery_worker import PATIENCE
+from tests.adapters.celery.worker import PATIENCE
 from tests.contract.clients import STALL_SECONDS, kept_connection, quickest, streaming
 
 from .processes import RUN_SECONDS, environment, run, start

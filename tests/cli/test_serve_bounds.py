@@ -15,7 +15,7 @@ from progresskit.cli.connections import HEAD_BYTES, HEAD_FIELDS, PIPELINED, Boun
 from progresskit.cli.serve import server
 from progresskit.kit import Kit
 from progresskit.web.limiter import PROCESS_LIMITER
-from tests.adapters.celery_worker import PATIENCE
+from tests.adapters.celery.worker import PATIENCE
 from tests.contract.clients import eventually, streaming
 from tests.contract.shims import _served
 

@@ -21,7 +21,7 @@ from progresskit import State
 from progresskit import kit as kits
 from progresskit.integrations import owned_by
 from progresskit.web import sign
-from tests.adapters.celery_worker import start_worker
+from tests.adapters.celery.worker import start_worker
 from tests.contract.shims import uvicorn_serving
 
 from .pages import EXAMPLES

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.adapters.celery_worker import start_worker
+from tests.adapters.celery.worker import start_worker
 from tests.services import server
 
 from .pages import README, blocks, readme_files

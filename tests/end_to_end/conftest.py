@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from playwright.sync_api import Browser
 
-from tests.adapters.celery_worker import Worker
+from tests.adapters.celery.worker import Worker
 from tests.browser.conftest import browser
 from tests.end_to_end.house import House
 from tests.end_to_end.screen import OpenPage, Screen

@@ -23,7 +23,7 @@ from uuid import uuid4
 import httpx
 
 from progresskit import Kit, Progress, ProgressObserver
-from tests.adapters.celery_worker import Worker, environment, start_worker, wait_for
+from tests.adapters.celery.worker import Worker, environment, start_worker, wait_for
 from tests.services.ports import free_port
 
 APPS = "tests.end_to_end.apps"

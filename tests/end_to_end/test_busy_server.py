@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from progresskit import ProgressObserver
-from tests.adapters.celery_worker import wait_for
+from tests.adapters.celery.worker import wait_for
 from tests.end_to_end.house import House, Serve, Site, running
 from tests.end_to_end.visitors import Visitor, client_of, visiting
 from tests.services.nginx import Nginx

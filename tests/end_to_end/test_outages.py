@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 
 from progresskit import ProgressObserver
-from tests.adapters.celery_worker import wait_for
+from tests.adapters.celery.worker import wait_for
 from tests.end_to_end.chromium import Chromium, Page
 from tests.end_to_end.house import STORE_SECONDS, House, Serve, Site, pause, running, together
 from tests.services.nginx import Nginx

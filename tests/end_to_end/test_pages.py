@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.adapters.celery_worker import Worker, wait_for
+from tests.adapters.celery.worker import Worker, wait_for
 from tests.end_to_end.house import KINDS, House, Site, pause, running, together
 from tests.end_to_end.screen import OpenPage
 

@@ -18,7 +18,7 @@ from playwright.sync_api import Page
 
 from progresskit import Kit, State
 from progresskit.web import Surface
-from tests.adapters.celery_worker import Worker, wait_for
+from tests.adapters.celery.worker import Worker, wait_for
 from tests.end_to_end.house import KINDS, House, Site, running
 from tests.end_to_end.screen import OpenPage
 from tests.end_to_end.visitors import ONCE

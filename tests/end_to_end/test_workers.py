@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import expect
 
 from progresskit import ProgressObserver, State
-from tests.adapters.celery_worker import Worker, wait_for
+from tests.adapters.celery.worker import Worker, wait_for
 from tests.end_to_end.house import KINDS, POOL, House, Site, kill, running
 from tests.end_to_end.screen import OpenPage, Screen
 from tests.end_to_end.visitors import ONCE

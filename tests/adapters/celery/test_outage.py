@@ -1,0 +1,196 @@
+"""A result backend that is killed, or that hangs, is told as BackendUnavailable, and found again by the same object."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import Any, NoReturn
+
+import pytest
+
+from progresskit.abc import Pushes, PushesCancels
+from progresskit.errors import BackendUnavailable
+from progresskit.progress import Progress
+from progresskit.testing import RecordingObserver, start, update
+from progresskit_celery.state import CeleryBackend, courier, on_cache, on_redis
+from tests.contract.celery_apps import address, imported
+from tests.services import missing, server_class
+from tests.services.postgresql import USER, PostgreSQL
+from tests.services.server import Server
+
+from .worker import wait_for
+
+SERVERS: dict[str, Callable[[Any], str]] = {
+    "redis": lambda server: server.url,
+    "postgresql": lambda server: f"db+{server.url}",
+    "memcached": lambda server: f"cache+memcached://127.0.0.1:{server.port}/",
+}
+
+
+@pytest.fixture(params=SERVERS)
+def service(
+    request: pytest.FixtureRequest, missing_service: Callable[[str], NoReturn]
+) -> Iterator[tuple[Server, CeleryBackend]]:
+    """Give a server of the test's own, and a backend on it."""
+    if missing(request.param):
+        missing_service(request.param)
+    with ExitStack() as stack:
+        server = stack.enter_context(server_class(request.param)())
+        backend = CeleryBackend(imported(address(SERVERS[request.param](server))))
+        yield server, stack.enter_context(closing(backend))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have backends wait less long than usual; so a call may fail at any time, on a machine that is busy."""
+    for module in (on_redis, on_cache, courier):
+        monkeypatch.setattr(module, "CALL_SECONDS", 0.5)
+
+
+def written(backend: CeleryBackend, seq: int) -> bool:
+    """Return whether the store takes a record now."""
+    try:
+        backend.write([update("job", seq, current=seq)])
+    except BackendUnavailable:
+        return False
+    return True
+
+
+def read(backend: CeleryBackend) -> Progress | None:
+    """Return what the store tells now of the job."""
+    try:
+        return backend.read(["job"]).get("job")
+    except BackendUnavailable:
+        return None
+
+
+def test_a_server_that_was_killed_is_found_again(service: tuple[Server, CeleryBackend]) -> None:
+    server, backend = service
+    backend.write([start("job", current=1)])
+    for seq in (2, 4, 6):
+        server.kill()
+        for act in (lambda seq=seq: backend.write([update("job", seq)]), lambda: backend.read(["job"])):
+            with pytest.raises(BackendUnavailable):
+                act()
+        server.start()
+        wait_for("it is written again", lambda seq=seq: written(backend, seq + 1))  # type: ignore[misc]
+        assert backend.read(["job"])["job"].current == seq + 1
+
+
+def test_a_server_that_is_away_from_the_start_holds_no_call_up_and_is_found_when_it_comes(
+    service: tuple[Server, CeleryBackend],
+) -> None:
+    server, backend = service
+    server.kill()
+    for act in (lambda: backend.write([start("job")]), lambda: backend.read(["job"])):
+        with pytest.raises(BackendUnavailable):
+            act()
+    server.start()
+    wait_for("it is written", lambda: written(backend, 2))
+    assert backend.read(["job"])["job"].current == 2
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_hangs_holds_no_call_up_and_is_found_again(service: tuple[Server, CeleryBackend]) -> None:
+    server, backend = service
+    wait_for("it is written", lambda: written(backend, 1))
+    server.pause()
+    try:
+        for _ in range(3):
+            for act in (lambda: backend.write([update("job", 2)]), lambda: backend.cancels(["job"])):
+                with pytest.raises(BackendUnavailable):
+                    act()
+    finally:
+        server.resume()
+    wait_for("it is written again", lambda: written(backend, 3))
+    found = wait_for("it is read again", lambda: read(backend))
+    assert found is not None
+    assert found.current == 3
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("service", ["postgresql"], indirect=True)
+def test_a_server_that_hangs_from_the_start_does_not_hold_up_closing_and_keeps_no_connection(
+    service: tuple[Server, CeleryBackend],
+) -> None:
+    server, backend = service
+    assert isinstance(server, PostgreSQL)
+    others = {*threading.enumerate()}  # what other tests have left is none of this one's
+    server.pause()
+    try:
+        for _ in range(2):
+            with pytest.raises(BackendUnavailable):
+                backend.read(["job"])
+        backend.close()
+    finally:
+        server.resume()
+    wait_for("those who waited are gone", lambda: not any(map(is_clerk, {*threading.enumerate()} - others)))
+    with closing(server.connect()) as connection:
+        query = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{USER}'"
+        wait_for("so are their connections", lambda: connection.execute(query).fetchone() == (0,))
+
+
+def is_clerk(thread: threading.Thread) -> bool:
+    return thread.name == "progresskit-celery-results"
+
+
+@pytest.mark.parametrize("service", ["redis"], indirect=True)
+def test_those_who_listen_are_told_that_they_have_missed_something_and_of_all_after_it(
+    service: tuple[Server, CeleryBackend],
+) -> None:
+    server, backend = service
+    assert isinstance(backend, Pushes)
+    assert isinstance(backend, PushesCancels)
+    observer, asked, lost = RecordingObserver(), list[str](), list[str]()
+    listeners = [
+        backend.listen(observer.tell, lambda: lost.append("record")),
+        backend.heed(lambda ids: asked.extend(ids), lambda: lost.append("cancel")),
+    ]
+    for listener in listeners:
+        listener.watch(["job"])
+    backend.write([start("job")])
+    observer.wait_for(lambda progress: progress.version.seq == 1)
+    assert lost == []
+    for seq in (2, 4):
+        lost.clear()
+        server.kill()
+        with pytest.raises(BackendUnavailable):
+            listeners[0].watch([f"other-{seq}"])  # which cannot be confirmed now, and is once the server is there
+        server.start()
+        wait_for("both were told", lambda: {"record", "cancel"} <= set(lost))
+        wait_for("it is written again", lambda seq=seq: written(backend, seq + 1))  # type: ignore[misc]
+        backend.write([start(f"other-{seq}")])
+        observer.wait_for(lambda progress, seq=seq: progress.current == seq + 1)  # type: ignore[misc]
+        observer.wait_for(lambda progress, seq=seq: progress.id == f"other-{seq}")  # type: ignore[misc]
+        asked.clear()
+        backend.cancel(["job"])
+        wait_for("the request is told", lambda: asked == ["job"])
+
+
+def test_the_answer_to_a_call_that_a_signal_broke_off_is_taken_for_no_other(
+    service: tuple[Server, CeleryBackend],
+) -> None:
+    class Interruption(BaseException):
+        pass
+
+    def interrupt(*_: object) -> NoReturn:
+        raise Interruption
+
+    server, backend = service
+    backend.write([start("job", current=1), start("other", current=2)])
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(3):
+            server.pause()
+            try:
+                with pytest.raises(Interruption):
+                    signal.setitimer(signal.ITIMER_REAL, 0.1)
+                    backend.read(["job"])
+            finally:
+                server.resume()
+            assert {id: record.current for id, record in backend.read(["other"]).items()} == {"other": 2}
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,41 @@
+"""Forked children, and what they wait for."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+
+
+class Child:
+    """A forked process that does one thing."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.pid = os.fork()
+        if not self.pid:
+            try:
+                act()
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+
+    def succeeds(self) -> bool:
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]) == 0
+
+
+class Signal:
+    """What one process waits for and another gives; it is gone when all copies of it are."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def give(self) -> None:
+        os.write(self._write, b"x")
+
+    def wait(self) -> None:
+        os.read(self._read, 1)
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
