@@ -34,7 +34,7 @@ job reads it once a second until a heartbeat is pushed, and is looked at after t
 """
 
 PATIENCE = 60.0
-VIEWER = Path(__file__).with_name("_ages.py")
+VIEWER = Path(__file__).with_name("_latency_probe.py")
 ID = "quiet"
 
 

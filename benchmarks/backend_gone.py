@@ -26,11 +26,11 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, NamedTuple
 
-from _gone import Worker
+from _outages import Worker
 
 from tests.contract.backends import BACKENDS, Row
+from tests.faults.failure_modes import failure_modes
 from tests.faults.suite import through
-from tests.faults.ways import ways
 from tests.services.process import wait_until
 from tests.services.proxy import Proxy
 
@@ -125,7 +125,7 @@ def server_faults(row: Row) -> Iterator[list[Fault]]:
             Fault("killed", urls, lambda worker, url: killed(sick)),
             Fault("cut", by_proxy, lambda worker, url: cut(before_sick), lasting=False),
             Fault("refused", by_proxy, lambda worker, url: refused(before_sick)),
-            *(Fault(name, urls, lambda worker, url, way=way: way()) for name, way in ways(sick).items()),  # type: ignore[misc]
+            *(Fault(name, urls, lambda worker, url, way=way: way()) for name, way in failure_modes(sick).items()),  # type: ignore[misc]
         ]
 
 

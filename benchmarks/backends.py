@@ -21,7 +21,7 @@ from threading import Thread
 from time import monotonic, perf_counter, time
 from typing import Any, NamedTuple
 
-from _floors import floors
+from _baselines import baselines
 from _meters import metered
 from _quiet import Quiet, quiet
 
@@ -82,17 +82,17 @@ def stored(backend: Backend, batch: Sequence[Write]) -> None:
 
 
 class Costs(NamedTuple):
-    """Seconds for each record; the floors stand in the order of `_floors`. `asked` counts a batch, a write, a read."""
+    """Seconds for each record, baselines in the order of `_baselines`; `asked` counts a batch, a write, a read."""
 
     batch: float
     single: float
     read: float
-    floors: list[tuple[str, float, float]]
+    baselines: list[tuple[str, float, float]]
     asked: tuple[str, ...]
 
 
 def timed(backend: Backend, peers: list[Any], sizes: Sequence[int], batch: int = BATCH, first: int = 10) -> Timings:
-    """Time batches and single writes of ours and of the floors, in turn; `first` is newer than what is stored."""
+    """Time batches and single writes of ours and of the baselines, in turn; `first` is newer than what is stored."""
     timings: Timings = {}
     until = monotonic() + SECONDS
     for round in range(ROUNDS.stop):
@@ -102,9 +102,9 @@ def timed(backend: Backend, peers: list[Any], sizes: Sequence[int], batch: int =
         took = {"batch": clocked(backend.write, [updates("ours", seq, batch)]) / batch}
         took["single"] = clocked(backend.write, [updates("ours", seq + n, 1) for n in range(1, SINGLES + 1)])
         for number, (peer, size) in enumerate(zip(peers, sizes, strict=True)):
-            prepared = [peer.prepare(updates(f"floor{number}", seq, size))]
+            prepared = [peer.prepare(updates(f"baseline{number}", seq, size))]
             took[f"batch {number}"] = clocked(peer.write, prepared) / size
-            prepared = [peer.prepare(updates(f"floor{number}", seq + n, 1)) for n in range(1, SINGLES + 1)]
+            prepared = [peer.prepare(updates(f"baseline{number}", seq + n, 1)) for n in range(1, SINGLES + 1)]
             took[f"single {number}"] = clocked(peer.write, prepared)
         for name, value in took.items() if round else ():  # the first is for nothing: statements are prepared
             timings.setdefault(name, []).append(value)
@@ -139,10 +139,10 @@ def asked(name: str, backend: Backend, size: int) -> Iterator[str]:
 
 
 def measured(row: Row, url: str) -> Costs:
-    kinds, size = floors(row.name), RESULTS if row.name.startswith("celery") else BATCH
+    kinds, size = baselines(row.name), RESULTS if row.name.startswith("celery") else BATCH
     with ExitStack() as stack:
         backend = stack.enter_context(closing(backend_class(url).from_url(url, Settings())))
-        for owner in ("ours", *(f"floor{number}" for number in range(len(kinds)))):
+        for owner in ("ours", *(f"baseline{number}" for number in range(len(kinds)))):
             stored(backend, starts(owner, size))
         peers = [stack.enter_context(closing(kind(url))) for kind in kinds]
         timings = timed(backend, peers, [SINGLES if size == RESULTS else size] * len(peers), size)
@@ -164,10 +164,10 @@ def beside_a_computing_thread(call: Callable[[], Timings]) -> None:
     while thread.is_alive():
         for _ in range(10_000):
             number += 1
-    ours, floor = (min(results[0][name]) for name in ("batch", "batch 0"))
+    ours, baseline = (min(results[0][name]) for name in ("batch", "batch 0"))
     print(
         f"SQLite {sqlite3.sqlite_version}, a batch of {RESULTS} beside a thread that computes: "
-        f"{ours * 1e6:.1f} µs a record, executemany {floor * 1e6:.1f}"
+        f"{ours * 1e6:.1f} µs a record, executemany {baseline * 1e6:.1f}"
     )
 
 
@@ -185,7 +185,7 @@ def rounds(rows: Sequence[Row]) -> Iterator[list[Row]]:
 HEAD = (
     f"{'':21}{'in batches of 1,000':>32}   {'one at a time':>24}   {'read':>6}   {'set → watcher':>15}   "
     f"{'asked of the server':>40}\n"
-    f"{'':21}{'records/s':>11}{'µs':>7}{'floor':>7}{'ratio':>7}   {'records/s':>10}{'floor':>8}{'ratio':>6}   "
+    f"{'':21}{'records/s':>11}{'µs':>7}{'base':>7}{'ratio':>7}   {'records/s':>10}{'base':>8}{'ratio':>6}   "
     f"{'µs':>6}   {'median':>8}{'99 %':>7}   {'batch':>7}{'write':>7}{'read':>7}{'job/min':>9}{'viewer/min':>11}"
 )
 
@@ -194,8 +194,8 @@ def tell(row: Row, costs: Costs, seen: Quiet | None) -> bool:
     """Print the line of a backend; return whether it keeps what is promised."""
     batch, single = f"{'–':>7}{'–':>7}", f"{'–':>8}{'–':>6}"
     kept = True
-    if costs.floors:
-        _, of_batch, of_single = costs.floors[0]
+    if costs.baselines:
+        _, of_batch, of_single = costs.baselines[0]
         kept = row.name.startswith("celery") or costs.batch <= LIMIT * of_batch
         batch = f"{of_batch * 1e6:7.1f}{costs.batch / of_batch:7.2f}"
         single = f"{1 / of_single:8,.0f}{costs.single / of_single:6.2f}"
@@ -212,9 +212,9 @@ def tell(row: Row, costs: Costs, seen: Quiet | None) -> bool:
 
 
 def explain(costs: dict[str, Costs]) -> None:
-    """Say what the floors are, and what is no part of them."""
+    """Say what the baselines do, and what they leave out."""
     for row, cost in costs.items():
-        for name, of_batch, of_single in cost.floors:
+        for name, of_batch, of_single in cost.baselines:
             print(f"  {row:20} {of_batch * 1e6:7.1f} µs in a batch, {of_single * 1e6:7.1f} alone: {name}")
     progress = record("job", **fields(1))
     encoding = min(clocked(encode, [progress] * BATCH) for _ in range(9))
@@ -222,7 +222,7 @@ def explain(costs: dict[str, Costs]) -> None:
         f"Encoding takes {encoding * 1e6:.1f} µs a record ({len(encode(progress))} bytes), which is no part of these."
     )
     print(f"The batches of Celery's result backends are of {RESULTS}, and Celery's own of {SINGLES}.")
-    print("At most: 2 times the first floor a record in a batch, but for Celery's; 15 ms in the median by Redis.")
+    print("At most: 2 times the first baseline a record in a batch, but for Celery's; 15 ms in the median by Redis.")
 
 
 def end_proxy() -> None:

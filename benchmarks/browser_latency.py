@@ -122,7 +122,7 @@ def measure(url: str, browser: Browser, stack: ExitStack) -> list[Shown]:
     place = json.loads(heard(serve))["url"].removesuffix("progress/")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "POLLED_URL": url}
     port = stack.enter_context(served(SERVERS["gunicorn, 2 sync workers"], environment))
-    job = stack.enter_context(running([str(HERE / "_sets.py"), url, ID, str(SETS), *map(str, PAUSE)]))
+    job = stack.enter_context(running([str(HERE / "_writer.py"), url, ID, str(SETS), *map(str, PAUSE)]))
     moments = [json.loads(heard(job))]
     key = Surface(Kit("memory://", secret_key=SECRET)).sign(ID)
     bar = "document.querySelector('progress-bar').shadowRoot.querySelector('[part=label]')"

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from progresskit.abc import Lists, Pushes, PushesCancels
 
-from .asking import CancelContract
+from .cancellation import CancelContract
 from .ending import EndContract
+from .expiry import KeepContract
 from .folding import FoldContract
 from .forgetting import ForgetContract
-from .keeping import KeepContract
 from .powers import ListsContract, PushesCancelsContract, PushesContract
 from .reuse import ReuseContract
 from .sharing import SharedContract

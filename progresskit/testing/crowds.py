@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from progresskit.decoding import decode
 from progresskit.progress import FINAL_STATES, Role, Stored, fold
 
+from .helpers import until
 from .histories import pools, renamed
-from .looks import until
 from .serving import packed
 
 if TYPE_CHECKING:

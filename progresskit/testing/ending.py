@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from progresskit.kit import Kit
 from progresskit.progress import State
 
-from .looks import PATIENCE, read, told
+from .helpers import PATIENCE, read, told
 from .writes import LEASE, start, update, word
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from progresskit.progress import FINAL_STATES, Failure, Role, State, Version, life_of, moment
 
-from .looks import PATIENCE, read, seen, told
+from .helpers import PATIENCE, read, seen, told
 from .model import Model
 from .writes import LEASE, record, start, update, word
 

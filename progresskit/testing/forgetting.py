@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from progresskit.progress import FINAL_STATES, State, Version, moment
 
-from .looks import read, told
+from .helpers import read, told
 from .watching import opened
 from .writes import LEASE, start, update, word
 

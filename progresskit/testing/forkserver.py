@@ -17,7 +17,7 @@ import traceback
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from .looks import PATIENCE, connect
+from .helpers import PATIENCE, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable

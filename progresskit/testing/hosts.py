@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from progresskit.abc import Lists
 from progresskit.progress import State
 
-from .looks import opened, until
+from .helpers import opened, until
 from .process import served
 from .serving import packed
 from .writes import start, update

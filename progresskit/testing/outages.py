@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from progresskit.errors import BackendUnavailable
 from progresskit.progress import State
 
-from .looks import insist, read, told
+from .helpers import insist, read, told
 from .writes import start, update
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from progresskit.progress import FINAL_STATES, State, Version
 
 from .doubles import RecordingObserver
-from .looks import PATIENCE, backend_of, names, nothing, seen, told
+from .helpers import PATIENCE, backend_of, names, nothing, seen, told
 from .writes import LIFE, start, update, word
 
 if TYPE_CHECKING:

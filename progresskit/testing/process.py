@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from progresskit.progress import State
 
 from .forkserver import fork_server
-from .looks import connect, insist, take_part
+from .helpers import connect, insist, take_part
 from .serving import Servant
 from .writes import start, update
 

@@ -11,7 +11,7 @@ from progresskit.abc import Lists
 from progresskit.kit import Kit
 from progresskit.progress import Role, State, Write
 
-from .looks import PATIENCE, insist
+from .helpers import PATIENCE, insist
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from progresskit.kit import Kit
 from progresskit.progress import State, Version
 
 from . import crowds
-from .looks import PATIENCE, opened, read, told, until
+from .helpers import PATIENCE, opened, read, told, until
 from .process import Act, Process, served
 from .undecodable import Planting
 from .watching import found, viewing

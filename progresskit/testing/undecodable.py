@@ -11,7 +11,7 @@ from progresskit.abc import Lists, Pushes
 from progresskit.progress import State, encode
 
 from .doubles import RecordingObserver
-from .looks import nothing, read, seen, told
+from .helpers import nothing, read, seen, told
 from .watching import INTERVAL, found, gathered, opened, viewing
 from .writes import record, start, update, word
 

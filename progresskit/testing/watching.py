@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from progresskit.kit import Kit
 from progresskit.progress import State, life_of, moment
 
-from .looks import PATIENCE, seen, told
+from .helpers import PATIENCE, seen, told
 from .writes import LIFE, start, update, word
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from progresskit.kit import Kit
 from progresskit.observer import ProgressObserver
 from progresskit.progress import Failure, State
 from progresskit.testing import start as started
-from progresskit.testing.looks import connect
+from progresskit.testing.helpers import connect
 from tests.adapters.celery.worker import PATIENCE, wait_for
 from tests.cli.conftest import Write
 from tests.cli.processes import COMMAND, environment, run, start

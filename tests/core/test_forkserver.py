@@ -11,7 +11,7 @@ from time import time
 import pytest
 
 from progresskit.testing.forkserver import ForkServer
-from progresskit.testing.looks import until
+from progresskit.testing.helpers import until
 from progresskit.testing.process import served
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

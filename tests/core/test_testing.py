@@ -25,9 +25,9 @@ from progresskit.testing import (
     update,
     watching,
 )
-from progresskit.testing.asking import CancelContract
+from progresskit.testing.cancellation import CancelContract
+from progresskit.testing.expiry import KeepContract
 from progresskit.testing.folding import FoldContract
-from progresskit.testing.keeping import KeepContract
 
 
 def test_a_clock_stands_still_until_it_is_told_to_advance() -> None:

@@ -10,8 +10,8 @@ from playwright.sync_api import Browser
 
 from tests.adapters.celery.worker import Worker
 from tests.browser.conftest import browser
-from tests.end_to_end.house import House
 from tests.end_to_end.screen import OpenPage, Screen
+from tests.end_to_end.servers import Servers
 from tests.services import server
 
 __all__ = ["browser"]
@@ -24,26 +24,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Give a folder to share, and a view of the progress in it."""
-    house = House(tmp_path_factory.mktemp("house"))
-    yield house
-    house.kit.close()
+    servers = Servers(tmp_path_factory.mktemp("servers"))
+    yield servers
+    servers.kit.close()
 
 
 @pytest.fixture(scope="module")
-def redis_house(needs: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def redis_house(needs: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Give a folder to share, with the progress in Redis."""
     needs("redis")
-    house = House(tmp_path_factory.mktemp("house"), server("redis").fresh())
-    with closing(house.kit):
-        yield house
+    servers = Servers(tmp_path_factory.mktemp("servers"), server("redis").fresh())
+    with closing(servers.kit):
+        yield servers
 
 
 @pytest.fixture(scope="module")
-def worker(house: House) -> Iterator[Worker]:
+def worker(servers: Servers) -> Iterator[Worker]:
     """Give a worker with a pool of two processes."""
-    worker = house.start_worker()
+    worker = servers.start_worker()
     yield worker
     worker.kill()
 

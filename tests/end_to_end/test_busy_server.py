@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from progresskit import ProgressObserver
 from tests.adapters.celery.worker import wait_for
-from tests.end_to_end.house import House, Serve, Site, running
+from tests.end_to_end.servers import Serve, Servers, Site, running
 from tests.end_to_end.visitors import Visitor, client_of, visiting
 from tests.services.nginx import Nginx
 
@@ -20,7 +20,7 @@ STREAM_SECONDS, ANSWER_SECONDS = 600, 60
 END_SECONDS = 120
 
 
-def test_fifty_pages_leave_threads_to_everybody_else_and_all_see_the_end(redis_house: House) -> None:
+def test_fifty_pages_leave_threads_to_everybody_else_and_all_see_the_end(redis_house: Servers) -> None:
     site = Site(redis_house, "gunicorn-2x4", STREAM_SECONDS=STREAM_SECONDS)
     with running(site), redis_house.job(5) as (id, observer):
         (key,) = site.keys(id)
@@ -48,7 +48,7 @@ async def _visited_by_fifty(site: Site, key: str, observer: ProgressObserver) ->
 
 
 def test_pages_go_to_another_process_when_theirs_is_stopped(
-    redis_house: House, missing_service: Callable[..., NoReturn]
+    redis_house: Servers, missing_service: Callable[..., NoReturn]
 ) -> None:
     """Two of `progresskit serve` share the pages, by a load balancer; one of them is asked to end."""
     if why := Nginx.missing():

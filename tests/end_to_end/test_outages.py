@@ -17,7 +17,7 @@ import pytest
 from progresskit import ProgressObserver
 from tests.adapters.celery.worker import wait_for
 from tests.end_to_end.chromium import Chromium, Page
-from tests.end_to_end.house import STORE_SECONDS, House, Serve, Site, pause, running, together
+from tests.end_to_end.servers import STORE_SECONDS, Serve, Servers, Site, pause, running, together
 from tests.services.nginx import Nginx
 from tests.services.proxy import Proxy
 from tests.services.redis import Redis
@@ -46,9 +46,9 @@ recorded.events
 class Jobs:
     """Three of this process: one that succeeds while something is away, one that fails then, and one that goes on."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, servers: Servers) -> None:
         self.ids = [f"job-{uuid4().hex[:8]}" for _ in range(3)]
-        self._observers = [house.kit.observe(id, total=100) for id in self.ids]
+        self._observers = [servers.kit.observe(id, total=100) for id in self.ids]
         for observer in self._observers:
             observer.set_progress(30)
 
@@ -64,11 +64,11 @@ class Jobs:
         self._observers[2].succeed()
 
 
-class Scene(NamedTuple):
+class Scenario(NamedTuple):
     """Servers, the roads to them, and pages."""
 
     redis: Redis
-    house: House
+    servers: Servers
     django: Site
     serve: Serve
     roads: list[Proxy]
@@ -115,11 +115,11 @@ def last_shown(page: Page) -> Shown:
 
 
 @pytest.fixture(scope="module")
-def steady(house: House) -> ProgressObserver:
+def steady(servers: Servers) -> ProgressObserver:
     """Run a job that is there all the time."""
-    observer = house.kit.observe("steady", total=100)
+    observer = servers.kit.observe("steady", total=100)
     observer.set_progress(1)
-    house.kit.flush(STORE_SECONDS)
+    servers.kit.flush(STORE_SECONDS)
     return observer
 
 
@@ -131,112 +131,112 @@ def redis(needs: Callable[[str], None]) -> Iterator[Redis]:
 
 
 @pytest.fixture(scope="module")
-def house(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    house = House(tmp_path_factory.mktemp("house"), redis.url)
-    with closing(house.kit):
-        yield house
+def servers(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    servers = Servers(tmp_path_factory.mktemp("servers"), redis.url)
+    with closing(servers.kit):
+        yield servers
 
 
 @pytest.fixture(scope="module")
-def scene(
+def scenario(
     redis: Redis,
-    house: House,
+    servers: Servers,
     steady: ProgressObserver,
     program: Callable[..., str],
     missing_service: Callable[..., NoReturn],
-) -> Iterator[Scene]:
+) -> Iterator[Scenario]:
     """Start all servers, and open all pages."""
     path = program("chromium", "chromium-browser", "google-chrome")
     if why := Nginx.missing():
         missing_service("nginx", why)
-    django = Site(house, "django-wsgi")
+    django = Site(servers, "django-wsgi")
     serve = Serve(django)
     with ExitStack() as stack:
         stack.enter_context(running(django, serve))
         nginx = stack.enter_context(Nginx({"/": [django.url], "/progress/": [serve.url]}))
         roads = [stack.enter_context(Proxy(port)) for port in (django.port, nginx.port)]
         browser = stack.enter_context(Chromium(path))
-        scene = Scene(redis, house, django, serve, roads, [])
+        scenario = Scenario(redis, servers, django, serve, roads, [])
         for road in roads:
             address = f"http://127.0.0.1:{road.port}{django.page('steady').removeprefix(django.url)}"
             for visitor in [browser.visitor() for _ in range(VISITORS)]:
-                scene.pages.append([browser.page(visitor) for _ in range(PAGES_OF_EACH)])
-                for page in scene.pages[-1]:
+                scenario.pages.append([browser.page(visitor) for _ in range(PAGES_OF_EACH)])
+                for page in scenario.pages[-1]:
                     page.go(address)
-        scene.expect([("running", 1)], scene.all_pages)
-        for page in scene.all_pages:
+        scenario.expect([("running", 1)], scenario.all_pages)
+        for page in scenario.all_pages:
             page.run("Object.assign(window, { notReloaded: true }).notReloaded")
-        yield scene
+        yield scenario
 
 
 @pytest.fixture
-def jobs(scene: Scene) -> Jobs:
+def jobs(scenario: Scenario) -> Jobs:
     """Give jobs that every page shows."""
-    jobs = Jobs(scene.house)
-    scene.show(jobs)
+    jobs = Jobs(scenario.servers)
+    scenario.show(jobs)
     return jobs
 
 
-def test_the_web_servers_are_killed_and_start_again(scene: Scene, jobs: Jobs) -> None:
-    for site in (scene.django, scene.serve):
+def test_the_web_servers_are_killed_and_start_again(scenario: Scenario, jobs: Jobs) -> None:
+    for site in (scenario.django, scenario.serve):
         site.kill()
     jobs.go_on()
-    together(Site.start, scene.django, scene.serve)
+    together(Site.start, scenario.django, scenario.serve)
 
-    scene.expect_to_go_on(jobs)
+    scenario.expect_to_go_on(jobs)
 
 
-def test_the_backend_is_killed_and_starts_again_with_nothing_in_it(scene: Scene, jobs: Jobs) -> None:
-    scene.redis.kill()
+def test_the_backend_is_killed_and_starts_again_with_nothing_in_it(scenario: Scenario, jobs: Jobs) -> None:
+    scenario.redis.kill()
     jobs.go_on()
     pause(1)
-    scene.redis.start()
+    scenario.redis.start()
 
-    scene.expect_to_go_on(jobs)
+    scenario.expect_to_go_on(jobs)
 
 
-def test_pages_are_frozen_and_thawed(scene: Scene, jobs: Jobs) -> None:
+def test_pages_are_frozen_and_thawed(scenario: Scenario, jobs: Jobs) -> None:
     """All of one visitor, and of another the one that has the connection of all."""
-    frozen = [page for first, second in (scene.pages[:2], scene.pages[2:]) for page in (*first, second[0])]
-    others = [page for page in scene.all_pages if page not in frozen]
+    frozen = [page for first, second in (scenario.pages[:2], scenario.pages[2:]) for page in (*first, second[0])]
+    others = [page for page in scenario.all_pages if page not in frozen]
     try:
         for page in frozen:
             page.freeze()
         jobs.go_on()
-        scene.expect(AWAY, others)
-        scene.expect(BEGUN, frozen)
+        scenario.expect(AWAY, others)
+        scenario.expect(BEGUN, frozen)
     finally:
         for page in frozen:
             page.thaw()
 
-    scene.expect_to_go_on(jobs)
+    scenario.expect_to_go_on(jobs)
 
 
-def test_the_network_is_cut_for_half_a_minute(scene: Scene, jobs: Jobs) -> None:
-    for road in scene.roads:
+def test_the_network_is_cut_for_half_a_minute(scenario: Scenario, jobs: Jobs) -> None:
+    for road in scenario.roads:
         road.refuse()
         road.cut()
     jobs.go_on()
     pause(CUT_SECONDS)
-    scene.expect(BEGUN, scene.all_pages)
-    for road in scene.roads:
+    scenario.expect(BEGUN, scenario.all_pages)
+    for road in scenario.roads:
         road.accept()
 
-    scene.expect_to_go_on(jobs)
+    scenario.expect_to_go_on(jobs)
 
 
 def test_after_all_that_each_bar_was_told_its_end_once_and_no_page_was_loaded_again(
-    scene: Scene, steady: ProgressObserver
+    scenario: Scenario, steady: ProgressObserver
 ) -> None:
-    bars = {len(page.run(SHOWN)) for page in scene.all_pages}
+    bars = {len(page.run(SHOWN)) for page in scenario.all_pages}
     (count,) = bars
     assert count > 1
     steady.succeed()
 
     def told() -> list[list[tuple[int, str]]]:
-        return [[(bar, type) for bar, type in page.run(TOLD)] for page in scene.all_pages]
+        return [[(bar, type) for bar, type in page.run(TOLD)] for page in scenario.all_pages]
 
     ends = [(bar, "done") for bar in range(count)]
     wait_for("every bar is told its end", lambda: all(len(one) >= count for one in told()), PATIENCE)
-    assert told() == [ends] * len(scene.all_pages)
-    assert all(page.run("window.notReloaded") for page in scene.all_pages)
+    assert told() == [ends] * len(scenario.all_pages)
+    assert all(page.run("window.notReloaded") for page in scenario.all_pages)

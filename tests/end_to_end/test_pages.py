@@ -12,34 +12,34 @@ from collections.abc import Iterator
 import pytest
 
 from tests.adapters.celery.worker import Worker, wait_for
-from tests.end_to_end.house import KINDS, House, Site, pause, running, together
 from tests.end_to_end.screen import OpenPage
+from tests.end_to_end.servers import KINDS, Servers, Site, pause, running, together
 
 QUIET_SECONDS = 5
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def sites(request: pytest.FixtureRequest, house: House, worker: Worker) -> Iterator[list[Site]]:
+def sites(request: pytest.FixtureRequest, servers: Servers, worker: Worker) -> Iterator[list[Site]]:
     """Give a site that has streams to lend, and one that has none where each would cost it a thread."""
-    sites = [Site(house, request.param, STREAM_SECONDS=600)]  # none ends by its age, however long a test takes
+    sites = [Site(servers, request.param, STREAM_SECONDS=600)]  # none ends by its age, however long a test takes
     if request.param != "django-asgi":
-        sites.append(Site(house, request.param, MAX_STREAMS=0))
+        sites.append(Site(servers, request.param, MAX_STREAMS=0))
     with running(*sites):
         yield sites
 
 
 def test_a_bar_rises_to_the_end_and_then_its_page_asks_nothing_more(
-    house: House, sites: list[Site], open_page: OpenPage
+    servers: Servers, sites: list[Site], open_page: OpenPage
 ) -> None:
     id = sites[0].start_task("steps", 100)
     screens = [open_page(site.page(id)) for site in sites]
 
     for done in (20, 40, 60, 80):
-        house.open_gate(id, done)
+        servers.open_gate(id, done)
         for screen in screens:
             screen.expect_percent(done)
             assert screen.events("done") == []
-    house.open_gate(id, 100)
+    servers.open_gate(id, 100)
     for screen in screens:
         screen.expect_state("succeeded")
         screen.expect_percent(100)
@@ -57,12 +57,12 @@ def test_a_bar_rises_to_the_end_and_then_its_page_asks_nothing_more(
 
 
 def test_the_bars_of_a_page_share_a_connection_and_are_right_at_once_after_a_reload(
-    house: House, sites: list[Site], open_page: OpenPage
+    servers: Servers, sites: list[Site], open_page: OpenPage
 ) -> None:
     at = {sites[0].start_task("steps", 100): done for done in (40, 70)}
     for id, done in at.items():
-        house.open_gate(id, done)
-        house.await_step(id, done)
+        servers.open_gate(id, done)
+        servers.await_step(id, done)
     ids = [*at, sites[0].start_task("steps", 100)]  # the pool is full: this one waits
 
     opened = time.time()
@@ -84,7 +84,7 @@ def test_the_bars_of_a_page_share_a_connection_and_are_right_at_once_after_a_rel
             assert percent >= last[index]
             assert share == pytest.approx(done / 100, abs=0.02), "drawn where it stands, not on its way there"
     for id in ids:
-        house.open_gate(id, 100)
+        servers.open_gate(id, 100)
     for screen in screens:
         for index in range(3):
             screen.expect_state("succeeded", index)
@@ -98,10 +98,10 @@ def test_the_bars_of_a_page_share_a_connection_and_are_right_at_once_after_a_rel
 
 
 def test_the_web_server_is_killed_and_comes_back_and_the_bar_carries_on(
-    house: House, sites: list[Site], open_page: OpenPage
+    servers: Servers, sites: list[Site], open_page: OpenPage
 ) -> None:
     id = sites[0].start_task("steps", 100)
-    house.open_gate(id, 30)
+    servers.open_gate(id, 30)
     screens = [open_page(site.page(id)) for site in sites]
     for screen in screens:
         screen.expect_percent(30)
@@ -109,12 +109,12 @@ def test_the_web_server_is_killed_and_comes_back_and_the_bar_carries_on(
 
     for site in sites:
         site.kill()
-    house.open_gate(id, 60)
-    house.await_step(id, 60)
+    servers.open_gate(id, 60)
+    servers.await_step(id, 60)
     together(Site.start, *sites)
     for screen in screens:
         screen.expect_percent(60)
-    house.open_gate(id, 100)
+    servers.open_gate(id, 100)
 
     for screen in screens:
         screen.expect_state("succeeded")
@@ -125,13 +125,13 @@ def test_the_web_server_is_killed_and_comes_back_and_the_bar_carries_on(
 
 
 def test_a_page_with_a_strict_policy_shows_all_of_it_without_a_word_in_the_console(
-    house: House, sites: list[Site], open_page: OpenPage
+    servers: Servers, sites: list[Site], open_page: OpenPage
 ) -> None:
     id = sites[0].start_task("steps", 3)
-    house.open_gate(id, 1)
+    servers.open_gate(id, 1)
     screen = open_page(sites[0].page(id))
     screen.expect_percent(33)
-    house.open_gate(id, 3)
+    servers.open_gate(id, 3)
     screen.expect_state("succeeded")
     screen.expect_percent(100)
     wait_for("a track filled to its end", lambda: screen.filled() == pytest.approx(1, abs=0.001))

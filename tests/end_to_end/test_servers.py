@@ -24,8 +24,8 @@ from tests.contract.clients import (
     quickest,
     streaming,
 )
-from tests.end_to_end.house import House, Site, pause, running
 from tests.end_to_end.screen import OpenPage
+from tests.end_to_end.servers import Servers, Site, pause, running
 from tests.end_to_end.visitors import ONCE
 from tests.services.nginx import Nginx
 
@@ -64,7 +64,7 @@ Reach = Callable[[Site], AbstractContextManager[httpx.Client]]
 
 
 @pytest.fixture(scope="module", params=STREAMING)
-def site(request: pytest.FixtureRequest, redis_house: House) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, redis_house: Servers) -> Iterator[Site]:
     """Give a site, by each of the servers that can hold a stream."""
     site = Site(redis_house, request.param)
     with running(site):
@@ -72,7 +72,7 @@ def site(request: pytest.FixtureRequest, redis_house: House) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def sync_site(redis_house: House) -> Iterator[Site]:
+def sync_site(redis_house: Servers) -> Iterator[Site]:
     """Give one whose only process serves one request at a time."""
     site = Site(redis_house, "gunicorn-sync")
     with running(site):
@@ -102,7 +102,7 @@ def client_of(url: str) -> httpx.Client:
 
 
 def test_the_first_event_comes_at_once_and_each_later_one_before_there_is_another(
-    redis_house: House, site: Site, reach: Reach
+    redis_house: Servers, site: Site, reach: Reach
 ) -> None:
     firsts, delays, step = list[float](), list[float](), 0
     with redis_house.job(sum(ROUNDS)) as (id, observer), reach(site) as client:
@@ -148,7 +148,7 @@ def placed(client: httpx.Client, path: str) -> Iterator[tuple[Events, float]]:
         assert asked < deadline, "no place was given back"
 
 
-def test_no_poll_on_a_kept_connection_waits_for_an_acknowledgement(redis_house: House, site: Site) -> None:
+def test_no_poll_on_a_kept_connection_waits_for_an_acknowledgement(redis_house: Servers, site: Site) -> None:
     if site.kind in FOR_DEVELOPMENT:
         pytest.skip("Python's own HTTP server has TCP wait, and these are built on it")
     with redis_house.job(5) as (id, _), kept_connection(site.url, f"/progress/{site.keys(id)[0]}/") as (_, poll):
@@ -156,7 +156,7 @@ def test_no_poll_on_a_kept_connection_waits_for_an_acknowledgement(redis_house: 
 
 
 @pytest.mark.parametrize("kind", ["gunicorn-threads", "gunicorn-gevent"])
-def test_a_client_who_reads_nothing_gives_its_place_back(redis_house: House, kind: str) -> None:
+def test_a_client_who_reads_nothing_gives_its_place_back(redis_house: Servers, kind: str) -> None:
     site = Site(redis_house, kind, MAX_STREAMS=1, STREAM_SECONDS=3)
     with running(site), ExitStack() as stack:
         ids, observers = zip(*[stack.enter_context(redis_house.job(5)) for _ in range(100)], strict=True)
@@ -183,7 +183,7 @@ def test_a_client_who_reads_nothing_gives_its_place_back(redis_house: House, kin
 
 
 def test_a_process_that_serves_one_request_at_a_time_lends_itself_to_no_page(
-    redis_house: House, sync_site: Site, reach: Reach
+    redis_house: Servers, sync_site: Site, reach: Reach
 ) -> None:
     """A stream tells what there is and ends, a long poll is answered at once, and both say when to come again."""
     with redis_house.job(5) as (id, observer), reach(sync_site) as client:
@@ -209,7 +209,7 @@ def test_a_process_that_serves_one_request_at_a_time_lends_itself_to_no_page(
 
 
 def test_a_bar_runs_to_its_end_where_there_are_no_streams(
-    redis_house: House, sync_site: Site, reach: Reach, open_page: OpenPage
+    redis_house: Servers, sync_site: Site, reach: Reach, open_page: OpenPage
 ) -> None:
     with redis_house.job(5) as (id, observer), reach(sync_site) as client:
         screen = open_page(f"{client.base_url}{sync_site.page(id).removeprefix(sync_site.url)}")

@@ -19,8 +19,8 @@ from playwright.sync_api import Page
 from progresskit import Kit, State
 from progresskit.web import Surface
 from tests.adapters.celery.worker import Worker, wait_for
-from tests.end_to_end.house import KINDS, House, Site, running
 from tests.end_to_end.screen import OpenPage
+from tests.end_to_end.servers import KINDS, Servers, Site, running
 from tests.end_to_end.visitors import ONCE
 
 CANCEL_STEPS = 150
@@ -30,27 +30,27 @@ ANSWER_SECONDS = 60
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def site(request: pytest.FixtureRequest, house: House, worker: Worker) -> Iterator[Site]:
-    site = Site(house, request.param)
+def site(request: pytest.FixtureRequest, servers: Servers, worker: Worker) -> Iterator[Site]:
+    site = Site(servers, request.param)
     with running(site):
         yield site
 
 
 @pytest.fixture
-def jobs(house: House, site: Site) -> Iterator[list[str]]:
+def jobs(servers: Servers, site: Site) -> Iterator[list[str]]:
     """Give two jobs that stand still, the second one with a name that some sites let anybody use."""
     ids = [site.start_task("quiet", id=f"{name}-{uuid4().hex[:8]}") for name in ("private", "public")]
     for id in ids:
-        house.await_step(id, 3)
+        servers.await_step(id, 3)
     yield ids
     for id in ids:
-        house.open_gate(id, 1)
-        house.await_job(id, "the end", lambda record: record.done)
+        servers.open_gate(id, 1)
+        servers.await_job(id, "the end", lambda record: record.done)
 
 
 @pytest.mark.parametrize("task", ["tracked_loop", "advancing_loop"])
 def test_a_click_stops_the_loop_soon(
-    house: House,
+    servers: Servers,
     site: Site,
     worker: Worker,
     open_page: OpenPage,
@@ -60,13 +60,13 @@ def test_a_click_stops_the_loop_soon(
     screen = open_page(site.page(id))
     screen.expect_state("running")
     # A job looks for a request to cancel soon after its start: here it is to find one that comes later.
-    house.await_job(id, "the loop", lambda record: record.current > 140)
+    servers.await_job(id, "the loop", lambda record: record.current > 140)
 
     with screen.page.expect_response("**/cancel/") as answer:
         screen.part("cancel").click()
     assert answer.value.status == 202
-    asked = house.record(id)
-    cancelled = house.await_job(id, "the end", lambda record: record.done)
+    asked = servers.record(id)
+    cancelled = servers.await_job(id, "the end", lambda record: record.done)
     took = time.time() - screen.page.evaluate("recorded.clicked")
     went_on = cancelled.current - asked.current
     print(f"cancelled {took:.2f} s after the click, {went_on:.0f} steps after it was asked to")
@@ -75,12 +75,12 @@ def test_a_click_stops_the_loop_soon(
 
     screen.expect_state("cancelled")
     assert [event["job"]["state"] for event in screen.events("done")] == ["cancelled"]
-    assert wait_for("Celery's word on it", lambda: house.celery_state(id)) == "REVOKED"
-    assert len(house.starts(id)) == 1
+    assert wait_for("Celery's word on it", lambda: servers.celery_state(id)) == "REVOKED"
+    assert len(servers.starts(id)) == 1
     assert not re.search(rf"\[{id}\].*(raised unexpected|retry|succeeded)", worker.logged(), re.IGNORECASE)
 
 
-def test_the_key_of_one_job_opens_no_other(house: House, site: Site, jobs: list[str]) -> None:
+def test_the_key_of_one_job_opens_no_other(servers: Servers, site: Site, jobs: list[str]) -> None:
     mine, other = jobs
     my_key, other_key = site.keys(mine) + site.keys(other)
     stranger = Surface(Kit(secret_key="the secret of another site, long enough"))
@@ -107,12 +107,12 @@ def test_the_key_of_one_job_opens_no_other(house: House, site: Site, jobs: list[
             **dict.fromkeys(forged),
         }
         assert client.get(f"{other_key}/").json()["id"] == other, "the key itself would have opened it"
-    assert not any(house.record(id).cancel_requested for id in jobs)
+    assert not any(servers.record(id).cancel_requested for id in jobs)
 
 
-def test_a_raw_id_is_a_key_only_where_the_site_says_so(house: House, site: Site, jobs: list[str]) -> None:
+def test_a_raw_id_is_a_key_only_where_the_site_says_so(servers: Servers, site: Site, jobs: list[str]) -> None:
     private, public = jobs
-    anybody, some = Site(house, site.kind, OPEN=True), Site(house, site.kind, PUBLIC_ONLY=True)
+    anybody, some = Site(servers, site.kind, OPEN=True), Site(servers, site.kind, PUBLIC_ONLY=True)
 
     with running(anybody, some), client_of() as client:
         answers = {
@@ -132,10 +132,10 @@ def test_a_raw_id_is_a_key_only_where_the_site_says_so(house: House, site: Site,
         (some, private): (404, 404),
         (some, public): (200, 404),
     }
-    assert not any(house.record(id).cancel_requested for id in jobs)
+    assert not any(servers.record(id).cancel_requested for id in jobs)
 
 
-def test_who_may_only_watch_cannot_cancel(house: House, site: Site, jobs: list[str], open_page: OpenPage) -> None:
+def test_who_may_only_watch_cannot_cancel(servers: Servers, site: Site, jobs: list[str], open_page: OpenPage) -> None:
     id, _ = jobs
     (key,) = site.keys(id, watch_only=True)
     screen = open_page(site.page(id, watch_only=True))
@@ -143,11 +143,11 @@ def test_who_may_only_watch_cannot_cancel(house: House, site: Site, jobs: list[s
 
     assert screen.part("cancel").is_hidden()
     assert post(screen.page, f"{site.url}/progress/{key}/cancel/", {"headers": {"X-Progresskit": "1"}}) == 404
-    assert not house.record(id).cancel_requested
+    assert not servers.record(id).cancel_requested
 
 
 def test_another_site_cannot_cancel_with_a_key_that_it_came_to_know(
-    house: House, site: Site, jobs: list[str], open_page: OpenPage
+    servers: Servers, site: Site, jobs: list[str], open_page: OpenPage
 ) -> None:
     id, _ = jobs
     (key,) = site.keys(id)
@@ -167,11 +167,11 @@ def test_another_site_cannot_cancel_with_a_key_that_it_came_to_know(
             assert [asked.method for asked in site.requests(began) if asked.path.endswith("/cancel/")].count(
                 "POST"
             ) == 1
-            assert not house.record(id).cancel_requested
+            assert not servers.record(id).cancel_requested
 
     own = open_page(site.page(id)).page
     assert post(own, cancel, {}) == 202
-    assert house.record(id).cancel_requested
+    assert servers.record(id).cancel_requested
 
 
 def client_of(url: str = "") -> httpx.Client:

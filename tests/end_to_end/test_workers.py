@@ -16,8 +16,8 @@ from playwright.sync_api import expect
 
 from progresskit import ProgressObserver, State
 from tests.adapters.celery.worker import Worker, wait_for
-from tests.end_to_end.house import KINDS, POOL, House, Site, kill, running
 from tests.end_to_end.screen import OpenPage, Screen
+from tests.end_to_end.servers import KINDS, POOL, Servers, Site, kill, running
 from tests.end_to_end.visitors import ONCE
 
 LEASE = 6.0
@@ -30,9 +30,9 @@ POLL_SECONDS, TICK_SECONDS = 0.1, 0.1
 
 
 @pytest.fixture(scope="module")
-def sites(house: House) -> Iterator[list[Site]]:
+def sites(servers: Servers) -> Iterator[list[Site]]:
     """Give a site of each kind; streams last, and have room beside those of clients not noticed to be gone."""
-    sites = [Site(house, kind, MAX_STREAMS=20, STREAM_SECONDS=600) for kind in KINDS]
+    sites = [Site(servers, kind, MAX_STREAMS=20, STREAM_SECONDS=600) for kind in KINDS]
     with running(*sites):
         yield sites
 
@@ -102,14 +102,16 @@ class Ticker(Thread):
             self._job.set_progress(time.time())
 
 
-def heard_at(house: House, id: str) -> float:
+def heard_at(servers: Servers, id: str) -> float:
     """Return when the store heard of a job last, by the clock that judges its lease."""
-    with closing(sqlite3.connect(house.folder / "progress.db")) as database:
+    with closing(sqlite3.connect(servers.folder / "progress.db")) as database:
         (time,) = database.execute("SELECT heard_at FROM progresskit_jobs WHERE id = ?", (id,)).fetchone()
         return float(time)
 
 
-def test_a_killed_worker_shows_as_stalled_one_lease_later(house: House, sites: list[Site], open_page: OpenPage) -> None:
+def test_a_killed_worker_shows_as_stalled_one_lease_later(
+    servers: Servers, sites: list[Site], open_page: OpenPage
+) -> None:
     """
     The lease runs from when the store heard of the job last: stalled shows not before one lease after that.
 
@@ -118,19 +120,19 @@ def test_a_killed_worker_shows_as_stalled_one_lease_later(house: House, sites: l
     in the event of the bar on the page. How long it then takes to get there is the machine's affair. So an answer
     counts by when it was asked for, and what is pushed by the ticks of a third job that come with it.
     """
-    worker = house.start_worker(name="killed", lease=LEASE)
+    worker = servers.start_worker(name="killed", lease=LEASE)
     streams: list[StreamWatcher] = []
     polls: list[PollWatcher] = []
     with ExitStack() as stack:
         stack.callback(worker.kill)
         busy, quiet = (sites[0].start_task(task) for task in ("busy", "quiet"))
-        ticking, ticks = stack.enter_context(house.job(1))
+        ticking, ticks = stack.enter_context(servers.job(1))
         ticker = Ticker(ticks)
         stack.callback(ticker.join)
         stack.callback(ticker.stopped.set)
         ticker.start()
-        house.await_step(quiet, 3)
-        began = house.await_job(busy, "its start", lambda record: record.current > 0)
+        servers.await_step(quiet, 3)
+        began = servers.await_job(busy, "its start", lambda record: record.current > 0)
         screens = [open_page(site.page(busy, quiet, ticking)) for site in sites]
         for site in sites:
             keys = site.keys(busy, quiet, ticking)
@@ -142,15 +144,15 @@ def test_a_killed_worker_shows_as_stalled_one_lease_later(house: House, sites: l
         for screen in screens:
             for index in range(2):
                 screen.expect_state("running", index)
-        reported = house.record(quiet)
+        reported = servers.record(quiet)
         silent = time.time()
         wait_for("a silence longer than the lease", lambda: time.time() > silent + LEASE + 0.5)
         assert not any(watcher.first_stalled(id) for watcher in (*streams, *polls) for id in (busy, quiet))
-        assert house.record(quiet) == reported
-        last = house.record(busy).current
+        assert servers.record(quiet) == reported
+        last = servers.record(busy).current
         assert last > began.current
 
-        house.await_job(busy, "another step", lambda record: record.current > last)
+        servers.await_job(busy, "another step", lambda record: record.current > last)
         worker.kill()
         killed = time.time()  # and not before: however late the signal was sent
         late = killed + SHOWN_SECONDS
@@ -180,10 +182,10 @@ def test_a_killed_worker_shows_as_stalled_one_lease_later(house: House, sites: l
         assert poll.statuses(killed)[0] == 304, site
     for name, at in shown.items():
         print(f"{name}: stalled {at - killed:.2f} s after the kill")
-    assert killed - heard_at(house, busy) < LEASE / 2
-    assert killed - heard_at(house, quiet) < LEASE
+    assert killed - heard_at(servers, busy) < LEASE / 2
+    assert killed - heard_at(servers, quiet) < LEASE
     for name, at in shown.items():
-        heard = heard_at(house, busy if "busy" in name else quiet)
+        heard = heard_at(servers, busy if "busy" in name else quiet)
         assert heard + LEASE <= at, (name, at - heard)
 
 
@@ -210,24 +212,24 @@ def ticked(told: Told, ticking: str, late: float) -> int:
 
 
 def test_a_task_whose_process_is_killed_shows_what_celery_makes_of_it(
-    house: House, worker: Worker, sites: list[Site], open_page: OpenPage
+    servers: Servers, worker: Worker, sites: list[Site], open_page: OpenPage
 ) -> None:
     lost, redelivered = (sites[0].start_task(task) for task in ("quiet", "redelivered"))
     for id in (lost, redelivered):
-        house.await_step(id, 3)
+        servers.await_step(id, 3)
     screens = [open_page(site.page(lost, redelivered)) for site in sites]
     for screen in screens:
         for index in range(2):
             screen.expect_percent(30, index)
 
     for id in (lost, redelivered):
-        (pid,) = house.starts(id)
+        (pid,) = servers.starts(id)
         assert pid in worker.children()
         kill(pid)
-    wait_for("another start", lambda: len(house.starts(redelivered)) == 2)
-    again = house.await_job(redelivered, "the second run", lambda record: record.version.run == 2)
+    wait_for("another start", lambda: len(servers.starts(redelivered)) == 2)
+    again = servers.await_job(redelivered, "the second run", lambda record: record.version.run == 2)
     assert (again.state, again.attempt) == (State.RUNNING, 1)
-    house.open_gate(redelivered, 1)
+    servers.open_gate(redelivered, 1)
 
     for screen in screens:
         screen.expect_state("failed", 0)
@@ -237,35 +239,35 @@ def test_a_task_whose_process_is_killed_shows_what_celery_makes_of_it(
         screen.expect_percent(100, 1)
         versions = [event["job"]["version"] for event in screen.events("progress", 1)]
         assert {version.partition(".")[0] for version in versions} == {"1", "2"}
-    assert house.celery_state(lost) == "FAILURE"
-    assert len(house.starts(lost)) == 1
+    assert servers.celery_state(lost) == "FAILURE"
+    assert len(servers.starts(lost)) == 1
 
 
 def test_a_queued_task_waits_on_its_page_and_then_moves(
-    house: House, worker: Worker, sites: list[Site], open_page: OpenPage
+    servers: Servers, worker: Worker, sites: list[Site], open_page: OpenPage
 ) -> None:
     before = [sites[0].start_task("quiet") for _ in range(POOL)]
     for id in before:
-        house.await_step(id, 3)
+        servers.await_step(id, 3)
     id = sites[0].start_task("steps", 4)
     screens = [open_page(site.page(id)) for site in sites]
     for screen in screens:
         screen.expect_state("pending")
         assert screen.part("label").inner_text() == "Waiting"
 
-    house.open_gate(id, 2)
+    servers.open_gate(id, 2)
     for one in before:
-        house.open_gate(one, 1)
+        servers.open_gate(one, 1)
     for screen in screens:
         screen.expect_percent(50)
-    house.open_gate(id, 4)
+    servers.open_gate(id, 4)
     for screen in screens:
         screen.expect_state("succeeded")
         assert screen.states() == ["pending", "running", "succeeded"]
 
 
 def test_a_task_that_fails_after_a_block_that_went_well_has_failed(
-    house: House, worker: Worker, sites: list[Site], open_page: OpenPage
+    servers: Servers, worker: Worker, sites: list[Site], open_page: OpenPage
 ) -> None:
     screens, id = watched_from_the_start(sites, open_page, "failing_after_a_block")
     for screen in screens:
@@ -275,21 +277,21 @@ def test_a_task_that_fails_after_a_block_that_went_well_has_failed(
         assert event["job"]["error"] == {"type": "ValueError", "message": None}
         assert "succeeded" not in screen.states()
         assert "secret" not in screen.page.content()
-    error = house.record(id).error
+    error = servers.record(id).error
     assert error is not None
-    assert error.message == "the secret of the house"
-    wait_for("Celery's word on it", lambda: house.celery_state(id) == "FAILURE")
+    assert error.message == "the secret of the servers"
+    wait_for("Celery's word on it", lambda: servers.celery_state(id) == "FAILURE")
 
 
 def test_a_task_that_retries_within_a_block_is_seen_to_try_again(
-    house: House, worker: Worker, sites: list[Site], open_page: OpenPage
+    servers: Servers, worker: Worker, sites: list[Site], open_page: OpenPage
 ) -> None:
     screens, id = watched_from_the_start(sites, open_page, "retrying_in_a_block")
-    house.await_job(id, "attempt 2", lambda record: record.state is State.RUNNING and record.attempt == 2)
+    servers.await_job(id, "attempt 2", lambda record: record.state is State.RUNNING and record.attempt == 2)
     for screen in screens:
         screen.expect_state("running")
         expect(screen.part("detail")).to_contain_text("attempt 2")  # running is what it was before, too
-    house.open_gate(id, 1)
+    servers.open_gate(id, 1)
     for screen in screens:
         screen.expect_state("succeeded")
         screen.expect_percent(100)

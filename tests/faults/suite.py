@@ -12,8 +12,8 @@ from tests.services.process import wait_until
 from tests.services.proxy import Proxy
 from tests.services.server import Server
 
-from .scene import PATIENCE, Scene
-from .ways import ways
+from .failure_modes import failure_modes
+from .scenario import PATIENCE, Scenario
 
 KILLS = 20
 """How often a server is killed, at least; more often with `--soak`."""
@@ -31,20 +31,20 @@ class Kills:
         self, server: Server, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]
     ) -> None:
         kills = KILLS * pytestconfig.getoption("soak")
-        with Scene(server.fresh(), ends=2 * kills + 1) as scene:
-            scene.end_some()
-            scene.settle()
+        with Scenario(server.fresh(), ends=2 * kills + 1) as scenario:
+            scenario.end_some()
+            scenario.settle()
             for number in range(1, kills + 1):
-                scene.end_some()  # its last record is on its way, perhaps
+                scenario.end_some()  # its last record is on its way, perhaps
                 time.sleep(random.uniform(0, 0.05))
                 server.kill()
-                scene.end_some()
+                scenario.end_some()
                 server.start()
                 if number % 4:
                     time.sleep(random.uniform(0, 0.5))  # the next one comes in the middle of the recovery
                 else:
-                    scene.settle()
-            scene.finish()
+                    scenario.settle()
+            scenario.finish()
         record_property("kills", f"{self.name}: {kills}")
 
 
@@ -52,60 +52,60 @@ class Faults(Kills):
     """All that happens to a server."""
 
     def test_paused(self, server: Server) -> None:
-        with Scene(server.fresh(), ends=9) as scene:
-            scene.end_some(3)
-            scene.settle()
+        with Scenario(server.fresh(), ends=9) as scenario:
+            scenario.end_some(3)
+            scenario.settle()
             server.pause()
             try:
-                scene.end_some(3)
+                scenario.end_some(3)
                 time.sleep(PAUSE_SECONDS)
-                scene.end_some(3)
+                scenario.end_some(3)
             finally:
                 server.resume()
-            scene.settle()
-            scene.finish()
+            scenario.settle()
+            scenario.finish()
 
     def test_cut_off_in_the_middle_of_a_write(self, server: Server) -> None:
         with Proxy(server.port) as proxy:
             direct = server.fresh()
-            with Scene(through(proxy, server, direct), ends=2 * CUTS, direct=direct) as scene:
-                scene.end_some()
-                scene.settle()
+            with Scenario(through(proxy, server, direct), ends=2 * CUTS, direct=direct) as scenario:
+                scenario.end_some()
+                scenario.settle()
                 for number in range(CUTS):
                     cut = proxy.cut_after(random.randint(1, 2_000))
-                    scene.end_some()
+                    scenario.end_some()
                     assert cut.wait(PATIENCE), "nobody writes any more"
                     if number % 5 == 0:
-                        scene.settle()
-                scene.finish()
+                        scenario.settle()
+                scenario.finish()
 
     def test_connections_refused(self, server: Server) -> None:
         with Proxy(server.port) as proxy:
             direct = server.fresh()
-            with Scene(through(proxy, server, direct), ends=9, direct=direct) as scene:
-                scene.end_some(3)
-                scene.settle()
+            with Scenario(through(proxy, server, direct), ends=9, direct=direct) as scenario:
+                scenario.end_some(3)
+                scenario.settle()
                 proxy.refuse()
                 proxy.cut()
-                scene.end_some(3)
+                scenario.end_some(3)
                 time.sleep(REFUSAL_SECONDS)
-                scene.end_some(3)
+                scenario.end_some(3)
                 proxy.accept()
-                scene.settle()
-                scene.finish()
+                scenario.settle()
+                scenario.finish()
 
     def test_full_or_read_only(self, server: Server) -> None:
-        with Scene(server.fresh(), ends=20) as scene:
-            for name, way in ways(server).items():
-                scene.end_some(2)
-                scene.settle()
-                with way():
-                    scene.end_some(2)
-                    wait_until(lambda: scene.kit.publisher.down, f"{name} was noticed")
-                    scene.end_some(2)
-                wait_until(lambda: not scene.kit.publisher.down, f"the end of {name} was noticed")
-                scene.settle()
-            scene.finish()
+        with Scenario(server.fresh(), ends=20) as scenario:
+            for name, failing in failure_modes(server).items():
+                scenario.end_some(2)
+                scenario.settle()
+                with failing():
+                    scenario.end_some(2)
+                    wait_until(lambda: scenario.kit.publisher.down, f"{name} was noticed")
+                    scenario.end_some(2)
+                wait_until(lambda: not scenario.kit.publisher.down, f"the end of {name} was noticed")
+                scenario.settle()
+            scenario.finish()
 
 
 def through(proxy: Proxy, server: Server, url: str) -> str:

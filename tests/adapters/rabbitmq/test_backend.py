@@ -17,7 +17,7 @@ import pytest
 
 from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError
 from progresskit.progress import State
-from progresskit.testing.looks import read, until
+from progresskit.testing.helpers import read, until
 from progresskit.testing.process import Act, Process
 from progresskit.testing.writes import LIFE, start, update, word
 from progresskit_rabbitmq import RabbitMQBackend, following

@@ -13,7 +13,7 @@ import pytest
 from progresskit.errors import BackendUnavailable
 from progresskit.progress import State
 from progresskit.testing import RecordingObserver
-from progresskit.testing.looks import read, until
+from progresskit.testing.helpers import read, until
 from progresskit.testing.writes import LIFE, start, update
 from progresskit_rabbitmq import RabbitMQBackend, link
 from tests.services.proxy import Proxy

@@ -16,7 +16,7 @@ from sqlalchemy import create_engine
 from progresskit.errors import BackendUnavailable
 from progresskit.progress import State, Version, encode
 from progresskit.testing import LIFE, record, start, update, word
-from progresskit.testing.looks import insist, read
+from progresskit.testing.helpers import insist, read
 from progresskit_sql import SQLBackend
 from tests.services import missing, server
 

@@ -14,7 +14,7 @@ import progresskit
 import progresskit_celery
 from progresskit.cli.demo.broker import steady_transport
 
-FOLDER = Path(os.environ["HOUSE"])
+FOLDER = Path(os.environ["SERVERS_FOLDER"])
 LONGEST_SECONDS = 600
 """No task is longer, so that none stays behind whatever becomes of its test."""
 
@@ -106,7 +106,7 @@ def failing_after_a_block() -> None:
     """End an inner block well, and the task badly."""
     with progresskit.observe(total=2, description="Reading") as observer:
         observer.advance(2)
-    raise ValueError("the secret of the house")
+    raise ValueError("the secret of the servers")
 
 
 @app.task(bind=True, max_retries=1)

@@ -1,8 +1,8 @@
 """
 What each backend's client library takes for the same: bytes made beforehand, and nothing of ours around it.
 
-Those of the stores are in `_store_floors`. Over a broker the floor is what somebody does who publishes each record as
-it comes; that of the same few messages as ours stands beside it.
+Those of the stores are in `_store_baselines`. Over a broker the baseline publishes each record as it comes; a second
+baseline publishes the same few messages as ours.
 """
 
 # mypy: allow-untyped-calls
@@ -14,12 +14,19 @@ from contextlib import suppress
 from time import time
 from typing import Any
 
-from _store_floors import ClusterFloor, Floor, MariaDBFloor, PostgreSQLFloor, RedisFloor, SQLiteFloor
+from _store_baselines import (
+    Baseline,
+    ClusterBaseline,
+    MariaDBBaseline,
+    PostgreSQLBaseline,
+    RedisBaseline,
+    SQLiteBaseline,
+)
 
 from progresskit.progress import Write
 
 
-class PikaFloor(Floor):
+class PikaBaseline(Baseline):
     name = "pika, each record published to a fanout exchange as it comes, without confirms"
     confirms = False
 
@@ -28,7 +35,7 @@ class PikaFloor(Floor):
 
         self.connection: Any = pika.BlockingConnection(pika.URLParameters(url))
         self.channel = self.connection.channel()
-        self.channel.exchange_declare("floor", "fanout")
+        self.channel.exchange_declare("baseline", "fanout")
         if self.confirms:
             self.channel.confirm_delivery()
         self.properties = pika.BasicProperties(type="live", message_id="1")
@@ -40,18 +47,18 @@ class PikaFloor(Floor):
         from progresskit_rabbitmq.messages import Stamp, pack
 
         return [
-            pack("floor", number, Stamp(time(), time()), writes) for number, writes in enumerate(self.messages(batch))
+            pack("base", number, Stamp(time(), time()), writes) for number, writes in enumerate(self.messages(batch))
         ]
 
     def write(self, prepared: Any) -> None:
         for body in prepared:
-            self.channel.basic_publish("floor", "", body, self.properties)
+            self.channel.basic_publish("baseline", "", body, self.properties)
 
     def close(self) -> None:
         self.connection.close()
 
 
-class PikaMessagesFloor(PikaFloor):
+class PikaMessagesBaseline(PikaBaseline):
     name = "pika, the same few messages as ours, each confirmed"
     confirms = True
 
@@ -61,7 +68,7 @@ class PikaMessagesFloor(PikaFloor):
         return [*portions(batch)]
 
 
-class KombuFloor(Floor):
+class KombuBaseline(Baseline):
     name = "Kombu, each record published to a fanout exchange as it comes, and taken out again"
 
     def __init__(self, url: str) -> None:
@@ -89,7 +96,7 @@ class KombuFloor(Floor):
         from progresskit_kombu.wire import Act, Message, encode, pack_write
 
         parts = ([pack_write(write, 1) for write in writes] for writes in self.messages(batch))
-        return [encode(Message("floor", number, Act.WRITE, part)) for number, part in enumerate(parts)]
+        return [encode(Message("baseline", number, Act.WRITE, part)) for number, part in enumerate(parts)]
 
     def write(self, prepared: Any) -> None:
         until = self.taken + len(prepared)
@@ -104,7 +111,7 @@ class KombuFloor(Floor):
         self.connection.release()
 
 
-class KombuMessagesFloor(KombuFloor):
+class KombuMessagesBaseline(KombuBaseline):
     name = "Kombu, the same few messages as ours, published and taken out again"
 
     def messages(self, batch: Sequence[Write]) -> list[Sequence[Write]]:
@@ -115,7 +122,7 @@ class KombuMessagesFloor(KombuFloor):
         return [[next(rest) for _ in range(size)] for size in sizes]
 
 
-class ResultFloor(Floor):
+class ResultBaseline(Baseline):
     name = "Celery, app.backend.store_result of current and total for each record"
 
     def __init__(self, url: str) -> None:
@@ -126,7 +133,7 @@ class ResultFloor(Floor):
     def prepare(self, batch: Sequence[Write]) -> Any:
         bodies = [json.loads(write.body) for write in batch]
         return [
-            (f"floor-{write.id}", {"current": body["current"], "total": body["total"]})
+            (f"baseline-{write.id}", {"current": body["current"], "total": body["total"]})
             for write, body in zip(batch, bodies, strict=True)
         ]
 
@@ -139,18 +146,18 @@ class ResultFloor(Floor):
 
 
 FLOORS: Mapping[str, Sequence[type[Any]]] = {
-    "sqlite": [SQLiteFloor],
-    "redis": [RedisFloor],
-    "redis-cluster": [ClusterFloor],
-    "postgresql": [PostgreSQLFloor],
-    "mariadb": [MariaDBFloor],
-    "rabbitmq": [PikaFloor, PikaMessagesFloor],
-    "kombu": [KombuFloor, KombuMessagesFloor],
-    "celery": [ResultFloor],
+    "sqlite": [SQLiteBaseline],
+    "redis": [RedisBaseline],
+    "redis-cluster": [ClusterBaseline],
+    "postgresql": [PostgreSQLBaseline],
+    "mariadb": [MariaDBBaseline],
+    "rabbitmq": [PikaBaseline, PikaMessagesBaseline],
+    "kombu": [KombuBaseline, KombuMessagesBaseline],
+    "celery": [ResultBaseline],
 }
 """The first of each is the one that a batch is held to, but for Celery's, which are only told."""
 
 
-def floors(name: str) -> Sequence[type[Any]]:
-    """Return the floors of a backend, by its name in the table of backends."""
+def baselines(name: str) -> Sequence[type[Any]]:
+    """Return the baselines of a backend, by its name in the table of backends."""
     return FLOORS.get(name) or FLOORS.get(name.partition("-")[0], ())

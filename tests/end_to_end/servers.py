@@ -80,7 +80,7 @@ class Asked(NamedTuple):
         return self.path.startswith("/progress/") and self.path.endswith("/events/")
 
 
-class House:
+class Servers:
     """The folder that a worker and sites share, with the broker's files and, unless told, the progress in it."""
 
     def __init__(self, folder: Path, url: str | None = None) -> None:
@@ -95,7 +95,7 @@ class House:
             self.folder,
             app=f"{APPS}.tasks",
             concurrency=POOL,
-            env={"PROGRESSKIT_LEASE": str(lease), "HOUSE": str(self.folder)},
+            env={"PROGRESSKIT_LEASE": str(lease), "SERVERS_FOLDER": str(self.folder)},
             name=name,
         )
 
@@ -156,15 +156,15 @@ class House:
 class Site:
     """A site and its server process, which may be killed and started again."""
 
-    def __init__(self, house: House, kind: str, **settings: Any) -> None:
-        self.house, self.kind, self.settings = house, kind, settings
+    def __init__(self, servers: Servers, kind: str, **settings: Any) -> None:
+        self.servers, self.kind, self.settings = servers, kind, settings
         self.name = kind if settings.get("MAX_STREAMS") != 0 else f"{kind}-without-streams"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.secret = f"the secret of the site at port {self.port}"
         self.streams = settings.get("MAX_STREAMS") != 0
-        self._log = house.folder / f"{self.name}-{self.port}.requests"
-        self._output = house.folder / f"{self.name}-{self.port}.output"
+        self._log = servers.folder / f"{self.name}-{self.port}.requests"
+        self._output = servers.folder / f"{self.name}-{self.port}.output"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __repr__(self) -> str:
@@ -176,7 +176,7 @@ class Site:
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *command],
-                cwd=self.house.folder,
+                cwd=self.servers.folder,
                 env=self.environment(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -191,9 +191,9 @@ class Site:
     def environment(self) -> dict[str, str]:
         """Return the environment of the server."""
         env = environment(
-            self.house.folder,
-            HOUSE=str(self.house.folder),
-            SITE_PROGRESS=self.house.url,
+            self.servers.folder,
+            SERVERS_FOLDER=str(self.servers.folder),
+            SITE_PROGRESS=self.servers.url,
             SITE_SETTINGS=json.dumps(self.settings),
             SITE_SECRET=self.secret,
             SITE_LOG=str(self._log),
@@ -255,14 +255,14 @@ class Serve(Site):
     """`progresskit serve`, beside the site that makes the pages."""
 
     def __init__(self, site: Site) -> None:
-        super().__init__(site.house, "serve")
+        super().__init__(site.servers, "serve")
         self.secret = site.secret
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the server."""
-        shared = {"PROGRESSKIT_URL": self.house.url, "PROGRESSKIT_SECRET_KEY": self.secret}
+        shared = {"PROGRESSKIT_URL": self.servers.url, "PROGRESSKIT_SECRET_KEY": self.secret}
         shared["PROGRESSKIT_ALLOWED_HOSTS"] = "progress"  # so nginx calls several of them, unless told otherwise
-        return environment(self.house.folder, **shared)
+        return environment(self.servers.folder, **shared)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ PATIENCE = 180.0
 """Seconds after which what should have recovered by itself counts as lost."""
 
 
-class Scene:
+class Scenario:
     """
     Twenty jobs that go on, the next one wherever one is ended, and their watchers.
 

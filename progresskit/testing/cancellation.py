@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from progresskit.progress import FINAL_STATES, State
 
-from .looks import read, told
+from .helpers import read, told
 from .writes import LIFE, start, update, word
 
 if TYPE_CHECKING:

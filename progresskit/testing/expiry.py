@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from progresskit.progress import State, Version, moment
 
-from .looks import read, seen, told
+from .helpers import read, seen, told
 from .writes import LEASE, LIFE, record, start, update, word
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The floors of the stores: each gets the very statements that the backend sends, made by the backend's modules."""
+"""The baselines of the stores: each gets the very statements that the backend sends, made by the backend's modules."""
 
 # mypy: allow-untyped-calls
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from progresskit.progress import Write
 
 
-class Floor(ABC):
+class Baseline(ABC):
     """Writes records to the store of a URL, where they are already, begun by the backend."""
 
     name: ClassVar[str]
@@ -31,7 +31,7 @@ class Floor(ABC):
         """Close the connection."""
 
 
-class RedisFloor(Floor):
+class RedisBaseline(Baseline):
     name = "redis-py, the same EVALSHA calls in a pipeline"
 
     def __init__(self, url: str) -> None:
@@ -70,7 +70,7 @@ class RedisFloor(Floor):
         self.client.close()
 
 
-class ClusterFloor(RedisFloor):
+class ClusterBaseline(RedisBaseline):
     name = "redis-py, the same EVALSHA calls in a pipeline to each node"
 
     def __init__(self, url: str) -> None:
@@ -96,7 +96,7 @@ class ClusterFloor(RedisFloor):
             pipeline.execute()
 
 
-class PostgreSQLFloor(Floor):
+class PostgreSQLBaseline(Baseline):
     name = "psycopg, the same statement and parameters"
 
     def __init__(self, url: str) -> None:
@@ -119,7 +119,7 @@ class PostgreSQLFloor(Floor):
         self.connection.close()
 
 
-class MariaDBFloor(Floor):
+class MariaDBBaseline(Baseline):
     name = "PyMySQL, the same text"
 
     def __init__(self, url: str) -> None:
@@ -149,7 +149,7 @@ class MariaDBFloor(Floor):
         self.connection.close()
 
 
-class SQLiteFloor(Floor):
+class SQLiteBaseline(Baseline):
     name = "sqlite3, executemany of the same statement in one transaction"
 
     def __init__(self, url: str) -> None:

@@ -1,4 +1,4 @@
-"""Ways in which a server runs, answers, and takes nothing: it is full, read-only, or lets nobody in."""
+"""Failure modes of a server that runs, answers, and stores nothing: full, read-only, or out of connections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.services.rabbitmq import RabbitMQ
 from tests.services.redis import Redis
 from tests.services.server import Server
 
-Way = Callable[[], AbstractContextManager[None]]
+FailureMode = Callable[[], AbstractContextManager[None]]
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def rabbitmq_out_of_disk(server: RabbitMQ) -> Iterator[None]:
         server.need_disk()
 
 
-def ways(server: Server) -> dict[str, Way]:
+def failure_modes(server: Server) -> dict[str, FailureMode]:
     """Return those of a server, by name."""
     match server:
         case Redis():
@@ -114,4 +114,4 @@ def ways(server: Server) -> dict[str, Way]:
                 "out of memory": lambda: rabbitmq_out_of_memory(server),
                 "out of disk": lambda: rabbitmq_out_of_disk(server),
             }
-    raise TypeError(f"{server} is not known to fail in any way")
+    raise TypeError(f"{server} has no failure mode")
