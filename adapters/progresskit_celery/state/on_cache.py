@@ -29,6 +29,9 @@ CONNECT_SECONDS, CALL_SECONDS = 2.0, 5.0
 ROUNDS = 50
 """How often an edit is tried that others come in between of."""
 
+LAG_SECONDS = 2.0
+"""A server states whole seconds, which it counts from its start."""
+
 MONTH = 30 * 86_400
 """A server takes more seconds than that for a time since the epoch."""
 
@@ -40,7 +43,7 @@ class CacheStore(KeyValueStore):
         super().__init__(app, clock)
         self._lock = Lock()
         self._made: Any = None
-        self._server_time = ServerTime()
+        self._server_time = ServerTime(LAG_SECONDS)
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
@@ -120,7 +123,5 @@ class CacheStore(KeyValueStore):
 
 
 def _server_time(client: Any) -> float:
-    """Return the server's time, which it tells in whole seconds; the host's where there are several servers."""
-    if not hasattr(client, "stats"):
-        return time()
-    return float(client.stats()[b"time"]) + 0.5
+    """Return what the server states as its time; the host's time where there are several servers."""
+    return float(client.stats()[b"time"]) if hasattr(client, "stats") else time()
