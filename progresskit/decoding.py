@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from . import values
+from . import validation
 from .progress import VERDICT_FIELDS, Failure, Progress, State, Version, check_id, life_of
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _object(text: str) -> dict[str, Any]:
         raise ValueError("nested too deep") from None
     if type(body) is not dict:
         raise ValueError(f"not an object but {type(body).__name__}")
-    if text.count("{") + text.count("[") > values.DEPTH and values.is_deep(body, values.DEPTH + 1):
+    if text.count("{") + text.count("[") > validation.DEPTH and validation.is_deep(body, validation.DEPTH + 1):
         raise ValueError("nested too deep")
     if not _has_surrogates(text):
         return body
@@ -138,7 +138,7 @@ def _text(value: Any) -> str | None:
 
 def _count(value: Any) -> Number | None:
     kind = type(value)
-    return value if (kind is int or kind is float) and 0 <= value <= values.LIMIT else None
+    return value if (kind is int or kind is float) and 0 <= value <= validation.LIMIT else None
 
 
 def _time(value: Any) -> datetime | None:

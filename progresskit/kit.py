@@ -13,7 +13,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 from weakref import WeakSet
 
-from . import forks, scope, unseen, values
+from . import forks, scope, unseen, validation
 from .abc import Lists
 from .config import backend_class, resolve
 from .errors import InvalidValue, Unsupported
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from .abc import Backend
     from .audience import Notify
     from .config import Settings
+    from .executor import BlockingExecutor
     from .hub import Viewer
     from .progress import JobId, Progress
-    from .threads import Threads
 
 Checked = TypeVar("Checked")
 Item = TypeVar("Item")
@@ -81,7 +81,7 @@ class Kit:
         self._backend: Backend | None = None
         self._publisher: Publisher | None = None
         self._hub: Hub | None = None
-        self._threads: Threads | None = None
+        self._threads: BlockingExecutor | None = None
         self._explicit: dict[str, Any] = {}
         self._given = backend
         _kits.add(self)
@@ -599,12 +599,12 @@ class Kit:
             forgetting = self._open_threads().call(self.forget, id)
         return await forgetting
 
-    def _open_threads(self) -> Threads:
+    def _open_threads(self) -> BlockingExecutor:
         """Return the threads that call the backend for coroutines; to be used while `_lock` is held."""
         if self._threads is None:
-            from .threads import Threads
+            from .executor import BlockingExecutor
 
-            self._threads = Threads(self.backend.read)
+            self._threads = BlockingExecutor(self.backend.read)
         return self._threads
 
     def list(
@@ -617,7 +617,7 @@ class Kit:
         what `get_many` raises.
         """
         states = None if state is None else _checked("state", _states, state)
-        kind, limit = _kind(kind), _checked("limit", values.limit, limit)
+        kind, limit = _kind(kind), _checked("limit", validation.limit, limit)
         backend = self.backend
         unseen.note_viewer()
         if not isinstance(backend, Lists):
@@ -633,11 +633,11 @@ def _checked(name: str, convert: Callable[[Any], Checked], value: Any) -> Checke
 
 
 def _message(text: Any) -> str:
-    return values.text(text, values.MESSAGE_LENGTH)
+    return validation.text(text, validation.MESSAGE_LENGTH)
 
 
 def _kind(kind: Any) -> str | None:
-    return None if kind is None else _checked("kind", values.text, kind)
+    return None if kind is None else _checked("kind", validation.text, kind)
 
 
 def _states(given: Any) -> list[State]:
@@ -653,7 +653,7 @@ def owner_key(owner: Any) -> str:
 
     Raises InvalidValue for somebody who is not signed in.
     """
-    return _checked("owner", values.user, owner)
+    return _checked("owner", validation.user, owner)
 
 
 def _length(items: Any) -> int | None:
@@ -662,7 +662,7 @@ def _length(items: Any) -> int | None:
         length = len(items)
     except Exception:
         return None
-    return length if length <= values.LIMIT else None
+    return length if length <= validation.LIMIT else None
 
 
 class RemoteSubject:

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .abc import Backend, Listener, Lists, Pushes, PushesCancels
-from .entries import Entries
+from .record_store import RecordStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -29,7 +29,7 @@ class MemoryBackend(Backend, Pushes, PushesCancels, Lists):
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._lock = Lock()
-        self._entries = Entries()
+        self._entries = RecordStore()
         self._listeners: list[_MemoryListener[Iterable[Progress]]] = []
         self._heeding: list[_MemoryListener[Collection[str]]] = []
         self._swept = clock()
@@ -100,7 +100,7 @@ class MemoryBackend(Backend, Pushes, PushesCancels, Lists):
     def forked(self) -> None:
         """Begin empty: the records are the parent's, which this process can no longer reach."""
         self._lock = Lock()
-        self._entries = Entries()
+        self._entries = RecordStore()
         self._listeners, self._heeding = [], []
 
     def _sweep(self, now: float) -> None:

@@ -8,7 +8,7 @@ from threading import RLock
 from time import time
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from . import scope, unseen, values
+from . import scope, unseen, validation
 from .audience import Audience
 from .errors import Cancelled
 from .progress import State
@@ -66,7 +66,7 @@ class ProgressObserver(Reports):
         super().__init__(sink, id, cancellable)
         self._ended = True  # until it is made: one that is refused for its kind, as strict kits do, has no end
         self._sink, self._generation = sink, sink.generation
-        kept = self._kept("kind", values.text, kind)
+        kept = self._kept("kind", validation.text, kind)
         self._recorder = Recorder(sink, Identity(id, token, kept, parent, attempt, owner))
         self._audience = Audience()
         self._scopes: list[Scope] = []
@@ -103,7 +103,7 @@ class ProgressObserver(Reports):
         if self._generation != self._sink.generation:
             self.detach()
             return _nothing
-        kept = self._kept("result", lambda value: values.plain(value, values.RESULT_BYTES), result)
+        kept = self._kept("result", lambda value: validation.plain(value, validation.RESULT_BYTES), result)
         with self._lock:
             if self._ended:
                 return _nothing

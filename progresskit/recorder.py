@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from . import values
+from . import validation
 from .errors import PublicError
 from .estimate import RateEstimator
 from .progress import Failure, Progress, Role, State, Version, Write, encode, life_of, milliseconds, moment
@@ -52,17 +52,17 @@ def failure(error: BaseException | Failure | str | None) -> Failure | None:
     if error is None or isinstance(error, Failure):
         return error
     if isinstance(error, str):
-        return Failure("Error", values.text(error, values.MESSAGE_LENGTH))
+        return Failure("Error", validation.text(error, validation.MESSAGE_LENGTH))
     try:
-        message: str | None = values.text(str(error), values.MESSAGE_LENGTH)
+        message: str | None = validation.text(str(error), validation.MESSAGE_LENGTH)
     except Exception:
         message = None  # an error that cannot even say what it is
-    return Failure(values.text(type(error).__name__), message, isinstance(error, PublicError))
+    return Failure(validation.text(type(error).__name__), message, isinstance(error, PublicError))
 
 
 def public_failure(text: str) -> Failure:
     """Return a failure with a text that was written for the people who watch the job."""
-    return Failure("Error", values.text(text, values.MESSAGE_LENGTH), public=True)
+    return Failure("Error", validation.text(text, validation.MESSAGE_LENGTH), public=True)
 
 
 def word(
@@ -203,7 +203,7 @@ class Recorder:
             current=reading.current,
             total=reading.total,
             unit=reading.unit,
-            description=reading.description and values.text(reading.description),
+            description=reading.description and validation.text(reading.description),
             meta=reading.meta,
             rate=estimate.rate,
             eta=estimate.eta if outcome.state is State.RUNNING else None,

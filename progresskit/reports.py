@@ -12,14 +12,14 @@ from __future__ import annotations
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import values
+from . import validation
 from .errors import Cancelled, InvalidValue
 from .recorder import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_OPEN = values.LIMIT // 2  # counts beyond are checked one by one, so that the hot path need not look at the sum
+_OPEN = validation.LIMIT // 2  # counts beyond are checked one by one, so that the hot path need not look at the sum
 _SHUT = -1
 
 
@@ -141,8 +141,8 @@ class Reports:
         self._set(current, total, description)
         if self._ended:
             return
-        self._set_detail("unit", values.text, unit)
-        self._set_detail("meta", values.meta, meta)
+        self._set_detail("unit", validation.text, unit)
+        self._set_detail("meta", validation.meta, meta)
 
     def check_cancelled(self) -> None:
         """Raise Cancelled if somebody asked the job to stop."""
@@ -155,8 +155,8 @@ class Reports:
         if not self._admit():
             return
         try:
-            number = values.count(n)
-            values.count(self._current + number)
+            number = validation.count(n)
+            validation.count(self._current + number)
         except ValueError as problem:
             self._drop("n", problem)
         else:
@@ -172,12 +172,12 @@ class Reports:
             self._set_current(current)
         if type(description) is str:
             self._description = description
-        elif (kept := self._kept("description", values.text, description)) is not None:
+        elif (kept := self._kept("description", validation.text, description)) is not None:
             self._description = kept
 
     def _set_total(self, total: Any) -> None:
         try:
-            self._details.total = values.count(total)
+            self._details.total = validation.count(total)
         except ValueError as problem:
             self._drop("total", problem)
         else:
@@ -186,7 +186,7 @@ class Reports:
 
     def _set_current(self, current: Any) -> None:
         try:
-            number = values.count(current)
+            number = validation.count(current)
         except ValueError as problem:
             self._drop("current", problem)
         else:
@@ -258,7 +258,7 @@ class Reports:
 
         Where nobody gave the job a total, the loop makes it its own: the count begins at 0 and the total is this one.
         """
-        kept = self._kept("unit", values.text, unit)
+        kept = self._kept("unit", validation.text, unit)
         with self._lock:
             if self._counter is not None and self._counter.left:
                 self._fold_counter()
@@ -290,7 +290,7 @@ class Reports:
             self._counter = None
 
     def _count(self) -> float:
-        return self._current if self._counter is None else min(self._current + self._counter.done(), values.LIMIT)
+        return self._current if self._counter is None else min(self._current + self._counter.done(), validation.LIMIT)
 
     # What the publisher does.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from progresskit.entries import tombstones
+from progresskit.record_store import tombstones
 
 from .sync import Answering, Joining, Phase
 from .wire import Act, chunks, pack_kept, unpack_each, unpack_kept, unpack_write

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from progresskit.entries import Entry, Tombstone
 from progresskit.memory import MemoryBackend
 from progresskit.progress import Role
+from progresskit.record_store import Entry, Tombstone
 
 from .settle import differ, settle
 from .wire import Kept

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from kombu.entity import Queue
 
-    from progresskit.entries import Tombstone
     from progresskit.progress import Write
+    from progresskit.record_store import Tombstone
 
     from .address import Address
     from .calls import Call

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from progresskit.abc import Listener
     from progresskit.config import Settings
-    from progresskit.entries import Entries
     from progresskit.progress import Progress, State, Write
+    from progresskit.record_store import RecordStore
 
     from .messages import Stamp
 
@@ -146,7 +146,7 @@ class RabbitMQBackend(Backend, Pushes, PushesCancels, Lists):
         """Return the jobs heard of last, newest first, of those that this process remembers."""
         return self._look(lambda entries, now: entries.list(kind, states, limit, now))
 
-    def _look(self, ask: Callable[[Entries, float], Answer]) -> Answer:
+    def _look(self, ask: Callable[[RecordStore, float], Answer]) -> Answer:
         def look(deadline: float) -> Answer:
             self._session.view()
             mirror = self._session.catch_up(deadline)

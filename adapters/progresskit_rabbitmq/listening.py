@@ -10,8 +10,8 @@ from progresskit.abc import Listener
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from progresskit.entries import Entries
     from progresskit.progress import Progress
+    from progresskit.record_store import RecordStore
 
 Told = TypeVar("Told")
 
@@ -61,7 +61,7 @@ class Ears:
         self.to_records: list[Ear[Iterable[Progress]]] = []
         self.to_requests: list[Ear[Collection[str]]] = []
 
-    def tell(self, ids: Collection[str], entries: Entries, now: float) -> None:
+    def tell(self, ids: Collection[str], entries: RecordStore, now: float) -> None:
         """Tell of jobs that were changed or heard of."""
         for ear in list(self.to_records) if ids else ():
             records = entries.read([id for id in ids if id in ear.ids], now)

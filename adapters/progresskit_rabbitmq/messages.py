@@ -12,9 +12,9 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from progresskit.decoding import check_write, decode_each
-from progresskit.entries import Tombstone, tombstones
 from progresskit.errors import BackendError
 from progresskit.progress import ID_LENGTH, Role, State, Write
+from progresskit.record_store import Tombstone, tombstones
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -11,7 +11,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from progresskit.entries import Entries
+from progresskit.record_store import RecordStore
 
 from .messages import TICK, Stamp
 
@@ -64,7 +64,7 @@ class Mirror:
         """Where in the journal the last message stood, and whose it was."""
         self.folded: dict[str, int] = {}
         """The number of the last message folded, by sender."""
-        self.entries = Entries()
+        self.entries = RecordStore()
         self.order = float("-inf")
         """The order of the last message of the journal."""
         self._limit = limit

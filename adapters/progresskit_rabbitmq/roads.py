@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from progresskit.progress import FINAL_STATES, Role, State
 
 if TYPE_CHECKING:
-    from progresskit.entries import Entry
     from progresskit.progress import Write
+    from progresskit.record_store import Entry
 
     from .messages import Stamp
 

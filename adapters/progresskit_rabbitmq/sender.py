@@ -12,8 +12,8 @@ from .messages import TICK, Stamp, pack
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from progresskit.entries import Tombstone
     from progresskit.progress import Write
+    from progresskit.record_store import Tombstone
 
 
 class Sender:

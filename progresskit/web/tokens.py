@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from progresskit import values
+from progresskit import validation
 from progresskit.config import missing_package
 from progresskit.errors import ConfigurationError, MissingPackage
 from progresskit.progress import ID_LENGTH, check_id
@@ -101,7 +101,7 @@ def read(keys: Keys, token: str, now: float) -> Grant | None:
 
 def _name_of(user: Any) -> str:
     try:
-        return values.user(user)
+        return validation.user(user)
     except ValueError as problem:
         raise ValueError(f"a key is bound to a user, and this {problem}") from None
 

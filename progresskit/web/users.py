@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from progresskit import kit as kits
-from progresskit import values
+from progresskit import validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ def signed_in_key(native: Any, user: User = None) -> str | None:
     """Return the key of the user who makes the framework's request; None for nobody."""
     found = signed_in(native, user)
     try:
-        return None if found is None else values.user(found)
+        return None if found is None else validation.user(found)
     except ValueError:
         return None
 

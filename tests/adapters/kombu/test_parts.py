@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progresskit.entries import tombstones
 from progresskit.errors import BackendUnavailable
 from progresskit.progress import FINAL_STATES, State, Stored, Write, moment
+from progresskit.record_store import tombstones
 from progresskit.testing import LIFE, FakeClock, RecordingObserver, start, update, word
 from progresskit_kombu.barrier import Barrier
 from progresskit_kombu.hearing import Hearing

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from progresskit.entries import Tombstone
 from progresskit.progress import State, Write
+from progresskit.record_store import Tombstone
 from progresskit.testing import LIFE, RecordingObserver, start, update
 from progresskit_rabbitmq.clock import CLOSE, QUESTIONS, BrokerClock
 from progresskit_rabbitmq.listening import Ear, Ears

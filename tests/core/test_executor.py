@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from progresskit import BackendUnavailable, Kit, Progress
+from progresskit.executor import BATCH, COUNT
 from progresskit.memory import MemoryBackend
 from progresskit.testing import start
-from progresskit.threads import BATCH, COUNT
 
 PATIENCE = 60.0
 

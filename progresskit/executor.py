@@ -35,7 +35,7 @@ class _Read:
         self.waiting: defaultdict[AbstractEventLoop, list[Future[Records]]] = defaultdict(list)
 
 
-class Threads:
+class BlockingExecutor:
     """A few threads, started when they are needed; `read` is what returns the records of some ids."""
 
     def __init__(self, read: Callable[[Collection[str]], Records]) -> None:

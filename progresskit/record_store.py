@@ -71,7 +71,7 @@ class Entry(NamedTuple):
         return decode_each(id, decode, self.stored, is_over(self.heard, now, self.lease), id)
 
 
-class Entries(dict[str, Entry]):
+class RecordStore(dict[str, Entry]):
     """
     Entries by id, those that were written last at the end.
 
