@@ -49,6 +49,9 @@ RECORDS = st.builds(
     verdict=st.sampled_from([None, "{}"]),
     created=st.sampled_from(TIMES),
     cancel_requested=st.booleans(),
+    opened=st.floats(0, 2e9),  # what is decoded is finite: `decoding`
+    restored=st.booleans(),
+    born=st.integers(0, 2**53),
 )
 
 
