@@ -31,8 +31,8 @@ from _outages import Worker
 from tests.contract.backends import BACKENDS, Row
 from tests.faults.failure_modes import failure_modes
 from tests.faults.suite import through
-from tests.services.process import wait_until
 from tests.services.proxy import Proxy
+from tests.services.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -24,7 +24,8 @@ from tests.browser.packages import ROOT, complaints, lay_out
 from tests.contract.shims import uvicorn_serving
 from tests.docs.running import python
 from tests.services.ports import free_port, is_taken
-from tests.services.process import Process, wait_until
+from tests.services.process import Process
+from tests.services.waiting import wait_until
 
 EXAMPLES = ROOT / "docs" / "examples"
 INDEX = """<!doctype html><meta charset="utf-8"><div id="app"></div><script type="module" src="/main.js"></script>"""

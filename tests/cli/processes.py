@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from progresskit.kit import Kit
-from tests.adapters.celery.worker import PATIENCE, wait_for
+from tests.services.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "progresskit.cli")
@@ -130,4 +130,4 @@ def until_gone(pids: set[int]) -> None:
     def gone() -> bool:
         return not any(pid in descendants(pid) for pid in pids)
 
-    wait_for("all processes are gone", gone)
+    wait_until(gone, "all processes are gone")

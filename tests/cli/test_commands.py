@@ -23,9 +23,9 @@ from progresskit.observer import ProgressObserver
 from progresskit.progress import Failure, State
 from progresskit.testing import start as started
 from progresskit.testing.helpers import connect
-from tests.adapters.celery.worker import PATIENCE, wait_for
 from tests.cli.conftest import Write
 from tests.cli.processes import COMMAND, environment, run, start
+from tests.services.waiting import PATIENCE, wait_until
 
 LONG = 60.0
 """Seconds of a job that is ended before, by what the test does."""
@@ -264,7 +264,7 @@ def test_list_leaves_out_what_was_not_asked_for(url: str, done: Callable[..., No
 def test_cancel_stops_a_job_in_another_process(url: str, write: Write) -> None:
     job = write("import-42", LONG)
     kit = Kit(url)
-    wait_for("the job runs", lambda: kit.get("import-42"))
+    wait_until(lambda: kit.get("import-42"), "the job runs")
     cancelled = run("cancel", "import-42", "nobody", "--json", "--url", url)
     assert [json.loads(line) for line in cancelled.stdout.splitlines()] == [
         {"id": "import-42", "asked": True},

@@ -19,8 +19,8 @@ from flask import Flask, request
 
 from progresskit.cli.demo.processes import WebServer, listen
 from progresskit.cli.demo.table import PAGE_ROWS
-from tests.adapters.celery.worker import PATIENCE, wait_for
 from tests.cli.processes import LONG_CSV, Demo, demo, environment, run, start, until_gone
+from tests.services.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc which processes are left")
 
@@ -205,7 +205,7 @@ def test_a_demo_that_is_stopped_while_it_starts_leaves_nothing_either(tmp_path: 
     (ours / "sitecustomize.py").write_text(NEVER_READY)
     path = f"{ours}{os.pathsep}{environment()['PYTHONPATH']}"
     with start("demo", "--port", "0", TMPDIR=str(theirs), PYTHONPATH=path) as process:
-        wait_for("the folder is there", lambda: list(theirs.iterdir()))
+        wait_until(lambda: list(theirs.iterdir()), "the folder is there")
         process.terminate()
         output, errors = process.communicate(timeout=PATIENCE)
         assert (process.returncode, output, errors) == (0, "", "")

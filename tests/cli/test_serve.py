@@ -27,8 +27,8 @@ from progresskit import kit as kits
 from progresskit.kit import Kit
 from progresskit.web import Surface
 from progresskit_flask import ProgressKit
-from tests.adapters.celery.worker import PATIENCE
 from tests.contract.clients import STALL_SECONDS, kept_connection, quickest, streaming
+from tests.services.waiting import PATIENCE
 
 from .processes import RUN_SECONDS, environment, run, start
 

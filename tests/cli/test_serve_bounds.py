@@ -15,9 +15,9 @@ from progresskit.cli.connections import HEAD_BYTES, HEAD_FIELDS, PIPELINED, Boun
 from progresskit.cli.serve import server
 from progresskit.kit import Kit
 from progresskit.web.limiter import PROCESS_LIMITER
-from tests.adapters.celery.worker import PATIENCE
 from tests.contract.clients import eventually, streaming
 from tests.contract.shims import _served
+from tests.services.waiting import PATIENCE
 
 HEAD = b"GET /progress/a/ HTTP/1.1\r\nHost: localhost\r\n"
 STREAM = HEAD.replace(b"/a/", b"/a/events/")

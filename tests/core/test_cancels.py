@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Sequence
 from time import monotonic
 from typing import Any
@@ -15,6 +14,7 @@ from progresskit.integrations import Integration
 from progresskit.memory import MemoryBackend
 from progresskit.progress import Write
 from progresskit.testing import FakeClock
+from tests.services.waiting import wait_until
 
 HEARTBEAT = 10.0
 INTERVAL = 0.1
@@ -99,14 +99,6 @@ def run(kit: Kit, clock: FakeClock) -> Callable[[float], None]:
 Run = Callable[[float], None]
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what the publisher's thread does."""
-    deadline, pause = monotonic() + 60, threading.Event()
-    while not condition():
-        assert monotonic() < deadline, "it never came"
-        pause.wait(0.005)
-
-
 def test_a_quiet_job_costs_its_heartbeat_and_nothing_else(kit: Kit, backend: CountedBackend, run: Run) -> None:
     job = kit.observe("job")
     run(1)
@@ -138,9 +130,9 @@ def test_a_request_wakes_the_thread(make_kit: Callable[..., Kit]) -> None:
     backend = CountedBackend(monotonic)
     kit = make_kit(backend=backend, interval=60, heartbeat=60, lease=600)
     with kit.observe("job") as job:
-        until(lambda: ("cancels", {"job"}) in backend.calls)
+        wait_until(lambda: ("cancels", {"job"}) in backend.calls)
         kit.cancel("job")
-        until(lambda: job.cancel_requested)
+        wait_until(lambda: job.cancel_requested)
 
 
 def test_a_request_made_while_the_job_was_pending_is_known_soon(kit: Kit, run: Run) -> None:
@@ -222,7 +214,7 @@ def test_listening_ends_a_while_after_the_last_job_and_begins_again_with_the_nex
 def test_a_closed_kit_listens_no_longer(backend: CountedBackend, make_kit: Callable[..., Kit]) -> None:
     kit = make_kit(backend=backend, interval=0.01)
     with kit.observe("job"):
-        until(lambda: bool(backend.listeners and backend.listeners[0].ids))
+        wait_until(lambda: bool(backend.listeners and backend.listeners[0].ids))
         kit.close()
         assert backend.listeners == []
 

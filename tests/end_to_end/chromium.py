@@ -20,7 +20,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.browser.conftest import ARGUMENTS
 from tests.end_to_end.screen import RECORDER
-from tests.services.process import Process, wait_until
+from tests.services.process import Process
+from tests.services.waiting import wait_until
 
 SECONDS = 100
 PROCESSES = 4

@@ -23,8 +23,9 @@ from uuid import uuid4
 import httpx
 
 from progresskit import Kit, Progress, ProgressObserver
-from tests.adapters.celery.worker import Worker, environment, start_worker, wait_for
+from tests.adapters.celery.worker import Worker, environment, start_worker
 from tests.services.ports import free_port
+from tests.services.waiting import wait_until
 
 APPS = "tests.end_to_end.apps"
 POOL = 2
@@ -127,7 +128,7 @@ class Servers:
             record = self.get(id)
             return record if record is not None and condition(record) else None
 
-        record = wait_for(f"{what} of {id}", found)
+        record = wait_until(found, f"{what} of {id}")
         assert record is not None
         return record
 
@@ -183,7 +184,7 @@ class Site:
                 start_new_session=True,
             )
         try:
-            wait_for(f"{self} answers", self._answers, START_SECONDS, step=0.05)
+            wait_until(self._answers, f"{self} answers", START_SECONDS, step=0.05)
         except BaseException:
             self.kill()
             raise

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from progresskit import ProgressObserver
-from tests.adapters.celery.worker import wait_for
 from tests.end_to_end.servers import Serve, Servers, Site, running
 from tests.end_to_end.visitors import Visitor, client_of, visiting
 from tests.services.nginx import Nginx
+from tests.services.waiting import wait_until
 
 PAGES = 50
 PLACES = 2 * 2  # of two processes
@@ -77,4 +77,4 @@ async def _visited_while_one_ends(url: str, key: str, serve: Serve, observer: Pr
 
 
 async def _until(what: str, condition: Callable[[], bool]) -> None:
-    await asyncio.to_thread(wait_for, what, condition)
+    await asyncio.to_thread(wait_until, condition, what)

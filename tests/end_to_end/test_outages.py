@@ -15,16 +15,15 @@ from uuid import uuid4
 import pytest
 
 from progresskit import ProgressObserver
-from tests.adapters.celery.worker import wait_for
 from tests.end_to_end.chromium import Chromium, Page
 from tests.end_to_end.servers import STORE_SECONDS, Serve, Servers, Site, pause, running, together
 from tests.services.nginx import Nginx
 from tests.services.proxy import Proxy
 from tests.services.redis import Redis
+from tests.services.waiting import PATIENCE, wait_until
 
 VISITORS, PAGES_OF_EACH = 2, 5
 CUT_SECONDS = 30
-PATIENCE = 120
 """Seconds: a page that polls comes again after 12 at most."""
 
 Shown = list[tuple[str, int | None]]
@@ -97,8 +96,8 @@ class Scenario(NamedTuple):
             return not wrong
 
         try:
-            wait_for("all bars are right", none_is_wrong, PATIENCE, step=0.1)
-        except AssertionError as error:
+            wait_until(none_is_wrong, "all bars are right", PATIENCE, step=0.1)
+        except TimeoutError as error:
             error.add_note(f"{len(wrong)} pages show {[last_shown(page) for page in wrong]}, not {shown}")
             raise
 
@@ -237,6 +236,6 @@ def test_after_all_that_each_bar_was_told_its_end_once_and_no_page_was_loaded_ag
         return [[(bar, type) for bar, type in page.run(TOLD)] for page in scenario.all_pages]
 
     ends = [(bar, "done") for bar in range(count)]
-    wait_for("every bar is told its end", lambda: all(len(one) >= count for one in told()), PATIENCE)
+    wait_until(lambda: all(len(one) >= count for one in told()), "every bar is told its end", PATIENCE)
     assert told() == [ends] * len(scenario.all_pages)
     assert all(page.run("window.notReloaded") for page in scenario.all_pages)

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.adapters.celery.worker import Worker, wait_for
+from tests.adapters.celery.worker import Worker
 from tests.end_to_end.screen import OpenPage
 from tests.end_to_end.servers import KINDS, Servers, Site, pause, running, together
+from tests.services.waiting import wait_until
 
 QUIET_SECONDS = 5
 
@@ -134,7 +135,7 @@ def test_a_page_with_a_strict_policy_shows_all_of_it_without_a_word_in_the_conso
     servers.open_gate(id, 3)
     screen.expect_state("succeeded")
     screen.expect_percent(100)
-    wait_for("a track filled to its end", lambda: screen.filled() == pytest.approx(1, abs=0.001))
+    wait_until(lambda: screen.filled() == pytest.approx(1, abs=0.001), "a track filled to its end")
     assert screen.errors == []
 
     with screen.page.expect_console_message(lambda message: "Content Security Policy" in message.text):

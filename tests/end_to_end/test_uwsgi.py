@@ -20,7 +20,8 @@ from tests.contract.clients import blocks
 from tests.end_to_end.visitors import ONCE
 from tests.services import server
 from tests.services.ports import free_port
-from tests.services.process import Process, tail, wait_until
+from tests.services.process import Process, tail
+from tests.services.waiting import wait_until
 
 UWSGI = Path(sys.executable).parent / "uwsgi"
 

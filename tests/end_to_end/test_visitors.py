@@ -18,10 +18,11 @@ from playwright.sync_api import Page
 
 from progresskit import Kit, State
 from progresskit.web import Surface
-from tests.adapters.celery.worker import Worker, wait_for
+from tests.adapters.celery.worker import Worker
 from tests.end_to_end.screen import OpenPage
 from tests.end_to_end.servers import KINDS, Servers, Site, running
 from tests.end_to_end.visitors import ONCE
+from tests.services.waiting import wait_until
 
 CANCEL_STEPS = 150
 """Of 10 ms or more each: a job that is asked to stop goes on for 1.5 s at most, by its own time."""
@@ -75,7 +76,7 @@ def test_a_click_stops_the_loop_soon(
 
     screen.expect_state("cancelled")
     assert [event["job"]["state"] for event in screen.events("done")] == ["cancelled"]
-    assert wait_for("Celery's word on it", lambda: servers.celery_state(id)) == "REVOKED"
+    assert wait_until(lambda: servers.celery_state(id), "Celery's word on it") == "REVOKED"
     assert len(servers.starts(id)) == 1
     assert not re.search(rf"\[{id}\].*(raised unexpected|retry|succeeded)", worker.logged(), re.IGNORECASE)
 

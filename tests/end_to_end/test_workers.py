@@ -15,10 +15,11 @@ import pytest
 from playwright.sync_api import expect
 
 from progresskit import ProgressObserver, State
-from tests.adapters.celery.worker import Worker, wait_for
+from tests.adapters.celery.worker import Worker
 from tests.end_to_end.screen import OpenPage, Screen
 from tests.end_to_end.servers import KINDS, POOL, Servers, Site, kill, running
 from tests.end_to_end.visitors import ONCE
+from tests.services.waiting import wait_until
 
 LEASE = 6.0
 """Long enough that a worker which a busy machine lets wait for seconds is heard of in time."""
@@ -146,7 +147,7 @@ def test_a_killed_worker_shows_as_stalled_one_lease_later(
                 screen.expect_state("running", index)
         reported = servers.record(quiet)
         silent = time.time()
-        wait_for("a silence longer than the lease", lambda: time.time() > silent + LEASE + 0.5)
+        wait_until(lambda: time.time() > silent + LEASE + 0.5, "a silence longer than the lease")
         assert not any(watcher.first_stalled(id) for watcher in (*streams, *polls) for id in (busy, quiet))
         assert servers.record(quiet) == reported
         last = servers.record(busy).current
@@ -159,10 +160,10 @@ def test_a_killed_worker_shows_as_stalled_one_lease_later(
         for screen in screens:
             for index in range(2):
                 screen.expect_state("stalled", index)
-        wait_for("ticks on all streams", lambda: all(ticked(told_by(stream), ticking, late) for stream in streams))
-        wait_for("ticks on all pages", lambda: all(ticked(shown_on(screen), ticking, late) for screen in screens))
-        wait_for("answers that tell it", lambda: all(poll.first_stalled(quiet) for poll in polls))
-        wait_for("answers after those", lambda: all(poll.statuses()[-1] == 304 for poll in polls))
+        wait_until(lambda: all(ticked(told_by(stream), ticking, late) for stream in streams), "ticks on all streams")
+        wait_until(lambda: all(ticked(shown_on(screen), ticking, late) for screen in screens), "ticks on all pages")
+        wait_until(lambda: all(poll.first_stalled(quiet) for poll in polls), "answers that tell it")
+        wait_until(lambda: all(poll.statuses()[-1] == 304 for poll in polls), "answers after those")
 
     shown: dict[str, float] = {}
     for site, screen, stream, poll in zip(sites, screens, streams, polls, strict=True):
@@ -226,7 +227,7 @@ def test_a_task_whose_process_is_killed_shows_what_celery_makes_of_it(
         (pid,) = servers.starts(id)
         assert pid in worker.children()
         kill(pid)
-    wait_for("another start", lambda: len(servers.starts(redelivered)) == 2)
+    wait_until(lambda: len(servers.starts(redelivered)) == 2, "another start")
     again = servers.await_job(redelivered, "the second run", lambda record: record.version.run == 2)
     assert (again.state, again.attempt) == (State.RUNNING, 1)
     servers.open_gate(redelivered, 1)
@@ -280,7 +281,7 @@ def test_a_task_that_fails_after_a_block_that_went_well_has_failed(
     error = servers.record(id).error
     assert error is not None
     assert error.message == "the secret of the servers"
-    wait_for("Celery's word on it", lambda: servers.celery_state(id) == "FAILURE")
+    wait_until(lambda: servers.celery_state(id) == "FAILURE", "Celery's word on it")
 
 
 def test_a_task_that_retries_within_a_block_is_seen_to_try_again(

@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from tests.services.mariadb import MariaDB
 from tests.services.ports import free_port
 from tests.services.postgresql import USER, PostgreSQL
-from tests.services.process import wait_until
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.redis import Redis
 from tests.services.server import Server
+from tests.services.waiting import wait_until
 
 FailureMode = Callable[[], AbstractContextManager[None]]
 

@@ -12,11 +12,9 @@ from threading import Event, Thread
 from typing import NamedTuple
 
 from progresskit import Cancelled, Kit, State
+from tests.services.waiting import PATIENCE
 
 PACE_SECONDS = 0.005
-
-PATIENCE = 180.0
-"""Seconds in which what was reported is stored for sure, once the server is well."""
 
 
 def kit_on(url: str) -> Kit:

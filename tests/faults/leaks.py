@@ -19,10 +19,10 @@ from tests.contract.backends import BACKENDS
 from tests.services import server
 from tests.services.mariadb import MariaDB
 from tests.services.postgresql import USER, PostgreSQL
-from tests.services.process import wait_until
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.redis import Redis
 from tests.services.server import Server
+from tests.services.waiting import wait_until
 
 from .jobs import kit_on
 

@@ -11,6 +11,7 @@ from typing import Self
 
 from progresskit import Kit
 from progresskit.errors import BackendUnavailable
+from tests.services.waiting import PATIENCE
 
 from .jobs import Ending, Jobs, kit_on
 from .watchers import WATCHERS
@@ -18,9 +19,6 @@ from .worker import Worker
 
 JOBS, HERE = 20, 2
 """How many jobs run at a time, and how many of them in this process; two workers share the others."""
-
-PATIENCE = 180.0
-"""Seconds after which what should have recovered by itself counts as lost."""
 
 
 class Scenario:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.services.process import wait_until
 from tests.services.proxy import Proxy
 from tests.services.server import Server
+from tests.services.waiting import PATIENCE, wait_until
 
 from .failure_modes import failure_modes
-from .scenario import PATIENCE, Scenario
+from .scenario import Scenario
 
 KILLS = 20
 """How often a server is killed, at least; more often with `--soak`."""

@@ -6,16 +6,14 @@ import os
 import pwd
 import signal
 import subprocess
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+from .waiting import PATIENCE, wait_until
 
-PATIENCE = 180.0
-"""Seconds after which what has not started, or not ended, counts as broken."""
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 # Holds on to a pipe of the test's process. However that one ends, the pipe closes, and what it left behind is removed.
 GUARD = """
@@ -129,15 +127,6 @@ def _surroundings(folder: Path, env: Mapping[str, str] | None, account: Account 
     if account is not None:
         surroundings |= {"user": account.uid, "group": account.gid, "extra_groups": [account.gid]}
     return surroundings
-
-
-def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
-    """Return when the condition holds; raises TimeoutError when it does not."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.005)
 
 
 def tail(log: Path, lines: int = 30) -> str:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
 from .ports import free_port
-from .process import PATIENCE, Process, wait_until
+from .process import Process
 from .server import Server
+from .waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

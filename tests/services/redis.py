@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .ports import free_port
-from .process import wait_until
 from .server import Server
+from .waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

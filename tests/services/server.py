@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from .ports import free_port
-from .process import PATIENCE, Account, Process, run, tail
+from .process import Account, Process, run, tail
+from .waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,6 @@ from websockets.typing import Origin
 
 from progresskit.kit import Kit
 from progresskit.web import Surface
-from tests.adapters.celery.worker import PATIENCE
 from tests.contract.clients import (
     STALL_SECONDS,
     described_client,
@@ -26,6 +25,7 @@ from tests.contract.clients import (
     sent_events,
     streaming,
 )
+from tests.services.waiting import PATIENCE
 
 from .sites import ID, SECRET, SITES, Site, serving
 

@@ -18,9 +18,9 @@ from websockets.sync.client import ClientConnection, connect
 from progresskit import Kit, ProgressObserver
 from progresskit.web import Surface, owner_only
 from progresskit_asgi import ProgressApp, app, rechecks
-from tests.adapters.celery.worker import PATIENCE
 from tests.contract.clients import eventually
 from tests.contract.shims import uvicorn_serving
+from tests.services.waiting import PATIENCE
 
 SECRET = "what another user's run says"
 KEY = "a secret key that is long enough"

@@ -25,9 +25,9 @@ from progresskit.kit import Kit
 from progresskit.web import Surface, owner_only
 from progresskit.web.limiter import PROCESS_LIMITER
 from progresskit_asgi import ProgressApp
-from tests.adapters.celery.worker import PATIENCE
 from tests.contract.clients import eventually
 from tests.contract.shims import uvicorn_serving
+from tests.services.waiting import PATIENCE
 
 SECRET = "a secret key that is long enough"
 

@@ -23,9 +23,9 @@ from progresskit.web import Surface, access
 from progresskit.web.limiter import PROCESS_LIMITER
 from progresskit_asgi import ProgressApp, fanout, sockets
 from progresskit_asgi.sockets import FRAME_BYTES, MOST_NAMES, SocketConnection
-from tests.adapters.celery.worker import PATIENCE
 from tests.contract.clients import eventually, sent_events, streaming
 from tests.contract.shims import _served
+from tests.services.waiting import PATIENCE
 
 SECRET = "a secret key that is long enough"
 

@@ -10,8 +10,9 @@ from typing import Any
 from progresskit.cli.demo.broker import steady_transport
 from progresskit.kit import Kit
 from progresskit.progress import Progress, State
+from tests.services.waiting import PATIENCE, wait_until
 
-from .worker import PATIENCE, Worker, configuration, environment, wait_for
+from .worker import Worker, configuration, environment
 
 
 class Site:
@@ -56,9 +57,9 @@ class Site:
             return progress if progress is not None and seen(progress) else None
 
         try:
-            progress = wait_for("the job comes so far", found, seconds)
-        except AssertionError as error:
-            raise AssertionError(
+            progress = wait_until(found, "the job comes so far", seconds)
+        except TimeoutError as error:
+            raise TimeoutError(
                 f"{error}; it is {self.kit.get(id)}\n{self._worker and self._worker.logged()[-4000:]}"
             ) from None
         assert progress is not None

@@ -12,9 +12,10 @@ import progresskit_celery
 from progresskit.integrations import Integration
 from progresskit.kit import Kit
 from progresskit.progress import State
+from tests.services.waiting import PATIENCE, wait_until
 
 from .site import Site
-from .worker import PATIENCE, start_worker, wait_for
+from .worker import start_worker
 
 STEPS = 300
 """What a loop comes to in 1.5 seconds, at most: it waits for 5 ms in each step."""
@@ -48,7 +49,7 @@ def test_a_queued_task_is_cancelled_at_once_and_never_works(any_site: Site) -> N
         any_site.kit.cancel(result.id)
         done = any_site.done(result.id)
     # The worker may have fetched it before; then it begins, and stops.
-    wait_for("Celery gives it up", lambda: result.state == "REVOKED")
+    wait_until(lambda: result.state == "REVOKED", "Celery gives it up")
     after = any_site.done(result.id)
 
     assert (done.state, done.started_at, done.version.run) == (State.CANCELLED, None, 1)
@@ -72,7 +73,7 @@ def test_a_task_cancelled_while_no_worker_runs_does_not_run_to_its_end(tmp_path:
     done = site.done(result.id)
     worker = start_worker(tmp_path, pool="threads")
     try:
-        wait_for("Celery gives it up", lambda: result.state == "REVOKED")
+        wait_until(lambda: result.state == "REVOKED", "Celery gives it up")
     finally:
         worker.kill()
         site.kit.close()
@@ -139,6 +140,6 @@ def test_an_unreachable_broker_does_not_reach_whoever_cancels(tmp_path: Path, ca
     Integration(kit).enqueued("lost")
     kit.flush(PATIENCE)
     assert kit.cancel("lost")
-    wait_for("it is cancelled all the same", lambda: (found := kit.get("lost")) and found.done)
-    wait_for("the error is logged", lambda: "Could not remove lost from the queue" in caplog.text)
+    wait_until(lambda: (found := kit.get("lost")) and found.done, "it is cancelled all the same")
+    wait_until(lambda: "Could not remove lost from the queue" in caplog.text, "the error is logged")
     kit.close()

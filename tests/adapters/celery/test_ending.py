@@ -25,9 +25,9 @@ from progresskit.scope import current_job
 from progresskit_celery.run import Run
 from progresskit_celery.signals import connect
 from tests.core.doubles import FlakyBackend
+from tests.services.waiting import wait_until
 
 from .site import Site
-from .worker import wait_for
 
 SECONDS = 60
 
@@ -105,7 +105,7 @@ def test_a_process_that_is_ended_while_it_holds_the_lock_of_all_lets_go_of_it_fi
     member.run(time.sleep, 600)
     filled = member.fill_queue()
     os.kill(member.process.pid, signal.SIGTERM)
-    wait_for("it holds the lock until there is room for its last word", lambda: not member.unlocks())
+    wait_until(lambda: not member.unlocks(), "it holds the lock until there is room for its last word")
     os.kill(member.process.pid, signal.SIGTERM)
     member.empty_queue(filled)
 

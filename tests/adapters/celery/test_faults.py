@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from progresskit.progress import State
+from tests.services.waiting import PATIENCE, wait_until
 
 from .site import Site
-from .worker import PATIENCE, Stalls, start_worker, wait_for
+from .worker import Stalls, start_worker
 
 LEASE = 2.0
 
@@ -107,7 +108,7 @@ def test_a_warm_shutdown_stores_what_its_last_task_reported(sites: Callable[...,
     result = site.send("steps", 10, str(gate))
     site.until(result.id, State.RUNNING)
     os.kill(site.worker.pid, signal.SIGTERM)
-    wait_for("the worker is going down", lambda: "Warm shutdown" in site.worker.logged())
+    wait_until(lambda: "Warm shutdown" in site.worker.logged(), "the worker is going down")
     gate.touch()
     site.worker.process.wait(PATIENCE)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from progresskit.progress import State
+from tests.services.waiting import PATIENCE
 
 from .site import Site
-from .worker import PATIENCE
 
 
 def test_twenty_processes_share_no_connection_with_a_parent_whose_job_is_live(sites: Callable[..., Site]) -> None:

@@ -9,9 +9,9 @@ import pytest
 from celery.result import AsyncResult
 
 from progresskit.progress import State
+from tests.services.waiting import PATIENCE, wait_until
 
 from .site import Site
-from .worker import PATIENCE, wait_for
 
 KINDS = ("plain", "decorated", "bound", "autoretry", "based", "classy", "shared", "late", "classic")
 
@@ -129,7 +129,7 @@ def test_an_expired_task_is_cancelled(any_site: Site) -> None:
 def test_a_revoked_task_is_cancelled(any_site: Site) -> None:
     id = f"revoked-{any_site.folder.name}"
     any_site.app.control.revoke(id)
-    wait_for("the worker knows", lambda: f"flagged as revoked: {id}" in any_site.worker.logged())
+    wait_until(lambda: f"flagged as revoked: {id}" in any_site.worker.logged(), "the worker knows")
     any_site.send("plain", 1, task_id=id)
 
     assert any_site.done(id).state is State.CANCELLED

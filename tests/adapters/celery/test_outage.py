@@ -19,8 +19,7 @@ from tests.contract.celery_apps import address, imported
 from tests.services import missing, server_class
 from tests.services.postgresql import USER, PostgreSQL
 from tests.services.server import Server
-
-from .worker import wait_for
+from tests.services.waiting import wait_until
 
 SERVERS: dict[str, Callable[[Any], str]] = {
     "redis": lambda server: server.url,
@@ -75,7 +74,7 @@ def test_a_server_that_was_killed_is_found_again(service: tuple[Server, CeleryBa
             with pytest.raises(BackendUnavailable):
                 act()
         server.start()
-        wait_for("it is written again", lambda seq=seq: written(backend, seq + 1))  # type: ignore[misc]
+        wait_until(lambda seq=seq: written(backend, seq + 1), "it is written again")  # type: ignore[misc]
         assert backend.read(["job"])["job"].current == seq + 1
 
 
@@ -88,14 +87,14 @@ def test_a_server_that_is_away_from_the_start_holds_no_call_up_and_is_found_when
         with pytest.raises(BackendUnavailable):
             act()
     server.start()
-    wait_for("it is written", lambda: written(backend, 2))
+    wait_until(lambda: written(backend, 2), "it is written")
     assert backend.read(["job"])["job"].current == 2
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_server_that_hangs_holds_no_call_up_and_is_found_again(service: tuple[Server, CeleryBackend]) -> None:
     server, backend = service
-    wait_for("it is written", lambda: written(backend, 1))
+    wait_until(lambda: written(backend, 1), "it is written")
     server.pause()
     try:
         for _ in range(3):
@@ -104,8 +103,8 @@ def test_a_server_that_hangs_holds_no_call_up_and_is_found_again(service: tuple[
                     act()
     finally:
         server.resume()
-    wait_for("it is written again", lambda: written(backend, 3))
-    found = wait_for("it is read again", lambda: read(backend))
+    wait_until(lambda: written(backend, 3), "it is written again")
+    found = wait_until(lambda: read(backend), "it is read again")
     assert found is not None
     assert found.current == 3
 
@@ -126,10 +125,10 @@ def test_a_server_that_hangs_from_the_start_does_not_hold_up_closing_and_keeps_n
         backend.close()
     finally:
         server.resume()
-    wait_for("those who waited are gone", lambda: not any(map(is_clerk, {*threading.enumerate()} - others)))
+    wait_until(lambda: not any(map(is_clerk, {*threading.enumerate()} - others)), "those who waited are gone")
     with closing(server.connect()) as connection:
         query = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{USER}'"
-        wait_for("so are their connections", lambda: connection.execute(query).fetchone() == (0,))
+        wait_until(lambda: connection.execute(query).fetchone() == (0,), "so are their connections")
 
 
 def is_clerk(thread: threading.Thread) -> bool:
@@ -159,14 +158,14 @@ def test_those_who_listen_are_told_that_they_have_missed_something_and_of_all_af
         with pytest.raises(BackendUnavailable):
             listeners[0].watch([f"other-{seq}"])  # which cannot be confirmed now, and is once the server is there
         server.start()
-        wait_for("both were told", lambda: {"record", "cancel"} <= set(lost))
-        wait_for("it is written again", lambda seq=seq: written(backend, seq + 1))  # type: ignore[misc]
+        wait_until(lambda: {"record", "cancel"} <= set(lost), "both were told")
+        wait_until(lambda seq=seq: written(backend, seq + 1), "it is written again")  # type: ignore[misc]
         backend.write([start(f"other-{seq}")])
         observer.wait_for(lambda progress, seq=seq: progress.current == seq + 1)  # type: ignore[misc]
         observer.wait_for(lambda progress, seq=seq: progress.id == f"other-{seq}")  # type: ignore[misc]
         asked.clear()
         backend.cancel(["job"])
-        wait_for("the request is told", lambda: asked == ["job"])
+        wait_until(lambda: asked == ["job"], "the request is told")
 
 
 def test_the_answer_to_a_call_that_a_signal_broke_off_is_taken_for_no_other(

@@ -13,9 +13,9 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 
 from progresskit.progress import Progress, State
+from tests.services.waiting import PATIENCE, wait_until
 
 from .stores import STORES, StateSite, lacks
-from .worker import PATIENCE, wait_for
 
 
 @pytest.fixture(scope="module", params=STORES)
@@ -35,8 +35,8 @@ def shown(site: StateSite, id: str, state: str) -> Any:
     """Return the result once Celery says that it is in that state."""
     result = site.result(id)
     try:
-        wait_for(f"{id} is {state}", lambda: result.state == state)
-    except AssertionError as error:
+        wait_until(lambda: result.state == state, f"{id} is {state}")
+    except TimeoutError as error:
         raise AssertionError(f"{error}: {result.state} {result.info}\n{site.worker.logged()[-3000:]}") from None
     return result
 
@@ -52,7 +52,7 @@ def test_a_running_task_is_in_progress_with_current_and_total(site: StateSite) -
     id = site.send("steps", 100, str(gate)).id
     site.until_seen(id, lambda progress: progress.current == 50)
     result = shown(site, id, "PROGRESS")
-    wait_for("the count is told", lambda: result.info["current"] == 50)
+    wait_until(lambda: result.info["current"] == 50, "the count is told")
     assert result.info == {"current": 50, "total": 100, "percent": 50, "description": "Half"}
     gate.touch()
     assert result.get(timeout=PATIENCE) == 100
@@ -98,7 +98,7 @@ def test_a_retried_task_is_in_progress_again_and_then_succeeds(site: StateSite) 
     id = site.send("retries_inside", 0.5, None, str(gate)).id
     site.until_seen(id, lambda progress: progress.attempt == 2 and progress.current == 4)
     result = shown(site, id, "PROGRESS")
-    wait_for("the count of the second attempt is told", lambda: result.info["current"] == 4)
+    wait_until(lambda: result.info["current"] == 4, "the count of the second attempt is told")
     gate.touch()
     assert result.get(timeout=PATIENCE) is None
     assert site.done(id).state is State.SUCCEEDED
@@ -118,7 +118,7 @@ def test_a_cancelled_task_is_revoked(site: StateSite) -> None:
 def test_a_task_that_was_revoked_before_it_began_stays_so(site: StateSite) -> None:
     id = f"revoked-{site.folder.name}"
     site.app.control.revoke(id)
-    wait_for("the worker knows", lambda: f"flagged as revoked: {id}" in site.worker.logged())
+    wait_until(lambda: f"flagged as revoked: {id}" in site.worker.logged(), "the worker knows")
     site.send("plain", 1, task_id=id)
     assert site.done(id).state is State.CANCELLED
     assert shown(site, id, "REVOKED")

@@ -29,9 +29,9 @@ from progresskit_celery.state.store import Change, Meta
 from tests.contract.celery_apps import address, imported, on_django
 from tests.services import patience
 from tests.services.patience import be_patient
+from tests.services.waiting import wait_until
 
 from .stores import STORES, lacks
-from .worker import wait_for
 
 # Celery itself calls what newer versions of redis-py would rather have called otherwise.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
@@ -175,7 +175,7 @@ def test_the_end_of_a_function_waits_for_a_write_that_is_under_way() -> None:
     ended = Event()
     thread = Thread(target=lambda: (opened.close(), ended.set()))
     thread.start()
-    wait_for("the window is closed", lambda: opened._closed)
+    wait_until(lambda: opened._closed, "the window is closed")
     assert not opened.enter(), "nobody enters any more"
     assert not ended.is_set()
     opened.leave()
@@ -253,7 +253,7 @@ def test_a_record_outlives_the_results_by_its_ttl(store: str, tmp_path: Path) ->
         with closing(CeleryBackend(app)) as backend:
             backend.write([start("long", ttl=3_600), start("short", ttl=0.5)])
             began = time()
-            wait_for("the results would be gone", lambda: time() > began + 2)
+            wait_until(lambda: time() > began + 2, "the results would be gone")
             expired(app)
             assert backend.read(["long", "short"]).keys() == {"long"}
             assert backend._store.read(["progresskit-short"])[0] == {}, "nothing is left of it"
@@ -412,7 +412,7 @@ def test_a_call_that_is_not_answered_is_given_up_and_the_next_one_is_answered(mo
     assert messenger.call("the store", lambda: 5) == 5
     gate.set()
     messenger.close()
-    wait_for("every thread has left", lambda: len(left) == courier.THREADS + 1)
+    wait_until(lambda: len(left) == courier.THREADS + 1, "every thread has left")
 
 
 def test_an_answer_that_comes_at_the_very_end_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,7 +424,7 @@ def test_an_answer_that_comes_at_the_very_end_is_one(monkeypatch: pytest.MonkeyP
                 return super().result(timeout)
             except FutureTimeout:
                 over.set()
-                wait_for("it is answered", self.done)
+                wait_until(self.done, "it is answered")
                 raise
 
     over = Event()
@@ -452,7 +452,7 @@ def test_a_supervisor_ends_a_run_though_memcached_states_its_time_in_whole_secon
     with closing(CeleryBackend(app)) as worker, closing(CeleryBackend(app)) as supervisor:
         ticked = next_tick(app.backend.client)
         worker.read(["cut-short"])  # asks for the time just after the server's clock has ticked
-        wait_for("the last tenth of that second", lambda: monotonic() - ticked > 0.9)
+        wait_until(lambda: monotonic() - ticked > 0.9, "the last tenth of that second")
         worker.write([start("cut-short", age=0.0)])
         supervisor.write([word("cut-short", State.CANCELLED)])  # asks for the time just before it ticks again
         assert supervisor.read(["cut-short"])["cut-short"].state is State.CANCELLED
@@ -462,7 +462,7 @@ def test_a_supervisor_ends_a_run_though_memcached_states_its_time_in_whole_secon
 def next_tick(client: Any) -> float:
     """Wait until the clock of memcached ticks; return when it did, in seconds of the monotonic clock."""
     before = client.stats()[b"time"]
-    wait_for("memcached's clock ticks", lambda: client.stats()[b"time"] != before)
+    wait_until(lambda: client.stats()[b"time"] != before, "memcached's clock ticks")
     return monotonic()
 
 

@@ -18,35 +18,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
+
+from tests.services.waiting import PATIENCE, wait_until
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-PATIENCE = 60
-"""Seconds after which what has not come counts as missing; it may take long on a busy machine."""
-
 START_SECONDS = 120
 STOP_SECONDS = 15
 
 PATIENT = {"PROGRESSKIT_FLUSH_SECONDS": str(PATIENCE)}
 """The environment of a worker that stores what it flushes, however busy the machine is."""
-
-Found = TypeVar("Found")
-
-
-def wait_for(what: str, condition: Callable[[], Found], seconds: float = PATIENCE, step: float = 0.01) -> Found:
-    """Return what the condition gives once that is true; an AssertionError that says `what` after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not within {seconds} s")
-        time.sleep(step)
-    return found
 
 
 def configuration(folder: Path) -> dict[str, object]:
@@ -194,8 +181,8 @@ def start_worker(
         )
     worker = Worker(process, folder, whole, log)
     try:
-        wait_for(
-            "the worker is ready", lambda: " ready." in worker.logged() or process.poll() is not None, START_SECONDS
+        wait_until(
+            lambda: " ready." in worker.logged() or process.poll() is not None, "the worker is ready", START_SECONDS
         )
         assert process.poll() is None, f"the worker has ended:\n{worker.logged()}"
     except BaseException:

@@ -18,8 +18,9 @@ import httpx
 from celery import Celery, group
 from websockets.sync.client import ClientConnection, connect
 
-from tests.adapters.celery.worker import PATIENCE, ROOT, Worker, start_worker, wait_for
+from tests.adapters.celery.worker import ROOT, Worker, start_worker
 from tests.services import server
+from tests.services.waiting import PATIENCE, wait_until
 
 SITE = Path(__file__).parent / "site"
 THEIRS, OURS = "celery_progress", "progresskit_celery_progress"
@@ -131,10 +132,10 @@ class Site:
             return last if last.status == 200 and seen(last.info) else None
 
         try:
-            answer = wait_for("the answer comes", found, seconds)
-        except AssertionError as error:
+            answer = wait_until(found, "the answer comes", seconds)
+        except TimeoutError as error:
             log = self.worker.logged()[-3000:] if self.worker else ""
-            raise AssertionError(f"{self.package}: {error}; it is {last}\n{log}") from None
+            raise TimeoutError(f"{self.package}: {error}; it is {last}\n{log}") from None
         assert answer is not None
         return answer
 

@@ -20,9 +20,9 @@ from progresskit.memory import MemoryBackend
 from progresskit.progress import Progress as Record
 from progresskit_celery_progress.reading import records_of
 from progresskit_celery_progress.status import status
-from tests.adapters.celery.worker import PATIENCE, wait_for
 from tests.services import server
 from tests.services.redis import Redis
+from tests.services.waiting import PATIENCE, wait_until
 
 from .sites import OURS, THEIRS, Pair, Site, running
 
@@ -179,10 +179,10 @@ def test_a_task_that_has_begun_and_not_reported_is_told_of_as_the_original_does(
     gates = [tmp_path / f"gate-{number}" for number in (1, 2)]
     with running(tmp_path, installs=True) as site, open_gate(gates[1]), open_gate(gates[0]):
         site.send("reports_late", str(tmp_path / "gate"), id="late")
-        wait_for("Celery knows of it", lambda: site.client.AsyncResult("late").state == "PROGRESS")
+        wait_until(lambda: site.client.AsyncResult("late").state == "PROGRESS", "Celery knows of it")
         assert site.get("late").body == UNKNOWN
         gates[0].touch()
-        wait_for("Celery knows of the report", lambda: site.client.AsyncResult("late").info["current"] == 1)
+        wait_until(lambda: site.client.AsyncResult("late").info["current"] == 1, "Celery knows of the report")
         whole = {"pending": False, "current": 1, "total": 3, "percent": 33.33, "description": "one"}
         assert site.get("late").info["progress"] == whole
 
@@ -277,7 +277,7 @@ def test_reporting_costs_no_round_trip(pair: Pair, tmp_path: Path) -> None:
         """Return how often Redis is asked meanwhile, by whomever: what takes long is looked at more often."""
         file = tmp_path / site.package
         site.send("takes", reports, str(file), id=f"task-{uuid4()}")
-        wait_for("it is counted", file.exists)
+        wait_until(file.exists, "it is counted")
         return int(file.read_text())
 
     assert asked(pair.theirs, 1_000) >= 1_000
@@ -289,7 +289,7 @@ def test_a_task_whose_result_is_ignored_comes_to_an_end(pair: Pair, fails: bool,
     id = pair.send("forgets", fails)
     info = pair.ours.until(id, state(word)).info
     assert (info["complete"], info["success"], info["result"]) == (True, not fails, result)
-    wait_for("the original has run the task too", lambda: pair.theirs.get(id).info["state"] == "PROGRESS")
+    wait_until(lambda: pair.theirs.get(id).info["state"] == "PROGRESS", "the original has run the task too")
 
 
 def test_a_recorder_in_a_childs_block_reports_to_its_task(needs: Callable[[str], None], tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from tests.adapters.celery.worker import PATIENCE
 from tests.services import server
 from tests.services.redis import Redis
+from tests.services.waiting import PATIENCE
 
 from .sites import OURS, THEIRS, Pair, Site, running
 

@@ -26,9 +26,9 @@ from progresskit_kombu.mirror import Mirror
 from progresskit_kombu.wire import Act, Message, encode, pack_write
 from tests.services import missing, patience, server
 from tests.services.patience import be_patient
-from tests.services.process import wait_until
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.redis import Redis
+from tests.services.waiting import wait_until
 
 SERVICES = {"memory": None, "redis": "redis", "amqp": "rabbitmq"}
 

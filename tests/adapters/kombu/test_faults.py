@@ -13,11 +13,11 @@ from progresskit import BackendUnavailable, Kit, State
 from progresskit.testing import RecordingObserver, start, update
 from progresskit_kombu import KombuBackend
 from progresskit_kombu.address import CALL_SECONDS
-from tests.services.process import wait_until
 from tests.services.proxy import Proxy
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.redis import Redis
 from tests.services.server import Server
+from tests.services.waiting import wait_until
 
 PATIENCE = 60.0
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from threading import Event
 from threading import enumerate as threads
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -22,8 +22,7 @@ from progresskit_redis import RedisBackend
 from progresskit_redis.scripts import Call, script
 from tests.services.proxy import Proxy
 from tests.services.redis import Redis, RedisCluster, Sentinel
-
-PATIENCE = 60.0
+from tests.services.waiting import PATIENCE, wait_until
 
 IN_TIME = 8.0
 """Seconds within which a call has to end, whatever the server does; generous, for a busy machine."""
@@ -45,15 +44,6 @@ def backend(stack: ExitStack, redis: Redis) -> RedisBackend:
     return stack.enter_context(closing(RedisBackend(redis.url)))
 
 
-def until(condition: Callable[[], Any]) -> Any:
-    """Wait for what is to happen by itself, and return it."""
-    deadline = monotonic() + PATIENCE
-    while not (found := condition()):
-        assert monotonic() < deadline, "it never came"
-        sleep(0.01)
-    return found
-
-
 def after_outage(act: Callable[[], Any]) -> Any:
     """Return what the act returns once it works."""
 
@@ -63,7 +53,7 @@ def after_outage(act: Callable[[], Any]) -> Any:
         except BackendUnavailable:
             return None
 
-    return until(works)[0]
+    return wait_until(works)[0]
 
 
 def connections(redis: Redis) -> int:
@@ -142,9 +132,9 @@ def test_live_jobs_and_recent_ends_are_back_after_a_restart_without_a_disk(redis
         redis.kill()
         redis.start()
         job.set_progress(8)
-        seen = until(lambda: viewer.get(1).get("quiet"))
+        seen = wait_until(lambda: viewer.get(1).get("quiet"))
         assert (seen.current, str(seen.version)[:2]) == (8, "1.")
-        until(lambda: kit.get_many(["live", "ended", "quiet"]).keys() == {"live", "ended", "quiet"})
+        wait_until(lambda: kit.get_many(["live", "ended", "quiet"]).keys() == {"live", "ended", "quiet"})
 
 
 def test_what_a_server_without_memory_throws_out_comes_back_with_a_heartbeat(
@@ -154,7 +144,7 @@ def test_what_a_server_without_memory_throws_out_comes_back_with_a_heartbeat(
     with closing(redis.client()) as client:
         client.config_set("maxmemory-policy", "allkeys-random")
         client.config_set("maxmemory", 1)
-        until(lambda: not client.exists("progresskit:job:job") or client.set("pressure", "x") is None)
+        wait_until(lambda: not client.exists("progresskit:job:job") or client.set("pressure", "x") is None)
         client.config_set("maxmemory", 0)
     assert backend.read(["job"]) == {}
     backend.write([update("job", 1, current=5)])
@@ -201,7 +191,7 @@ def test_a_replica_lets_nobody_write(redis: Redis, stack: ExitStack) -> None:
 
 def after_sync(replica: Redis, act: Callable[[], object]) -> None:
     with closing(replica.client()) as client:
-        until(lambda: client.info("replication")["master_link_status"] == "up")
+        wait_until(lambda: client.info("replication")["master_link_status"] == "up")
     act()
 
 
@@ -269,7 +259,7 @@ def test_a_listener_comes_back_after_a_restart(redis: Redis, backend: RedisBacke
     assert lost.wait(PATIENCE)
     after_outage(lambda: backend.write([start("job")]))
     assert backend.cancel(["job"]) == {"job"}
-    until(lambda: asked == ["job"])
+    wait_until(lambda: asked == ["job"])
 
 
 def test_a_connection_that_leads_nowhere_is_noticed_and_replaced(
@@ -285,7 +275,7 @@ def test_a_connection_that_leads_nowhere_is_noticed_and_replaced(
     observer.wait_for(lambda progress: progress.id == "job")
     redis.pause()
     try:
-        until(lambda: "the server does not answer" in caplog.text)
+        wait_until(lambda: "the server does not answer" in caplog.text)
         assert not lost.is_set()
     finally:
         redis.resume()
@@ -301,7 +291,7 @@ def test_a_silent_connection_that_is_alive_is_kept(
     backend.listen(lambda records: None, lost.set).watch(["job"])
     with closing(redis.client()) as client:
         before = client.info("commandstats")["cmdstat_ping"]["calls"]
-        until(lambda: client.info("commandstats")["cmdstat_ping"]["calls"] >= before + 5)
+        wait_until(lambda: client.info("commandstats")["cmdstat_ping"]["calls"] >= before + 5)
     assert not lost.is_set()
 
 
@@ -339,7 +329,7 @@ def test_an_error_in_who_is_told_ends_nothing(backend: RedisBackend, caplog: pyt
     backend.listen(tell, lambda: None).watch(["job"])
     for seq in (1, 2, 3):
         backend.write([update("job", seq)])
-        until(lambda seq=seq: seq in told)  # type: ignore[misc]
+        wait_until(lambda seq=seq: seq in told)  # type: ignore[misc]
     assert "of the one who listens" in caplog.text
 
 
@@ -358,10 +348,10 @@ def test_nothing_is_left_of_backends_and_listeners_that_were_closed(redis: Redis
             backend.heed(lambda ids: None, lambda: None).watch(["job"])
             backend.write([start("job")])
             listeners[0].close()
-    until(lambda: connections(redis) == before)
+    wait_until(lambda: connections(redis) == before)
     # What tests before this one have left may come to its end meanwhile.
-    until(lambda: set(threads()) <= running)
-    until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
+    wait_until(lambda: set(threads()) <= running)
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
 
 
 def test_channels_that_nobody_watches_any_more_are_left(redis: Redis, backend: RedisBackend) -> None:
@@ -370,7 +360,7 @@ def test_channels_that_nobody_watches_any_more_are_left(redis: Redis, backend: R
     listener.watch(["b", "c"])
     listener.unwatch(["b", "never"])
     with closing(redis.client()) as client:
-        until(lambda: {*client.pubsub_channels()} == {b"progresskit:job:a", b"progresskit:job:c"})
+        wait_until(lambda: {*client.pubsub_channels()} == {b"progresskit:job:a", b"progresskit:job:c"})
 
 
 def test_a_listener_can_be_watched_and_unwatched_over_and_over(backend: RedisBackend) -> None:
@@ -437,7 +427,7 @@ def test_a_failover_is_followed_by_writers_readers_and_listeners(redis: Redis, s
     replica = stack.enter_context(Redis(settings=[f"replicaof 127.0.0.1 {redis.port}"]))
     sentinel = stack.enter_context(Sentinel(redis))
     with closing(sentinel.client()) as watcher:
-        until(lambda: watcher.sentinel_slaves("main"))
+        wait_until(lambda: watcher.sentinel_slaves("main"))
     after_sync(replica, lambda: None)
     backend = stack.enter_context(closing(RedisBackend(sentinel.url)))
     observer, lost = RecordingObserver(), Event()
@@ -521,7 +511,7 @@ def test_a_slot_that_moves_is_followed_by_writers_readers_and_listeners(
     move.end()
     assert after_outage(lambda: backend.write([update(id, 2) for id in ids])).keys() == {*ids}
     backend.write([update(id, 3) for id in ids])
-    until(lambda: {p.id for p in observer.records if p.version.seq == 3} == {*ids})
+    wait_until(lambda: {p.id for p in observer.records if p.version.seq == 3} == {*ids})
     assert owner(clients, key) == target
     assert {progress.id for progress in backend.list(kind=None, states=None, limit=200)} == {*ids}
 
@@ -572,7 +562,7 @@ def test_a_node_that_was_restarted_unseen_is_told_of_by_whichever_job_is_written
     backend.write([start(id) for id in old])
     cluster.nodes[2].kill()
     cluster.nodes[2].start()
-    until(lambda: b"cluster_state:ok" in clients[2].execute_command("CLUSTER", "INFO"))
+    wait_until(lambda: b"cluster_state:ok" in clients[2].execute_command("CLUSTER", "INFO"))
     with pytest.raises(BackendUnavailable, match="another server has taken its place"):
         backend.write([start(id) for id in new])
 
@@ -650,4 +640,4 @@ def test_a_listener_remembers_no_job_that_it_listens_to_no_longer(
         listener.unwatch([f"job-{number}"])
     listener.watch(["last"])
     assert len(sessions) == 1
-    until(lambda: not sessions[0]._leaving)
+    wait_until(lambda: not sessions[0]._leaving)

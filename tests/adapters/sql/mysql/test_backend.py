@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from threading import Thread
-from time import monotonic, sleep, time
+from time import monotonic, time
 from typing import Any, NoReturn
 
 import pytest
@@ -27,6 +27,7 @@ from tests.adapters.sql.calls import CALLS
 from tests.services import missing, patience, server
 from tests.services.mariadb import MariaDB
 from tests.services.patience import be_patient
+from tests.services.waiting import wait_until
 
 WEIRD = ["my-app", "my app", 'quo"ted', "se'lect", "back`tick", "{x}", "%s", "%(now)s", "größe", "1"]
 
@@ -83,13 +84,6 @@ def ask(mariadb: MariaDB, url: str) -> Callable[[str], Any]:
             return cursor.fetchall()
 
     return ask
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = monotonic() + 60
-    while not condition():
-        assert monotonic() < deadline, "it never came"
-        sleep(0.005)
 
 
 # The URL.
@@ -325,8 +319,8 @@ def test_the_servers_clock_judges_whatever_the_time_zone(zone: str, url: str, as
         ((heard_at, expires_at),) = ask("SELECT heard_at, expires_at FROM progresskit_jobs WHERE id = 'job'")
         assert before - 0.1 <= heard_at <= time() + 0.1
         assert abs(expires_at - heard_at - 100) < 1e-6
-        until(lambda: backend.read(["job"])["job"].stalled)
-        until(lambda: not backend.read(["short"]))
+        wait_until(lambda: backend.read(["job"])["job"].stalled)
+        wait_until(lambda: not backend.read(["short"]))
     engine.dispose()
 
 
@@ -575,7 +569,7 @@ def test_a_deadlock_that_the_server_breaks_at_our_expense_is_written_once_more(
         cursor.execute("UPDATE progresskit_jobs SET lease = lease + 1 WHERE id > 'job-2'")
         thread = Thread(target=work)
         thread.start()
-        until(lambda: ask("SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"))
+        wait_until(lambda: ask("SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"))
         cursor.execute("UPDATE progresskit_jobs SET lease = lease WHERE id = 'job-0'")
         other.commit()
         thread.join()

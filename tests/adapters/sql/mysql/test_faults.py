@@ -28,8 +28,8 @@ from progresskit_sql.mysql.server import CALL_SECONDS
 from tests.services import missing
 from tests.services.mariadb import MariaDB
 from tests.services.ports import free_port
-from tests.services.process import wait_until
 from tests.services.proxy import Proxy
+from tests.services.waiting import wait_until
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -27,7 +27,7 @@ from progresskit_sql.postgresql import PostgreSQL
 from progresskit_sql.postgresql.backend import PostgreSQLBackend
 from tests.adapters.sql.calls import CALLS
 from tests.services import missing, server
-from tests.services.process import wait_until
+from tests.services.waiting import wait_until
 
 HOST = "postgresql+psycopg://u:geheim@host/x"
 

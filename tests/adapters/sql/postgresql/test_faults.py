@@ -24,8 +24,8 @@ from progresskit_sql import SQLBackend
 from progresskit_sql.postgresql import listener as listening
 from progresskit_sql.postgresql.backend import PostgreSQLBackend
 from tests.services.postgresql import PostgreSQL
-from tests.services.process import wait_until
 from tests.services.proxy import Proxy
+from tests.services.waiting import wait_until
 
 IN_TIME = 8.0
 """Seconds within which a call has to end, whatever the server does; generous, for a busy machine."""

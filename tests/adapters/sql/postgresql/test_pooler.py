@@ -20,7 +20,7 @@ from progresskit_sql.postgresql.listener import ChannelListener
 from tests.services import missing, server
 from tests.services.pooler import Pooler
 from tests.services.postgresql import DATABASE, USER, PostgreSQL
-from tests.services.process import wait_until
+from tests.services.waiting import wait_until
 
 
 @pytest.fixture

@@ -1,0 +1,29 @@
+"""Wait for a condition: every test that depends on another thread, process or server does."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATIENCE = 180.0
+"""Seconds after which an expected event counts as missing: far longer than a busy machine takes, so no promise."""
+
+Found = TypeVar("Found")
+
+
+def wait_until(
+    condition: Callable[[], Found | None],
+    what: str = "the condition holds",
+    seconds: float = PATIENCE,
+    step: float = 0.005,
+) -> Found:
+    """Return what the condition gives once that is true; raises TimeoutError when it does not become true."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:g} s: {what}")
+        time.sleep(step)
+    return found
