@@ -10,7 +10,7 @@ Progress of any background job, from any worker, over any broker or store, to an
 
 from __future__ import annotations
 
-from .abc import Backend, Listener, Lists, Observer, Pushes, PushesCancels, Subject
+from .abc import Backend, Observer, Subject, Subscription, SupportsCancelPush, SupportsListing, SupportsPush
 from .errors import (
     BackendError,
     BackendUnavailable,
@@ -64,18 +64,18 @@ __all__ = [  # but `list`, which is Python's own wherever all names are imported
     "InvalidId",
     "InvalidValue",
     "Kit",
-    "Listener",
-    "Lists",
     "MissingPackage",
     "Observer",
     "Progress",
     "ProgressKitError",
     "ProgressObserver",
     "PublicError",
-    "Pushes",
-    "PushesCancels",
     "State",
     "Subject",
+    "Subscription",
+    "SupportsCancelPush",
+    "SupportsListing",
+    "SupportsPush",
     "UnknownScheme",
     "Unsupported",
     "Version",

@@ -18,8 +18,8 @@ A backend is seven methods, and one that makes it of a URL. It keeps these promi
 6. What cannot be done now raises `BackendUnavailable`; after that the same object works again once the server does.
    The calls come from several threads.
 
-Powers that only some backends have are types of their own (`Pushes`, `PushesCancels`, `Lists`), asked for with
-`isinstance`.
+Capabilities that only some backends have are types of their own (`SupportsPush`, `SupportsCancelPush`,
+`SupportsListing`), asked for with `isinstance`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Backend(ABC):
     shared: bool = True
     """False where other processes see nothing of what is written."""
 
-    late: bool = False
+    imports_site_code: bool = False
     """True where `from_url` imports code of the site's: at the start, which that may be part of, it is not called."""
 
     def missing(self) -> str | None:
@@ -80,11 +80,11 @@ class Backend(ABC):
         """Return the records of those ids that are known, in one round trip where that is possible."""
 
     @abstractmethod
-    def cancel(self, ids: Collection[str]) -> set[str]:
+    def request_cancel(self, ids: Collection[str]) -> set[str]:
         """Ask the jobs to stop; return those that are known and not done, which have the request now."""
 
     @abstractmethod
-    def cancels(self, ids: Collection[str]) -> set[str]:
+    def cancel_requested(self, ids: Collection[str]) -> set[str]:
         """Return those of the jobs that are asked to stop."""
 
     @abstractmethod
@@ -96,7 +96,7 @@ class Backend(ABC):
         """Let go of what the backend opened itself, and of nothing that it was given."""
 
     @abstractmethod
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """
         Get ready for use in a forked child; called there before anything else.
 
@@ -104,15 +104,15 @@ class Backend(ABC):
         """
 
 
-class Listener(ABC):
+class Subscription(ABC):
     """A subscription to the changes of some jobs."""
 
     @abstractmethod
-    def watch(self, ids: Collection[str]) -> None:
+    def add(self, ids: Collection[str]) -> None:
         """Listen to these as well; when this returns, no later change of them is missed."""
 
     @abstractmethod
-    def unwatch(self, ids: Collection[str]) -> None:
+    def remove(self, ids: Collection[str]) -> None:
         """Listen to these no longer."""
 
     @abstractmethod
@@ -120,31 +120,34 @@ class Listener(ABC):
         """Stop listening."""
 
 
-class Pushes(ABC):
+class SupportsPush(ABC):
     """A backend that tells of changes by itself; the others are polled."""
 
     @abstractmethod
-    def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
+    def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
         """
-        Call `tell` with each changed record and each renewed one, from any thread.
+        Call `on_update` with each changed record and each renewed one, from any thread.
 
-        `lost` is called whenever something may have been missed and listening works (again): the caller reads anew.
+        `on_gap` is called whenever something may have been missed and listening works (again): the caller reads anew.
         """
 
 
-class PushesCancels(ABC):
+class SupportsCancelPush(ABC):
     """A backend that tells the workers of requests to cancel by itself; the others are asked once a second."""
 
     @abstractmethod
-    def heed(self, tell: Callable[[Collection[str]], None], lost: Callable[[], None]) -> Listener:
+    def subscribe_cancels(
+        self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
+    ) -> Subscription:
         """
-        Call `tell` with those of the watched jobs that are asked to stop, from any thread; `cancels` knows them then.
+        Call `on_cancel` with those of the watched jobs that are asked to stop, from any thread; `cancel_requested`
+        knows them then.
 
-        `lost` is called whenever a request may have been missed and listening works (again): the caller asks anew.
+        `on_gap` is called whenever a request may have been missed and listening works (again): the caller asks anew.
         """
 
 
-class Lists(ABC):
+class SupportsListing(ABC):
     """A backend that can list jobs."""
 
     @abstractmethod

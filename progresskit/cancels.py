@@ -10,13 +10,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from .abc import PushesCancels
+from .abc import SupportsCancelPush
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Set
     from logging import Logger
 
-    from .abc import Backend, Listener
+    from .abc import Backend, Subscription
 
 ASK_SECONDS = 1.0
 """How often a backend that does not tell is asked."""
@@ -40,11 +40,11 @@ class Cancels:
         self, backend: Backend, clock: Callable[[], float], post: Callable[[Callable[[], None]], None], belt: float
     ) -> None:
         self._backend, self._clock, self._post = backend, clock, post
-        self._belt = belt if isinstance(backend, PushesCancels) else ASK_SECONDS
+        self._belt = belt if isinstance(backend, SupportsCancelPush) else ASK_SECONDS
         self.due: float | None = None
         """When there is something to do, apart from what `ended` asks for; None for never."""
         self._all = 0.0  # when all jobs are asked for, whatever is known of them
-        self._listener: Listener | None = None
+        self._listener: Subscription | None = None
         self._heard: set[str] = set()  # the listener watches these
         self._doubtful: set[str] = set()  # these may be asked to stop without anybody here knowing
         self._ended = False
@@ -82,7 +82,7 @@ class Cancels:
         asks_all = not told or now >= self._all
         wanted = live if asks_all else live & self._doubtful
         try:
-            asked = self._backend.cancels(wanted) if wanted else ()
+            asked = self._backend.cancel_requested(wanted) if wanted else ()
         except Exception as error:
             _log().debug("It is not known which jobs are to stop: %s", error)
             return ()
@@ -94,14 +94,14 @@ class Cancels:
 
     def _listen(self, live: Set[str]) -> bool:
         """Tell whether the backend tells of requests to any of these from now on."""
-        if not isinstance(self._backend, PushesCancels):
+        if not isinstance(self._backend, SupportsCancelPush):
             return False
         try:
             if self._listener is None:
-                self._listener = self._backend.heed(self._told, self._lost)
+                self._listener = self._backend.subscribe_cancels(self._told, self._lost)
             fresh = live - self._heard
             if fresh:
-                self._listener.watch(fresh)
+                self._listener.add(fresh)
                 self._heard |= fresh
                 self._doubtful |= fresh
         except Exception as error:
@@ -118,7 +118,7 @@ class Cancels:
         if self._listener is not None and gone:
             self._heard -= gone
             try:
-                self._listener.unwatch(gone)
+                self._listener.remove(gone)
             except Exception:
                 self.close()
                 self.due = now + SOON_SECONDS

@@ -4,28 +4,28 @@ Settings, and the backends by URL.
 Each setting may come from four places; the first that has it wins: `configure()` or `Kit()`, the environment
 (`PROGRESSKIT_` and the name in capitals), the host framework's settings, the default.
 
-    setting          default      unit      what it does
-    url              memory://              which backend carries the records
-    interval         0.1          seconds   at most one write, and one poll, in this time
-    lease            30           seconds   a running job not heard of for so long is stalled
-    heartbeat        lease / 3    seconds   an unchanged job is written again after this time
-    ttl              86,400       seconds   a record lives so long after it was last written
-    flush_seconds    2            seconds   the end of a job waits at most this long for its last record to be stored
-    strict           False                  bad values raise instead of being dropped
-    prefix           progresskit            what keys, tables and channels in the backend are named after
-    secret_key       None                   signs the tokens of pages; a list: the first signs, all are accepted
-    authorize        None                   (request, id, right) -> bool: who may use raw ids, over HTTP
-    user             None                   (request) -> who is signed in; None: as the web framework says it
-    open             False                  anybody may watch raw ids, over HTTP
-    bind_keys        False                  the bars of pages open for whom they were made only
-    expose_errors    False                  browsers see the messages of all errors
-    expose_results   False                  the return value of a task becomes its result
-    max_streams      None         count     streams and long polls at once, per process; None: by the kind of server
-    client_streams   32           count     of these, for one user or one address
-    proxies          None         count     how many of your proxies add to X-Forwarded-For; None: not said
-    allowed_hosts    None                   hosts that requests may be for; None: `serve`'s own, any host elsewhere
-    stream_seconds   25           seconds   a stream on a threaded server is closed after this time
-    terminate        False                  cancelling also kills the process that runs the task, where a queue can
+    setting                 default      unit      what it does
+    url                     memory://              which backend carries the records
+    interval                0.1          seconds   at most one write, and one poll, in this time
+    lease                   30           seconds   a running job not heard of for so long is stalled
+    heartbeat               lease / 3    seconds   an unchanged job is written again after this time
+    ttl                     86,400       seconds   a record lives so long after it was last written
+    flush_seconds           2            seconds   the end of a job waits at most this long for its last record
+    strict                  False                  bad values raise instead of being dropped
+    prefix                  progresskit            what keys, tables and channels in the backend are named after
+    secret_key              None                   signs the tokens of pages; a list: the first signs, all are accepted
+    authorize               None                   (request, id, right) -> bool: who may use raw ids, over HTTP
+    user                    None                   (request) -> who is signed in; None: as the web framework says it
+    allow_anonymous         False                  anybody may watch raw ids, over HTTP
+    bind_tokens_to_user     False                  the bars of pages open for whom they were made only
+    expose_errors           False                  browsers see the messages of all errors
+    expose_results          False                  the return value of a task becomes its result
+    max_streams             None         count     streams and long polls at once, per process; None: by the server
+    max_streams_per_client  32           count     of these, for one user or one address
+    trusted_proxies         None         count     how many of your proxies add to X-Forwarded-For; None: not said
+    allowed_hosts           None                   hosts that requests may be for; None: `serve`'s own, else any host
+    stream_seconds          25           seconds   a stream on a threaded server is closed after this time
+    terminate               False                  cancelling also kills the process of the task, where a queue can
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ class Settings(NamedTuple):
     secret_key: str | Sequence[str] | None = None
     authorize: Callable[[Any, str, str], Any] | None = None
     user: Callable[[Any], Any] | None = None
-    open: bool = False
-    bind_keys: bool = False
+    allow_anonymous: bool = False
+    bind_tokens_to_user: bool = False
     expose_errors: bool = False
     expose_results: bool = False
     max_streams: int | None = None
-    client_streams: int = 32
-    proxies: int | None = None
+    max_streams_per_client: int = 32
+    trusted_proxies: int | None = None
     allowed_hosts: Sequence[str] | str | None = None
     stream_seconds: float = 25.0
     terminate: bool = False
@@ -84,10 +84,12 @@ class Settings(NamedTuple):
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("0", "false", "no", "off", ""))
 _POSITIVE = frozenset(("interval", "lease", "heartbeat", "ttl", "stream_seconds"))
-_NOT_NEGATIVE = frozenset(("flush_seconds", "max_streams", "client_streams", "proxies"))
+_NOT_NEGATIVE = frozenset(("flush_seconds", "max_streams", "max_streams_per_client", "trusted_proxies"))
 _WHOLE = _NOT_NEGATIVE - {"flush_seconds"}
-_OPTIONAL = frozenset(("heartbeat", "max_streams", "proxies", "allowed_hosts", "authorize", "user", "secret_key"))
-_FLAGS = frozenset(("strict", "open", "bind_keys", "expose_errors", "expose_results", "terminate"))
+_OPTIONAL = frozenset(
+    ("heartbeat", "max_streams", "trusted_proxies", "allowed_hosts", "authorize", "user", "secret_key")
+)
+_FLAGS = frozenset(("strict", "allow_anonymous", "bind_tokens_to_user", "expose_errors", "expose_results", "terminate"))
 _FUNCTIONS = {"authorize": "(request, id, right) -> bool", "user": "(request) -> user"}
 
 

@@ -5,7 +5,7 @@ Every error that progresskit raises, in one tree.
     ├── ConfigurationError          a mistake in the set-up; raised at once, says what to do
     │   ├── UnknownScheme           no backend is known for the URL's scheme
     │   ├── MissingPackage          also an ImportError; names the extra that brings the package
-    │   └── Unsupported             the backend lacks that power (listing, for example)
+    │   └── Unsupported             the backend lacks that capability (listing, for example)
     ├── InvalidId                   also a ValueError; not a well-formed job id
     ├── InvalidValue                also a ValueError; a bad value, of what a job reports in strict mode only
     ├── BackendError                the backend could not do what was asked
@@ -39,7 +39,7 @@ class MissingPackage(ConfigurationError, ImportError):
 
 
 class Unsupported(ConfigurationError):
-    """The configured backend lacks the power that was asked for."""
+    """The configured backend lacks the capability that was asked for."""
 
 
 class InvalidId(ProgressKitError, ValueError):

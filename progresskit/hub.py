@@ -15,7 +15,7 @@ from threading import Condition, Lock
 from typing import TYPE_CHECKING
 
 from . import background, forks
-from .abc import Pushes
+from .abc import SupportsPush
 from .audience import notify
 from .backoff import LONGEST_SECONDS, Backoff
 from .errors import Unsupported
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from threading import Thread
     from types import TracebackType
 
-    from .abc import Backend, Listener
+    from .abc import Backend, Subscription
     from .audience import Notify
     from .config import Settings
     from .progress import Progress
@@ -226,7 +226,7 @@ class Hub:
         self._closing = False
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._watched: dict[str, _Watched] = {}
-        self._listener: Listener | None = None
+        self._listener: Subscription | None = None
         self._waiting: Waiting = {}
         self._backoff = Backoff()
         self._tick = self._done_tick = self._retry = self._clock()
@@ -342,7 +342,7 @@ class Hub:
 
     def _polled(self, done: bool) -> list[str]:
         """Return the ids, those that are done or the others, that only polling tells of: none where it is pushed."""
-        if self._listener is not None or isinstance(self._backend, Pushes):
+        if self._listener is not None or isinstance(self._backend, SupportsPush):
             return []
         return [id for id, watched in self._watched.items() if watched.is_done is done]
 
@@ -367,7 +367,7 @@ class Hub:
                     gone.append(id)
         if self._listener is not None and gone:
             if self._watched:
-                self._listener.unwatch(gone)
+                self._listener.remove(gone)
             else:
                 self._unlisten()
 
@@ -420,10 +420,10 @@ class Hub:
         return watched.fall_behind(now) >= (before.lease or self._settings.lease)
 
     def _listen(self, ids: Collection[str]) -> None:
-        if isinstance(self._backend, Pushes):
+        if isinstance(self._backend, SupportsPush):
             if self._listener is None:
-                self._listener = self._backend.listen(self._pushed, self._lost)
-            self._listener.watch([id for id in ids if self._watched[id].is_in_doubt])
+                self._listener = self._backend.subscribe(self._pushed, self._lost)
+            self._listener.add([id for id in ids if self._watched[id].is_in_doubt])
 
     def _failed(self, error: BaseException, exc_info: bool = False) -> None:
         if not self._backoff.failures:

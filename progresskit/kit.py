@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 from weakref import WeakSet
 
 from . import forks, scope, unseen, validation
-from .abc import Lists
+from .abc import SupportsListing
 from .config import backend_class, resolve
 from .errors import InvalidValue, Unsupported
 from .hub import Hub
@@ -119,26 +119,26 @@ class Kit:
         raises it.
         """
         if check:
-            self._check(settings, late=False)
+            self._check(settings, site_loaded=False)
         if settings != self._host:
             with self._lock:
                 close = self._let_go()
                 self._host = dict(settings)
             close()
 
-    def check(self, *, late: bool = False) -> Settings:
+    def check(self, *, site_loaded: bool = False) -> Settings:
         """
         Raise ConfigurationError for what cannot work, so that a mistake is told at the start; else return the settings.
 
         A backend is made for that, which opens nothing, and nothing is kept: the environment may change until the kit
-        is used. One that is `late` is made only if asked for, when the site's own code is there.
+        is used. One that `imports_site_code` is made only with `site_loaded`, when the site's own code is there.
         """
-        return self._check(self._host, late)
+        return self._check(self._host, site_loaded)
 
-    def _check(self, host: Mapping[str, Any], late: bool) -> Settings:
+    def _check(self, host: Mapping[str, Any], site_loaded: bool) -> Settings:
         settings = resolve(self._explicit, host)
         made = backend_class(settings.url)
-        if self._given is None and (late or not made.late):
+        if self._given is None and (site_loaded or not made.imports_site_code):
             made.from_url(settings.url, settings)
         return settings
 
@@ -221,7 +221,7 @@ class Kit:
 
         return close
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Begin anew in a forked child; what was open is the parent's and stays untouched."""
         self._guard = RLock()
         self._threads = None
@@ -230,7 +230,7 @@ class Kit:
         if self._hub is not None:
             self._hub.after_fork_in_child()
         if self._backend is not None:
-            self._backend.forked()
+            self._backend.after_fork_in_child()
 
     def warn_unshared(self, where: str) -> None:
         """Warn, once, where the backend cannot be seen by the other processes that matter to `where`."""
@@ -531,7 +531,7 @@ class Kit:
 
     def _request_cancel(self, id: str, end: Callable[[], None]) -> bool:
         """Ask a job to stop and call `end`; return False where it is not known or is done."""
-        accepted = [*self.backend.cancel((id,))]
+        accepted = [*self.backend.request_cancel((id,))]
         if not accepted:
             return False
         removals = [canceller(accepted) for canceller in self._cancellers]
@@ -620,7 +620,7 @@ class Kit:
         kind, limit = _kind(kind), _checked("limit", validation.limit, limit)
         backend = self.backend
         unseen.note_viewer()
-        if not isinstance(backend, Lists):
+        if not isinstance(backend, SupportsListing):
             raise Unsupported(f"the backend of {redact(self.settings.url)} cannot list jobs")
         return backend.list(kind=kind, states=states, limit=limit)
 
@@ -708,7 +708,7 @@ def framework(settings: Mapping[str, Any], *, check: bool = True) -> None:
 def _forked_child() -> None:
     scope.clear()
     for kit in _kits:
-        kit.forked()
+        kit.after_fork_in_child()
 
 
 forks.after_in_child(_forked_child)

@@ -6,7 +6,7 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from .abc import Backend, Listener, Lists, Pushes, PushesCancels
+from .abc import Backend, Subscription, SupportsCancelPush, SupportsListing, SupportsPush
 from .record_store import RecordStore
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ SWEEP_SECONDS = 60.0
 """How often records that have expired are removed, beside those that are come across."""
 
 
-class MemoryBackend(Backend, Pushes, PushesCancels, Lists):
+class MemoryBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
     """Keeps the records of this process; `clock` returns seconds and never goes back."""
 
     shared = False
@@ -55,20 +55,20 @@ class MemoryBackend(Backend, Pushes, PushesCancels, Lists):
         with self._lock:
             return self._entries.read(ids, now)
 
-    def cancel(self, ids: Collection[str]) -> set[str]:
+    def request_cancel(self, ids: Collection[str]) -> set[str]:
         """Mark those that are known and not done."""
         now = self._clock()
         with self._lock:
-            accepted = self._entries.cancel(ids, now)
+            accepted = self._entries.request_cancel(ids, now)
             self._tell(accepted, now)
             self._tell_asked(accepted)
         return accepted
 
-    def cancels(self, ids: Collection[str]) -> set[str]:
+    def cancel_requested(self, ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
         now = self._clock()
         with self._lock:
-            return self._entries.cancels(ids, now)
+            return self._entries.cancel_requested(ids, now)
 
     def forget(self, ids: Collection[str]) -> set[str]:
         """Remove those that are done or stalled."""
@@ -82,13 +82,15 @@ class MemoryBackend(Backend, Pushes, PushesCancels, Lists):
         with self._lock:
             return self._entries.list(kind, states, limit, now)
 
-    def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
-        """Call `tell` from within each write; nothing is ever lost."""
-        return _MemoryListener(self._lock, self._listeners, tell)
+    def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
+        """Call `on_update` from within each write; nothing is ever lost."""
+        return _MemoryListener(self._lock, self._listeners, on_update)
 
-    def heed(self, tell: Callable[[Collection[str]], None], lost: Callable[[], None]) -> Listener:
-        """Call `tell` from within each request that is accepted; nothing is ever lost."""
-        return _MemoryListener(self._lock, self._heeding, tell)
+    def subscribe_cancels(
+        self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
+    ) -> Subscription:
+        """Call `on_cancel` from within each request that is accepted; nothing is ever lost."""
+        return _MemoryListener(self._lock, self._heeding, on_cancel)
 
     def close(self) -> None:
         """Forget everything."""
@@ -97,7 +99,7 @@ class MemoryBackend(Backend, Pushes, PushesCancels, Lists):
             self._listeners.clear()
             self._heeding.clear()
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Begin empty: the records are the parent's, which this process can no longer reach."""
         self._lock = Lock()
         self._entries = RecordStore()
@@ -120,7 +122,7 @@ class MemoryBackend(Backend, Pushes, PushesCancels, Lists):
                 listener.tell(asked)
 
 
-class _MemoryListener(Listener, Generic[Told]):
+class _MemoryListener(Subscription, Generic[Told]):
     """Is told of what happens to its ids for as long as it is among the others."""
 
     def __init__(self, lock: Lock, others: list[_MemoryListener[Told]], tell: Callable[[Told], None]) -> None:
@@ -137,11 +139,11 @@ class _MemoryListener(Listener, Generic[Told]):
 
             getLogger("progresskit").exception("Whoever listens failed; the others are told")
 
-    def watch(self, ids: Collection[str]) -> None:
+    def add(self, ids: Collection[str]) -> None:
         with self._lock:
             self.ids.update(ids)
 
-    def unwatch(self, ids: Collection[str]) -> None:
+    def remove(self, ids: Collection[str]) -> None:
         with self._lock:
             self.ids.difference_update(ids)
 

@@ -384,7 +384,7 @@ class Outbox:
             return False
         [record] = batch
         try:
-            self._backend.cancels([record.write.id])
+            self._backend.cancel_requested([record.write.id])
         except Exception:
             return False
         record.delivery = Delivery.REFUSED

@@ -119,7 +119,7 @@ class RecordStore(dict[str, Entry]):
         records = ((id, entry.progress(id, now)) for id, entry in found if entry is not None)
         return {id: record for id, record in records if record is not None}
 
-    def cancel(self, ids: Iterable[str], now: float) -> set[str]:
+    def request_cancel(self, ids: Iterable[str], now: float) -> set[str]:
         """Mark those that are known and not done, and return them."""
         accepted = set[str]()
         for id in ids:
@@ -129,7 +129,7 @@ class RecordStore(dict[str, Entry]):
                 accepted.add(id)
         return accepted
 
-    def cancels(self, ids: Iterable[str], now: float) -> set[str]:
+    def cancel_requested(self, ids: Iterable[str], now: float) -> set[str]:
         """Return those that are marked."""
         found = ((id, self.living(id, now)) for id in ids)
         return {id for id, entry in found if entry is not None and entry.stored.cancel_requested}

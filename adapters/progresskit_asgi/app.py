@@ -128,7 +128,7 @@ class ProgressApp:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while (message := await receive())["type"] != "lifespan.shutdown":
             try:
-                self._surface.check(late=True)
+                self._surface.check(site_loaded=True)
             except ConfigurationError as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return

@@ -32,9 +32,9 @@ class Window:
 
     def __init__(self, app: Any, task_id: str, request: Any) -> None:
         self.app, self.task_id, self.request = app, task_id, request
-        self.forked()
+        self.after_fork_in_child()
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Let nobody in in a forked child: the task is the parent's."""
         self._changed = Condition()
         self._inside = 0
@@ -103,7 +103,7 @@ def entered(app: Any, ids: Iterable[str]) -> Iterator[dict[str, Window]]:
 
 def _forked() -> None:
     for window in _open.values():
-        window.forked()
+        window.after_fork_in_child()
     _open.clear()
 
 

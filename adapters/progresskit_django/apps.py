@@ -59,7 +59,7 @@ def _starts_a_command() -> bool:
 
 def _check(**_: Any) -> list[CheckMessage]:
     try:
-        Surface().kit.check(late=True)
+        Surface().kit.check(site_loaded=True)
     except ConfigurationError as problem:
         where = "Correct PROGRESSKIT in the settings, or the variables PROGRESSKIT_… of the environment."
         return [Error(str(problem), hint=where, id="progresskit.E001")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kombu.connection import Connection
 
-from progresskit.abc import Backend, Listener, Lists, Pushes, PushesCancels
+from progresskit.abc import Backend, Subscription, SupportsCancelPush, SupportsListing, SupportsPush
 from progresskit.backends import keep_inherited
 from progresskit.errors import ConfigurationError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from progresskit.progress import Progress, State, Write
 
 
-class KombuBackend(Backend, Pushes, PushesCancels, Lists):
+class KombuBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
     """
     Carries records through a fanout exchange; there is no store but what the processes remember.
 
@@ -65,16 +65,16 @@ class KombuBackend(Backend, Pushes, PushesCancels, Lists):
         self._station.catch_up()
         return self._mirror.read(ids)
 
-    def cancel(self, ids: Collection[str]) -> set[str]:
+    def request_cancel(self, ids: Collection[str]) -> set[str]:
         """Ask all; return those that are known here and not done."""
-        return self._station.cancel(ids) if ids else set()
+        return self._station.request_cancel(ids) if ids else set()
 
-    def cancels(self, ids: Collection[str]) -> set[str]:
+    def cancel_requested(self, ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
         if not ids:
             return set()
         self._station.catch_up()
-        return self._mirror.cancels(ids)
+        return self._mirror.cancel_requested(ids)
 
     def forget(self, ids: Collection[str]) -> set[str]:
         """Have all processes forget those that are done or stalled here."""
@@ -88,15 +88,17 @@ class KombuBackend(Backend, Pushes, PushesCancels, Lists):
         self._station.catch_up()
         return self._mirror.list(kind=kind, states=states, limit=limit)
 
-    def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
-        """Call `tell` as soon as something is heard."""
-        return self._listener(self._mirror.listen(tell, lost), lost)
+    def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
+        """Call `on_update` as soon as something is heard."""
+        return self._listener(self._mirror.subscribe(on_update, on_gap), on_gap)
 
-    def heed(self, tell: Callable[[Collection[str]], None], lost: Callable[[], None]) -> Listener:
-        """Call `tell` as soon as somebody asks."""
-        return self._listener(self._mirror.heed(tell, lost), lost)
+    def subscribe_cancels(
+        self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
+    ) -> Subscription:
+        """Call `on_cancel` as soon as somebody asks."""
+        return self._listener(self._mirror.subscribe_cancels(on_cancel, on_gap), on_gap)
 
-    def _listener(self, inner: Listener, lost: Callable[[], None]) -> Listener:
+    def _listener(self, inner: Subscription, lost: Callable[[], None]) -> Subscription:
         listener = _Listener(self._station, inner, lost, self._forget)
         with self._lock:
             self._listeners.add(listener)
@@ -121,33 +123,33 @@ class KombuBackend(Backend, Pushes, PushesCancels, Lists):
         self._mirror.close()
         self._begin()
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Begin anew with connections of one's own; the others will tell what they know."""
         inherited = self._station
         keep_inherited(inherited)
-        self._mirror.forked()
+        self._mirror.after_fork_in_child()
         self._begin()
         self._station.inherit(inherited)
 
 
-class _Listener(Listener):
+class _Listener(Subscription):
     """A listener of the mirror, which is of use only while this process takes part."""
 
     def __init__(
         self,
         station: Station,
-        inner: Listener,
+        inner: Subscription,
         lost: Callable[[], None],
         forget: Callable[[_Listener], None],
     ) -> None:
         self._station, self._inner, self.lost, self._forget = station, inner, lost, forget
 
-    def watch(self, ids: Collection[str]) -> None:
-        self._inner.watch(ids)
+    def add(self, ids: Collection[str]) -> None:
+        self._inner.add(ids)
         self._station.ready()
 
-    def unwatch(self, ids: Collection[str]) -> None:
-        self._inner.unwatch(ids)
+    def remove(self, ids: Collection[str]) -> None:
+        self._inner.remove(ids)
 
     def close(self) -> None:
         self._inner.close()

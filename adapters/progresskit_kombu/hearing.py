@@ -68,7 +68,7 @@ class Hearing:
                 self._answering.doubted(doubtful, now)
                 return self._mirror.write([write for write, _ in pairs])
             case Act.CANCEL:
-                return self._mirror.cancel(message.content)
+                return self._mirror.request_cancel(message.content)
             case Act.FORGET:
                 return self._mirror.bury(tombstones(message.content))
             case Act.PING if mine:

@@ -112,7 +112,7 @@ class Mirror(MemoryBackend):
                 if differ(taken.stored, kept.stored):
                     better.add(kept.id)
             self._tell(changed, now)
-            self._tell_asked(self._entries.cancels(changed, now))
+            self._tell_asked(self._entries.cancel_requested(changed, now))
         self._make_room(size)
         return better
 

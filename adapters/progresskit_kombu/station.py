@@ -78,7 +78,7 @@ class Station:
             runs |= self._await(call)
         return runs
 
-    def cancel(self, ids: Collection[str]) -> set[str]:
+    def request_cancel(self, ids: Collection[str]) -> set[str]:
         """Ask all for the end of jobs; return those that can still end."""
         asked: set[str] = self._call(Act.CANCEL, sorted(set(ids)))
         return asked

@@ -6,7 +6,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from progresskit.abc import Backend, Lists, Pushes, PushesCancels
+from progresskit.abc import Backend, SupportsCancelPush, SupportsListing, SupportsPush
 from progresskit.backends import keep_inherited
 from progresskit.errors import BackendError, BackendUnavailable
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pika.connection import Parameters
 
-    from progresskit.abc import Listener
+    from progresskit.abc import Subscription
     from progresskit.config import Settings
     from progresskit.progress import Progress, State, Write
     from progresskit.record_store import RecordStore
@@ -40,7 +40,7 @@ class Replaced(BackendUnavailable):
     """Another journal has taken the place of the one that was followed, which is told once."""
 
 
-class RabbitMQBackend(Backend, Pushes, PushesCancels, Lists):
+class RabbitMQBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
     """
     Sends through RabbitMQ, and keeps what was sent in the memory of each process that reads or writes.
 
@@ -155,7 +155,7 @@ class RabbitMQBackend(Backend, Pushes, PushesCancels, Lists):
 
         return self._call(look)
 
-    def cancel(self, ids: Collection[str]) -> set[str]:
+    def request_cancel(self, ids: Collection[str]) -> set[str]:
         """Ask by the journal, and wait until it tells which of them are known and not done there."""
         return self._call(lambda deadline: self._cancel([*dict.fromkeys(ids)], deadline)) if ids else set()
 
@@ -168,13 +168,13 @@ class RabbitMQBackend(Backend, Pushes, PushesCancels, Lists):
         with session.changed:
             return mirror.outcome([number]).cancelled
 
-    def cancels(self, ids: Collection[str]) -> set[str]:
+    def cancel_requested(self, ids: Collection[str]) -> set[str]:
         """Return those that are asked to stop, from memory."""
 
         def look(deadline: float) -> set[str]:
             mirror = self._session.follow(deadline)
             with self._session.changed:
-                return mirror.entries.cancels(ids, self._session.now())
+                return mirror.entries.cancel_requested(ids, self._session.now())
 
         return self._call(look) if ids else set()
 
@@ -196,17 +196,19 @@ class RabbitMQBackend(Backend, Pushes, PushesCancels, Lists):
         with session.changed:
             return mirror.outcome([number]).forgotten
 
-    def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
+    def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
         """Tell of what is folded here."""
-        return Ear(self._view, self._ears.to_records, tell, lost)
+        return Ear(self._view, self._ears.to_records, on_update, on_gap)
 
     def _view(self) -> None:
         self._session.view()
         self._follow()
 
-    def heed(self, tell: Callable[[Collection[str]], None], lost: Callable[[], None]) -> Listener:
+    def subscribe_cancels(
+        self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
+    ) -> Subscription:
         """Tell of requests that come by the journal."""
-        return Ear(self._follow, self._ears.to_requests, tell, lost)
+        return Ear(self._follow, self._ears.to_requests, on_cancel, on_gap)
 
     def _follow(self) -> None:
         self._call(self._session.follow)
@@ -230,7 +232,7 @@ class RabbitMQBackend(Backend, Pushes, PushesCancels, Lists):
             outgoing, _ = self._outgoing(nothing | {Road.KEYFRAME: left}, session.sender.stamp())
             session.send(outgoing, mirror, [], deadline)
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Begin anew; the connection and its thread are the parent's."""
         keep_inherited(self._session)
         self._begin()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from progresskit.abc import Listener
+from progresskit.abc import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Told = TypeVar("Told")
 
 
-class Ear(Listener, Generic[Told]):
+class Ear(Subscription, Generic[Told]):
     """One who listens; `ready` is called before it is said that it does."""
 
     def __init__(
@@ -30,12 +30,12 @@ class Ear(Listener, Generic[Told]):
         self._ready, self._others, self._tell, self._lost = ready, others, tell, lost
         others.append(self)
 
-    def watch(self, ids: Collection[str]) -> None:
+    def add(self, ids: Collection[str]) -> None:
         """Listen to these as well, once all is followed."""
         self.ids = self.ids.union(ids)
         self._ready()
 
-    def unwatch(self, ids: Collection[str]) -> None:
+    def remove(self, ids: Collection[str]) -> None:
         """Listen to these no longer."""
         self.ids = self.ids.difference(ids)
 

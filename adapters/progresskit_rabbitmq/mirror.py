@@ -80,7 +80,7 @@ class Mirror:
         # The clocks of two senders differ by up to a second; the journal's order is the same for everybody.
         time, self.order = message.stamp.time, max(message.stamp.order, self.order + TICK)
         heard = [write.id for write in message.writes if self._take(write, Stamp(time, self.order))]
-        cancelled = self.entries.cancel(message.cancels, time)
+        cancelled = self.entries.request_cancel(message.cancels, time)
         forgotten = self.entries.bury(message.forgets, self.order)
         if own and message.number in self._awaited:
             runs = {w.id: self.entries[w.id].stored.run for w in message.writes if w.id in self.entries}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from progresskit.abc import Backend, Listener, Lists, Pushes, PushesCancels
+from progresskit.abc import Backend, Subscription, SupportsCancelPush, SupportsListing, SupportsPush
 from progresskit.backends import DecodeCache, keep_inherited
 from progresskit.backends.channels import ChannelSubscription
 from progresskit.config import missing_package
@@ -36,7 +36,7 @@ PAGE = 200
 """So many jobs of the index are looked at in one run of a script."""
 
 
-class RedisBackend(Backend, Pushes, PushesCancels, Lists):
+class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
     """
     Keeps one hash a job, and publishes each change on a channel of the job's.
 
@@ -131,7 +131,7 @@ class RedisBackend(Backend, Pushes, PushesCancels, Lists):
     def _record(self, packed: bytes) -> Progress | None:
         return self._decoded.get(id_of(packed), packed, unpack, packed)
 
-    def cancel(self, ids: Collection[str]) -> set[str]:
+    def request_cancel(self, ids: Collection[str]) -> set[str]:
         """Mark those that are known and not done, and tell their workers and viewers."""
         calls = []
         for shard, part in self._parts(ids):
@@ -139,7 +139,7 @@ class RedisBackend(Backend, Pushes, PushesCancels, Lists):
             calls.append(Call(script("cancel"), keys, [self._now(), self._server.publish, shard.suffix, shard.before]))
         return {id.decode() for found in self._server.run(calls) for id in found}
 
-    def cancels(self, ids: Collection[str]) -> set[str]:
+    def cancel_requested(self, ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
         return {id.decode() for id in self._flat("cancels", ids)}
 
@@ -187,24 +187,26 @@ class RedisBackend(Backend, Pushes, PushesCancels, Lists):
         arguments: tuple[bytes | str | int, ...] = (self._now(), shard.job_base, begin, PAGE, kind.encode(), states)
         return Call(script("list"), [shard.jobs], arguments)
 
-    def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
+    def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
         """Listen to a channel for each watched job, on a connection of its own; in a cluster, one to each server."""
         return self._subscription(
             lambda id: self._shards.of(id).channel(id),
-            lambda messages: tell(self._records(messages.values())),
-            lost,
+            lambda messages: on_update(self._records(messages.values())),
+            on_gap,
         )
 
-    def heed(self, tell: Callable[[Collection[str]], None], lost: Callable[[], None]) -> Listener:
+    def subscribe_cancels(
+        self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
+    ) -> Subscription:
         """Listen to another channel for each watched job, which is silent until somebody wants it to stop."""
-        return self._subscription(lambda id: self._shards.of(id).request_channel(id), tell, lost)
+        return self._subscription(lambda id: self._shards.of(id).request_channel(id), on_cancel, on_gap)
 
     def _subscription(
         self,
         channel: Callable[[str], bytes],
         on_messages: Callable[[dict[str, bytes]], None],
         on_gap: Callable[[], None],
-    ) -> Listener:
+    ) -> Subscription:
         subscription = ChannelSubscription(self._server, channel, on_messages, on_gap, self._subscriptions.discard)
         self._subscriptions.add(subscription)
         return subscription
@@ -219,9 +221,9 @@ class RedisBackend(Backend, Pushes, PushesCancels, Lists):
         self._server.close()
         self._decoded.clear()
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Use no connection of the parent's."""
-        self._server.forked()
+        self._server.after_fork_in_child()
         self._decoded = DecodeCache()
         keep_inherited(self._subscriptions)
         self._subscriptions = set()

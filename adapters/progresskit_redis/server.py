@@ -83,7 +83,7 @@ class Server(ABC):
     def close(self) -> None:
         """Close the connections of a client of our own."""
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Forget what was inherited, and never close it; whoever held the lock may not be here."""
         self._making = Lock()
         if self.own and self._client is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
-from progresskit.abc import Backend, Lists
+from progresskit.abc import Backend, SupportsListing
 from progresskit.backends import DecodeCache
 from progresskit.config import missing_package
 from progresskit.decoding import decode
@@ -47,7 +47,7 @@ SWEEP_ROWS = 500
 """How much of it at once; if there is more, the next write goes on with it."""
 
 
-class SQLBackend(Backend, Lists):
+class SQLBackend(Backend, SupportsListing):
     """
     Keeps one row a job in the table `<prefix>_jobs`, which is made on first use.
 
@@ -136,19 +136,19 @@ class SQLBackend(Backend, Lists):
         stored, stalled = self._dialect.unpack(row)
         return decode(stored, stalled, id)
 
-    def cancel(self, ids: Collection[str]) -> set[str]:
+    def request_cancel(self, ids: Collection[str]) -> set[str]:
         """Mark those that are known and not done."""
         if self.missing():
             return set()
         with self._connections.lend() as lent:
-            return self._dialect.cancel(lent.connection, ids)
+            return self._dialect.request_cancel(lent.connection, ids)
 
-    def cancels(self, ids: Collection[str]) -> set[str]:
+    def cancel_requested(self, ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
         if self.missing():
             return set()
         with self._connections.lend() as lent:
-            return self._dialect.cancels(lent.connection, ids)
+            return self._dialect.cancel_requested(lent.connection, ids)
 
     def forget(self, ids: Collection[str]) -> set[str]:
         """Delete those that are done or stalled."""
@@ -175,9 +175,9 @@ class SQLBackend(Backend, Lists):
         self._connections.close()
         self._decoded.clear()
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Use no connection of the parent's."""
-        self._connections.forked()
+        self._connections.after_fork_in_child()
         self._decoded = DecodeCache()
         self._written_to = None
 

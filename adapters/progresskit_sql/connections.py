@@ -152,7 +152,7 @@ class Connections:
         if self._own and not self._dialect.fork_safe:
             self._engine.dispose()
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Forget what was inherited, and never close it."""
         if _gate.was_quiet:
             self.close_before_fork()  # nothing is open here but after a fork without hooks

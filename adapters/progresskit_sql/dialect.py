@@ -97,11 +97,11 @@ class Dialect(ABC):
         """Return what a row holds, and whether the lease has run out; the token may be left out."""
 
     @abstractmethod
-    def cancel(self, connection: Any, ids: Collection[str]) -> set[str]:
+    def request_cancel(self, connection: Any, ids: Collection[str]) -> set[str]:
         """Mark those that are not done, and return them."""
 
     @abstractmethod
-    def cancels(self, connection: Any, ids: Collection[str]) -> set[str]:
+    def cancel_requested(self, connection: Any, ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
 
     @abstractmethod

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import time
 
-from progresskit import Backend, BackendUnavailable, Lists, State
+from progresskit import Backend, BackendUnavailable, State, SupportsListing
 from progresskit.decoding import decode, decode_each
 from progresskit.progress import Effect, Stored, fold, is_over
 
 
-class FileBackend(Backend, Lists):
+class FileBackend(Backend, SupportsListing):
     """One JSON file for all processes of a machine: `jsonfile:///srv/progress.json`."""
 
     def __init__(self, path, clock=time):
@@ -35,14 +35,14 @@ class FileBackend(Backend, Lists):
         with self.opened() as (jobs, now):
             return {id: progress for id in ids if id in jobs and (progress := as_progress(id, jobs[id], now))}
 
-    def cancel(self, ids):
+    def request_cancel(self, ids):
         with self.opened(save=True) as (jobs, _):
             accepted = {id for id in ids if id in jobs and not as_stored(jobs[id]).state.final}
             for id in accepted:
                 jobs[id]["stored"] = as_stored(jobs[id])._replace(cancel_requested=True)
         return accepted
 
-    def cancels(self, ids):
+    def cancel_requested(self, ids):
         return {id for id, progress in self.read(ids).items() if progress.cancel_requested}
 
     def forget(self, ids):
@@ -62,7 +62,7 @@ class FileBackend(Backend, Lists):
     def close(self):
         pass  # nothing is kept open
 
-    def forked(self):
+    def after_fork_in_child(self):
         pass  # and so nothing is inherited
 
     @contextmanager

@@ -1,10 +1,10 @@
 import pytest
 from file_backend import FileBackend
 
-from progresskit.testing import BackendContract, FakeClock, ListsContract, SharedContract
+from progresskit.testing import BackendContract, FakeClock, ListingContract, SharedContract
 
 
-class TestFile(BackendContract, ListsContract, SharedContract):
+class TestFile(BackendContract, ListingContract, SharedContract):
     @pytest.fixture
     def clock(self):
         return FakeClock()

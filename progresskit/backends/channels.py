@@ -16,7 +16,7 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from progresskit.abc import Listener
+from progresskit.abc import Subscription
 from progresskit.errors import BackendUnavailable
 
 from .reconnecting import ReconnectingThread
@@ -71,7 +71,7 @@ def new_connection(client: Any) -> Any:
     return pool.connection_class(**options | {"protocol": 2})
 
 
-class ChannelSubscription(Listener):
+class ChannelSubscription(Subscription):
     """
     Subscribes to one channel a job.
 
@@ -97,7 +97,7 @@ class ChannelSubscription(Listener):
         self._closed = False
         self._pid = os.getpid()
 
-    def watch(self, ids: Collection[str]) -> None:
+    def add(self, ids: Collection[str]) -> None:
         """Subscribe to these as well; returns when the servers have confirmed it, raises BackendError otherwise."""
         channels_of = {self._channel(id): id for id in ids}
         known = {channel: self._by_channel.get(channel) for channel in channels_of}
@@ -124,7 +124,7 @@ class ChannelSubscription(Listener):
             parts.setdefault(subscriber, []).append(channel)
         return [*parts.items()]
 
-    def unwatch(self, ids: Collection[str]) -> None:
+    def remove(self, ids: Collection[str]) -> None:
         """Unsubscribe from these."""
         parts: dict[Subscriber, list[bytes]] = {}
         with self._lock:

@@ -7,7 +7,7 @@ from statistics import median
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, NamedTuple
 
-from progresskit.abc import Lists, Pushes
+from progresskit.abc import SupportsListing, SupportsPush
 from progresskit.errors import FlushTimeout
 from progresskit.progress import State
 
@@ -90,7 +90,7 @@ def _read_back(viewer: Kit, id: str) -> Finding:
 
 
 def _watched(job: ProgressObserver, viewer: Kit) -> Finding:
-    way = "pushed" if isinstance(viewer.backend, Pushes) else f"polled each {viewer.settings.interval:g} s"
+    way = "pushed" if isinstance(viewer.backend, SupportsPush) else f"polled each {viewer.settings.interval:g} s"
     with viewer.hub.view((job.id,)) as view:
         times = [_until_seen(job, view, count) for count in range(1, _ROUNDS + 1)]
     seen = [time for time in times if time is not None]
@@ -120,7 +120,7 @@ def _cancelled(job: ProgressObserver, viewer: Kit) -> Finding:
 
 
 def _listed(viewer: Kit, id: str) -> Finding:
-    if not isinstance(viewer.backend, Lists):
+    if not isinstance(viewer.backend, SupportsListing):
         return Finding("listed", "note", "this backend cannot list jobs; all else works")
     if any(progress.id == id for progress in viewer.list(kind="progresskit.doctor", limit=10)):
         return Finding("listed", "ok", "the job is in the list")

@@ -63,10 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise missing_package("progresskit serve", error, "cli") from error
     with kit_of(arguments) as kit:
         settings = kit.settings
-        if not (settings.secret_key or settings.open):
+        if not (settings.secret_key or settings.allow_anonymous):
             raise ConfigurationError(
                 "pages hold keys that the site has signed: set PROGRESSKIT_SECRET_KEY to the site's secret key, or "
-                "PROGRESSKIT_OPEN=1 to let everybody watch every job"
+                "PROGRESSKIT_ALLOW_ANONYMOUS=1 to let everybody watch every job"
             )
         with ExitStack() as stack:
             try:
@@ -178,7 +178,7 @@ def server(kit: Kit, prefix: str, started: Callable[[], None] | None = None, hos
         access_log=False,
         lifespan="off",
         server_header=False,
-        proxy_headers=False,  # whom to believe about addresses is said by the setting `proxies`
+        proxy_headers=False,  # whom to believe about addresses is said by the setting `trusted_proxies`
         ws_max_size=FRAME_BYTES,
         timeout_graceful_shutdown=LONGEST_STOP_SECONDS,
     )

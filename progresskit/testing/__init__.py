@@ -2,14 +2,14 @@
 What tests of progresskit, and of what is built on it, are made of.
 
 `FakeClock` and `RecordingObserver` are doubles for anybody's tests. `BackendContract` is the suite that a backend has
-to pass; `PushesContract`, `PushesCancelsContract`, `ListsContract`, `SharedContract`, `HostsContract` and
-`OutageContract` go with the powers it has. With pytest and Hypothesis installed, this is the whole proof of a third
-party's backend:
+to pass; `PushContract`, `CancelPushContract`, `ListingContract`, `SharedContract`, `HostsContract` and
+`OutageContract` go with the capabilities it has. With pytest and Hypothesis installed, this is the whole proof of a
+third party's backend:
 
     import pytest
-    from progresskit.testing import BackendContract, FakeClock, ListsContract
+    from progresskit.testing import BackendContract, FakeClock, ListingContract
 
-    class TestMine(BackendContract, ListsContract):
+    class TestMine(BackendContract, ListingContract):
         @pytest.fixture
         def clock(self):
             return FakeClock()
@@ -29,12 +29,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .capabilities import CancelPushContract, ListingContract, PushContract
 from .contract import BackendContract
 from .doubles import FakeClock, RecordingObserver
 from .hosts import HostsContract
 from .model import Model
 from .outages import OutageContract
-from .powers import ListsContract, PushesCancelsContract, PushesContract
 from .sharing import SharedContract
 from .watching import WatchContract
 from .writes import LEASE, LIFE, TTL, record, start, update, word
@@ -47,13 +47,13 @@ __all__ = [
     "LIFE",
     "TTL",
     "BackendContract",
+    "CancelPushContract",
     "FakeClock",
     "HostsContract",
-    "ListsContract",
+    "ListingContract",
     "Model",
     "OutageContract",
-    "PushesCancelsContract",
-    "PushesContract",
+    "PushContract",
     "RecordingObserver",
     "SharedContract",
     "ShimContract",

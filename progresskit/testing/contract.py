@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from progresskit.abc import Lists, Pushes, PushesCancels
+from progresskit.abc import SupportsCancelPush, SupportsListing, SupportsPush
 
 from .cancellation import CancelContract
+from .capabilities import CancelPushContract, ListingContract, PushContract
 from .ending import EndContract
 from .expiry import KeepContract
 from .folding import FoldContract
 from .forgetting import ForgetContract
-from .powers import ListsContract, PushesCancelsContract, PushesContract
 from .reuse import ReuseContract
 from .sharing import SharedContract
 from .undecodable import DecodingContract
@@ -39,7 +39,7 @@ class BackendContract(
     """What every backend promises."""
 
     def test_the_suite_has_a_part_for_each_power_of_the_backend(self, backend: Backend) -> None:
-        parts = {Pushes: PushesContract, PushesCancels: PushesCancelsContract, Lists: ListsContract}
-        for power, part in parts.items():
-            assert isinstance(backend, power) == isinstance(self, part), part.__name__
+        parts = {SupportsPush: PushContract, SupportsCancelPush: CancelPushContract, SupportsListing: ListingContract}
+        for capability, part in parts.items():
+            assert isinstance(backend, capability) == isinstance(self, part), part.__name__
         assert backend.shared == isinstance(self, SharedContract), "SharedContract"

@@ -50,8 +50,8 @@ class RecordingObserver:
             self._records.append(progress)
             self._told.notify_all()
 
-    def tell(self, records: Iterable[Progress]) -> None:
-        """Remember several; what `Pushes.listen` takes."""
+    def notify_all(self, records: Iterable[Progress]) -> None:
+        """Remember several; what `SupportsPush.subscribe` takes."""
         for progress in records:
             self.notify(progress)
 

@@ -41,7 +41,7 @@ class EndContract:
         for write in (update("job", 1), update("job", 2, current=9), update("job", 3, state=State.SUCCEEDED)):
             progress = told(backend, write)
             assert (progress.state, progress.current) == (State.CANCELLED, 3), write
-        assert backend.cancels(["job"]) == {"job"}, "so that it stops"
+        assert backend.cancel_requested(["job"]) == {"job"}, "so that it stops"
 
     def test_an_end_is_stored_when_it_returns_and_holds_for_its_run_only(self, backend: Backend) -> None:
         backend.write([start("cancelled", current=1), start("failed", current=2), word("waiting")])

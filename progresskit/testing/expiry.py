@@ -25,8 +25,8 @@ class KeepContract:
         assert backend.read(["unknown", "known"]).keys() == {"known"}
 
     def test_asking_for_a_job_does_not_make_it(self, backend: Backend) -> None:
-        backend.cancel(["job"])
-        backend.cancels(["job"])
+        backend.request_cancel(["job"])
+        backend.cancel_requested(["job"])
         backend.write([start("other")])
         assert backend.read(["job"]) == {}
 
@@ -36,8 +36,8 @@ class KeepContract:
         assert {id: progress.description for id, progress in backend.read(ids).items()} == dict(
             zip(ids, ids, strict=True)
         )
-        assert backend.cancel(["job"]) == {"job"}
-        assert backend.cancels(ids) == {"job"}
+        assert backend.request_cancel(["job"]) == {"job"}
+        assert backend.cancel_requested(ids) == {"job"}
 
     def test_an_owner_is_kept_with_each_record_of_the_job(self, backend: Backend) -> None:
         backend.write([word("job", owner="ada"), start("nobodys")])
@@ -62,7 +62,7 @@ class KeepContract:
         backend.write([start("a"), start("b")])
         for ids in (["a", "b", "a"], ("a", "b"), {"a", "b"}, {"a": 1, "b": 2}.keys(), frozenset(("a", "b"))):
             assert backend.read(ids).keys() == {"a", "b"}
-            assert backend.cancel(ids) == backend.cancels(ids) == {"a", "b"}
+            assert backend.request_cancel(ids) == backend.cancel_requested(ids) == {"a", "b"}
 
     def test_a_record_is_gone_when_its_ttl_is_over(self, backend: Backend, clock: FakeClock) -> None:
         backend.write([start("short", ttl=60), start("long", ttl=600)])
@@ -70,8 +70,8 @@ class KeepContract:
         assert backend.read(["short", "long"]).keys() == {"short", "long"}
         clock.advance(1)
         assert backend.read(["short", "long"]).keys() == {"long"}
-        assert backend.cancel(["short", "long"]) == {"long"}
-        assert backend.cancels(["short", "long"]) == {"long"}
+        assert backend.request_cancel(["short", "long"]) == {"long"}
+        assert backend.cancel_requested(["short", "long"]) == {"long"}
 
     def test_heartbeats_keep_a_job_that_is_longer_than_its_ttl(self, backend: Backend, clock: FakeClock) -> None:
         backend.write([start("job", ttl=60)])
@@ -87,15 +87,15 @@ class KeepContract:
         backend.write([update("job", 3, ttl=60), word("ended", ttl=60)])
         backend.write([update("job", 6, token="nobody", ttl=60), update("ended", 9, ttl=60)])
         backend.write([word("job", ttl=60)])
-        backend.cancel(["job"])
+        backend.request_cancel(["job"])
         clock.advance(20)
         assert backend.read(["job", "ended"]) == {}
 
     def test_what_expired_begins_again_as_if_it_had_never_been(self, backend: Backend, clock: FakeClock) -> None:
         backend.write([start("job", ttl=60, created_at=moment(1)), start("sent", ttl=60)])
-        backend.cancel(["job"])
+        backend.request_cancel(["job"])
         backend.write([start("job", token="second", ttl=60)])
-        backend.cancel(["job"])
+        backend.request_cancel(["job"])
         clock.advance(60)
         assert backend.write([start("job", token="third"), word("sent")])["job"] == 1
         records = backend.read(["job", "sent"])
@@ -144,7 +144,7 @@ class KeepContract:
         backend.write([start("job", token="owner")])
         clock.advance(LEASE)
         backend.write([update("job", 2)])
-        backend.cancel(["job"])
+        backend.request_cancel(["job"])
         assert read(backend, "job").stalled
 
     def test_a_clock_that_is_set_back_neither_hides_a_dead_job_nor_a_living_one(

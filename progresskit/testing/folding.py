@@ -143,7 +143,7 @@ class FoldContract:
 
     def test_a_new_run_keeps_nothing_of_the_one_before(self, backend: Backend) -> None:
         backend.write([start("job", created_at=moment(1), kind="old", description="old")])
-        backend.cancel(["job"])
+        backend.request_cancel(["job"])
         backend.write([word("job", State.FAILED, updated_at=moment(2), finished_at=moment(2))])
         progress = told(backend, start("job", token="next", created_at=moment(9)))
         written = record("job", version=Version(2, 1, 1), created_at=moment(9), lease=LEASE, life=life_of(1_000))

@@ -33,7 +33,7 @@ class ForgetContract:
         ids = ["unknown", "alive", "retrying", "pending", *gone]
         assert backend.forget(ids) == gone
         assert backend.read(ids).keys() == {"alive", "retrying", "pending"}
-        assert backend.cancel(gone) == backend.cancels(gone) == backend.forget(gone) == set()
+        assert backend.request_cancel(gone) == backend.cancel_requested(gone) == backend.forget(gone) == set()
 
     def test_a_job_that_is_heard_of_again_is_not_forgotten(self, backend: Backend, clock: FakeClock) -> None:
         backend.write([start("job")])
@@ -49,7 +49,7 @@ class ForgetContract:
 
     def test_the_next_run_of_a_forgotten_job_is_its_first(self, backend: Backend, clock: FakeClock) -> None:
         backend.write([start("done", token="a"), start("stalled"), word("sent", State.CANCELLED)])
-        backend.cancel(["done", "stalled"])
+        backend.request_cancel(["done", "stalled"])
         backend.write([start("done", token="b", state=State.SUCCEEDED, description="before")])
         clock.advance(LEASE)
         ids = ["done", "stalled", "sent"]

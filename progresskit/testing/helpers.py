@@ -37,10 +37,10 @@ def told(backend: Backend, write: Write) -> Progress:
     return read(backend, write.id)
 
 
-def backend_of(power: object) -> Backend:
-    """Return the backend that has the power."""
-    assert isinstance(power, Backend)
-    return power
+def backend_of(capability: object) -> Backend:
+    """Return the backend that has the capability."""
+    assert isinstance(capability, Backend)
+    return capability
 
 
 def names(records: Collection[Progress]) -> set[str]:
@@ -69,7 +69,7 @@ def opened(url: str) -> Iterator[Backend]:
 
 def take_part(backend: Backend) -> None:
     """Have a backend connect, make what it needs, and come to know what the others know."""
-    insist(lambda: backend.cancels(["nobody"]))
+    insist(lambda: backend.cancel_requested(["nobody"]))
 
 
 def until(condition: Callable[[], bool], problem: Callable[[], str] = lambda: "it never came") -> None:

@@ -138,7 +138,7 @@ def play(history: list[Step], backend: Backend, model: Model, clock: FakeClock, 
                 clock.advance(seconds)
             case Cancel(jobs):
                 asked = [names[job] for job in jobs]
-                assert backend.cancel(asked) == model.cancel(asked), step
+                assert backend.request_cancel(asked) == model.request_cancel(asked), step
             case Forget(jobs):
                 asked = [names[job] for job in jobs]
                 gone = model.forget(asked)
@@ -153,7 +153,7 @@ def play(history: list[Step], backend: Backend, model: Model, clock: FakeClock, 
             case Again(back) if back <= len(sent):
                 compare_runs(sent[-back], backend, model)
         assert shown(backend.read(ids)) == shown(model.read(ids)), step
-        assert backend.cancels(ids) == model.cancels(ids), step
+        assert backend.cancel_requested(ids) == model.cancel_requested(ids), step
 
 
 def renamed(write: Write, names: dict[str, str], forgotten: int = 0) -> Write:

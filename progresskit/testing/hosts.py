@@ -8,7 +8,7 @@ from datetime import datetime
 from time import time
 from typing import TYPE_CHECKING
 
-from progresskit.abc import Lists
+from progresskit.abc import SupportsListing
 from progresskit.progress import State
 
 from .helpers import opened, until
@@ -66,7 +66,7 @@ class HostsContract:
 
     def test_jobs_are_listed_in_the_order_in_which_they_were_written_whatever_the_clocks_say(self, url: str) -> None:
         with opened(url) as backend:
-            if not isinstance(backend, Lists):
+            if not isinstance(backend, SupportsListing):
                 return
         with hosts(url) as (ahead, behind):
             for writer, id in ((ahead, "a"), (behind, "b"), (ahead, "c"), (behind, "d"), (behind, "a")):

@@ -48,7 +48,7 @@ class Model:
         found = {id: kept for id in ids if (kept := self._living(id))}
         return {id: decode(kept.stored, abs(self._clock() - kept.heard) >= kept.lease) for id, kept in found.items()}
 
-    def cancel(self, ids: Collection[str]) -> set[str]:
+    def request_cancel(self, ids: Collection[str]) -> set[str]:
         """Mark those that are known and not done."""
         accepted = {id for id in ids if (kept := self._living(id)) and not kept.stored.state.final}
         for id in accepted:
@@ -56,7 +56,7 @@ class Model:
             self._kept[id] = kept._replace(stored=kept.stored._replace(cancel_requested=True))
         return accepted
 
-    def cancels(self, ids: Collection[str]) -> set[str]:
+    def cancel_requested(self, ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
         return {id for id in ids if (kept := self._living(id)) and kept.stored.cancel_requested}
 

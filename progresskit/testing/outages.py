@@ -30,14 +30,14 @@ class OutageContract:
     ) -> None:
         insist(lambda: backend.write([start("job", current=1)]))
         with outage():
-            for act in (lambda: backend.write([update("job", 2, current=2)]), lambda: backend.cancel(["job"])):
+            for act in (lambda: backend.write([update("job", 2, current=2)]), lambda: backend.request_cancel(["job"])):
                 try:
                     act()
                 except BackendUnavailable:
                     continue
                 raise AssertionError("nothing was raised, though the store could not be written to")
         assert told(backend, update("job", 3, current=3)).current == 3
-        assert backend.cancel(["job"]) == {"job"}
+        assert backend.request_cancel(["job"]) == {"job"}
 
     def test_forgetting_works_or_says_so_while_the_store_cannot_be_written_to(
         self, backend: Backend, outage: Callable[[], AbstractContextManager[Any]]

@@ -46,7 +46,7 @@ class Act(StrEnum):
     """What a process does."""
 
     WRITE = "write"
-    HEED = "heed"
+    SUBSCRIBE_CANCELS = "subscribe_cancels"
     FORK = "fork"
     SERVE = "serve"
 
@@ -148,7 +148,7 @@ def _write(backend: Backend, ids: list[str], count: int) -> dict[str, Any]:
 def _heed(backend: Backend, ids: list[str], count: int) -> dict[str, Any]:
     insist(lambda: backend.write([start(id) for id in ids]))
     deadline = monotonic() + PATIENCE
-    while not (asked := insist(lambda: backend.cancels(ids))) and monotonic() < deadline:
+    while not (asked := insist(lambda: backend.cancel_requested(ids))) and monotonic() < deadline:
         sleep(0.01)
     insist(lambda: backend.write([update(id, 2, state=State.CANCELLED) for id in sorted(asked)]))
     return {"asked": sorted(asked)}
@@ -160,7 +160,7 @@ def _fork(backend: Backend, ids: list[str], count: int) -> dict[str, Any]:
     child = os.fork()
     if not child:
         try:
-            backend.forked()
+            backend.after_fork_in_child()
             _write(backend, [childs], count)
             backend.close()
         except BaseException:
@@ -181,7 +181,7 @@ def _serve(backend: Backend, ids: list[str], count: int) -> None:
             _say(json.dumps(getattr(servant, asked["do"])(**asked["arguments"])))
 
 
-_ACTS = {Act.WRITE: _write, Act.HEED: _heed, Act.FORK: _fork, Act.SERVE: _serve}
+_ACTS = {Act.WRITE: _write, Act.SUBSCRIBE_CANCELS: _heed, Act.FORK: _fork, Act.SERVE: _serve}
 
 
 def main() -> None:

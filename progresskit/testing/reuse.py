@@ -149,11 +149,11 @@ class Line(Backend):
         """Read."""
         return self._store.read(ids)
 
-    def cancel(self, ids: Collection[str]) -> set[str]:
+    def request_cancel(self, ids: Collection[str]) -> set[str]:
         """Ask the jobs to stop."""
-        return self._store.cancel(ids)
+        return self._store.request_cancel(ids)
 
-    def cancels(self, ids: Collection[str]) -> set[str]:
+    def cancel_requested(self, ids: Collection[str]) -> set[str]:
         """Return none: nobody asks them to."""
         return set()
 
@@ -164,7 +164,7 @@ class Line(Backend):
     def close(self) -> None:
         """Leave the store open: it is somebody else's."""
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Forget nothing."""
 
 

@@ -7,7 +7,7 @@ from threading import Condition
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Any
 
-from progresskit.abc import Lists
+from progresskit.abc import SupportsListing
 from progresskit.kit import Kit
 from progresskit.progress import Role, State, Write
 
@@ -50,7 +50,7 @@ class Servant:
     def listed(self) -> list[str]:
         """Return the ids of all jobs, in the order of the list."""
         backend = self._backend
-        assert isinstance(backend, Lists)
+        assert isinstance(backend, SupportsListing)
         return [progress.id for progress in insist(lambda: backend.list(kind=None, states=None, limit=100))]
 
     def play(self, steps: list[Any]) -> list[Any]:
@@ -62,7 +62,7 @@ class Servant:
         return answers
 
     def _cancel(self, ids: list[str]) -> set[str]:
-        return insist(lambda: self._backend.cancel(ids))
+        return insist(lambda: self._backend.request_cancel(ids))
 
     # As a worker does by its kit.
 

@@ -30,11 +30,11 @@ class SharedContract(Planting):
     """
 
     def test_what_one_process_writes_another_reads_and_cancels(self, url: str) -> None:
-        with Process(Act.HEED, url, ids=["job"]) as worker, opened(url) as backend:
+        with Process(Act.SUBSCRIBE_CANCELS, url, ids=["job"]) as worker, opened(url) as backend:
             worker.go()
             until(lambda: "job" in backend.read(["job"]))
             assert read(backend, "job").state is State.RUNNING
-            assert backend.cancel(["job"]) == {"job"}
+            assert backend.request_cancel(["job"]) == {"job"}
             assert worker.answer() == {"asked": ["job"]}
             assert read(backend, "job").state is State.CANCELLED
 
@@ -112,7 +112,7 @@ class SharedContract(Planting):
             for _ in range(3):
                 worker.ask("advance", id="job")
                 until(lambda: read(backend, "job").current > 0)
-            assert backend.cancel(["job"]) == {"job"}
+            assert backend.request_cancel(["job"]) == {"job"}
             assert worker.ask("wait_for_cancel", id="job"), "neither told nor asked for"
             worker.ask("end", id="job")
             assert read(backend, "job").state is State.SUCCEEDED, "whether to stop is for the job to say"

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from progresskit.abc import Lists, Pushes
+from progresskit.abc import SupportsListing, SupportsPush
 from progresskit.progress import State, encode
 
 from .doubles import RecordingObserver
@@ -71,7 +71,7 @@ class DecodingContract(Planting):
         with opened(backend) as kit:
             assert kit.get(bad[0]) is None
             assert kit.get_many(["good", bad[0]]).keys() == {"good"}
-        if isinstance(backend, Lists):
+        if isinstance(backend, SupportsListing):
             listed = [backend.list(kind=None, states=states, limit=50) for states in (None, [State.RUNNING])]
             assert [{progress.id for progress in records} for records in listed] == [{"good", "other"}] * 2
             assert [progress.id for progress in backend.list(kind=None, states=None, limit=1)] in (["good"], ["other"])
@@ -80,7 +80,7 @@ class DecodingContract(Planting):
         backend.write([start("first"), start("second")])
         for number in range(5):
             self.plant(backend, f"bad-{number}", "{")
-        if isinstance(backend, Lists):
+        if isinstance(backend, SupportsListing):
             records = backend.list(kind=None, states=None, limit=2)
             assert {progress.id for progress in records} == {"first", "second"}
 
@@ -146,10 +146,10 @@ class DecodingContract(Planting):
             assert found(viewer, lambda progress: progress.id == "bad").state is State.RUNNING
 
     def test_a_push_leaves_it_out_and_tells_the_others(self, backend: Backend) -> None:
-        if not isinstance(backend, Pushes):
+        if not isinstance(backend, SupportsPush):
             return
         observer = RecordingObserver()
-        backend.listen(observer.tell, nothing).watch(["bad", "good"])
+        backend.subscribe(observer.notify_all, nothing).add(["bad", "good"])
         self.plant(backend, "bad", "no JSON")
         backend.write([update("bad", 2), start("good", current=5)])
         observer.wait_for(lambda progress: progress.id == "good" and progress.current == 5)
@@ -171,7 +171,7 @@ class DecodingContract(Planting):
         ]
         runs = backend.write(batch)
         assert runs["start"] >= 1
-        assert backend.cancel(["cancel"]) <= {"cancel"}
+        assert backend.request_cancel(["cancel"]) <= {"cancel"}
         records = backend.read([write.id for write in batch])
         assert {id: progress.current for id, progress in records.items() if id not in {"pending", "beat"}} == {
             "start": 2, "retry": 2, "owner": 2, "word": 2, "good": 2,

@@ -130,7 +130,7 @@ class WatchContract:
         backend.write([word("job")])
         with viewing(backend, ["job"]) as viewer:
             found(viewer, lambda progress: not progress.cancel_requested)
-            backend.cancel(["job"])
+            backend.request_cancel(["job"])
             assert found(viewer, lambda progress: progress.cancel_requested).cursor == f"{LIFE}-1.1.0c"
             backend.write([start("job")])
             assert found(viewer, lambda progress: progress.state is State.RUNNING).cursor == f"{LIFE}-1.1.1c"

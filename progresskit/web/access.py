@@ -94,7 +94,7 @@ class Access:
 
     @property
     def _is_open(self) -> bool:
-        return self._context.settings.open and self._right == "watch"
+        return self._context.settings.allow_anonymous and self._right == "watch"
 
     async def _of_token(self, token: str) -> Permission | None:
         grant = tokens.read(self._context.settings.secret_key, token, time())

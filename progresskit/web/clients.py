@@ -20,18 +20,19 @@ _IPV6_NETWORK = 64
 """So many bits of an IPv6 address are the client's network, in which it may take any address."""
 
 
-def client(peer: str | None, headers: Headers, proxies: int | None) -> str | None:
+def client(peer: str | None, headers: Headers, trusted_proxies: int | None) -> str | None:
     """
     Return what tells the client at an address from others; None where it cannot be told.
 
-    `proxies` is how many of the site's own proxies a request goes through, None where the site has not said: an address
-    that is not one of the internet is taken for that of a proxy then.
+    `trusted_proxies` is how many of the site's own proxies a request goes through, None where the site has not said: an
+    address that is not one of the internet is taken for that of a proxy then.
     """
-    if proxies:
+    if trusted_proxies:
         entries = (headers.get("x-forwarded-for") or "").split(",")
         # Fewer entries than proxies: it has not come through them.
-        peer = entries[-proxies].strip() if len(entries) >= proxies and entries[-proxies].strip() else peer
-    return _network(peer[:_LONGEST], anywhere=proxies is not None) if peer else None
+        added = entries[-trusted_proxies].strip() if len(entries) >= trusted_proxies else ""
+        peer = added or peer
+    return _network(peer[:_LONGEST], anywhere=trusted_proxies is not None) if peer else None
 
 
 @lru_cache(1_000)

@@ -99,15 +99,15 @@ class RequestContext(NamedTuple):
         """Return the client whose limit counts: the user who asks, if that is known, or else the address."""
         if user is not None:
             return f"user {user}"
-        return client(self.request.peer, self.request.headers, self.settings.proxies)
+        return client(self.request.peer, self.request.headers, self.settings.trusted_proxies)
 
     def acquire(self, client: str | None) -> bool:
         """Take a place for a connection, for `release`; return False at the limit of the process or of the client."""
-        return self.limiter.acquire(self.stream_limit, client, self.settings.client_streams)
+        return self.limiter.acquire(self.stream_limit, client, self.settings.max_streams_per_client)
 
     def transfer(self, client: str | None, to: str | None) -> bool:
         """Count a place of one client for another; return False, and change nothing, at the limit of that one."""
-        return self.limiter.transfer(client, to, self.settings.client_streams)
+        return self.limiter.transfer(client, to, self.settings.max_streams_per_client)
 
     def release(self, client: str | None) -> None:
         """Give a place back."""

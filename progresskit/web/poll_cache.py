@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from progresskit import background
-from progresskit.abc import Pushes
+from progresskit.abc import SupportsPush
 
 from .events import RenderedRecord
 
@@ -103,7 +103,7 @@ class PollCache:
         self._hub = kit.hub
         self._clock = clock
         # A backend that is in this process is as quick to read, and nothing is newer.
-        self._is_kept_current = kit.backend.shared and isinstance(kit.backend, Pushes)
+        self._is_kept_current = kit.backend.shared and isinstance(kit.backend, SupportsPush)
         self._process = os.getpid()
         self._lock = Lock()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()

@@ -80,11 +80,13 @@ class Surface:
         """Whose jobs are shown."""
         return self._kit or kits.default()
 
-    def check(self, *, late: bool = False) -> None:
+    def check(self, *, site_loaded: bool = False) -> None:
         """Raise ConfigurationError for what cannot work: `Kit.check`, and a site that lets nobody watch a job."""
-        settings = self.kit.check(late=late)
-        if not (tokens.can_sign(settings.secret_key) or settings.authorize or settings.open):
-            raise ConfigurationError(f"{tokens.NO_KEY}. Without one, set `authorize` or `open`, and pages use raw ids")
+        settings = self.kit.check(site_loaded=site_loaded)
+        if not (tokens.can_sign(settings.secret_key) or settings.authorize or settings.allow_anonymous):
+            raise ConfigurationError(
+                f"{tokens.NO_KEY}. Without one, set `authorize` or `allow_anonymous`, and pages use raw ids"
+            )
 
     def sign(
         self,
@@ -101,18 +103,18 @@ class Surface:
         """
         Return the key of a bar on a page, for that user alone if one is given.
 
-        With the setting `bind_keys` it always is for one: else for who makes the framework's request, `native`. What
-        is no id of a job raises InvalidId.
+        With the setting `bind_tokens_to_user` it always is for one: else for who makes the framework's request,
+        `native`. What is no id of a job raises InvalidId.
         """
         settings = self.kit.settings
         if id is None:
             raise InvalidId("a bar is for a job's id, and this is None")
-        if user is None and settings.bind_keys:
+        if user is None and settings.bind_tokens_to_user:
             user = signed_in(native, settings.user)
             if user is None:
                 raise ConfigurationError(
-                    "with bind_keys a bar is for a user, and it cannot be seen here who that is: give progress_bar a "
-                    "`user`, or have the setting `user` tell"
+                    "with bind_tokens_to_user a bar is for a user, and it cannot be seen here who that is: give "
+                    "progress_bar a `user`, or have the setting `user` tell"
                 )
         return self.sign(check_id(id), "cancel" if cancel else "watch", ttl, user=user)
 

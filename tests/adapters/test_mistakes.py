@@ -106,10 +106,10 @@ def test_an_asgi_site_is_told_of_a_url_in_the_environment(
 @pytest.mark.parametrize("kit", [None, Kit()])
 def test_an_asgi_site_without_a_secret_key_is_told(kit: Kit | None, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"there is none: set .*PROGRESSKIT_SECRET_KEY.* `authorize` or `open`"
+        ConfigurationError, match=r"there is none: set .*PROGRESSKIT_SECRET_KEY.* `authorize` or `allow_anonymous`"
     ):
         ProgressApp(kit=kit)
-    for enough in ({"PROGRESSKIT_OPEN": "1"}, {"PROGRESSKIT_SECRET_KEY": "a secret of the tests"}):
+    for enough in ({"PROGRESSKIT_ALLOW_ANONYMOUS": "1"}, {"PROGRESSKIT_SECRET_KEY": "a secret of the tests"}):
         with monkeypatch.context() as patch:
             for name, value in enough.items():
                 patch.setenv(name, value)

@@ -25,7 +25,7 @@ STREAM = HEAD.replace(b"/a/", b"/a/events/")
 
 @pytest.fixture
 def kit() -> Iterator[Kit]:
-    kit = Kit("memory://", open=True, interval=0.01, flush_seconds=PATIENCE)
+    kit = Kit("memory://", allow_anonymous=True, interval=0.01, flush_seconds=PATIENCE)
     yield kit
     kit.close()
 

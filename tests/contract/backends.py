@@ -13,12 +13,12 @@ from progresskit.abc import Backend
 from progresskit.config import Settings, backend_class
 from progresskit.testing import (
     BackendContract,
+    CancelPushContract,
     FakeClock,
     HostsContract,
-    ListsContract,
+    ListingContract,
     OutageContract,
-    PushesCancelsContract,
-    PushesContract,
+    PushContract,
     SharedContract,
 )
 from tests.services import missing, patience, server
@@ -157,10 +157,10 @@ WITHOUT_STORE = dict.fromkeys(
 """These read what processes wrote that have gone, by a process that was not there then."""
 
 BACKENDS = [
-    Row("memory", (PushesContract, PushesCancelsContract, ListsContract), lambda folder: "memory://"),
+    Row("memory", (PushContract, CancelPushContract, ListingContract), lambda folder: "memory://"),
     Row(
         "sqlite",
-        (ListsContract, SharedContract),
+        (ListingContract, SharedContract),
         lambda folder: f"sqlite:///{folder}/progress.db",
         outage=locked,
         patience=patience.SQLITE,
@@ -168,7 +168,7 @@ BACKENDS = [
     ),
     Row(
         "redis",
-        (PushesContract, PushesCancelsContract, ListsContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, SharedContract, HostsContract),
         on("redis"),
         service="redis",
         outage=memory_full,
@@ -178,7 +178,7 @@ BACKENDS = [
     ),
     Row(
         "redis-cluster",
-        (PushesContract, PushesCancelsContract, ListsContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, SharedContract, HostsContract),
         redis_cluster.on_cluster,
         service="redis",
         outage=redis_cluster.memory_full,
@@ -187,7 +187,7 @@ BACKENDS = [
     ),
     Row(
         "postgresql",
-        (PushesContract, PushesCancelsContract, ListsContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, SharedContract, HostsContract),
         on("postgresql"),
         service="postgresql",
         outage=table_locked,
@@ -197,7 +197,7 @@ BACKENDS = [
     ),
     Row(
         "mariadb",
-        (ListsContract, SharedContract, HostsContract),
+        (ListingContract, SharedContract, HostsContract),
         on("mariadb"),
         service="mariadb",
         outage=table_read_only,
@@ -207,7 +207,7 @@ BACKENDS = [
     ),
     Row(
         "rabbitmq",
-        (PushesContract, PushesCancelsContract, ListsContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, SharedContract, HostsContract),
         on("rabbitmq"),
         service="rabbitmq",
         outage=memory_alarm,
@@ -216,7 +216,7 @@ BACKENDS = [
     ),
     Row(
         "celery-redis",
-        (PushesContract, PushesCancelsContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, SharedContract, HostsContract),
         celery_apps.on_redis,
         service="redis",
         outage=memory_full,
@@ -260,13 +260,13 @@ BACKENDS = [
     ),
     Row(
         "kombu-memory",
-        (PushesContract, PushesCancelsContract, ListsContract),
+        (PushContract, CancelPushContract, ListingContract),
         lambda folder: "kombu+memory://",
         patience=patience.KOMBU,
     ),
     Row(
         "kombu-redis",
-        (PushesContract, PushesCancelsContract, ListsContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, SharedContract, HostsContract),
         lambda folder: f"kombu+{server('redis').fresh()}",
         service="redis",
         outage=redis_paused,
@@ -275,7 +275,7 @@ BACKENDS = [
     ),
     Row(
         "kombu-amqp",
-        (PushesContract, PushesCancelsContract, ListsContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, SharedContract, HostsContract),
         lambda folder: f"kombu+{server('rabbitmq').fresh()}",
         service="rabbitmq",
         outage=memory_alarm,

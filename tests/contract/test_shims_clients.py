@@ -64,7 +64,7 @@ def test_curl_reads_a_record_and_follows_a_stream(
 
 
 def test_no_answer_is_outside_of_the_description(site: str, id: str, key: str) -> None:
-    progresskit.configure("memory://", max_streams=0, open=True)
+    progresskit.configure("memory://", max_streams=0, allow_anonymous=True)
     finish(f"{id}-done")
     with running(id):
         keys = [sign(id, "cancel"), sign([id, f"{id}-done"], "cancel"), sign(f"{id}-unknown"), key, id, f"{id}-done"]

@@ -67,14 +67,14 @@ class FlakyBackend(Backend):
         self.reads.append(frozenset(ids))
         return self.store.read(ids)
 
-    def cancel(self, ids: Collection[str]) -> set[str]:
+    def request_cancel(self, ids: Collection[str]) -> set[str]:
         self._answer()
-        return self.store.cancel(ids)
+        return self.store.request_cancel(ids)
 
-    def cancels(self, ids: Collection[str]) -> set[str]:
+    def cancel_requested(self, ids: Collection[str]) -> set[str]:
         self._answer()
         self.asked.append(frozenset(ids))
-        return self.store.cancels(ids)
+        return self.store.cancel_requested(ids)
 
     def forget(self, ids: Collection[str]) -> set[str]:
         self._answer()
@@ -83,8 +83,8 @@ class FlakyBackend(Backend):
     def close(self) -> None:
         self.closed += 1
 
-    def forked(self) -> None:
-        self.store.forked()
+    def after_fork_in_child(self) -> None:
+        self.store.after_fork_in_child()
 
     @property
     def written(self) -> list[Write]:

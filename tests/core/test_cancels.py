@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from progresskit import BackendUnavailable, Kit, Listener
+from progresskit import BackendUnavailable, Kit, Subscription
 from progresskit.cancels import ASK_SECONDS, LINGER_SECONDS, SOON_SECONDS
 from progresskit.integrations import Integration
 from progresskit.memory import MemoryBackend
@@ -20,20 +20,20 @@ HEARTBEAT = 10.0
 INTERVAL = 0.1
 
 
-class CountedListener(Listener):
-    def __init__(self, backend: CountedBackend, inner: Listener) -> None:
+class CountedListener(Subscription):
+    def __init__(self, backend: CountedBackend, inner: Subscription) -> None:
         self._backend, self._inner = backend, inner
         self.ids: set[str] = set()
 
-    def watch(self, ids: Collection[str]) -> None:
-        self._backend.count("watch", ids)
+    def add(self, ids: Collection[str]) -> None:
+        self._backend.count("add", ids)
         self.ids |= set(ids)
-        self._inner.watch(ids)
+        self._inner.add(ids)
 
-    def unwatch(self, ids: Collection[str]) -> None:
-        self._backend.count("unwatch", ids)
+    def remove(self, ids: Collection[str]) -> None:
+        self._backend.count("remove", ids)
         self.ids -= set(ids)
-        self._inner.unwatch(ids)
+        self._inner.remove(ids)
 
     def close(self) -> None:
         self._backend.listeners.remove(self)
@@ -61,14 +61,16 @@ class CountedBackend(MemoryBackend):
         self.count("write", [write.id for write in batch])
         return super().write(batch)
 
-    def cancels(self, ids: Collection[str]) -> set[str]:
-        self.count("cancels", ids)
-        return super().cancels(ids)
+    def cancel_requested(self, ids: Collection[str]) -> set[str]:
+        self.count("cancel_requested", ids)
+        return super().cancel_requested(ids)
 
-    def heed(self, tell: Callable[[Collection[str]], None], lost: Callable[[], None]) -> Listener:
-        self.count("heed", ())
-        self.told, self.lost = tell, lost
-        self.listeners.append(CountedListener(self, super().heed(tell, lost)))
+    def subscribe_cancels(
+        self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
+    ) -> Subscription:
+        self.count("subscribe_cancels", ())
+        self.told, self.lost = on_cancel, on_gap
+        self.listeners.append(CountedListener(self, super().subscribe_cancels(on_cancel, on_gap)))
         return self.listeners[-1]
 
     def taken(self, *names: str) -> list[tuple[str, Collection[str]]]:
@@ -103,15 +105,15 @@ def test_a_quiet_job_costs_its_heartbeat_and_nothing_else(kit: Kit, backend: Cou
     job = kit.observe("job")
     run(1)
     assert backend.taken() == [
-        ("write", {"job"}), ("heed", frozenset()), ("watch", {"job"}), ("cancels", {"job"})
+        ("write", {"job"}), ("subscribe_cancels", frozenset()), ("add", {"job"}), ("cancel_requested", {"job"})
     ]  # fmt: skip
     run(HEARTBEAT - 1.1)
     assert backend.taken() == []
     run(20 * HEARTBEAT)
     names = [name for name, _ in backend.taken()]
-    assert sorted(set(names)) == ["cancels", "write"]
+    assert sorted(set(names)) == ["cancel_requested", "write"]
     assert names.count("write") in (19, 20, 21)
-    assert names.count("cancels") in (19, 20, 21), "as a belt, once for each heartbeat"
+    assert names.count("cancel_requested") in (19, 20, 21), "as a belt, once for each heartbeat"
     del job
 
 
@@ -123,14 +125,14 @@ def test_a_request_reaches_a_quiet_job_in_the_next_round(kit: Kit, backend: Coun
     assert not jobs[3].cancel_requested, "it is for the publisher's thread to tell the job"
     kit.publisher.step()
     assert [job.id for job in jobs if job.cancel_requested] == ["job-3"]
-    assert backend.taken("cancels") == [("cancels", {"job-3"})]
+    assert backend.taken("cancel_requested") == [("cancel_requested", {"job-3"})]
 
 
 def test_a_request_wakes_the_thread(make_kit: Callable[..., Kit]) -> None:
     backend = CountedBackend(monotonic)
     kit = make_kit(backend=backend, interval=60, heartbeat=60, lease=600)
     with kit.observe("job") as job:
-        wait_until(lambda: ("cancels", {"job"}) in backend.calls)
+        wait_until(lambda: ("cancel_requested", {"job"}) in backend.calls)
         kit.cancel("job")
         wait_until(lambda: job.cancel_requested)
 
@@ -161,7 +163,7 @@ def test_new_jobs_are_watched_and_asked_for_together_and_the_old_ones_not_again(
     second = [kit.observe(f"second-{number}") for number in range(3)]
     run(1)
     ids = {job.id for job in second}
-    assert backend.taken("watch", "cancels") == [("watch", ids), ("cancels", ids)]
+    assert backend.taken("add", "cancel_requested") == [("add", ids), ("cancel_requested", ids)]
     del first
 
 
@@ -232,10 +234,10 @@ def test_a_forked_child_forgets_the_listener_and_makes_its_own(kit: Kit, backend
     run(1)
     (inherited,) = backend.listeners
     backend.taken()
-    kit.forked()
+    kit.after_fork_in_child()
     child = kit.observe("child")
     run(1)
-    assert backend.taken("watch", "unwatch", "close") == [("watch", {"child"})]
+    assert backend.taken("add", "remove", "close") == [("add", {"child"})]
     assert inherited in backend.listeners, "it is the parent's, and never closed here"
     del parents, child
 
@@ -256,7 +258,7 @@ def test_all_are_asked_for_again_when_something_may_have_been_missed(
     assert not jobs[1].cancel_requested
     backend.lost()
     kit.publisher.step()
-    assert backend.taken("cancels") == [("cancels", {job.id for job in jobs})]
+    assert backend.taken("cancel_requested") == [("cancel_requested", {job.id for job in jobs})]
     assert [job.cancel_requested for job in jobs] == [False, True, False]
 
 
@@ -277,14 +279,14 @@ def test_what_is_told_of_another_run_or_another_job_stops_nothing(kit: Kit, back
     backend.taken()
     backend.told(["job", "nobody"])  # late: the request was to the run before
     run(1)
-    assert backend.taken("cancels") == [("cancels", {"job"})]
+    assert backend.taken("cancel_requested") == [("cancel_requested", {"job"})]
     assert not job.cancel_requested
 
 
 # When the backend cannot tell now.
 
 
-@pytest.mark.parametrize("failing", ["heed", "watch"])
+@pytest.mark.parametrize("failing", ["subscribe_cancels", "add"])
 def test_a_backend_that_cannot_tell_is_asked_once_a_second_and_publishing_goes_on(
     kit: Kit, backend: CountedBackend, run: Run, failing: str
 ) -> None:
@@ -296,7 +298,7 @@ def test_a_backend_that_cannot_tell_is_asked_once_a_second_and_publishing_goes_o
         job.advance()
         run(ASK_SECONDS)
         assert backend.read(["job"])["job"].current == number
-    assert len(backend.taken("cancels")) in (9, 10, 11)
+    assert len(backend.taken("cancel_requested")) in (9, 10, 11)
     kit.cancel("job")
     run(ASK_SECONDS)
     assert job.cancel_requested
@@ -306,7 +308,7 @@ def test_a_backend_that_cannot_tell_is_asked_once_a_second_and_publishing_goes_o
 def test_listening_is_tried_again_and_what_was_asked_for_meanwhile_is_found(
     kit: Kit, backend: CountedBackend, run: Run
 ) -> None:
-    backend.failing = {"watch"}
+    backend.failing = {"add"}
     jobs = [kit.observe(f"job-{number}") for number in range(3)]
     run(5)
     kit.cancel("job-1")
@@ -315,13 +317,13 @@ def test_listening_is_tried_again_and_what_was_asked_for_meanwhile_is_found(
     assert [job.cancel_requested for job in jobs] == [False, True, False]
     backend.taken()
     run(HEARTBEAT - 2)
-    assert backend.taken("cancels") == []
+    assert backend.taken("cancel_requested") == []
     kit.cancel("job-2")
     kit.publisher.step()
     assert jobs[2].cancel_requested
 
 
-@pytest.mark.parametrize("failing", ["unwatch", "close"])
+@pytest.mark.parametrize("failing", ["remove", "close"])
 def test_a_listener_that_fails_when_it_is_let_go_harms_nothing(
     kit: Kit, backend: CountedBackend, run: Run, failing: str
 ) -> None:
@@ -339,7 +341,7 @@ def test_a_listener_that_fails_when_it_is_let_go_harms_nothing(
 def test_requests_that_cannot_be_asked_for_are_asked_for_again(kit: Kit, backend: CountedBackend, run: Run) -> None:
     job = kit.observe("job")
     run(2)
-    backend.failing = {"cancels"}
+    backend.failing = {"cancel_requested"}
     kit.cancel("job")
     run(3)
     assert not job.cancel_requested
@@ -372,7 +374,7 @@ def test_a_backend_that_names_strangers_stops_nobody(
     def strangers(ids: Collection[str]) -> Any:
         return {"nobody", "known"}
 
-    monkeypatch.setattr(backend, "cancels", strangers)
+    monkeypatch.setattr(backend, "cancel_requested", strangers)
     job = kit.observe("known")
     run(1)
     assert job.cancel_requested

@@ -129,11 +129,12 @@ def test_a_flag_of_the_environment_is_read_as_people_write_them(text: str, value
 
 
 BAD = [
-    ("strict", "perhaps"), ("strict", 1), ("strict", None), ("open", "2"),
+    ("strict", "perhaps"), ("strict", 1), ("strict", None), ("allow_anonymous", "2"),
     ("interval", 0), ("interval", -1), ("interval", float("nan")), ("interval", float("inf")), ("interval", "soon"),
     ("lease", 0), ("ttl", -5), ("ttl", []), ("flush_seconds", -0.1), ("flush_seconds", float("inf")),
     ("max_streams", -1), ("max_streams", "many"), ("stream_seconds", 0),
-    ("client_streams", -1), ("proxies", -1), ("proxies", "nginx"), ("bind_keys", "perhaps"),
+    ("max_streams_per_client", -1), ("trusted_proxies", -1), ("trusted_proxies", "nginx"),
+    ("bind_tokens_to_user", "perhaps"),
     ("allowed_hosts", 5), ("allowed_hosts", ["good", 5]), ("allowed_hosts", ["http://site"]),
     ("allowed_hosts", "site:80"),
     ("allowed_hosts", "a b"), ("allowed_hosts", ["a.*"]), ("allowed_hosts", "site/path"), ("allowed_hosts", [".."]),
@@ -334,8 +335,8 @@ def test_a_third_party_cannot_take_a_scheme_that_is_the_kits_own() -> None:
         {"max_streams": 2.7},
         {"authorize": "everybody"},
         {"user": "everybody"},
-        {"proxies": 0.5},
-        {"client_streams": None},
+        {"trusted_proxies": 0.5},
+        {"max_streams_per_client": None},
         {"secret_key": 5},
         {"secret_key": ["good", 5]},
         {"prefix": ""},

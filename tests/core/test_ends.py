@@ -54,7 +54,7 @@ def test_a_worker_that_returns_after_its_job_was_cancelled_changes_nothing(
     backend.store.write([update("job", 2, current=9)])
     backend.store.write([update("job", 3, state=State.SUCCEEDED)])
     assert (stored("job").state, stored("job").current) == (State.CANCELLED, 0)
-    assert backend.store.cancels(["job"]) == {"job"}, "it learns that it is to stop"
+    assert backend.store.cancel_requested(["job"]) == {"job"}, "it learns that it is to stop"
     backend.store.write([start("job", token="next")])
     assert (stored("job").state, stored("job").cancel_requested) == (State.RUNNING, False)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from progresskit import BackendUnavailable, Cancelled, Kit, Listener, Progress, Pushes, State
+from progresskit import BackendUnavailable, Cancelled, Kit, Progress, State, Subscription, SupportsPush
 from progresskit.backoff import FIRST_SECONDS, LONGEST_SECONDS
 from progresskit.hub import DONE_SECONDS, Viewer
 from progresskit.progress import life_of, moment
@@ -22,18 +22,18 @@ from .doubles import FlakyBackend
 INTERVAL = 0.1
 
 
-class PushingBackend(FlakyBackend, Pushes):
+class PushingBackend(FlakyBackend, SupportsPush):
     """The same, which tells of changes by itself as the memory backend does; the line to it can be cut."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
-        self.lines: list[tuple[Listener, Callable[[], None]]] = []
+        self.lines: list[tuple[Subscription, Callable[[], None]]] = []
         self.cut = False
 
-    def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
+    def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
         self._answer()
-        listener = self.store.listen(lambda records: None if self.cut else tell(records), lost)
-        self.lines.append((listener, lost))
+        listener = self.store.subscribe(lambda records: None if self.cut else on_update(records), on_gap)
+        self.lines.append((listener, on_gap))
         return listener
 
     def mend(self) -> None:
@@ -288,7 +288,7 @@ def test_what_a_crash_took_from_the_backend_is_not_taken_from_viewers(
     assert (seen.cursor, seen.current) == (f"{LIFE}-1.1.117s", 117), "its worker has died, too: that has to be seen"
     look(3 * LEASE)
     assert viewer.get(0) == {}
-    backend.store.cancel(["job"])
+    backend.store.request_cancel(["job"])
     kit.hub.view(["job"])  # as another comes, it is read
     look(2)
     assert cursors(viewer) == {"job": "1.1.117sc"}
@@ -369,7 +369,7 @@ def test_when_all_are_done_nothing_is_asked_any_more_but_once_a_second_where_not
     look(2)
     reads = len(backend.reads)
     look(100)
-    if isinstance(backend, Pushes):
+    if isinstance(backend, SupportsPush):
         assert len(backend.reads) == reads
         assert kit.hub.step() is None
     else:

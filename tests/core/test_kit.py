@@ -202,7 +202,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ConfigurationError("there is no such server")
 
     class Late(Refusing):
-        late = True
+        imports_site_code = True
 
     for name, backend in (("refusing", Refusing), ("late", Late)):
         monkeypatch.setitem(BACKENDS, name, (f"{__name__}:{name}", None))
@@ -237,7 +237,7 @@ def test_a_backend_in_the_sites_own_code_is_looked_at_when_that_is_there() -> No
     kit = Kit()
     kit.host_settings({"URL": "late://"})
     with pytest.raises(ConfigurationError, match="no such server"):
-        kit.check(late=True)
+        kit.check(site_loaded=True)
     with pytest.raises(ConfigurationError, match="no such server"):
         kit.get("job")
 
@@ -491,15 +491,15 @@ class LogBackend(Backend):
         return {id: progress.version.run for id, progress in memory.read([write.id for write in batch]).items()}
     def read(self, ids):
         return self.replay().read(ids)
-    def cancel(self, ids):
+    def request_cancel(self, ids):
         return set()
-    def cancels(self, ids):
+    def cancel_requested(self, ids):
         return set()
     def forget(self, ids):
         return set()
     def close(self):
         self.closed += 1
-    def forked(self):
+    def after_fork_in_child(self):
         self.forks += 1
 
 def writers(id):
@@ -572,7 +572,7 @@ print(json.dumps({
 
 def test_a_job_opened_just_before_a_fork_is_not_the_childs_either(kit: Kit) -> None:
     job = kit.observe("job")
-    kit.forked()
+    kit.after_fork_in_child()
     job.fail("not yours")
     assert kit.publisher._inbox.empty()
 
@@ -700,10 +700,10 @@ print(json.dumps({
 def test_of_many_threads_that_meet_a_fork_without_hooks_none_goes_on_before_it_is_noticed(tmp_path: Path) -> None:
     answer = run(
         """
-def forked(forked=backend.forked):
+def in_child(inherited=backend.after_fork_in_child):
     time.sleep(0.2)
-    forked()
-backend.forked = forked
+    inherited()
+backend.after_fork_in_child = in_child
 
 def child():
     signal.alarm(60)

@@ -34,7 +34,7 @@ def test_records_that_nobody_asks_for_again_do_not_pile_up() -> None:
 
 def test_a_closed_one_has_forgotten_everything_and_tells_nobody() -> None:
     backend, observer = MemoryBackend(), RecordingObserver()
-    backend.listen(observer.tell, lambda: None).watch(["job"])
+    backend.subscribe(observer.notify_all, lambda: None).add(["job"])
     backend.write([start("job")])
     backend.close()
     assert backend.read(["job"]) == {}
@@ -44,7 +44,7 @@ def test_a_closed_one_has_forgotten_everything_and_tells_nobody() -> None:
 
 def test_listeners_are_told_before_the_write_returns() -> None:
     backend, observer = MemoryBackend(), RecordingObserver()
-    backend.listen(observer.tell, lambda: None).watch(["job"])
+    backend.subscribe(observer.notify_all, lambda: None).add(["job"])
     for seq in range(1, 5):
         backend.write([start("job") if seq == 1 else update("job", seq)])
         assert [progress.version.seq for progress in observer.records] == list(range(1, seq + 1))
@@ -56,11 +56,11 @@ def test_a_listener_that_fails_harms_neither_who_writes_nor_the_others(caplog: p
     def fail(news: object) -> None:
         raise RuntimeError("it had to")
 
-    for tell, heard in ((fail, fail), (observer.tell, asked.extend)):
-        backend.listen(tell, lambda: None).watch(["job"])
-        backend.heed(heard, lambda: None).watch(["job"])
+    for tell, heard in ((fail, fail), (observer.notify_all, asked.extend)):
+        backend.subscribe(tell, lambda: None).add(["job"])
+        backend.subscribe_cancels(heard, lambda: None).add(["job"])
     assert backend.write([start("job")]) == {"job": 1}
-    assert backend.cancel(["job"]) == {"job"}
+    assert backend.request_cancel(["job"]) == {"job"}
     assert [progress.cursor for progress in observer.records] == [f"{LIFE}-1.1.1", f"{LIFE}-1.1.1c"]
     assert asked == ["job"]
     assert caplog.text.count("it had to") >= 3
@@ -79,7 +79,7 @@ def test_a_forked_child_begins_empty_even_when_the_lock_was_held_at_the_fork() -
 
 def _in_the_child(backend: MemoryBackend) -> int:
     try:
-        backend.forked()
+        backend.after_fork_in_child()
         backend.write([start("childs")])
         return 0 if backend.read(["parents", "childs"]).keys() == {"childs"} else 1
     except BaseException:  # whatever it is, a child must not run on in the tests

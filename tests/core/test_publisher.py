@@ -253,7 +253,7 @@ def test_a_request_reaches_a_job_within_a_second_even_when_nothing_changes(
     job = kit.observe("job")
     for _ in range(37):
         step(INTERVAL)
-    backend.store.cancel(["job"])
+    backend.store.request_cancel(["job"])
     waited = 0.0
     while not job.cancel_requested and waited < 5:
         delay = step(INTERVAL)
@@ -546,7 +546,7 @@ def test_a_backend_that_refuses_all_records_or_answers_nothing_is_down_and_all_i
         raise BackendError("you may not come in")
 
     monkeypatch.setattr(backend, "write", refuse)
-    monkeypatch.setattr(backend, "cancels", refuse)
+    monkeypatch.setattr(backend, "cancel_requested", refuse)
     last = kit.observe("last")
     step()
     assert kit.publisher.down
@@ -668,10 +668,10 @@ def test_a_job_that_ends_while_its_kit_is_being_closed_is_stored(make_kit: Calla
             clock.advance(ASK_SECONDS if self.batches else 0)
             return super().write(batch)
 
-        def cancels(self, ids: Collection[str]) -> set[str]:
+        def cancel_requested(self, ids: Collection[str]) -> set[str]:
             self.held.set()
             assert self.answer.wait(60)
-            return super().cancels(ids)
+            return super().cancel_requested(ids)
 
     clock = FakeClock()
     backend = Slow(clock)

@@ -8,18 +8,18 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import pytest
 
-from progresskit import Listener, Observer, Progress, State
+from progresskit import Observer, Progress, State, Subscription
 from progresskit.memory import MemoryBackend
 from progresskit.progress import Role, Write
 from progresskit.testing import (
     BackendContract,
+    CancelPushContract,
     FakeClock,
-    ListsContract,
-    PushesCancelsContract,
-    PushesContract,
+    ListingContract,
+    PushContract,
     RecordingObserver,
     WatchContract,
-    powers,
+    capabilities,
     record,
     start,
     update,
@@ -54,7 +54,7 @@ def test_waiting_finds_what_was_told_before_and_what_another_thread_tells_later(
     observer = RecordingObserver()
     observer.notify(record("job", current=1))
     assert observer.wait_for(lambda progress: progress.current == 1, timeout=0).current == 1
-    teller = threading.Thread(target=lambda: observer.tell([record("job", current=n) for n in (2, 3, 4)]))
+    teller = threading.Thread(target=lambda: observer.notify_all([record("job", current=n) for n in (2, 3, 4)]))
     teller.start()
     assert observer.wait_for(lambda progress: progress.current >= 3).current == 3
     teller.join()
@@ -109,8 +109,8 @@ class NeverStalls(MemoryBackend):
 
 
 class CancelsAnything(MemoryBackend):
-    def cancel(self, ids: Collection[str]) -> set[str]:
-        super().cancel(ids)
+    def request_cancel(self, ids: Collection[str]) -> set[str]:
+        super().request_cancel(ids)
         return set(ids)
 
 
@@ -158,11 +158,11 @@ def failures(make: Callable[[FakeClock], MemoryBackend], *parts: type, named: st
 
 
 STORING = (FoldContract, KeepContract, CancelContract)
-TELLING = (WatchContract, PushesContract, PushesCancelsContract)
+TELLING = (WatchContract, PushContract, CancelPushContract)
 
 
 def test_the_contract_holds_for_a_backend_without_a_fault() -> None:
-    assert failures(MemoryBackend, *STORING, *TELLING, ListsContract) == []
+    assert failures(MemoryBackend, *STORING, *TELLING, ListingContract) == []
 
 
 @pytest.mark.parametrize("backend", FAULTY, ids=lambda backend: backend.__name__)
@@ -170,85 +170,87 @@ def test_the_contract_finds_each_fault_by_name(backend: type[MemoryBackend]) -> 
     assert failures(backend, *STORING) != []
 
 
-class Nothing(Listener):
-    def watch(self, ids: Collection[str]) -> None: ...
+class Nothing(Subscription):
+    def add(self, ids: Collection[str]) -> None: ...
 
-    def unwatch(self, ids: Collection[str]) -> None: ...
+    def remove(self, ids: Collection[str]) -> None: ...
 
     def close(self) -> None: ...
 
 
 class NeverTells(MemoryBackend):
-    def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
+    def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
         return Nothing()
 
 
 class TellsOnce(MemoryBackend):
     """Tells of the first change of each job and of no other."""
 
-    def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
+    def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
         told = set[str]()
 
         def first(records: Iterable[Progress]) -> None:
             fresh = [progress for progress in records if progress.id not in told]
             told.update(progress.id for progress in fresh)
-            tell(fresh)
+            on_update(fresh)
 
-        return super().listen(first, lost)
+        return super().subscribe(first, on_gap)
 
 
 class KeepsCancelsToItself(MemoryBackend):
-    def cancel(self, ids: Collection[str]) -> set[str]:
+    def request_cancel(self, ids: Collection[str]) -> set[str]:
         listeners, self._listeners = self._listeners, []
-        asked = super().cancel(ids)
+        asked = super().request_cancel(ids)
         self._listeners = listeners
         return asked
 
 
 class NeverAsks(MemoryBackend):
-    def heed(self, tell: Callable[[Collection[str]], None], lost: Callable[[], None]) -> Listener:
+    def subscribe_cancels(
+        self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
+    ) -> Subscription:
         return Nothing()
 
 
 class AsksWhoWasRefused(MemoryBackend):
-    def cancel(self, ids: Collection[str]) -> set[str]:
+    def request_cancel(self, ids: Collection[str]) -> set[str]:
         for listener in self._heeding:
             listener.tell(set(ids) & listener.ids)
-        return super().cancel(ids)
+        return super().request_cancel(ids)
 
 
 @pytest.mark.parametrize(
     ("backend", "part", "by"),
     [
         (NeverTells, WatchContract, "test_no_version_goes_back_and_what_is_last_arrives"),
-        (NeverTells, PushesContract, "test_each_change_of_a_watched_job_is_told"),
+        (NeverTells, PushContract, "test_each_change_of_a_watched_job_is_told"),
         (TellsOnce, WatchContract, "test_no_version_goes_back_and_what_is_last_arrives"),
-        (TellsOnce, PushesContract, "test_the_newest_state_always_arrives"),
+        (TellsOnce, PushContract, "test_the_newest_state_always_arrives"),
         (KeepsCancelsToItself, WatchContract, "test_a_request_to_cancel_is_seen"),
-        (KeepsCancelsToItself, PushesContract, "test_a_request_to_cancel_is_told"),
-        (NeverAsks, PushesCancelsContract, "test_a_request_to_the_next_run_is_told_too"),
-        (AsksWhoWasRefused, PushesCancelsContract, "test_a_request_that_is_refused_is_not_told"),
+        (KeepsCancelsToItself, PushContract, "test_a_request_to_cancel_is_told"),
+        (NeverAsks, CancelPushContract, "test_a_request_to_the_next_run_is_told_too"),
+        (AsksWhoWasRefused, CancelPushContract, "test_a_request_that_is_refused_is_not_told"),
     ],
 )
 def test_each_fault_of_what_is_told_is_found_too(
     backend: type[MemoryBackend], part: type, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (watching, powers):
+    for module in (watching, capabilities):
         monkeypatch.setattr(module, "PATIENCE", 0.3)
     monkeypatch.setattr(RecordingObserver.wait_for, "__defaults__", (0.3,))
     assert failures(backend, part, named=by) == [by]
 
 
 def test_a_part_of_the_contract_that_was_forgotten_is_missed() -> None:
-    with pytest.raises(AssertionError, match="PushesContract"):
+    with pytest.raises(AssertionError, match="PushContract"):
         BackendContract().test_the_suite_has_a_part_for_each_power_of_the_backend(MemoryBackend())
 
 
 def test_a_part_is_missed_for_pushed_cancels_too() -> None:
-    class Quiet(BackendContract, PushesContract, ListsContract):
+    class Quiet(BackendContract, PushContract, ListingContract):
         """A suite without the part."""
 
-    with pytest.raises(AssertionError, match="PushesCancelsContract"):
+    with pytest.raises(AssertionError, match="CancelPushContract"):
         Quiet().test_the_suite_has_a_part_for_each_power_of_the_backend(MemoryBackend())
 
 

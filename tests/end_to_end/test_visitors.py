@@ -113,7 +113,7 @@ def test_the_key_of_one_job_opens_no_other(servers: Servers, site: Site, jobs: l
 
 def test_a_raw_id_is_a_key_only_where_the_site_says_so(servers: Servers, site: Site, jobs: list[str]) -> None:
     private, public = jobs
-    anybody, some = Site(servers, site.kind, OPEN=True), Site(servers, site.kind, PUBLIC_ONLY=True)
+    anybody, some = Site(servers, site.kind, ALLOW_ANONYMOUS=True), Site(servers, site.kind, PUBLIC_ONLY=True)
 
     with running(anybody, some), client_of() as client:
         answers = {

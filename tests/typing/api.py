@@ -20,16 +20,16 @@ from progresskit import (
     Cancelled,
     Failure,
     Kit,
-    Lists,
     MissingPackage,
     Observer,
     Progress,
     ProgressKitError,
     ProgressObserver,
     PublicError,
-    Pushes,
     State,
     Subject,
+    SupportsListing,
+    SupportsPush,
     Version,
 )
 from progresskit.integrations import Integration, Run, RunObserver, current_run, owned_by, owner_of
@@ -233,11 +233,11 @@ def handling() -> None:
 # What third parties build.
 
 
-def powers(backend: Backend) -> None:
-    if isinstance(backend, Lists):
+def capabilities(backend: Backend) -> None:
+    if isinstance(backend, SupportsListing):
         assert_type(backend.list(kind=None, states=None, limit=5), list[Progress])
-    if isinstance(backend, Pushes):
-        backend.listen(lambda records: None, lambda: None).watch(["a"])
+    if isinstance(backend, SupportsPush):
+        backend.subscribe(lambda records: None, lambda: None).add(["a"])
 
 
 async def a_shim(native: Any, headers: dict[str, str]) -> None:

@@ -38,8 +38,8 @@ class Counted(MemoryBackend):
             self.reads += ids
         return super().read(ids)
 
-    def listen(self, tell: Callable[..., None], lost: Callable[[], None]) -> Any:
-        return super().listen(lambda records: None if self.is_deaf else tell(records), lost)
+    def subscribe(self, on_update: Callable[..., None], on_gap: Callable[[], None]) -> Any:
+        return super().subscribe(lambda records: None if self.is_deaf else on_update(records), on_gap)
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def listens() -> Callable[[], bool]:
 
 @pytest.fixture
 def kit(backend: Counted, listens: Callable[[], bool]) -> Iterator[Kit]:
-    kit = Kit(backend=backend, open=True, flush_seconds=30)
+    kit = Kit(backend=backend, allow_anonymous=True, flush_seconds=30)
     yield kit
     kit.close()
     assert eventually(lambda: not listens())
@@ -197,7 +197,7 @@ def test_a_kit_that_is_configured_anew_shows_nothing_of_before(kit: Kit, surface
     with kit.observe("a"):
         kit.flush()
         assert eventually(in_memory(surface, backend))
-    kit.configure(backend=Counted(), open=True)
+    kit.configure(backend=Counted(), allow_anonymous=True)
     assert get(surface).status == 404
 
 
@@ -339,7 +339,7 @@ def test_many_threads_poll_at_once(kit: Kit, surface: Surface) -> None:
 
 
 def polled(tmp_path: Path) -> Kit:
-    return Kit(f"sqlite:///{tmp_path}/progress.db", open=True, flush_seconds=30)
+    return Kit(f"sqlite:///{tmp_path}/progress.db", allow_anonymous=True, flush_seconds=30)
 
 
 def count_reads(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> list[Any]:

@@ -25,7 +25,7 @@ def kit() -> Iterator[Kit]:
     # The seconds are for a busy machine.
     kit = Kit(
         "memory://",
-        open=True,
+        allow_anonymous=True,
         secret_key="a secret key that is long enough",
         max_streams=1,
         flush_seconds=30,
@@ -129,7 +129,7 @@ def test_a_stream_that_finds_no_place_holds_none(kit: Kit, surface: Surface, lim
 
 @pytest.mark.parametrize(("server", "places"), [(Server.ONE_BY_ONE, 0), (Server.THREADS, 2), (Server.LOOP, 10_000)])
 def test_the_places_of_a_process_depend_on_its_server(server: Server, places: int, limiter: ConnectionLimiter) -> None:
-    kit = Kit("memory://", open=True)
+    kit = Kit("memory://", allow_anonymous=True)
     surface = Surface(kit, limiter=limiter)
     limiter.acquired = max(places - 1, 0)
     last, none = iter(stream(surface, server)), iter(stream(surface, server))

@@ -110,7 +110,7 @@ def test_an_id_that_is_no_text_is_made_text(kit: Kit) -> None:
 
 def test_a_backend_that_cannot_be_reached_is_worth_asking_again() -> None:
     backend: Backend = Unreachable()
-    kit = Kit(backend=backend, open=True)
+    kit = Kit(backend=backend, allow_anonymous=True)
     for path, query in (("a/", ""), ("", "key=a"), ("a/events/", "last_event_id=1.1.1")):
         response = Surface(kit).answer(Request("GET", path, query, {}, Server.THREADS))
         assert response.status == 503
@@ -119,7 +119,7 @@ def test_a_backend_that_cannot_be_reached_is_worth_asking_again() -> None:
 
 
 def test_a_crowded_stream_stays_a_stream_while_the_backend_is_away() -> None:
-    kit = Kit(backend=Unreachable(), open=True, max_streams=0)
+    kit = Kit(backend=Unreachable(), allow_anonymous=True, max_streams=0)
     response = Surface(kit).answer(Request("GET", "a/events/", "", {}, Server.THREADS))
     assert (response.status, body(response)) == (200, b"retry: 2000\n\n")
 

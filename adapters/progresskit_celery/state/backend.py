@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from progresskit.abc import Backend, Listener, Pushes, PushesCancels
+from progresskit.abc import Backend, Subscription, SupportsCancelPush, SupportsPush
 from progresskit.backends import DecodeCache
 from progresskit.decoding import decode_each
 from progresskit.errors import ConfigurationError
@@ -45,10 +45,10 @@ class CeleryBackend(Backend):
     pushes, what is made is of the subclass that does.
     """
 
-    late = True
+    imports_site_code = True
 
     def __new__(cls, app: Any, **options: Any) -> Self:
-        """Make the subclass that the app's result backend has the powers of."""
+        """Make the subclass that the app's result backend has the capabilities of."""
         store = store_class(app_of(app))
         if cls is CeleryBackend and hasattr(store, "follow"):
             return super().__new__(PushingCeleryBackend)  # type: ignore[return-value]
@@ -109,14 +109,14 @@ class CeleryBackend(Backend):
         """Return the record of a text that was loaded; None where it cannot be decoded."""
         return self._decoded.get(id, (text, kept.stalled(now)), kept.progress, id, now)
 
-    def cancel(self, ids: Collection[str]) -> set[str]:
+    def request_cancel(self, ids: Collection[str]) -> set[str]:
         """Mark those that are known and not done."""
         accepted = set[str]()
         if ids:
             self._store.change({self._name(id): partial(_cancel, id, accepted) for id in ids})
         return accepted
 
-    def cancels(self, ids: Collection[str]) -> set[str]:
+    def cancel_requested(self, ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
         return {id for id, (_, kept) in self._kept(ids)[0].items() if kept.stored.cancel_requested}
 
@@ -132,16 +132,16 @@ class CeleryBackend(Backend):
         self._store.close()
         self._decoded = DecodeCache()
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Use no connection of the parent's."""
-        self._store.forked()
+        self._store.after_fork_in_child()
         self._decoded = DecodeCache()
 
 
-class PushingCeleryBackend(CeleryBackend, Pushes, PushesCancels):
+class PushingCeleryBackend(CeleryBackend, SupportsPush, SupportsCancelPush):
     """The backend of an app whose results are in Redis, which tells of each that is stored."""
 
-    def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
+    def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
         """Follow the channels on which Celery's own waiting for results relies."""
         store: Any = self._store
 
@@ -149,15 +149,17 @@ class PushingCeleryBackend(CeleryBackend, Pushes, PushesCancels):
             now = store.now()
             alive = [(id, meta.result, kept) for id, meta in results.items() if (kept := _living(id, meta, now))]
             records = (self.progress(id, text, kept, now) for id, text, kept in alive)
-            tell([record for record in records if record is not None])
+            on_update([record for record in records if record is not None])
 
-        followed: Listener = store.follow(self._name, told, lost)
+        followed: Subscription = store.follow(self._name, told, on_gap)
         return followed
 
-    def heed(self, tell: Callable[[Collection[str]], None], lost: Callable[[], None]) -> Listener:
+    def subscribe_cancels(
+        self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
+    ) -> Subscription:
         """Follow channels on which nothing is said but that somebody asks a job to stop."""
         store: Any = self._store
-        followed: Listener = store.heed(self._name, tell, lost)
+        followed: Subscription = store.subscribe_cancels(self._name, on_cancel, on_gap)
         return followed
 
 

@@ -44,9 +44,9 @@ class Courier:
 
     def __init__(self, leave: Callable[[], None]) -> None:
         self._leave = leave
-        self.forked()
+        self.after_fork_in_child()
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Begin without threads in a forked child."""
         self._lock = Lock()
         self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()

@@ -114,6 +114,6 @@ class RowStore(Store):
         """End the threads, which close their connections."""
         self._courier.close()
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Forget the threads."""
-        self._courier.forked()
+        self._courier.after_fork_in_child()

@@ -69,10 +69,10 @@ class AnyStore(Store):
         """End the threads."""
         self._courier.close()
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Forget the threads."""
         self._lock = Lock()
-        self._courier.forked()
+        self._courier.after_fork_in_child()
 
 
 class MemoryStore(AnyStore):

@@ -115,7 +115,7 @@ class CacheStore(KeyValueStore):
         if client is not None:
             client.close()
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Forget the client."""
         self._lock = Lock()
         keep_inherited(self._made)

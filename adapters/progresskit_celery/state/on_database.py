@@ -197,9 +197,9 @@ class DatabaseStore(RowStore):
         if engine is not None:
             engine.dispose()
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Forget the engine."""
-        super().forked()
+        super().after_fork_in_child()
         self._lock = Lock()
         if self._made is not None:
             keep_inherited(self._made.pool)

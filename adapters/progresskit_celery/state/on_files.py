@@ -102,7 +102,7 @@ class FileStore(KeyValueStore):
     def close(self) -> None:
         """Nothing is open between two calls."""
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Nothing is open between two calls."""
 
 

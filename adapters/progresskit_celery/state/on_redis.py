@@ -172,11 +172,11 @@ class RedisStore(KeyValueStore):
 
         return self._subscription(lambda id: self._key(name(id)), on_messages, lost)
 
-    def heed(
-        self, name: Callable[[str], str], tell: Callable[[Collection[str]], None], lost: Callable[[], None]
+    def subscribe_cancels(
+        self, name: Callable[[str], str], on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
     ) -> ChannelSubscription:
         """Pass on requests to cancel the watched jobs."""
-        return self._subscription(lambda id: _cancel_channel(self._key(name(id))), tell, lost)
+        return self._subscription(lambda id: _cancel_channel(self._key(name(id))), on_cancel, on_gap)
 
     def _subscription(
         self,
@@ -197,7 +197,7 @@ class RedisStore(KeyValueStore):
         if client is not None:
             client.connection_pool.disconnect()
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Forget the client."""
         self._lock = Lock()
         keep_inherited(self._client, self._subscriptions)

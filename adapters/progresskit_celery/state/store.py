@@ -93,7 +93,7 @@ class Store(ABC):
         """Close what was opened here."""
 
     @abstractmethod
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Forget what was inherited, and never close it."""
 
     def _host_time(self) -> float:

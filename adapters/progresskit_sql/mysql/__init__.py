@@ -146,14 +146,14 @@ class MySQL(Dialect):
         )
         return stored, stalled == "1"
 
-    def cancel(self, connection: Any, ids: Collection[str]) -> set[str]:
+    def request_cancel(self, connection: Any, ids: Collection[str]) -> set[str]:
         """Mark them, then ask which have the mark now; those that it has marked cannot end in between."""
         with connection.cursor() as cursor, transaction(connection):
             for part in self._parts(sorted(ids)):
                 cursor.execute(self._sql["cancel"], self._values(ids=part))
             return {id for (id,) in self._rows(cursor, "cancelled", ids)}
 
-    def cancels(self, connection: Any, ids: Collection[str]) -> set[str]:
+    def cancel_requested(self, connection: Any, ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
         with connection.cursor() as cursor:
             return {id for (id,) in self._rows(cursor, "cancels", ids)}

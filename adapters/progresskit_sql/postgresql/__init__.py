@@ -134,12 +134,12 @@ class PostgreSQL(Dialect):
         stored = Stored(*known, born=born)
         return stored, stalled
 
-    def cancel(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> set[str]:
+    def request_cancel(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> set[str]:
         """Mark them, and tell of it."""
         parts = self._execute(connection, "cancel", ids=[*ids], channel=self.channel, cancels=self.cancels_channel)
         return {id for *_, part in parts for id in part}
 
-    def cancels(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> set[str]:
+    def cancel_requested(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
         return {id for (id,) in self._execute(connection, "cancels", ids=[*ids])}
 

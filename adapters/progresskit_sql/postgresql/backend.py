@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 from weakref import WeakSet
 
-from progresskit.abc import Pushes, PushesCancels
+from progresskit.abc import SupportsCancelPush, SupportsPush
 from progresskit.backends import keep_inherited
 from progresskit_sql.backend import SQLBackend
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from typing import Any
 
-    from progresskit.abc import Listener
+    from progresskit.abc import Subscription
     from progresskit.progress import Progress
 
     from . import PostgreSQL
 
 
-class PostgreSQLBackend(SQLBackend, Pushes, PushesCancels):
+class PostgreSQLBackend(SQLBackend, SupportsPush, SupportsCancelPush):
     """
     Keeps the records in a table and pushes what changes, by LISTEN and NOTIFY.
 
@@ -34,23 +34,25 @@ class PostgreSQLBackend(SQLBackend, Pushes, PushesCancels):
         self._listeners: WeakSet[ChannelListener] = WeakSet()
         self._pooler = PoolerState()
 
-    def listen(self, tell: Callable[[Iterable[Progress]], None], lost: Callable[[], None]) -> Listener:
+    def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
         """Tell of the records of watched jobs that were written, renewed or asked to stop."""
 
         def changed(ids: Collection[str]) -> None:
             if records := self.read(ids):
-                tell(records.values())
+                on_update(records.values())
 
-        return self._listener(self._postgresql.channel, changed, lost)
+        return self._listener(self._postgresql.channel, changed, on_gap)
 
-    def heed(self, tell: Callable[[Collection[str]], None], lost: Callable[[], None]) -> Listener:
+    def subscribe_cancels(
+        self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
+    ) -> Subscription:
         """Tell of watched jobs that are asked to stop; one that has begun anew meanwhile is not."""
 
         def asked(ids: Collection[str]) -> None:
-            if cancels := self.cancels(ids):
-                tell(cancels)
+            if cancels := self.cancel_requested(ids):
+                on_cancel(cancels)
 
-        return self._listener(self._postgresql.cancels_channel, asked, lost)
+        return self._listener(self._postgresql.cancels_channel, asked, on_gap)
 
     @property
     def _postgresql(self) -> PostgreSQL:
@@ -69,10 +71,10 @@ class PostgreSQLBackend(SQLBackend, Pushes, PushesCancels):
             listener.close()
         super().close()
 
-    def forked(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Use no connection of the parent's; its listeners are not here."""
         for listener in list(self._listeners):
             listener.closed = True  # its thread and its connection are the parent's
             keep_inherited(listener)
         self._listeners, self._pooler = WeakSet(), PoolerState()
-        super().forked()
+        super().after_fork_in_child()

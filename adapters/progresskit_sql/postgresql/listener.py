@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from progresskit.abc import Listener
+from progresskit.abc import Subscription
 from progresskit.backends import ReconnectingThread
 from progresskit.errors import BackendError, BackendUnavailable
 
@@ -64,7 +64,7 @@ class PoolerState:
             )
 
 
-class ChannelListener(ReconnectingThread, Listener):
+class ChannelListener(ReconnectingThread, Subscription):
     """
     Calls `on_notified` with those of the watched ids that were named on the channel.
 
@@ -91,7 +91,7 @@ class ChannelListener(ReconnectingThread, Listener):
         self._connection: psycopg.Connection[Any] | None = None
         self._ready = self._gap = self._on_trial = False
 
-    def watch(self, ids: Collection[str]) -> None:
+    def add(self, ids: Collection[str]) -> None:
         """Watch these as well; raises BackendUnavailable where the server cannot be listened to now."""
         with self.changed:
             self._ids = self._ids.union(ids)
@@ -106,7 +106,7 @@ class ChannelListener(ReconnectingThread, Listener):
             return error
         return BackendUnavailable(f"{self._connections}: {error or 'no connection to listen on yet'}")
 
-    def unwatch(self, ids: Collection[str]) -> None:
+    def remove(self, ids: Collection[str]) -> None:
         """Watch these no longer."""
         with self.changed:
             self._ids = self._ids.difference(ids)

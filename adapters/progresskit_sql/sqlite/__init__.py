@@ -153,14 +153,14 @@ class SQLite(Dialect):
         )
         return stored, stalled == "1"
 
-    def cancel(self, connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
+    def request_cancel(self, connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
         """Mark them in the transaction that finds out which they are."""
         with transaction(connection):
             accepted = self._json(connection, "cancellable", ids)
             connection.execute(self._sql["cancel"], {"ids": json.dumps(accepted)})
         return set(accepted)
 
-    def cancels(self, connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
+    def cancel_requested(self, connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
         return set(self._json(connection, "cancels", ids))
 

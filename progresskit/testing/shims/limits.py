@@ -127,7 +127,7 @@ class LimitsContract(ShimFixtures):
         assert eventually(lambda: "progresskit-cutoffs" not in {thread.name for thread in threading.enumerate()})
 
     def test_past_its_share_a_client_polls(self, client: httpx.Client, id: str, key: str) -> None:
-        progresskit.configure("memory://", max_streams=5, client_streams=1, proxies=0)
+        progresskit.configure("memory://", max_streams=5, max_streams_per_client=1, trusted_proxies=0)
         with running(id), streaming(client, f"{key}/events/") as events:
             assert events.job()
             assert crowded(client.get(f"{key}/events/"))
@@ -142,7 +142,7 @@ class LimitsContract(ShimFixtures):
             assert events.next("retry") == "1000"
 
     def test_a_long_poll_is_of_a_clients_share(self, client: httpx.Client, id: str, key: str) -> None:
-        progresskit.configure("memory://", max_streams=5, client_streams=1, proxies=0)
+        progresskit.configure("memory://", max_streams=5, max_streams_per_client=1, trusted_proxies=0)
         with running(id) as observer, ThreadPoolExecutor() as pool:
             headers = {"If-None-Match": f'"{stored(id).cursor}"', "Prefer": "wait=20"}
             answer = pool.submit(client.get, f"{key}/", headers=headers)
@@ -151,11 +151,13 @@ class LimitsContract(ShimFixtures):
             observer.advance()
             assert answer.result().headers["Preference-Applied"] == "wait=20"
 
-    @pytest.mark.parametrize("settings", [{}, {"proxies": 0, "client_streams": 2}, {"proxies": 1}])
+    @pytest.mark.parametrize(
+        "settings", [{}, {"trusted_proxies": 0, "max_streams_per_client": 2}, {"trusted_proxies": 1}]
+    )
     def test_who_may_be_behind_a_proxy_or_has_a_share_left_gets_a_stream(
         self, client: httpx.Client, id: str, key: str, settings: dict[str, Any]
     ) -> None:
-        progresskit.configure("memory://", **{"max_streams": 5, "client_streams": 1} | settings)
+        progresskit.configure("memory://", **{"max_streams": 5, "max_streams_per_client": 1} | settings)
         ours, others = ({"X-Forwarded-For": f"6.6.6.6, 93.184.216.{number}"} for number in (34, 35))
         with (
             running(id),
@@ -167,11 +169,11 @@ class LimitsContract(ShimFixtures):
     def test_a_header_that_anybody_can_send_makes_nobody_another_client(
         self, client: httpx.Client, id: str, key: str
     ) -> None:
-        progresskit.configure("memory://", max_streams=5, client_streams=1, proxies=0)
+        progresskit.configure("memory://", max_streams=5, max_streams_per_client=1, trusted_proxies=0)
         with running(id), streaming(client, f"{key}/events/") as events:
             assert events.job()
             assert crowded(client.get(f"{key}/events/", headers={"X-Forwarded-For": "93.184.216.34"}))
-        progresskit.configure("memory://", max_streams=5, client_streams=1, proxies=1)
+        progresskit.configure("memory://", max_streams=5, max_streams_per_client=1, trusted_proxies=1)
         real = "93.184.216.34"
         with running(id), streaming(client, f"{key}/events/", headers={"X-Forwarded-For": real}) as events:
             assert events.job()

@@ -109,7 +109,7 @@ class RefusalsContract(ShimFixtures):
         assert response.headers["Content-Type"] == "application/problem+json"
 
     def test_open_lets_everybody_watch_and_nobody_cancel(self, client: httpx.Client, id: str) -> None:
-        progresskit.configure("memory://", open=True)
+        progresskit.configure("memory://", allow_anonymous=True)
         with running(id):
             assert client.get(f"{id}/").json()["id"] == id
             assert is_refused(client.post(f"{id}/cancel/", headers=SAME))

@@ -123,7 +123,7 @@ class UsersContract(ShimFixtures):
         assert not any("ada" in answer.text for answer in shown)
 
     def test_open_lets_everybody_watch_and_the_owner_alone_cancel(self, client: httpx.Client, id: str) -> None:
-        self.configure(open=True)
+        self.configure(allow_anonymous=True)
         with running(id, owner="ada"):
             assert client.get(f"{id}/").status_code == 200
             assert is_refused(client.post(f"{id}/cancel/", headers=BOB | SAME))
@@ -158,7 +158,7 @@ class UsersContract(ShimFixtures):
             assert [answer.status_code for answer in answers(client, key, ADA)] == [200, 200, 202]
 
     def test_one_user_takes_so_many_places_and_no_more(self, client: httpx.Client, id: str) -> None:
-        self.configure(client_streams=1, max_streams=3)
+        self.configure(max_streams_per_client=1, max_streams=3)
         keys = {name: sign(id, user=name) for name in ("ada", "bob")}
         with running(id, owner="ada"), streaming(client, f"{id}/events/", headers=ADA) as events:
             assert events.job()

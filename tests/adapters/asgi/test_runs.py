@@ -513,7 +513,7 @@ def test_a_socket_of_a_real_server_is_told_null_of_another_users_run() -> None:
 
 
 def test_while_an_id_goes_from_user_to_user_nobody_sees_the_other_ones_runs() -> None:
-    site = Site(authorize=owner_only, max_streams=100, client_streams=100)
+    site = Site(authorize=owner_only, max_streams=100, max_streams_per_client=100)
     over = Event()
 
     def seen_by(name: str, path: str) -> tuple[str, str]:

@@ -126,7 +126,7 @@ def code(address: str, user: str, key: str) -> Any:
 
 @pytest.mark.parametrize("way", ["key", "id"])
 def test_a_users_sockets_and_streams_are_of_one_share(kit: Kit, address: str, way: str) -> None:
-    kit.configure("memory://", secret_key=SECRET, authorize=owner_only, client_streams=1)
+    kit.configure("memory://", secret_key=SECRET, authorize=owner_only, max_streams_per_client=1)
     ada, bob = (Surface(kit).sign("a", user=name) for name in ("ada", "bob"))
     asked = ada if way == "key" else "a"
     with kit.observe("a", owner="ada"):
@@ -149,7 +149,7 @@ def test_a_users_sockets_and_streams_are_of_one_share(kit: Kit, address: str, wa
 
 
 def test_a_socket_passes_its_place_on_to_its_user_and_needs_no_other(kit: Kit, address: str) -> None:
-    kit.configure("memory://", secret_key=SECRET, client_streams=1, max_streams=1, proxies=0)
+    kit.configure("memory://", secret_key=SECRET, max_streams_per_client=1, max_streams=1, trusted_proxies=0)
     with kit.observe("a"):
         kit.flush()
         with socket_of(address, "ada", Surface(kit).sign("a", user="ada")) as (_, told):
@@ -183,7 +183,7 @@ def test_a_bar_may_open_for_who_is_signed_in_only(kit: Kit, address: str) -> Non
 
 
 def test_where_all_bars_are_bound_each_is_told_to_whom(kit: Kit) -> None:
-    kit.configure("memory://", secret_key=SECRET, bind_keys=True)
+    kit.configure("memory://", secret_key=SECRET, bind_tokens_to_user=True)
     with pytest.raises(ConfigurationError, match="`user`"):
         ProgressApp(kit=kit).progress_bar("a")
     assert "<progress-bar" in ProgressApp(kit=kit).progress_bar("a", user=User("ada"))

@@ -32,7 +32,7 @@ SECRET = "a secret key that is long enough"
 
 @pytest.fixture
 def kit() -> Iterator[Kit]:
-    kit = Kit("memory://", secret_key=SECRET, open=True, interval=0.01, flush_seconds=PATIENCE)
+    kit = Kit("memory://", secret_key=SECRET, allow_anonymous=True, interval=0.01, flush_seconds=PATIENCE)
     yield kit
     kit.close()
 
@@ -278,7 +278,7 @@ def test_a_socket_keeps_little_of_refused_keys_for_a_client_that_does_not_read(k
 
 
 def test_past_the_budget_a_socket_is_asked_to_come_later(kit: Kit) -> None:
-    kit.configure("memory://", open=True, max_streams=1)
+    kit.configure("memory://", allow_anonymous=True, max_streams=1)
     with serving(ProgressApp(kit=kit)) as address, opened(address) as first:
         say(first, watch=["no key!"])
         assert received(first) == {"key": "no key!", "job": None}
@@ -298,7 +298,7 @@ def test_past_the_budget_a_socket_is_asked_to_come_later(kit: Kit) -> None:
 
 
 def test_past_its_share_a_client_is_asked_to_come_later(kit: Kit) -> None:
-    kit.configure("memory://", open=True, client_streams=1, proxies=0)
+    kit.configure("memory://", allow_anonymous=True, max_streams_per_client=1, trusted_proxies=0)
     with serving(ProgressApp(kit=kit)) as address, opened(address) as first:
         say(first, watch=["no key!"])
         assert received(first) == {"key": "no key!", "job": None}
@@ -328,7 +328,7 @@ def test_a_kit_that_is_configured_anew_ends_its_streams_and_serves_on(kit: Kit, 
             assert events.next("retry") == "1000"
             say(page, watch=["no key!"])
             received(page)
-            kit.configure("memory://", open=True)
+            kit.configure("memory://", allow_anonymous=True)
             assert [block["retry"] for block in events] == ["1000"]
             assert code(page) == 1001
         with kit.observe("a"):

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from progresskit.abc import Pushes, PushesCancels
+from progresskit.abc import SupportsCancelPush, SupportsPush
 from progresskit.errors import BackendUnavailable
 from progresskit.progress import Progress
 from progresskit.testing import RecordingObserver, start, update
@@ -98,7 +98,7 @@ def test_a_server_that_hangs_holds_no_call_up_and_is_found_again(service: tuple[
     server.pause()
     try:
         for _ in range(3):
-            for act in (lambda: backend.write([update("job", 2)]), lambda: backend.cancels(["job"])):
+            for act in (lambda: backend.write([update("job", 2)]), lambda: backend.cancel_requested(["job"])):
                 with pytest.raises(BackendUnavailable):
                     act()
     finally:
@@ -140,15 +140,15 @@ def test_those_who_listen_are_told_that_they_have_missed_something_and_of_all_af
     service: tuple[Server, CeleryBackend],
 ) -> None:
     server, backend = service
-    assert isinstance(backend, Pushes)
-    assert isinstance(backend, PushesCancels)
+    assert isinstance(backend, SupportsPush)
+    assert isinstance(backend, SupportsCancelPush)
     observer, asked, lost = RecordingObserver(), list[str](), list[str]()
     listeners = [
-        backend.listen(observer.tell, lambda: lost.append("record")),
-        backend.heed(lambda ids: asked.extend(ids), lambda: lost.append("cancel")),
+        backend.subscribe(observer.notify_all, lambda: lost.append("record")),
+        backend.subscribe_cancels(lambda ids: asked.extend(ids), lambda: lost.append("cancel")),
     ]
     for listener in listeners:
-        listener.watch(["job"])
+        listener.add(["job"])
     backend.write([start("job")])
     observer.wait_for(lambda progress: progress.version.seq == 1)
     assert lost == []
@@ -156,7 +156,7 @@ def test_those_who_listen_are_told_that_they_have_missed_something_and_of_all_af
         lost.clear()
         server.kill()
         with pytest.raises(BackendUnavailable):
-            listeners[0].watch([f"other-{seq}"])  # which cannot be confirmed now, and is once the server is there
+            listeners[0].add([f"other-{seq}"])  # which cannot be confirmed now, and is once the server is there
         server.start()
         wait_until(lambda: {"record", "cancel"} <= set(lost), "both were told")
         wait_until(lambda seq=seq: written(backend, seq + 1), "it is written again")  # type: ignore[misc]
@@ -164,7 +164,7 @@ def test_those_who_listen_are_told_that_they_have_missed_something_and_of_all_af
         observer.wait_for(lambda progress, seq=seq: progress.current == seq + 1)  # type: ignore[misc]
         observer.wait_for(lambda progress, seq=seq: progress.id == f"other-{seq}")  # type: ignore[misc]
         asked.clear()
-        backend.cancel(["job"])
+        backend.request_cancel(["job"])
         wait_until(lambda: asked == ["job"], "the request is told")
 
 

@@ -131,7 +131,7 @@ def test_a_result_that_is_no_record_is_absent_stops_nothing_and_is_written_over(
     backend.write([start("bad"), start("good")])
     backend._store.change({backend._name("bad"): lambda meta, now: Change(result, 3_600.0, now + 3_600.0)})
     assert backend.read(["bad", "good"]).keys() == {"good"}
-    assert backend.cancel(["bad", "good"]) == backend.cancels(["bad", "good"]) == {"good"}
+    assert backend.request_cancel(["bad", "good"]) == backend.cancel_requested(["bad", "good"]) == {"good"}
     runs = backend.write([update("good", 2, current=5), start("bad", token="next", current=7)])
     assert runs["bad"] >= 1
     assert {id: progress.current for id, progress in backend.read(["bad", "good"]).items()} == {"bad": 7, "good": 5}

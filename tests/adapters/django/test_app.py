@@ -184,7 +184,7 @@ def requested(user: Any) -> Any:
     ("bar", "bind"), [('{% progress_bar "a" user=request.user %}', False), ('{% progress_bar "a" %}', True)]
 )
 def test_a_bar_may_open_for_who_is_signed_in_only(bar: str, bind: bool) -> None:
-    progresskit.configure("memory://", bind_keys=bind)
+    progresskit.configure("memory://", bind_tokens_to_user=bind)
     key = key_in(render(bar, request=requested(User(7))))
     with progresskit.observe("a"), SIGNED_IN:
         progresskit.flush()
@@ -194,7 +194,7 @@ def test_a_bar_may_open_for_who_is_signed_in_only(bar: str, bind: bool) -> None:
 
 @pytest.mark.parametrize("context", [{}, {"request": requested(None)}, {"request": requested(NOBODY)}])
 def test_a_page_for_nobody_binds_no_bar(context: dict[str, Any]) -> None:
-    progresskit.configure("memory://", bind_keys=True)
+    progresskit.configure("memory://", bind_tokens_to_user=True)
     with pytest.raises((ValueError, progresskit.ConfigurationError), match="user"):
         render('{% progress_bar "a" %}', **context)
     with pytest.raises(ValueError, match="signed-in user"):

@@ -65,11 +65,13 @@ def test_a_setting_that_does_not_exist_is_told_at_the_start() -> None:
 
 @pytest.mark.parametrize("key", [None, "", b""])
 def test_an_app_without_a_secret_key_is_told_at_the_start(key: object) -> None:
-    with pytest.raises(progresskit.ConfigurationError, match=r"there is none: set SECRET_KEY.* `authorize` or `open`"):
+    with pytest.raises(
+        progresskit.ConfigurationError, match=r"there is none: set SECRET_KEY.* `authorize` or `allow_anonymous`"
+    ):
         ProgressKit(site(SECRET_KEY=key))
 
 
-@pytest.mark.parametrize("open_by", [{"PROGRESSKIT_OPEN": True}, {"PROGRESSKIT_AUTHORIZE": owner_only}])
+@pytest.mark.parametrize("open_by", [{"PROGRESSKIT_ALLOW_ANONYMOUS": True}, {"PROGRESSKIT_AUTHORIZE": owner_only}])
 def test_an_app_that_needs_no_key_starts_without_and_whoever_signs_is_told(open_by: dict[str, object]) -> None:
     app = site(SECRET_KEY=None, **open_by)
     ProgressKit(app)
@@ -193,7 +195,7 @@ def signed_in(app: Flask, name: str) -> FlaskClient:
     ("page", "bind"), [("{{ progress_bar('a', user=current_user) }}", False), ("{{ progress_bar('a') }}", True)]
 )
 def test_a_bar_may_open_for_who_is_signed_in_only(page: str, bind: bool) -> None:
-    app = login_site(page, PROGRESSKIT_BIND_KEYS=bind)
+    app = login_site(page, PROGRESSKIT_BIND_TOKENS_TO_USER=bind)
     ada, bob = signed_in(app, "ada"), signed_in(app, "bob")
     (key,) = re.findall(r'src="/progress/(~[^/"]+)/"', ada.get("/bar").text)
     with progresskit.observe("a"):
@@ -202,7 +204,7 @@ def test_a_bar_may_open_for_who_is_signed_in_only(page: str, bind: bool) -> None
 
 
 def test_a_page_for_nobody_binds_no_bar() -> None:
-    app = login_site("{{ progress_bar('a') }}", PROGRESSKIT_BIND_KEYS=True)
+    app = login_site("{{ progress_bar('a') }}", PROGRESSKIT_BIND_TOKENS_TO_USER=True)
     app.testing = True
     with pytest.raises(ValueError, match="signed-in user"):
         app.test_client().get("/bar")

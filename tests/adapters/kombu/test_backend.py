@@ -75,7 +75,7 @@ def test_one_who_comes_late_sees_what_runs_and_what_has_ended_whoever_tells_it(j
     watcher.read(["any"])
     worker.write([word("running", kind="mail"), start("ended"), start("asked")])
     worker.write([start("running", kind="mail", description="Zürich"), update("ended", 2, state=State.SUCCEEDED)])
-    worker.cancel(["asked"])
+    worker.request_cancel(["asked"])
     ids = ["running", "ended", "asked"]
     known = worker.read(ids)
     late = join()
@@ -83,7 +83,7 @@ def test_one_who_comes_late_sees_what_runs_and_what_has_ended_whoever_tells_it(j
     worker.close()
     later = join()
     wait_until(lambda: later.read(ids) == known, "somebody who heard of it lives", 60)
-    assert later.cancels(ids) == {"asked"}
+    assert later.cancel_requested(ids) == {"asked"}
     assert later.write([start("ended", token="again")]) == {"ended": 2}
     assert {progress.id for progress in later.list(kind=None, states=None, limit=9)} == set(ids)
 
@@ -155,7 +155,7 @@ def test_a_message_that_is_missing_is_noticed_and_what_it_said_is_asked_for(url:
     knows.write([start("job", description="known")])
     wait_until(lambda: "job" in misses.read(["job"]), "it has heard of it", 60)
     lost = list[int]()
-    misses.listen(lambda records: None, lambda: lost.append(1))
+    misses.subscribe(lambda records: None, lambda: lost.append(1))
     mirror_of(misses).close()
     said = Message("another", 7, Act.WRITE, [pack_write(start("other"), 0)])
     speak(url, said, said._replace(number=8))
@@ -194,10 +194,10 @@ def test_one_who_listens_and_fails_harms_nobody(join: Join, caplog: pytest.LogCa
         raise RuntimeError("it had to")
 
     for backend in (worker, watcher):
-        backend.listen(fail, fail).watch(["job"])
-        backend.heed(fail, fail).watch(["job"])
+        backend.subscribe(fail, fail).add(["job"])
+        backend.subscribe_cancels(fail, fail).add(["job"])
     assert worker.write([start("job")]) == {"job": 1}
-    assert watcher.cancel(["job"]) == {"job"}
+    assert watcher.request_cancel(["job"]) == {"job"}
     wait_until(lambda: told.count("news") == 6, "both are told of the record, twice, and of the request", 60)
     assert watcher.read(["job"])["job"].cursor == f"{LIFE}-1.1.1c"
     # Whoever was told says so before it fails, and a thread of its own logs that.
@@ -335,8 +335,8 @@ def test_a_forked_child_takes_part_by_itself_and_its_parent_goes_on(transport: s
     shared = transport != "memory"
 
     def work() -> None:
-        watcher.forked()
-        parent.forked()
+        watcher.after_fork_in_child()
+        parent.after_fork_in_child()
         parent.write([start("child")])
         for seq in range(2, 30):
             parent.write([update("child", seq)])

@@ -38,7 +38,7 @@ class Pair:
     def __init__(self, stack: ExitStack, url: str) -> None:
         self.writer, self.watcher = (stack.enter_context(closing(KombuBackend(url))) for _ in range(2))
         self.observer, self.losses = RecordingObserver(), 0
-        self.watcher.listen(self.observer.tell, self._lost).watch(["job"])
+        self.watcher.subscribe(self.observer.notify_all, self._lost).add(["job"])
         self.writer.write([start("job")])
         self.seq = 1
 
@@ -51,7 +51,7 @@ class Pair:
 
     def refused(self) -> None:
         """Both are refused, in the time that a call may take and a little more."""
-        for call in (self.write, lambda: self.watcher.read(["job"]), lambda: self.writer.cancel(["job"])):
+        for call in (self.write, lambda: self.watcher.read(["job"]), lambda: self.writer.request_cancel(["job"])):
             began = monotonic()
             with pytest.raises(BackendUnavailable) as told:
                 call()

@@ -137,14 +137,14 @@ def test_a_write_shows_when_its_sender_takes_another_for_the_owner() -> None:
 def test_what_is_told_is_all_that_there_is_to_know() -> None:
     clock, later = FakeClock(), FakeClock(5.0)
     knows = mirror(word("job", kind="mail"), start("job", kind="mail", lease=20), clock=clock)
-    knows.cancel(["job"])
+    knows.request_cancel(["job"])
     knows.write([word("job", State.FAILED)])
     clock.advance(7)
     hears = Mirror(later)
     told = [unpack_kept(json.loads(json.dumps(pack_kept(kept)))) for kept in knows.kept(["job", "unknown"])]
     assert hears.adopt(told) == set()
     assert hears.read(["job"]) == knows.read(["job"])
-    assert hears.cancels(["job"]) == {"job"}
+    assert hears.cancel_requested(["job"]) == {"job"}
     assert hears.list(kind="mail", states=None, limit=9) == knows.list(kind="mail", states=None, limit=9)
 
 
@@ -163,10 +163,10 @@ def test_lease_and_ttl_of_what_was_told_run_from_when_the_job_was_heard_of() -> 
 
 def test_listeners_hear_of_what_was_told_and_of_requests_in_it() -> None:
     knows, hears = mirror(start("job")), Mirror(FakeClock())
-    knows.cancel(["job"])
+    knows.request_cancel(["job"])
     observer, asked = RecordingObserver(), list[Any]()
-    hears.listen(observer.tell, lambda: None).watch(["job"])
-    hears.heed(asked.append, lambda: None).watch(["job"])
+    hears.subscribe(observer.notify_all, lambda: None).add(["job"])
+    hears.subscribe_cancels(asked.append, lambda: None).add(["job"])
     for _ in range(2):
         hears.adopt(knows.kept(["job"]))
     assert [progress.cursor for progress in observer.records] == [f"{LIFE}-1.1.1c"]

@@ -83,7 +83,7 @@ def test_what_ended_is_known_when_every_process_has_gone(opened: Callable[..., R
     with closing(RabbitMQBackend(url)) as worker:
         worker.write([start("again"), start("job"), word("sent")])
         worker.write([start("again", token="next"), update("job", 2, state=State.FAILED)])
-        worker.cancel(["again"])
+        worker.request_cancel(["again"])
     late = opened()
     records = late.read(["again", "job", "sent"])
     assert {id: (str(job.version), job.state.value) for id, job in records.items()} == {
@@ -91,7 +91,7 @@ def test_what_ended_is_known_when_every_process_has_gone(opened: Callable[..., R
         "job": ("1.1.2", "failed"),
         "sent": ("1.1.0", "pending"),
     }
-    assert late.cancels(records) == {"again"}
+    assert late.cancel_requested(records) == {"again"}
 
 
 def test_the_newest_record_of_a_process_that_closes_is_kept(opened: Callable[..., RabbitMQBackend], url: str) -> None:
@@ -178,7 +178,7 @@ def test_while_the_journal_is_read_what_is_new_is_known_already(
     monkeypatch.setattr(Feed, "of_stream", classmethod(slowly))
     monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.05)
     late, again = opened(), Event()
-    late.listen(lambda records: None, again.set).watch(["running"])
+    late.subscribe(lambda records: None, again.set).add(["running"])
     assert late.read(["running"])["running"].state is State.RUNNING
     assert late.write([start("new")]) == {"new": 1}
     assert not again.is_set()
@@ -232,11 +232,11 @@ def test_the_whole_journal_answers_only_when_it_has_come_to_what_was_answered_al
     monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.05)
     late = opened()
     assert late.write([start("job")]) == {"job": 1}
-    assert late.cancel(["job"]) == {"job"}
+    assert late.request_cancel(["job"]) == {"job"}
     until(lambda: len(kept) == 3)  # the marker, the start and the request
     for arguments in kept:
         takes[0](*arguments)
-        assert late.cancels(["job"]) == {"job"}
+        assert late.cancel_requested(["job"]) == {"job"}
     assert late._session._following._quick is None
 
 
@@ -266,11 +266,11 @@ def test_one_who_listens_and_fails_is_no_reason_to_connect_anew(
         told.set()
         raise RuntimeError("it had to")
 
-    viewer.listen(fail, told.clear).watch(["job"])
-    viewer.heed(fail, told.clear).watch(["job"])
+    viewer.subscribe(fail, told.clear).add(["job"])
+    viewer.subscribe_cancels(fail, told.clear).add(["job"])
     connection = viewer._session.connection
     worker.write([start("job")])
-    worker.cancel(["job"])
+    worker.request_cancel(["job"])
     assert told.wait(60)
     assert read(viewer, "job").cursor == f"{LIFE}-1.1.1c"
     assert viewer._session.connection == connection
@@ -295,7 +295,7 @@ def test_a_journal_that_was_lost_is_told_once_and_filled_again(
     # A write that is under way may wait so long for what does not come back.
     monkeypatch.setattr("progresskit_rabbitmq.backend.CALL_SECONDS", 5.0)
     worker, viewer, again = opened(), opened(), Event()
-    viewer.listen(lambda records: None, again.set).watch(["job"])
+    viewer.subscribe(lambda records: None, again.set).add(["job"])
     worker.write([start("job")])
     worker.write([update("job", 2, run=1, current=2)])
     assert read(viewer, "job").current == 2
@@ -404,7 +404,7 @@ def test_a_process_leaves_no_queue_no_thread_and_no_file_behind(
     for number in range(20):
         with closing(RabbitMQBackend(url)) as backend:
             backend.write([start(f"job-{number}")])
-            backend.listen(lambda records: None, lambda: None).watch(["job"])
+            backend.subscribe(lambda records: None, lambda: None).add(["job"])
             backend.read(["job"])
     # What tests before this one have left may come to its end meanwhile.
     until(lambda: set(threading.enumerate()) <= threads)
@@ -495,7 +495,7 @@ def test_rights_to_what_begins_with_the_prefix_are_enough(
     backend.write([start("job")])
     backend.write([update("job", 2)])
     backend.write([update("job", 2)])
-    assert backend.cancel(["job"]) == {"job"}
+    assert backend.request_cancel(["job"]) == {"job"}
     assert read(backend, "job").cursor == f"{LIFE}-1.1.2c"
 
 

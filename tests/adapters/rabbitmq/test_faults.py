@@ -74,11 +74,11 @@ def test_a_killed_broker_remembers_all_that_was_confirmed_and_everybody_comes_ba
     harmed: RabbitMQ, url: str, opened: Callable[..., RabbitMQBackend]
 ) -> None:
     worker, viewer, observer, lost = opened(), opened(), RecordingObserver(), Event()
-    viewer.listen(observer.tell, lost.set).watch(["running", "ended", "again"])
+    viewer.subscribe(observer.notify_all, lost.set).add(["running", "ended", "again"])
     with closing(RabbitMQBackend(url)) as gone:
         gone.write([start("ended"), start("again")])
         gone.write([update("ended", 2, state=State.SUCCEEDED, current=9), start("again", token="next")])
-        gone.cancel(["again"])
+        gone.request_cancel(["again"])
     worker.write([start("running")])
     worker.write([update("running", 2, current=2)])
     observer.wait_for(lambda progress: progress.current == 2)
@@ -114,7 +114,7 @@ def test_a_paused_broker_is_not_waited_for_long(harmed: RabbitMQ, opened: Callab
         refused(lambda: worker.write([update("job", 2, current=2)]))
         refused(lambda: worker.write([start("other")]))
         refused(lambda: viewer.read(["job"]))
-        refused(lambda: worker.cancel(["job"]))
+        refused(lambda: worker.request_cancel(["job"]))
         refused(lambda: opened().read(["job"]))
     finally:
         harmed.resume()
@@ -200,7 +200,7 @@ def test_what_a_watcher_sees_never_goes_back_while_its_connection_is_cut(
 ) -> None:
     worker, viewer = opened(), opened(url.replace(str(harmed.port), str(proxy.port)))
     observer, lost = RecordingObserver(), list[int]()
-    viewer.listen(observer.tell, lambda: lost.append(1)).watch(["job"])
+    viewer.subscribe(observer.notify_all, lambda: lost.append(1)).add(["job"])
     worker.write([start("job")])
     for seq in range(2, 200):
         worker.write([update("job", seq, current=seq)])
@@ -240,9 +240,9 @@ def test_requests_to_cancel_arrive_after_the_broker_was_away(
 ) -> None:
     worker, viewer = opened(), opened()
     asked, lost = list[str](), Event()
-    worker.heed(asked.extend, lost.set).watch(["job"])
+    worker.subscribe_cancels(asked.extend, lost.set).add(["job"])
     worker.write([start("job")])
     harmed.kill()
     harmed.start()
-    until(succeeds(lambda: viewer.cancel(["job"])))
-    until(lambda: asked == ["job"] or (lost.is_set() and worker.cancels(["job"]) == {"job"}))
+    until(succeeds(lambda: viewer.request_cancel(["job"])))
+    until(lambda: asked == ["job"] or (lost.is_set() and worker.cancel_requested(["job"]) == {"job"}))

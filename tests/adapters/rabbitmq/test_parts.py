@@ -253,11 +253,11 @@ def test_one_who_fails_ends_nothing_and_the_others_are_told(caplog: pytest.LogCa
     observer, asked, lost = RecordingObserver(), list[str](), list[int]()
     calls: list[tuple[Callable[..., None], Callable[..., None], Callable[[], None]]] = [
         (fail, fail, fail),
-        (observer.tell, asked.extend, lambda: lost.append(1)),
+        (observer.notify_all, asked.extend, lambda: lost.append(1)),
     ]
     for tell, ask, losing in calls:
-        Ear(nothing, ears.to_records, tell, losing).watch(["job"])
-        Ear(nothing, ears.to_requests, ask, losing).watch(["job"])
+        Ear(nothing, ears.to_records, tell, losing).add(["job"])
+        Ear(nothing, ears.to_requests, ask, losing).add(["job"])
     mirror.journal(Message("a", 1, Stamp(1.0, 1.0), [start("job")], ["job"]), 1, own=False)
     ears.tell(["job"], mirror.entries, 1.0)
     ears.ask({"job"})

@@ -55,12 +55,12 @@ def works(backend: RedisBackend, id: str = "job") -> None:
     """Go once through all that a backend does."""
     with closing(backend):
         observer, asked = RecordingObserver(), list[str]()
-        heard = backend.heed(asked.extend, lambda: None)
-        heard.watch([id])
-        backend.listen(observer.tell, lambda: None).watch([id])
+        heard = backend.subscribe_cancels(asked.extend, lambda: None)
+        heard.add([id])
+        backend.subscribe(observer.notify_all, lambda: None).add([id])
         assert backend.write([start(id, description="Zürich")]) == {id: 1}
         assert backend.read([id])[id].description == "Zürich"
-        assert backend.cancel([id]) == backend.cancels([id]) == {id}
+        assert backend.request_cancel([id]) == backend.cancel_requested([id]) == {id}
         assert observer.wait_for(lambda progress: progress.cancel_requested).description == "Zürich"
         assert [progress.id for progress in backend.list(kind=None, states=None, limit=1)] == [id]
 
@@ -120,7 +120,7 @@ def test_making_a_backend_opens_no_connection() -> None:
             with pytest.raises(BackendUnavailable):
                 backend.write([start("job")])
             with pytest.raises(BackendUnavailable):
-                backend.listen(lambda records: None, lambda: None).watch(["job"])
+                backend.subscribe(lambda records: None, lambda: None).add(["job"])
 
 
 def test_a_socket_is_an_address(redis: Redis, url: str) -> None:
@@ -130,7 +130,7 @@ def test_a_socket_is_an_address(redis: Redis, url: str) -> None:
 def test_databases_of_one_server_do_not_hear_each_other(redis: Redis) -> None:
     with closing(RedisBackend(redis.fresh())) as one, closing(RedisBackend(redis.fresh())) as other:
         observer = RecordingObserver()
-        one.listen(observer.tell, lambda: None).watch(["job"])
+        one.subscribe(observer.notify_all, lambda: None).add(["job"])
         other.write([start("job", description="of the other")])
         one.write([start("job", description="of the one")])
         observer.wait_for(lambda progress: progress.description == "of the one")
@@ -164,8 +164,8 @@ def test_who_is_refused_is_told_what_to_check_and_no_password(stack: ExitStack, 
     acl = [f"progress on >s3cret {RIGHTS}", "reader on >s3cret ~* &* -@all +ping"]
     redis = stack.enter_context(Redis(acl=acl, password="root's"))
     backend = stack.enter_context(closing(RedisBackend(f"redis://{credentials}127.0.0.1:{redis.port}/0")))
-    listener = backend.listen(lambda records: None, lambda: None)
-    for call in (lambda: backend.write([start("job")]), lambda: backend.read(["job"]), lambda: listener.watch(["job"])):
+    listener = backend.subscribe(lambda records: None, lambda: None)
+    for call in (lambda: backend.write([start("job")]), lambda: backend.read(["job"]), lambda: listener.add(["job"])):
         with pytest.raises(BackendError, match="check the user, the password and the rights") as told:
             call()
         assert not isinstance(told.value, BackendUnavailable)
@@ -186,7 +186,7 @@ def test_many_messages_over_tls_all_arrive(stack: ExitStack) -> None:
     backend = stack.enter_context(closing(RedisBackend(redis.url)))
     ids = [f"job-{number}" for number in range(500)]
     observer = RecordingObserver()
-    backend.listen(observer.tell, lambda: None).watch(ids)
+    backend.subscribe(observer.notify_all, lambda: None).add(ids)
     for seq in range(1, 6):
         backend.write([update(id, seq, current=seq, meta={"x": "y" * 500}) for id in ids])
     observer.wait_for(
@@ -244,8 +244,8 @@ def test_all_keys_begin_with_the_prefix_and_none_stays_for_ever(url: str, raw: A
     with closing(RedisBackend(url, prefix="site-1")) as backend:
         backend.write([start("job", ttl=60), word("sent", ttl=600), start("ended", state=State.FAILED, ttl=300)])
         backend.write([update("job", 2, ttl=60), word("sent", State.FAILED, ttl=600)])
-        backend.cancel(["job", "unknown"])
-        backend.cancels(["unknown"])
+        backend.request_cancel(["job", "unknown"])
+        backend.cancel_requested(["unknown"])
         backend.list(kind=None, states=None, limit=5)
     left = {key: raw.ttl(key) for key in raw.scan_iter()}
     jobs = {f"site-1:job:{id}" for id in ("job", "sent", "ended")}
@@ -311,12 +311,12 @@ def test_a_key_that_holds_no_job_is_absent_stops_nothing_and_is_written_over(
     observer = RecordingObserver()
     with closing(RedisBackend(url)) as backend:
         backend.write([start("bad"), start("good")])
-        backend.listen(observer.tell, lambda: None).watch(["bad", "good"])
+        backend.subscribe(observer.notify_all, lambda: None).add(["bad", "good"])
         damage(raw, backend._shards.of("bad").job("bad"))
         assert backend.read(["bad", "good"]).keys() == {"good"}
         assert [progress.id for progress in backend.list(kind=None, states=None, limit=9)] == ["good"]
-        assert backend.cancel(["bad", "good"]) >= {"good"}
-        assert backend.cancels(["bad", "good"]) >= {"good"}
+        assert backend.request_cancel(["bad", "good"]) >= {"good"}
+        assert backend.cancel_requested(["bad", "good"]) >= {"good"}
         runs = backend.write([update("good", 2, current=5), start("bad", token="next", current=7)])
         assert runs["bad"] >= 1
         assert {id: progress.current for id, progress in backend.read(["bad", "good"]).items()} == {"bad": 7, "good": 5}

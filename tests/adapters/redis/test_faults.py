@@ -70,8 +70,8 @@ def test_a_server_that_forgot_the_scripts_is_given_them_again(redis: Redis, back
     acts: list[Callable[[], object]] = [
         lambda: backend.write([start(id) for id in ids]),
         lambda: backend.read(ids),
-        lambda: backend.cancel(ids),
-        lambda: backend.cancels(ids),
+        lambda: backend.request_cancel(ids),
+        lambda: backend.cancel_requested(ids),
         lambda: backend.list(kind=None, states=None, limit=1),
     ]
     with closing(redis.client()) as client:
@@ -169,7 +169,7 @@ def test_a_server_that_takes_no_writes_says_so_and_can_be_read(
         for name, value in sick.items():
             client.config_set(name, value)
         batch = [update("job", 2), *(start(f"new-{number}") for number in range(250))]
-        for act in (lambda: backend.write(batch), lambda: backend.cancel(["job"])):
+        for act in (lambda: backend.write(batch), lambda: backend.request_cancel(["job"])):
             with pytest.raises(BackendUnavailable):
                 act()
         assert backend.read(["job", "kept", "new-1"]).keys() == {"job", "kept"}
@@ -197,11 +197,11 @@ def after_sync(replica: Redis, act: Callable[[], object]) -> None:
 
 def test_a_server_that_hangs_is_given_up_in_time_and_works_again_after(redis: Redis, backend: RedisBackend) -> None:
     observer = RecordingObserver()
-    listener = backend.listen(observer.tell, lambda: None)
+    listener = backend.subscribe(observer.notify_all, lambda: None)
     backend.write([start("job")])
     redis.pause()
     try:
-        for act in (lambda: backend.write([update("job", 2)]), lambda: listener.watch(["job"])):
+        for act in (lambda: backend.write([update("job", 2)]), lambda: listener.add(["job"])):
             began = monotonic()
             with pytest.raises(BackendUnavailable):
                 act()
@@ -209,7 +209,7 @@ def test_a_server_that_hangs_is_given_up_in_time_and_works_again_after(redis: Re
     finally:
         redis.resume()
     assert after_outage(lambda: backend.write([update("job", 3)])) == {"job": 1}
-    after_outage(lambda: listener.watch(["job"]))
+    after_outage(lambda: listener.add(["job"]))
     backend.write([update("job", 4)])
     observer.wait_for(lambda progress: progress.version.seq == 4)
 
@@ -237,8 +237,8 @@ def test_a_listener_that_was_cut_off_connects_again_and_tells_that_it_may_have_m
     redis: Redis, backend: RedisBackend
 ) -> None:
     observer, lost = RecordingObserver(), Event()
-    listener = backend.listen(observer.tell, lost.set)
-    listener.watch(["job", "other"])
+    listener = backend.subscribe(observer.notify_all, lost.set)
+    listener.add(["job", "other"])
     for _ in range(3):
         assert not lost.is_set()
         with closing(redis.client()) as client:
@@ -253,12 +253,12 @@ def test_a_listener_that_was_cut_off_connects_again_and_tells_that_it_may_have_m
 
 def test_a_listener_comes_back_after_a_restart(redis: Redis, backend: RedisBackend) -> None:
     asked, lost = list[str](), Event()
-    backend.heed(asked.extend, lost.set).watch(["job"])
+    backend.subscribe_cancels(asked.extend, lost.set).add(["job"])
     redis.kill()
     redis.start()
     assert lost.wait(PATIENCE)
     after_outage(lambda: backend.write([start("job")]))
-    assert backend.cancel(["job"]) == {"job"}
+    assert backend.request_cancel(["job"]) == {"job"}
     wait_until(lambda: asked == ["job"])
 
 
@@ -268,7 +268,7 @@ def test_a_connection_that_leads_nowhere_is_noticed_and_replaced(
     caplog.set_level("DEBUG", "progresskit")
     backend = stack.enter_context(closing(RedisBackend(redis.url)))
     observer, lost = RecordingObserver(), Event()
-    backend.listen(observer.tell, lost.set).watch(["job"])
+    backend.subscribe(observer.notify_all, lost.set).add(["job"])
     monkeypatch.setattr(channels, "PING_SECONDS", 0.2)
     monkeypatch.setattr(channels, "ANSWER_SECONDS", 2.0)
     backend.write([start("job")])  # by which the thread looks up, and goes by these from then on
@@ -288,7 +288,7 @@ def test_a_silent_connection_that_is_alive_is_kept(
     monkeypatch.setattr(channels, "PING_SECONDS", 0.05)
     backend = stack.enter_context(closing(RedisBackend(redis.url)))
     lost = Event()
-    backend.listen(lambda records: None, lost.set).watch(["job"])
+    backend.subscribe(lambda records: None, lost.set).add(["job"])
     with closing(redis.client()) as client:
         before = client.info("commandstats")["cmdstat_ping"]["calls"]
         wait_until(lambda: client.info("commandstats")["cmdstat_ping"]["calls"] >= before + 5)
@@ -304,9 +304,9 @@ def test_a_listener_that_is_too_slow_is_cut_off_by_the_server_and_gets_the_newes
 
     def tell(records: Any) -> None:
         held.wait(PATIENCE)
-        observer.tell(records)
+        observer.notify_all(records)
 
-    backend.listen(tell, lost.set).watch(["job"])
+    backend.subscribe(tell, lost.set).add(["job"])
     backend.write([start("job")])
     with closing(redis.client()) as client:
         seq = 1
@@ -326,7 +326,7 @@ def test_an_error_in_who_is_told_ends_nothing(backend: RedisBackend, caplog: pyt
         told.extend(progress.version.seq for progress in records)
         raise RuntimeError("of the one who listens")
 
-    backend.listen(tell, lambda: None).watch(["job"])
+    backend.subscribe(tell, lambda: None).add(["job"])
     for seq in (1, 2, 3):
         backend.write([update("job", seq)])
         wait_until(lambda seq=seq: seq in told)  # type: ignore[misc]
@@ -341,11 +341,11 @@ def test_nothing_is_left_of_backends_and_listeners_that_were_closed(redis: Redis
     descriptors, running = len(os.listdir("/proc/self/fd")), set(threads())
     for number in range(30):
         with closing(RedisBackend(redis.url)) as backend:
-            listeners = [backend.listen(lambda records: None, lambda: None) for _ in range(2)]
+            listeners = [backend.subscribe(lambda records: None, lambda: None) for _ in range(2)]
             for listener in listeners:
-                listener.watch([f"job-{number}", "job"])
-                listener.unwatch(["job"])
-            backend.heed(lambda ids: None, lambda: None).watch(["job"])
+                listener.add([f"job-{number}", "job"])
+                listener.remove(["job"])
+            backend.subscribe_cancels(lambda ids: None, lambda: None).add(["job"])
             backend.write([start("job")])
             listeners[0].close()
     wait_until(lambda: connections(redis) == before)
@@ -355,22 +355,22 @@ def test_nothing_is_left_of_backends_and_listeners_that_were_closed(redis: Redis
 
 
 def test_channels_that_nobody_watches_any_more_are_left(redis: Redis, backend: RedisBackend) -> None:
-    listener = backend.listen(lambda records: None, lambda: None)
-    listener.watch(["a", "b"])
-    listener.watch(["b", "c"])
-    listener.unwatch(["b", "never"])
+    listener = backend.subscribe(lambda records: None, lambda: None)
+    listener.add(["a", "b"])
+    listener.add(["b", "c"])
+    listener.remove(["b", "never"])
     with closing(redis.client()) as client:
         wait_until(lambda: {*client.pubsub_channels()} == {b"progresskit:job:a", b"progresskit:job:c"})
 
 
 def test_a_listener_can_be_watched_and_unwatched_over_and_over(backend: RedisBackend) -> None:
     observer = RecordingObserver()
-    listener = backend.listen(observer.tell, lambda: None)
+    listener = backend.subscribe(observer.notify_all, lambda: None)
     for seq in range(1, 60):
-        listener.watch(["job"])
+        listener.add(["job"])
         backend.write([update("job", seq)])
         observer.wait_for(lambda progress, seq=seq: progress.version.seq == seq)  # type: ignore[misc]
-        listener.unwatch(["job"])
+        listener.remove(["job"])
 
 
 def test_a_channel_that_was_left_in_between_is_confirmed_by_the_last_answer(backend: RedisBackend) -> None:
@@ -391,16 +391,16 @@ def test_a_channel_that_was_left_in_between_is_confirmed_by_the_last_answer(back
 
 def test_a_forked_child_listens_for_itself_and_leaves_its_parent_alone(redis: Redis, backend: RedisBackend) -> None:
     observer = RecordingObserver()
-    listener = backend.listen(observer.tell, lambda: None)
-    listener.watch(["job"])
+    listener = backend.subscribe(observer.notify_all, lambda: None)
+    listener.add(["job"])
     child = os.fork()
     if not child:
         signal.alarm(60)
         try:
-            backend.forked()
+            backend.after_fork_in_child()
             listener.close()
             mine = RecordingObserver()
-            backend.listen(mine.tell, lambda: None).watch(["job"])
+            backend.subscribe(mine.notify_all, lambda: None).add(["job"])
             backend.write([start("job", description="from the child")])
             mine.wait_for(lambda progress: progress.description == "from the child")
             backend.close()
@@ -431,7 +431,7 @@ def test_a_failover_is_followed_by_writers_readers_and_listeners(redis: Redis, s
     after_sync(replica, lambda: None)
     backend = stack.enter_context(closing(RedisBackend(sentinel.url)))
     observer, lost = RecordingObserver(), Event()
-    backend.listen(observer.tell, lost.set).watch(["job"])
+    backend.subscribe(observer.notify_all, lost.set).add(["job"])
     backend.write([start("job")])
     redis.kill()
     with pytest.raises(BackendUnavailable):
@@ -495,7 +495,7 @@ def test_a_slot_that_moves_is_followed_by_writers_readers_and_listeners(
     clients = nodes(cluster, stack)
     ids = [f"job-{number}" for number in range(100)]
     observer = RecordingObserver()
-    backend.listen(observer.tell, lambda: observer.tell(backend.read(ids).values())).watch(ids)
+    backend.subscribe(observer.notify_all, lambda: observer.notify_all(backend.read(ids).values())).add(ids)
     backend.write([start(id) for id in ids])
     key = next(key for client in clients for key in client.scan_iter("*:job:job-7")).decode()
     slot = slot_of(clients[0], key)
@@ -522,7 +522,7 @@ def test_who_listens_to_nothing_else_on_the_node_that_has_taken_a_slot_is_told_t
     backend = stack.enter_context(closing(RedisBackend(cluster.fresh())))
     clients = nodes(cluster, stack)
     lost = Event()
-    backend.listen(lambda records: None, lost.set).watch(["job"])
+    backend.subscribe(lambda records: None, lost.set).add(["job"])
     backend.write([start("job")])
     key = backend._shards.of("job").jobs.decode()
     source = owner(clients, key)
@@ -611,8 +611,8 @@ def test_a_cluster_without_channels_of_shards_tells_by_those_of_all(stack: ExitS
     backend = stack.enter_context(closing(RedisBackend(cluster.url)))
     observer = RecordingObserver()
     ids = [f"job-{number}" for number in range(20)]
-    backend_listener = backend.listen(observer.tell, lambda: None)
-    after_outage(lambda: backend_listener.watch(ids))
+    backend_listener = backend.subscribe(observer.notify_all, lambda: None)
+    after_outage(lambda: backend_listener.add(ids))
     backend.write([start(id) for id in ids])
     observer.wait_for(lambda progress: {progress.id for progress in observer.records} == {*ids})
 
@@ -634,10 +634,10 @@ def test_a_listener_remembers_no_job_that_it_listens_to_no_longer(
             sessions.append(self)
 
     monkeypatch.setattr(channels, "Session", Noted)
-    listener = stack.enter_context(closing(backend.listen(lambda records: None, lambda: None)))
+    listener = stack.enter_context(closing(backend.subscribe(lambda records: None, lambda: None)))
     for number in range(20):
-        listener.watch([f"job-{number}"])
-        listener.unwatch([f"job-{number}"])
-    listener.watch(["last"])
+        listener.add([f"job-{number}"])
+        listener.remove([f"job-{number}"])
+    listener.add(["last"])
     assert len(sessions) == 1
     wait_until(lambda: not sessions[0]._leaving)

@@ -11,7 +11,7 @@ CALLS: list[Callable[[SQLBackend], object]] = [
     lambda backend: backend.write([start("job"), start("other")]),
     lambda backend: backend.write([update("job", 2)]),
     lambda backend: backend.read(["job"]),
-    lambda backend: backend.cancel(["job"]),
-    lambda backend: backend.cancels(["job"]),
+    lambda backend: backend.request_cancel(["job"]),
+    lambda backend: backend.cancel_requested(["job"]),
     lambda backend: backend.list(kind=None, states=None, limit=9),
 ]

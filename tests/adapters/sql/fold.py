@@ -84,7 +84,7 @@ class Model:
             self.rows[write.id] = stored, kind, write.lease, now, now + write.ttl
         return stored.run if stored is not None else None
 
-    def cancel(self, id: str) -> set[str]:
+    def request_cancel(self, id: str) -> set[str]:
         stored = self.living(id)
         if stored is None or stored.state.final:
             return set()
@@ -120,7 +120,7 @@ def play(table: Table, history: History, seen: Callable[[Stored], object] = show
         if isinstance(step, float):
             clock.advance(step)
         elif isinstance(step, str):
-            assert backend.cancel([f"{step}{example}"]) == model.cancel(f"{step}{example}")
+            assert backend.request_cancel([f"{step}{example}"]) == model.request_cancel(f"{step}{example}")
         else:
             batch = [write._replace(id=f"{write.id}{example}") for write in step]
             runs = {write.id: model.write(write) for write in batch}

@@ -16,7 +16,7 @@ from progresskit_flask import ProgressKit
 MASTER = os.getpid()
 
 app = Flask(__name__)
-app.config.update(PROGRESSKIT_URL=os.environ["URL"], PROGRESSKIT_OPEN=True, PROGRESSKIT_FLUSH_SECONDS=30)
+app.config.update(PROGRESSKIT_URL=os.environ["URL"], PROGRESSKIT_ALLOW_ANONYMOUS=True, PROGRESSKIT_FLUSH_SECONDS=30)
 ProgressKit(app)
 
 masters = progresskit.observe("masters", total=3)

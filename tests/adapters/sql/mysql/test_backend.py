@@ -133,7 +133,7 @@ def test_any_prefix_will_do(prefix: str, url: str, ask: Callable[[str], Any]) ->
         with closing(SQLBackend(url, prefix=prefix, clock=clock)) as backend:
             backend.write([start("job")])
             backend.write([word("job", State.FAILED)])
-            assert backend.cancel(["job"]) == backend.cancels(["job"]) == set()
+            assert backend.request_cancel(["job"]) == backend.cancel_requested(["job"]) == set()
             assert backend.list(kind=None, states=None, limit=9) == [*backend.read(["job"]).values()]
     assert ask("SHOW TABLES") == ((f"{prefix}_jobs",),)
 
@@ -186,7 +186,7 @@ def test_the_right_to_make_a_table_is_not_needed_where_there_is_one(
         for statement in ddl(url):
             ask(statement)
         assert backend.write([start("job"), start("other", ttl=1e-3)]) == {"job": 1, "other": 1}
-        assert backend.cancel(["job"]) == {"job"}
+        assert backend.request_cancel(["job"]) == {"job"}
         backend._sweep_at = 0
         backend.write([update("job", 2)])
         assert ask("SELECT id FROM progresskit_jobs") == (("job",),)
@@ -196,7 +196,7 @@ def test_who_may_only_read_reads(with_rights: Callable[[str], str], backend: SQL
     backend.write([start("job")])
     with closing(SQLBackend(with_rights("SELECT"), clock=clock)) as viewer:
         assert viewer.read(["job"]).keys() == {"job"}
-        for call in (lambda: viewer.write([update("job", 2)]), lambda: viewer.cancel(["job"])):
+        for call in (lambda: viewer.write([update("job", 2)]), lambda: viewer.request_cancel(["job"])):
             with pytest.raises(BackendUnavailable, match="command denied"):
                 call()
         assert viewer.read(["job"])["job"].version.seq == 1
@@ -268,7 +268,7 @@ def plays_as_the_model(backend: SQLBackend, clock: FakeClock) -> None:
         model.write(batch)
         clock.advance(choose.choice([0, 1, 21, 60]))
         if not choose.randrange(5):
-            assert backend.cancel(["a", "b"]) == model.cancel(["a", "b"])
+            assert backend.request_cancel(["a", "b"]) == model.request_cancel(["a", "b"])
         assert shown(backend.read(["a", "b"])) == shown(model.read(["a", "b"]))
 
 
@@ -365,7 +365,7 @@ def test_a_job_ends_before_or_after_it_is_asked_to_stop_and_never_in_between(
         backend.write([start("job")])
         with monkeypatch.context() as patched:
             patched.setattr(MySQL, "_rows", rows_after_an_attempt)
-            assert backend.cancel(["job"]) == {"job"}
+            assert backend.request_cancel(["job"]) == {"job"}
         ending.join()
     record = backend.read(["job"])["job"]
     assert (record.state, record.cancel_requested) == (State.CANCELLED, True)
@@ -473,7 +473,7 @@ def test_a_batch_over_max_allowed_packet_is_divided_and_still_taken_whole_or_not
                 assert backend.write(batch) == dict.fromkeys(ids, 1)
                 backend.write([update(id, 2, meta={"n": "東" * 300}) for id in ids])
                 assert {progress.version.seq for progress in backend.read(ids).values()} == {2}
-                assert backend.cancel(ids) == backend.cancels(ids) == set(ids)
+                assert backend.request_cancel(ids) == backend.cancel_requested(ids) == set(ids)
                 with pytest.raises(BackendError, match="max_allowed_packet") as told:
                     backend.write([*(update(id, 3) for id in ids), update("long", 1, result="x" * 70_000)])
                 assert not isinstance(told.value, BackendUnavailable)
@@ -495,7 +495,7 @@ def test_ids_of_many_jobs_are_asked_for_in_statements_that_the_server_takes(url:
         assert isinstance(backend._dialect, MySQL)
         backend._dialect._packet = 3_000
         ids = ["job", *(f"{number}-{'x' * 120}" for number in range(100))]
-        assert backend.read(ids).keys() == backend.cancel(ids) == backend.cancels(ids) == {"job"}
+        assert backend.read(ids).keys() == backend.request_cancel(ids) == backend.cancel_requested(ids) == {"job"}
 
 
 # Cleaning up.
@@ -591,7 +591,7 @@ def test_a_row_that_somebody_else_has_locked_is_waited_for_briefly(
         for call in (
             lambda: backend.write([update("other", 2), update("job", 2)]),
             lambda: backend.write([start("other", token="next"), start("job", token="next")]),
-            lambda: backend.cancel(["job"]),
+            lambda: backend.request_cancel(["job"]),
         ):
             with pytest.raises(BackendUnavailable, match="Lock wait timeout"):
                 call()

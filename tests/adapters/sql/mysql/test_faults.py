@@ -82,8 +82,8 @@ def calls(backend: SQLBackend, seq: int) -> list[Callable[[], object]]:
         lambda: backend.write([update("job", seq)]),
         lambda: backend.write([start("job", token="next"), start("other")]),
         lambda: backend.read(["job"]),
-        lambda: backend.cancel(["job"]),
-        lambda: backend.cancels(["job"]),
+        lambda: backend.request_cancel(["job"]),
+        lambda: backend.cancel_requested(["job"]),
         lambda: backend.list(kind=None, states=None, limit=9),
     ]
 
@@ -169,7 +169,7 @@ def test_a_server_that_only_allows_reading_is_read(private: MariaDB, backend: SQ
         for _ in range(2):
             refused(lambda: backend.write([update("job", 2)]))
             refused(lambda: backend.write([start("job"), start("other")]))
-            refused(lambda: backend.cancel(["job"]))
+            refused(lambda: backend.request_cancel(["job"]))
             assert backend.read(["job", "other"]).keys() == {"job"}
     finally:
         private.execute("SET GLOBAL read_only = 0")
@@ -370,7 +370,7 @@ def test_a_server_that_replicates_by_statements_is_written_to() -> None:
             backend.write([start("job"), start("short", ttl=1e-3)])
             backend._sweep_at = 0
             backend.write([update("job", 2)])
-            assert backend.cancel(["job"]) == {"job"}
+            assert backend.request_cancel(["job"]) == {"job"}
             assert backend.read(["job", "short"])["job"].version.seq == 2
     finally:
         mariadb.stop()

@@ -16,7 +16,7 @@ from sqlalchemy import URL, CreateEnginePlugin, Engine, create_engine, event, ma
 from sqlalchemy.dialects import plugins
 from sqlalchemy.pool import NullPool
 
-from progresskit.abc import Pushes, PushesCancels
+from progresskit.abc import SupportsCancelPush, SupportsPush
 from progresskit.config import Settings, backend_class
 from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError
 from progresskit.progress import State
@@ -92,7 +92,7 @@ def test_it_pushes_unless_the_url_says_that_nobody_can_listen() -> None:
         f"{HOST}?pooler=on&listen=on": True,
     }.items():
         with closing(SQLBackend(url)) as backend:
-            assert isinstance(backend, Pushes) == isinstance(backend, PushesCancels) == pushes
+            assert isinstance(backend, SupportsPush) == isinstance(backend, SupportsCancelPush) == pushes
 
 
 @pytest.mark.parametrize(
@@ -156,11 +156,11 @@ def test_any_prefix_will_do(prefix: str, url: str) -> None:
     with closing(SQLBackend(url, prefix=prefix)) as backend:
         observer = RecordingObserver()
         assert isinstance(backend, PostgreSQLBackend)
-        backend.listen(observer.tell, lambda: None).watch(["job"])
+        backend.subscribe(observer.notify_all, lambda: None).add(["job"])
         backend.write([start("job")])
         observer.wait_for(lambda progress: progress.state is State.RUNNING)
         backend.write([word("job", State.FAILED)])
-        assert backend.cancel(["job"]) == backend.cancels(["job"]) == set()
+        assert backend.request_cancel(["job"]) == backend.cancel_requested(["job"]) == set()
         assert backend.list(kind=None, states=None, limit=9) == [*backend.read(["job"]).values()]
     assert (f"{prefix}_jobs",) in rows(url, "SELECT relname FROM pg_class")
 
@@ -298,7 +298,7 @@ def test_a_given_engine_is_listened_to_by_a_connection_that_is_taken_out_of_its_
     backend = SQLBackend(engine)
     assert isinstance(backend, PostgreSQLBackend)
     observer = RecordingObserver()
-    backend.listen(observer.tell, lambda: None).watch(["job"])
+    backend.subscribe(observer.notify_all, lambda: None).add(["job"])
     for seq in range(1, 5):
         backend.write([start("job") if seq == 1 else update("job", seq)])
         observer.wait_for(lambda progress, seq=seq: progress.version.seq == seq)  # type: ignore[misc]
@@ -333,7 +333,7 @@ def test_a_user_who_may_not_make_tables_works_with_one_that_is_there(url: str) -
         rights = "GRANT SELECT, INSERT, UPDATE, DELETE ON {}.progresskit_jobs TO {}"
         admin.execute(sql.SQL(rights).format(schema, role))
         backend.write([start("job")])
-        assert backend.cancel(["job"]) == {"job"}
+        assert backend.request_cancel(["job"]) == {"job"}
         backend._sweep_at = 0
         backend.write([update("job", 2)])
         assert backend.read(["job"])["job"].version.seq == 2

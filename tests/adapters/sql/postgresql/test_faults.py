@@ -58,8 +58,8 @@ class Watcher:
     def __init__(self, backend: PostgreSQLBackend, id: str = "job") -> None:
         self.observer, self.losses = RecordingObserver(), 0
         self.again = Event()
-        self.listener = backend.listen(self.observer.tell, self._lost)
-        self.listener.watch([id])
+        self.listener = backend.subscribe(self.observer.notify_all, self._lost)
+        self.listener.add([id])
 
     def _lost(self) -> None:
         self.losses += 1
@@ -185,7 +185,7 @@ def test_a_paused_server_holds_no_call_up_and_is_used_again(harmed: PostgreSQL, 
     with paused(harmed):
         refused(lambda: backend.write([update("job", 2)]))
         refused(lambda: backend.read(["job"]))
-        refused(lambda: backend.cancel(["job"]))
+        refused(lambda: backend.request_cancel(["job"]))
     eventually(lambda: backend.write([update("job", 3)]))
     # On a busy machine it was paused for so long that the listener has given it up, and is told of that instead.
     seqs = count(4)
@@ -196,7 +196,7 @@ def test_a_paused_server_holds_up_no_first_call_either(harmed: PostgreSQL, url: 
     with closing(SQLBackend(url)) as backend, paused(harmed):
         assert isinstance(backend, PostgreSQLBackend)
         refused(lambda: backend.write([start("job")]))
-        refused(lambda: backend.listen(lambda records: None, lambda: None).watch(["job"]))
+        refused(lambda: backend.subscribe(lambda records: None, lambda: None).add(["job"]))
 
 
 def test_a_paused_server_does_not_hold_up_closing(harmed: PostgreSQL, url: str) -> None:
@@ -306,7 +306,7 @@ def test_a_database_that_is_read_only_is_read_and_told_of(harmed: PostgreSQL, ur
     with closing(SQLBackend(read_only)) as backend:
         assert backend.read(["job"]).keys() == {"job"}
         refused(lambda: backend.write([update("job", 2)]))
-        refused(lambda: backend.cancel(["job"]))
+        refused(lambda: backend.request_cancel(["job"]))
         assert backend.read(["job"])["job"].version.seq == 1
         assert [progress.id for progress in backend.list(kind=None, states=None, limit=9)] == ["job"]
 
@@ -380,8 +380,8 @@ def test_no_connection_thread_or_descriptor_is_left_behind(harmed: PostgreSQL, u
         assert isinstance(backend, PostgreSQLBackend)
         for number in range(20):
             watcher = Watcher(backend)
-            heeding = backend.heed(lambda ids: None, lambda: None)
-            heeding.watch(["job"])
+            heeding = backend.subscribe_cancels(lambda ids: None, lambda: None)
+            heeding.add(["job"])
             backend.write([start("job", token=f"{number}")])
             watcher.observer.wait_for(lambda progress: True)
             watcher.listener.close()

@@ -58,7 +58,7 @@ def test_with_the_option_it_works_and_asks_the_pooler_for_nothing_special(postgr
         for seq in range(2, 20):
             backend.write([update("job", seq)])
             assert viewer.read(["job"])["job"].version.seq == seq
-        assert viewer.cancel(["job"]) == backend.cancels(["job"]) == {"job"}
+        assert viewer.request_cancel(["job"]) == backend.cancel_requested(["job"]) == {"job"}
 
 
 def test_a_refused_connection_says_which_option_is_missing(postgresql: PostgreSQL, schema: str) -> None:
@@ -90,10 +90,10 @@ def test_where_nothing_is_told_it_is_said_once_and_looked_again_and_again(
     with closing(SQLBackend(behind(lax, f"schema={schema}{query}"))) as backend:
         assert isinstance(backend, PostgreSQLBackend)
         lost = list[str]()
-        changes = backend.listen(lambda records: None, lambda: lost.append("change"))
-        cancels = backend.heed(lambda ids: None, lambda: lost.append("cancel"))
-        changes.watch(["job"])
-        cancels.watch(["job"])
+        changes = backend.subscribe(lambda records: None, lambda: lost.append("change"))
+        cancels = backend.subscribe_cancels(lambda ids: None, lambda: lost.append("cancel"))
+        changes.add(["job"])
+        cancels.add(["job"])
         wait_until(lambda: lost.count("change") > 9 and lost.count("cancel") > 9, "it is looked again and again", 60)
         changes.close()
         cancels.close()
@@ -110,13 +110,13 @@ def test_nobody_waits_while_it_is_not_known_whether_anything_is_told(
     with closing(SQLBackend(behind(lax, f"schema={schema}"))) as backend:
         assert isinstance(backend, PostgreSQLBackend)
         lost = list[None]()
-        listener = backend.heed(lambda ids: None, lambda: lost.append(None))
+        listener = backend.subscribe_cancels(lambda ids: None, lambda: lost.append(None))
         assert isinstance(listener, ChannelListener)
-        listener.watch(["job"])
+        listener.add(["job"])
         thread = listener._thread
         assert thread is not None
         wait_until(lambda: len(lost) > 3, "it is looked again and again meanwhile", 60)
-        listener.unwatch(["job"])
+        listener.remove(["job"])
         listener.close()
         assert not thread.is_alive()
     assert caplog.text == ""
@@ -134,9 +134,9 @@ def test_where_a_session_is_its_clients_own_a_change_is_told_be_it_that_the_firs
     ):
         assert isinstance(backend, PostgreSQLBackend)
         observer = RecordingObserver()
-        listener = backend.listen(observer.tell, lambda: None)
+        listener = backend.subscribe(observer.notify_all, lambda: None)
         assert isinstance(listener, ChannelListener)
-        listener.watch(["job"])
+        listener.add(["job"])
         if not looks:
             wait_until(lambda: "pooler=on" in caplog.text, "the word is too late", 60)
             monkeypatch.setattr(listening, "TRIAL_POLLS", 3)

@@ -97,7 +97,7 @@ def turmoil(url: str, seed: int, count: int) -> None:
             weights = (6, 20, 2, 3, 1)
             backend.write([chance.choices(kinds, weights)[0](id) for id in ids])
             if not number % 7:
-                backend.cancel(chance.sample(JOBS, 3))
+                backend.request_cancel(chance.sample(JOBS, 3))
             for id, progress in backend.read(JOBS).items():
                 assert progress.version >= seen[id]
                 seen[id] = progress.version
@@ -154,14 +154,14 @@ def test_parent_and_child_both_go_on_after_a_fork_and_the_parent_keeps_its_conne
         server("postgresql").connect() as look,  # type: ignore[attr-defined]
     ):
         assert isinstance(backend, PostgreSQLBackend)
-        backend.listen(observer.tell, lambda: None).watch(["parent", "child"])
+        backend.subscribe(observer.notify_all, lambda: None).add(["parent", "child"])
         backend.write([start("parent"), start("child")])
         observer.wait_for(lambda progress: progress.id == "child")
         query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'family'"
         before = set(look.execute(query).fetchall())
 
         def work() -> None:
-            backend.forked()
+            backend.after_fork_in_child()
             gc.collect()
             for seq in range(2, 30):
                 backend.write([update("child", seq)])
@@ -183,11 +183,11 @@ def test_parent_and_child_both_go_on_after_a_fork_and_the_parent_keeps_its_conne
 def test_a_child_that_ends_as_python_does_closes_nothing_of_its_parents(backend: PostgreSQLBackend) -> None:
     backend.write([start("job")])
     observer = RecordingObserver()
-    backend.listen(observer.tell, lambda: None).watch(["job"])
+    backend.subscribe(observer.notify_all, lambda: None).add(["job"])
     pid = os.fork()
     if not pid:
         with suppress(BaseException):
-            backend.forked()
+            backend.after_fork_in_child()
             backend.write([update("job", 2)])
             gc.collect()
         backend.close()
@@ -200,12 +200,12 @@ def test_a_child_that_ends_as_python_does_closes_nothing_of_its_parents(backend:
 
 def test_a_child_listens_by_itself(backend: PostgreSQLBackend) -> None:
     backend.write([start("job")])
-    backend.listen(lambda records: None, lambda: None).watch(["job"])
+    backend.subscribe(lambda records: None, lambda: None).add(["job"])
 
     def work() -> None:
-        backend.forked()
+        backend.after_fork_in_child()
         observer = RecordingObserver()
-        backend.listen(observer.tell, lambda: None).watch(["job"])
+        backend.subscribe(observer.notify_all, lambda: None).add(["job"])
         backend.write([update("job", 2)])
         observer.wait_for(lambda progress: progress.version.seq == 2)
         backend.close()
@@ -232,7 +232,7 @@ def test_forks_beside_busy_threads_leave_every_child_able_to_write(backend: Post
         thread.start()
 
     def work(id: str) -> None:
-        backend.forked()
+        backend.after_fork_in_child()
         backend.write([start(id)])
         assert backend.read([id])
 
@@ -251,7 +251,7 @@ def test_a_given_engine_shares_no_connection_with_a_forked_child(url: str) -> No
     backend.write([start("parent")])
 
     def work() -> None:
-        backend.forked()
+        backend.after_fork_in_child()
         backend.write([start("child")])
 
     assert Child(work).succeeds()

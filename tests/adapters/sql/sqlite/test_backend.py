@@ -66,13 +66,13 @@ def test_who_only_looks_makes_no_file_and_finds_what_is_written_later(path: Path
     with closing(SQLBackend(url)) as viewer, closing(SQLBackend(url)) as worker:
         assert viewer.read(["job"]) == {}
         assert viewer.list(kind=None, states=None, limit=9) == []
-        assert viewer.cancel(["job"]) == viewer.cancels(["job"]) == set()
+        assert viewer.request_cancel(["job"]) == viewer.cancel_requested(["job"]) == set()
         assert not path.exists()
         assert viewer.missing() == str(path)
         worker.write([start("job")])
         assert viewer.missing() is None
         assert viewer.read(["job"]).keys() == {"job"}
-        assert viewer.cancel(["job"]) == {"job"}
+        assert viewer.request_cancel(["job"]) == {"job"}
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"])
@@ -134,7 +134,7 @@ def test_any_prefix_will_do(prefix: str, path: Path) -> None:
     with closing(SQLBackend(f"sqlite:///{path}", prefix=prefix)) as backend:
         backend.write([start("job")])
         backend.write([word("job", State.FAILED)])
-        assert backend.cancel(["job"]) == backend.cancels(["job"]) == set()
+        assert backend.request_cancel(["job"]) == backend.cancel_requested(["job"]) == set()
         assert backend.list(kind=None, states=None, limit=9) == [*backend.read(["job"]).values()]
     assert (f"{prefix}_jobs",) in rows(path, "SELECT name FROM sqlite_master")
 
@@ -285,7 +285,7 @@ def test_a_record_that_is_read_again_unchanged_is_not_decoded_again(backend: SQL
     assert backend.read(["job"])["job"] is first, "a heartbeat changes nothing that can be seen"
     clock.advance(30)
     assert backend.read(["job"])["job"].stalled
-    backend.cancel(["job"])
+    backend.request_cancel(["job"])
     assert backend.read(["job"])["job"].cancel_requested
     backend.write([start("job", token="next")])
     assert backend.read(["job"])["job"].version.run == 2
@@ -310,7 +310,7 @@ def test_a_row_that_cannot_be_decoded_is_absent_stops_nothing_and_is_written_ove
         connection.execute(f"UPDATE progresskit_jobs SET {damage} WHERE id = 'bad'")
     assert backend.read(["bad", "good"]).keys() == {"good"}
     assert [progress.id for progress in backend.list(kind=None, states=None, limit=9)] == ["good"]
-    assert backend.cancel(["bad", "good"]) >= {"good"}
+    assert backend.request_cancel(["bad", "good"]) >= {"good"}
     backend.write([update("good", 2, current=5), start("bad", token="next", current=7)])
     assert {id: progress.current for id, progress in backend.read(["bad", "good"]).items()} == {"bad": 7, "good": 5}
 

@@ -63,9 +63,9 @@ def test_a_database_locked_by_another_process_is_waited_for_briefly(path: Path, 
     with locked(path):
         assert BUSY_SECONDS * 0.9 < refused(lambda: backend.write([update("job", 2)])) < IN_TIME
         assert refused(lambda: backend.write([start("job"), start("other")])) < IN_TIME
-        assert refused(lambda: backend.cancel(["job"])) < IN_TIME
+        assert refused(lambda: backend.request_cancel(["job"])) < IN_TIME
         assert backend.read(["job"])["job"].version.seq == 1, "readers need not wait"
-        assert backend.cancels(["job"]) == set()
+        assert backend.cancel_requested(["job"]) == set()
     backend.write([update("job", 3)])
     assert backend.read(["job"])["job"].version.seq == 3
 

@@ -76,7 +76,7 @@ def test_parent_and_child_both_go_on_after_a_fork(path: Path, backend: SQLBacken
     backend.write([start("parent"), start("child")])
 
     def work() -> None:
-        backend.forked()
+        backend.after_fork_in_child()
         for seq in range(2, 30):
             backend.write([update("child", seq)])
             assert backend.read(["child"])["child"].version.seq == seq
@@ -94,7 +94,7 @@ def test_a_child_loses_nothing_when_its_parent_closes_the_database(
     backend.write([start("job")])
 
     def work() -> None:
-        backend.forked()
+        backend.after_fork_in_child()
         backend.write([update("job", 2)])
         signal.wait()
         backend.write([update("job", 3)])
@@ -127,7 +127,7 @@ def test_forks_beside_busy_threads_leave_every_child_able_to_write(path: Path, b
         thread.start()
 
     def work(id: str) -> None:
-        backend.forked()
+        backend.after_fork_in_child()
         backend.write([start(id)])
         assert backend.read([id])
 
@@ -149,7 +149,7 @@ def test_a_given_engine_shares_no_connection_with_a_forked_child(path: Path) -> 
     inherited.close()
 
     def work() -> None:
-        backend.forked()
+        backend.after_fork_in_child()
         backend.write([start("child")])
         connection = engine.raw_connection()
         assert connection.driver_connection is not before
@@ -166,7 +166,7 @@ def test_a_database_in_memory_begins_empty_in_a_forked_child_and_stays_in_the_pa
         backend.write([start("job")])
 
         def work() -> None:
-            backend.forked()
+            backend.after_fork_in_child()
             assert backend.read(["job"]) == {}
             backend.write([start("child")])
 

@@ -1,4 +1,4 @@
-"""What a backend with a power of its own promises: a part of the contract for each power."""
+"""What a backend with a capability of its own promises: a part of the contract for each capability."""
 
 from __future__ import annotations
 
@@ -14,168 +14,168 @@ from .writes import LIFE, start, update, word
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from progresskit.abc import Lists, Pushes, PushesCancels
+    from progresskit.abc import SupportsCancelPush, SupportsListing, SupportsPush
 
     from .doubles import FakeClock
 
 
-class PushesContract:
-    """What a backend with `Pushes` promises."""
+class PushContract:
+    """What a backend with `SupportsPush` promises."""
 
-    def test_each_change_of_a_watched_job_is_told(self, backend: Pushes) -> None:
+    def test_each_change_of_a_watched_job_is_told(self, backend: SupportsPush) -> None:
         observer, store = RecordingObserver(), backend_of(backend)
-        listener = backend.listen(observer.tell, nothing)
-        listener.watch(["job"])
+        listener = backend.subscribe(observer.notify_all, nothing)
+        listener.add(["job"])
         for write in [word("job"), start("job"), update("job", 2, current=2), update("job", 3, state=State.FAILED)]:
             stored = seen([told(store, write)])
             observer.wait_for(lambda progress, stored=stored: seen([progress]) == stored)  # type: ignore[misc]
         assert observer.states == [State.PENDING, State.RUNNING, State.FAILED]
         listener.close()
 
-    def test_a_request_to_cancel_is_told(self, backend: Pushes) -> None:
+    def test_a_request_to_cancel_is_told(self, backend: SupportsPush) -> None:
         observer, store = RecordingObserver(), backend_of(backend)
-        backend.listen(observer.tell, nothing).watch(["job"])
+        backend.subscribe(observer.notify_all, nothing).add(["job"])
         store.write([start("job")])
-        store.cancel(["job"])
+        store.request_cancel(["job"])
         observer.wait_for(lambda progress: progress.cancel_requested)
 
-    def test_a_heartbeat_is_told_so_that_leases_can_be_followed(self, backend: Pushes) -> None:
+    def test_a_heartbeat_is_told_so_that_leases_can_be_followed(self, backend: SupportsPush) -> None:
         observer, store = RecordingObserver(), backend_of(backend)
-        backend.listen(observer.tell, nothing).watch(["job"])
+        backend.subscribe(observer.notify_all, nothing).add(["job"])
         store.write([start("job")])
         observer.wait_for(lambda progress: len(observer.records) == 1)
         store.write([update("job", 1)])
         assert observer.wait_for(lambda progress: len(observer.records) == 2).version == Version(1, 1, 1)
 
-    def test_what_is_not_watched_or_no_longer_is_not_told(self, backend: Pushes) -> None:
+    def test_what_is_not_watched_or_no_longer_is_not_told(self, backend: SupportsPush) -> None:
         observer, store = RecordingObserver(), backend_of(backend)
-        listener = backend.listen(observer.tell, nothing)
-        listener.watch(["left", "kept"])
-        listener.unwatch(["left", "never watched"])
+        listener = backend.subscribe(observer.notify_all, nothing)
+        listener.add(["left", "kept"])
+        listener.remove(["left", "never watched"])
         store.write([start("left"), start("other"), start("kept")])
         store.write([update("left", 2), update("other", 2), update("kept", 2)])
         observer.wait_for(lambda progress: progress.version.seq == 2)
         assert {progress.id for progress in observer.records} == {"kept"}
 
-    def test_a_closed_listener_is_told_nothing_while_others_are(self, backend: Pushes) -> None:
+    def test_a_closed_listener_is_told_nothing_while_others_are(self, backend: SupportsPush) -> None:
         closed, other, store = RecordingObserver(), RecordingObserver(), backend_of(backend)
-        listeners = [backend.listen(observer.tell, nothing) for observer in (closed, other)]
+        listeners = [backend.subscribe(observer.notify_all, nothing) for observer in (closed, other)]
         for listener in listeners:
-            listener.watch(["job"])
+            listener.add(["job"])
         listeners[0].close()
         store.write([start("job")])
         other.wait_for(lambda progress: progress.id == "job")
         assert closed.records == []
 
-    def test_watching_a_job_late_tells_what_changes_from_then_on(self, backend: Pushes) -> None:
+    def test_watching_a_job_late_tells_what_changes_from_then_on(self, backend: SupportsPush) -> None:
         observer, store = RecordingObserver(), backend_of(backend)
-        listener = backend.listen(observer.tell, nothing)
+        listener = backend.subscribe(observer.notify_all, nothing)
         store.write([start("job")])
-        listener.watch(["job"])
+        listener.add(["job"])
         store.write([update("job", 2)])
         observer.wait_for(lambda progress: progress.version.seq == 2)
 
-    def test_a_thousand_jobs_changed_in_one_batch_are_all_told(self, backend: Pushes) -> None:
+    def test_a_thousand_jobs_changed_in_one_batch_are_all_told(self, backend: SupportsPush) -> None:
         observer, store = RecordingObserver(), backend_of(backend)
         ids = [f"job-{number}" for number in range(1_000)]
-        backend.listen(observer.tell, nothing).watch(ids)
+        backend.subscribe(observer.notify_all, nothing).add(ids)
         store.write([start(id) for id in ids])
         observer.wait_for(lambda progress: len(observer.records) >= 1_000, PATIENCE)
         assert {progress.id for progress in observer.records} == set(ids)
 
-    def test_the_newest_state_always_arrives(self, backend: Pushes) -> None:
+    def test_the_newest_state_always_arrives(self, backend: SupportsPush) -> None:
         observer, store = RecordingObserver(), backend_of(backend)
-        backend.listen(observer.tell, nothing).watch(["job"])
+        backend.subscribe(observer.notify_all, nothing).add(["job"])
         store.write([start("job")])
         for seq in range(2, 300):
             store.write([update("job", seq, current=seq)])
         observer.wait_for(lambda progress: progress.current == 299)
 
 
-class PushesCancelsContract:
-    """What a backend with `PushesCancels` promises."""
+class CancelPushContract:
+    """What a backend with `SupportsCancelPush` promises."""
 
-    def test_a_request_to_a_watched_job_is_told_and_known_by_then(self, backend: PushesCancels) -> None:
+    def test_a_request_to_a_watched_job_is_told_and_known_by_then(self, backend: SupportsCancelPush) -> None:
         asked, store = _Asked(), backend_of(backend)
-        backend.heed(asked.tell, nothing).watch(["waits", "runs", "retries"])
+        backend.subscribe_cancels(asked.notify_all, nothing).add(["waits", "runs", "retries"])
         store.write([word("waits"), start("runs"), start("retries", state=State.RETRYING)])
         for number, id in enumerate(("waits", "runs", "retries"), 1):
-            assert store.cancel([id]) == {id}
+            assert store.request_cancel([id]) == {id}
             asked.wait_for(id)
-            assert len(store.cancels(["waits", "runs", "retries"])) == number
+            assert len(store.cancel_requested(["waits", "runs", "retries"])) == number
 
-    def test_a_request_that_is_refused_is_not_told(self, backend: PushesCancels) -> None:
+    def test_a_request_that_is_refused_is_not_told(self, backend: SupportsCancelPush) -> None:
         asked, store = _Asked(), backend_of(backend)
-        backend.heed(asked.tell, nothing).watch(["unknown", *FINAL_STATES, "runs"])
+        backend.subscribe_cancels(asked.notify_all, nothing).add(["unknown", *FINAL_STATES, "runs"])
         store.write([start("runs"), *(start(state.value, state=state) for state in FINAL_STATES)])
-        assert store.cancel(["unknown", *FINAL_STATES]) == set()
-        store.cancel(["runs"])
+        assert store.request_cancel(["unknown", *FINAL_STATES]) == set()
+        store.request_cancel(["runs"])
         asked.wait_for("runs")
         assert asked.ids == {"runs"}
 
-    def test_a_request_to_what_is_not_watched_or_no_longer_is_not_told(self, backend: PushesCancels) -> None:
+    def test_a_request_to_what_is_not_watched_or_no_longer_is_not_told(self, backend: SupportsCancelPush) -> None:
         asked, store = _Asked(), backend_of(backend)
-        listener = backend.heed(asked.tell, nothing)
-        listener.watch(["left", "kept"])
-        listener.unwatch(["left", "never watched"])
+        listener = backend.subscribe_cancels(asked.notify_all, nothing)
+        listener.add(["left", "kept"])
+        listener.remove(["left", "never watched"])
         store.write([start("left"), start("other"), start("kept")])
         for id in ("left", "other", "kept"):
-            store.cancel([id])
+            store.request_cancel([id])
         asked.wait_for("kept")
         assert asked.ids == {"kept"}
 
-    def test_a_closed_listener_is_told_nothing_while_others_are(self, backend: PushesCancels) -> None:
+    def test_a_closed_listener_is_told_nothing_while_others_are(self, backend: SupportsCancelPush) -> None:
         closed, other, store = _Asked(), _Asked(), backend_of(backend)
-        listeners = [backend.heed(asked.tell, nothing) for asked in (closed, other)]
+        listeners = [backend.subscribe_cancels(asked.notify_all, nothing) for asked in (closed, other)]
         for listener in listeners:
-            listener.watch(["job"])
+            listener.add(["job"])
         listeners[0].close()
         store.write([start("job")])
-        store.cancel(["job"])
+        store.request_cancel(["job"])
         other.wait_for("job")
         assert closed.ids == set()
 
-    def test_each_request_is_told_that_comes_after_watching(self, backend: PushesCancels) -> None:
+    def test_each_request_is_told_that_comes_after_watching(self, backend: SupportsCancelPush) -> None:
         asked, store = _Asked(), backend_of(backend)
-        listener = backend.heed(asked.tell, nothing)
+        listener = backend.subscribe_cancels(asked.notify_all, nothing)
         ids = [f"job-{number}" for number in range(50)]
         store.write([start(id) for id in ids])
         for id in ids:
-            listener.watch([id])
-            store.cancel([id])
+            listener.add([id])
+            store.request_cancel([id])
             asked.wait_for(id)
 
-    def test_a_request_to_the_next_run_is_told_too(self, backend: PushesCancels) -> None:
+    def test_a_request_to_the_next_run_is_told_too(self, backend: SupportsCancelPush) -> None:
         asked, store = _Asked(), backend_of(backend)
-        backend.heed(asked.tell, nothing).watch(["job"])
+        backend.subscribe_cancels(asked.notify_all, nothing).add(["job"])
         store.write([start("job")])
-        store.cancel(["job"])
+        store.request_cancel(["job"])
         asked.wait_for("job")
         store.write([update("job", 2, state=State.CANCELLED)])
         store.write([start("job", token="next")])
-        assert store.cancels(["job"]) == set()
+        assert store.cancel_requested(["job"]) == set()
         asked.forget()
-        store.cancel(["job"])
+        store.request_cancel(["job"])
         asked.wait_for("job")
 
-    def test_requests_to_a_thousand_jobs_at_once_are_all_told(self, backend: PushesCancels) -> None:
+    def test_requests_to_a_thousand_jobs_at_once_are_all_told(self, backend: SupportsCancelPush) -> None:
         asked, store = _Asked(), backend_of(backend)
         ids = {f"job-{number}" for number in range(1_000)}
-        backend.heed(asked.tell, nothing).watch(ids)
+        backend.subscribe_cancels(asked.notify_all, nothing).add(ids)
         store.write([start(id) for id in sorted(ids)])
-        store.cancel(ids)
+        store.request_cancel(ids)
         asked.wait_for(*ids)
         assert asked.ids == ids
 
 
 class _Asked:
-    """Remembers what `PushesCancels.heed` tells."""
+    """Remembers what `SupportsCancelPush.subscribe_cancels` tells."""
 
     def __init__(self) -> None:
         self._told = Condition()
         self._ids: set[str] = set()
 
-    def tell(self, ids: Collection[str]) -> None:
+    def notify_all(self, ids: Collection[str]) -> None:
         with self._told:
             self._ids.update(ids)
             self._told.notify_all()
@@ -195,10 +195,10 @@ class _Asked:
             assert came, f"not told of {len(set(ids) - self._ids)} requests"
 
 
-class ListsContract:
-    """What a backend with `Lists` promises."""
+class ListingContract:
+    """What a backend with `SupportsListing` promises."""
 
-    def test_jobs_are_listed_those_written_last_first(self, backend: Lists, clock: FakeClock) -> None:
+    def test_jobs_are_listed_those_written_last_first(self, backend: SupportsListing, clock: FakeClock) -> None:
         store = backend_of(backend)
         for id in ("a", "b", "c"):
             store.write([start(id)])
@@ -207,17 +207,17 @@ class ListsContract:
         for limit, expected in ((10, ["a", "c", "b"]), (2**53, ["a", "c", "b"]), (2, ["a", "c"]), (0, [])):
             assert [progress.id for progress in backend.list(kind=None, states=None, limit=limit)] == expected
 
-    def test_what_is_listed_is_what_is_read(self, backend: Lists, clock: FakeClock) -> None:
+    def test_what_is_listed_is_what_is_read(self, backend: SupportsListing, clock: FakeClock) -> None:
         store = backend_of(backend)
         store.write([start("stalled", lease=5), start("running", current=5, meta={"a": 1}), word("pending")])
         store.write([word("running", State.FAILED)])
-        store.cancel(["stalled"])
+        store.request_cancel(["stalled"])
         clock.advance(6)
         listed = backend.list(kind=None, states=None, limit=10)
         assert seen(listed) == seen(store.read(["stalled", "running", "pending"]).values())
         assert next(progress for progress in listed if progress.id == "stalled").cursor == f"{LIFE}-1.1.1sc"
 
-    def test_a_list_is_of_one_kind_or_of_some_states(self, backend: Lists) -> None:
+    def test_a_list_is_of_one_kind_or_of_some_states(self, backend: SupportsListing) -> None:
         store = backend_of(backend)
         store.write([start(f"{kind}-{state}", kind=kind, state=state) for kind in ("mail", "Mail") for state in State])
         assert names(backend.list(kind="mail", states=None, limit=99)) == {f"mail-{state}" for state in State}
@@ -232,7 +232,7 @@ class ListsContract:
         assert names(backend.list(kind="", states=None, limit=99)) == {"nameless"}
         assert backend.list(kind=None, states=(), limit=99) == []
 
-    def test_a_job_is_listed_under_the_kind_that_its_record_shows(self, backend: Lists) -> None:
+    def test_a_job_is_listed_under_the_kind_that_its_record_shows(self, backend: SupportsListing) -> None:
         store = backend_of(backend)
         store.write([start("job", kind="old")])
         store.write([start("job", kind=None, token="next")])
@@ -241,10 +241,10 @@ class ListsContract:
         for kind in ("old", "of the verdict"):
             assert all(progress.kind == kind for progress in backend.list(kind=kind, states=None, limit=99))
 
-    def test_what_is_gone_is_not_listed(self, backend: Lists, clock: FakeClock) -> None:
+    def test_what_is_gone_is_not_listed(self, backend: SupportsListing, clock: FakeClock) -> None:
         backend_of(backend).write([start("short", ttl=10), start("long")])
         clock.advance(10)
         assert names(backend.list(kind=None, states=None, limit=99)) == {"long"}
 
-    def test_an_empty_store_lists_nothing(self, backend: Lists) -> None:
+    def test_an_empty_store_lists_nothing(self, backend: SupportsListing) -> None:
         assert backend.list(kind=None, states=None, limit=99) == []
