@@ -36,7 +36,8 @@ test: lint types
 else
 test: export PROGRESSKIT_CI := 1
 test: bootstrap lint types ## everything CI runs: linters, types, the whole suite, and again on a second Python at hand
-	$(python) -m pytest $(beside) $(PYTEST_OPTIONS)
+	$(python) -m pytest $(beside) -m "not timing" $(PYTEST_OPTIONS)
+	$(python) -m pytest -m timing $(PYTEST_OPTIONS)
 	tools/test-other-python $(python) $(PYTEST_OPTIONS)
 endif
 

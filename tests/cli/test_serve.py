@@ -194,6 +194,7 @@ def test_a_missing_package_is_told_with_what_to_install(url: str, package: str) 
 # Answers on connections that stay open
 
 
+@pytest.mark.timing
 def test_no_answer_on_a_kept_connection_waits_for_an_acknowledgement(
     served: tuple[subprocess.Popen[str], str], kit: Kit
 ) -> None:
@@ -216,6 +217,7 @@ def test_no_answer_on_a_kept_connection_waits_for_an_acknowledgement(
     assert min(first_events) < STALL_SECONDS
 
 
+@pytest.mark.timing
 def test_no_message_on_a_socket_waits_for_an_acknowledgement(served: tuple[subprocess.Popen[str], str]) -> None:
     numbers = count()
     with connect(f"{served[1].replace('http', 'ws')}ws/", proxy=None, open_timeout=PATIENCE) as page:

@@ -36,6 +36,7 @@ def run(code: str, tmp_path: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["first-job", "later-job"])
+@pytest.mark.timing
 def test_a_job_opened_in_a_finalizer_at_the_interpreters_end_hangs_nothing(tmp_path: Path, warm: bool) -> None:
     lines = run(
         f"""

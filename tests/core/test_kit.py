@@ -632,6 +632,7 @@ print(json.dumps([status, *(kit.get(id).state for id in ("parent", "child", "gra
     assert answer == [0, "succeeded", "succeeded", "succeeded"]
 
 
+@pytest.mark.timing
 def test_a_child_of_a_fork_without_hooks_notices_by_itself(tmp_path: Path) -> None:
     answer = run(
         """
@@ -779,6 +780,7 @@ else:
     assert answer == ["succeeded"] * 200
 
 
+@pytest.mark.timing
 def test_a_process_whose_backend_is_down_ends_within_its_time(tmp_path: Path) -> None:
     answer = run(
         """

@@ -617,6 +617,7 @@ def test_the_end_of_a_job_returns_when_its_record_is_stored(make_kit: Callable[.
         assert progress.state is State.SUCCEEDED
 
 
+@pytest.mark.timing
 def test_the_end_of_a_job_waits_for_a_backend_that_hangs_as_long_as_is_allowed_and_no_longer(
     make_kit: Callable[..., Kit],
 ) -> None:

@@ -63,12 +63,18 @@ ANSWER_SECONDS = 60
 Reach = Callable[[Site], AbstractContextManager[httpx.Client]]
 
 
-@pytest.fixture(scope="module", params=STREAMING)
-def site(request: pytest.FixtureRequest, redis_house: Servers) -> Iterator[Site]:
-    """Give a site, by each of the servers that can hold a stream."""
-    site = Site(redis_house, request.param)
-    with running(site):
-        yield site
+@pytest.fixture(scope="module")
+def streaming_sites(redis_house: Servers) -> Iterator[dict[str, Site]]:
+    """Start a site on each of the servers that can hold a stream, all at once."""
+    sites = {kind: Site(redis_house, kind) for kind in STREAMING}
+    with running(*sites.values()):
+        yield sites
+
+
+@pytest.fixture(params=STREAMING)
+def site(request: pytest.FixtureRequest, streaming_sites: dict[str, Site]) -> Site:
+    """Give the site on one of the servers that can hold a stream."""
+    return streaming_sites[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +107,7 @@ def client_of(url: str) -> httpx.Client:
     return httpx.Client(base_url=url, timeout=ANSWER_SECONDS, trust_env=False, limits=ONCE)
 
 
+@pytest.mark.timing
 def test_the_first_event_comes_at_once_and_each_later_one_before_there_is_another(
     redis_house: Servers, site: Site, reach: Reach
 ) -> None:
@@ -148,6 +155,7 @@ def placed(client: httpx.Client, path: str) -> Iterator[tuple[Events, float]]:
         assert asked < deadline, "no place was given back"
 
 
+@pytest.mark.timing
 def test_no_poll_on_a_kept_connection_waits_for_an_acknowledgement(redis_house: Servers, site: Site) -> None:
     if site.kind in FOR_DEVELOPMENT:
         pytest.skip("Python's own HTTP server has TCP wait, and these are built on it")

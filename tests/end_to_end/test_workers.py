@@ -110,6 +110,7 @@ def heard_at(servers: Servers, id: str) -> float:
         return float(time)
 
 
+@pytest.mark.timing
 def test_a_killed_worker_shows_as_stalled_one_lease_later(
     servers: Servers, sites: list[Site], open_page: OpenPage
 ) -> None:

@@ -92,6 +92,7 @@ def test_a_record_can_be_read(client: httpx.Client, kit: Kit, id: str, key: str)
     assert client.get("a/b/c/").headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.timing
 def test_no_poll_on_a_kept_connection_waits_for_an_acknowledgement(address: str, kit: Kit, id: str, key: str) -> None:
     with kit.observe(id):
         kit.flush()

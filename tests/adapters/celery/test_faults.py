@@ -84,6 +84,7 @@ def test_a_task_that_exits_is_failed(sites: Callable[..., Site], pool: str, erro
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.timing
 def test_a_job_is_stalled_when_its_whole_worker_is_killed(sites: Callable[..., Site], pool: str) -> None:
     site = sites(pool, name=f"killed-{pool}", env={"PROGRESSKIT_LEASE": str(LEASE)})
     result = site.send("tracks")

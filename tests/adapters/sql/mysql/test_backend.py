@@ -579,6 +579,7 @@ def test_a_deadlock_that_the_server_breaks_at_our_expense_is_written_once_more(
     assert {progress.current for progress in backend.read(["job-0", "job-1"]).values()} == {2}
 
 
+@pytest.mark.timing
 def test_a_row_that_somebody_else_has_locked_is_waited_for_briefly(
     mariadb: MariaDB, url: str, backend: SQLBackend
 ) -> None:

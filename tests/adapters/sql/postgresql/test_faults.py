@@ -25,6 +25,7 @@ from progresskit_sql.postgresql import listener as listening
 from progresskit_sql.postgresql.backend import PostgreSQLBackend
 from tests.services.postgresql import PostgreSQL
 from tests.services.proxy import Proxy
+from tests.services.refusals import refused
 from tests.services.waiting import wait_until
 
 IN_TIME = 8.0
@@ -78,13 +79,6 @@ class Watcher:
 
         wait_until(lambda: is_told() or self.again.is_set(), "it is told of the change, or of a loss")
         return is_told()
-
-
-def refused(call: Callable[[], object]) -> None:
-    began = perf_counter()
-    with pytest.raises(BackendUnavailable):
-        call()
-    assert perf_counter() - began < IN_TIME
 
 
 def eventually(call: Callable[[], object]) -> None:
@@ -179,26 +173,29 @@ def test_connections_that_were_ended_while_they_were_idle_are_not_used(
 # Silent.
 
 
+@pytest.mark.timing
 def test_a_paused_server_holds_no_call_up_and_is_used_again(harmed: PostgreSQL, backend: PostgreSQLBackend) -> None:
     backend.write([start("job")])
     watcher = Watcher(backend)
     with paused(harmed):
-        refused(lambda: backend.write([update("job", 2)]))
-        refused(lambda: backend.read(["job"]))
-        refused(lambda: backend.request_cancel(["job"]))
+        refused(lambda: backend.write([update("job", 2)]), IN_TIME)
+        refused(lambda: backend.read(["job"]), IN_TIME)
+        refused(lambda: backend.request_cancel(["job"]), IN_TIME)
     eventually(lambda: backend.write([update("job", 3)]))
     # On a busy machine it was paused for so long that the listener has given it up, and is told of that instead.
     seqs = count(4)
     wait_until(lambda: watcher.sees_soon(backend, "job", next(seqs)), "it is told")
 
 
+@pytest.mark.timing
 def test_a_paused_server_holds_up_no_first_call_either(harmed: PostgreSQL, url: str) -> None:
     with closing(SQLBackend(url)) as backend, paused(harmed):
         assert isinstance(backend, PostgreSQLBackend)
-        refused(lambda: backend.write([start("job")]))
-        refused(lambda: backend.subscribe(lambda records: None, lambda: None).add(["job"]))
+        refused(lambda: backend.write([start("job")]), IN_TIME)
+        refused(lambda: backend.subscribe(lambda records: None, lambda: None).add(["job"]), IN_TIME)
 
 
+@pytest.mark.timing
 def test_a_paused_server_does_not_hold_up_closing(harmed: PostgreSQL, url: str) -> None:
     before = set(threads())
     backend = SQLBackend(url)
@@ -212,12 +209,13 @@ def test_a_paused_server_does_not_hold_up_closing(harmed: PostgreSQL, url: str) 
     assert not {thread for thread in set(threads()) - before if thread.name.startswith("progresskit-")}
 
 
+@pytest.mark.timing
 def test_a_given_engine_is_held_up_no_longer(harmed: PostgreSQL, url: str) -> None:
     engine = create_engine(url)
     with closing(SQLBackend(engine)) as backend:
         backend.write([start("job")])
         with paused(harmed):
-            refused(lambda: backend.write([update("job", 2)]))
+            refused(lambda: backend.write([update("job", 2)]), IN_TIME)
         eventually(lambda: backend.write([update("job", 3)]))
     engine.dispose()
 
@@ -329,13 +327,14 @@ def test_a_server_whose_disk_is_full_is_told_of(url: str, backend: PostgreSQLBac
     backend.write([update("job", 2)])
 
 
+@pytest.mark.timing
 def test_a_locked_row_is_waited_for_briefly_and_no_session_goes_on_waiting(
     harmed: PostgreSQL, url: str, backend: PostgreSQLBackend
 ) -> None:
     backend.write([start("job"), start("other")])
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
         connection.execute("UPDATE progresskit_jobs SET run = 1 WHERE id = 'job'")
-        refused(lambda: backend.write([update("job", 2)]))
+        refused(lambda: backend.write([update("job", 2)]), IN_TIME)
         backend.write([update("other", 2)])
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         with harmed.connect() as look:

@@ -323,6 +323,7 @@ def test_what_is_remembered_of_reads_is_bounded(backend: SQLBackend) -> None:
     assert len(backend._decoded) <= 2_048
 
 
+@pytest.mark.timing
 def test_beside_a_cpu_bound_thread_a_batch_waits_for_the_interpreter_a_few_times_and_not_once_a_row(
     path: Path, backend: SQLBackend
 ) -> None:

@@ -1,0 +1,26 @@
+"""Expect a backend to refuse a call."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from progresskit.errors import BackendUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def refused(call: Callable[[], object], within: float | None = None) -> str:
+    """
+    Assert that a call raises BackendUnavailable; return its message.
+
+    `within` bounds how many seconds it takes: only for tests that are marked `timing`.
+    """
+    began = time.monotonic()
+    with pytest.raises(BackendUnavailable) as raised:
+        call()
+    assert within is None or time.monotonic() - began < within
+    return str(raised.value)
