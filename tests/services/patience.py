@@ -1,8 +1,8 @@
 """
-How long backends wait where no test is about that.
+The limits of the adapters, by their places, as tests set them.
 
-A server that is only busy must not count as one that is away: so there are, by their places, limits of the adapters as
-most tests set them. Those of faults leave them as they are.
+A server that is only busy must not count as one that is away, so most tests raise them. Tests of faults leave them as
+they are; those that wait for a limit to pass lower it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 SECONDS = 60
+HASTY_SECONDS = 1
 
 
 def _seconds(module: str, *names: str) -> dict[str, Any]:
@@ -65,6 +66,17 @@ CELERY_ON_REDIS = {
 
 
 def be_patient(limits: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set these limits for a test."""
+    """Raise these limits for a test."""
     for place, limit in limits.items():
         monkeypatch.setattr(place, limit)
+
+
+def be_hasty(limits: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lower these limits to HASTY_SECONDS for a test that waits until they have passed."""
+    be_patient({place: _lowered(limit) for place, limit in limits.items()}, monkeypatch)
+
+
+def _lowered(limit: Any) -> Any:
+    if isinstance(limit, Mapping):
+        return {name: _lowered(value) for name, value in limit.items()}
+    return limit * HASTY_SECONDS // SECONDS if limit >= SECONDS else limit

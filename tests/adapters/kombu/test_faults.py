@@ -11,7 +11,8 @@ import pytest
 from progresskit import BackendUnavailable, Kit, State
 from progresskit.testing import RecordingObserver, start, update
 from progresskit_kombu import KombuBackend
-from progresskit_kombu.address import CALL_SECONDS
+from tests.services import patience
+from tests.services.patience import HASTY_SECONDS, be_hasty
 from tests.services.proxy import Proxy
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.redis import Redis
@@ -78,6 +79,11 @@ class Pair:
 
 
 @pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_hasty(patience.KOMBU, monkeypatch)
+
+
+@pytest.fixture
 def pair(broker: Server) -> Iterator[Pair]:
     with ExitStack() as stack:
         yield Pair(stack, f"kombu+{broker.fresh()}")
@@ -94,10 +100,11 @@ def test_a_broker_that_is_killed_and_started_again_is_used_again(broker: Server,
 
 
 @pytest.mark.timing
+@pytest.mark.usefixtures("hasty")
 def test_a_broker_that_hangs_is_not_waited_for_and_used_again(broker: Server, pair: Pair) -> None:
     broker.pause()
     try:
-        pair.refused(2 * CALL_SECONDS + 2)
+        pair.refused(2 * HASTY_SECONDS + 2)
     finally:
         broker.resume()
     pair.recovers()

@@ -16,12 +16,14 @@ from progresskit.testing import RecordingObserver
 from progresskit.testing.helpers import read, until
 from progresskit.testing.writes import LIFE, start, update
 from progresskit_rabbitmq import RabbitMQBackend, link
+from tests.services import patience
+from tests.services.patience import HASTY_SECONDS, be_hasty
 from tests.services.proxy import Proxy
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.refusals import refused
 from tests.services.waiting import PATIENCE
 
-IN_TIME = 8.0
+IN_TIME = HASTY_SECONDS + 3
 """Seconds within which a call has to end, whatever the broker does; generous, for a busy machine."""
 
 
@@ -43,6 +45,11 @@ def url(harmed: RabbitMQ) -> str:
 def opened(url: str) -> Iterator[Callable[..., RabbitMQBackend]]:
     with ExitStack() as stack:
         yield lambda url=url, **options: stack.enter_context(closing(RabbitMQBackend(url, **options)))
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_hasty(patience.RABBITMQ, monkeypatch)
 
 
 @pytest.fixture
@@ -100,6 +107,7 @@ def test_a_killed_broker_remembers_all_that_was_confirmed_and_everybody_comes_ba
 
 
 @pytest.mark.timing
+@pytest.mark.usefixtures("hasty")
 def test_a_paused_broker_is_not_waited_for_long(harmed: RabbitMQ, opened: Callable[..., RabbitMQBackend]) -> None:
     worker, viewer = opened(), opened()
     worker.write([start("job")])
@@ -119,6 +127,7 @@ def test_a_paused_broker_is_not_waited_for_long(harmed: RabbitMQ, opened: Callab
 
 
 @pytest.mark.timing
+@pytest.mark.usefixtures("hasty")
 def test_closing_does_not_wait_for_a_paused_broker(harmed: RabbitMQ, url: str) -> None:
     backend = RabbitMQBackend(url)
     backend.write([start("job")])

@@ -24,9 +24,9 @@ from progresskit.errors import BackendError, BackendUnavailable
 from progresskit.testing.writes import start, update
 from progresskit_sql import SQLBackend
 from progresskit_sql.mysql.errors import unavailable
-from progresskit_sql.mysql.server import CALL_SECONDS
-from tests.services import missing, refusals
+from tests.services import missing, patience, refusals
 from tests.services.mariadb import MariaDB
+from tests.services.patience import HASTY_SECONDS, be_hasty
 from tests.services.ports import free_port
 from tests.services.proxy import Proxy
 from tests.services.waiting import wait_until
@@ -57,8 +57,13 @@ def private() -> Iterator[MariaDB]:
     mariadb.stop()
 
 
-IN_TIME = CALL_SECONDS + 3
+IN_TIME = HASTY_SECONDS + 3
 """Seconds within which a call has to end, whatever the server does; generous, for a busy machine."""
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_hasty(patience.MARIADB, monkeypatch)
 
 
 @pytest.fixture
@@ -112,6 +117,7 @@ def test_a_server_that_was_restarted_unseen_is_told_to_the_writer_once(private: 
 
 
 @pytest.mark.timing
+@pytest.mark.usefixtures("hasty")
 def test_a_paused_server_holds_no_call_for_long_and_is_used_again(private: MariaDB, backend: SQLBackend) -> None:
     backend.write([start("job")])
     private.pause()
@@ -125,6 +131,7 @@ def test_a_paused_server_holds_no_call_for_long_and_is_used_again(private: Maria
 
 
 @pytest.mark.timing
+@pytest.mark.usefixtures("hasty")
 def test_what_accepts_connections_and_never_answers_holds_no_call_for_long() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         backend = SQLBackend(f"mysql://u:s3cret@127.0.0.1:{silent.getsockname()[1]}/x")

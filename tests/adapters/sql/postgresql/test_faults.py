@@ -23,12 +23,14 @@ from progresskit.testing.writes import start, update
 from progresskit_sql import SQLBackend
 from progresskit_sql.postgresql import listener as listening
 from progresskit_sql.postgresql.backend import PostgreSQLBackend
+from tests.services import patience
+from tests.services.patience import HASTY_SECONDS, be_hasty
 from tests.services.postgresql import PostgreSQL
 from tests.services.proxy import Proxy
 from tests.services.refusals import refused
 from tests.services.waiting import wait_until
 
-IN_TIME = 8.0
+IN_TIME = HASTY_SECONDS + 4
 """Seconds within which a call has to end, whatever the server does; generous, for a busy machine."""
 
 
@@ -51,6 +53,11 @@ def backend(url: str) -> Iterator[PostgreSQLBackend]:
     with closing(SQLBackend(url)) as backend:
         assert isinstance(backend, PostgreSQLBackend)
         yield backend
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_hasty(patience.POSTGRESQL, monkeypatch)
 
 
 class Watcher:
@@ -174,6 +181,7 @@ def test_connections_that_were_ended_while_they_were_idle_are_not_used(
 
 
 @pytest.mark.timing
+@pytest.mark.usefixtures("hasty")
 def test_a_paused_server_holds_no_call_up_and_is_used_again(harmed: PostgreSQL, backend: PostgreSQLBackend) -> None:
     backend.write([start("job")])
     watcher = Watcher(backend)
@@ -188,6 +196,7 @@ def test_a_paused_server_holds_no_call_up_and_is_used_again(harmed: PostgreSQL, 
 
 
 @pytest.mark.timing
+@pytest.mark.usefixtures("hasty")
 def test_a_paused_server_holds_up_no_first_call_either(harmed: PostgreSQL, url: str) -> None:
     with closing(SQLBackend(url)) as backend, paused(harmed):
         assert isinstance(backend, PostgreSQLBackend)
@@ -196,6 +205,7 @@ def test_a_paused_server_holds_up_no_first_call_either(harmed: PostgreSQL, url: 
 
 
 @pytest.mark.timing
+@pytest.mark.usefixtures("hasty")
 def test_a_paused_server_does_not_hold_up_closing(harmed: PostgreSQL, url: str) -> None:
     before = set(threads())
     backend = SQLBackend(url)
@@ -210,6 +220,7 @@ def test_a_paused_server_does_not_hold_up_closing(harmed: PostgreSQL, url: str) 
 
 
 @pytest.mark.timing
+@pytest.mark.usefixtures("hasty")
 def test_a_given_engine_is_held_up_no_longer(harmed: PostgreSQL, url: str) -> None:
     engine = create_engine(url)
     with closing(SQLBackend(engine)) as backend:
@@ -328,6 +339,7 @@ def test_a_server_whose_disk_is_full_is_told_of(url: str, backend: PostgreSQLBac
 
 
 @pytest.mark.timing
+@pytest.mark.usefixtures("hasty")
 def test_a_locked_row_is_waited_for_briefly_and_no_session_goes_on_waiting(
     harmed: PostgreSQL, url: str, backend: PostgreSQLBackend
 ) -> None:
