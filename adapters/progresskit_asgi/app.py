@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 class ProgressApp:
     """
-    Answers all that is asked below its prefix; for the default kit unless it is given another.
+    Answers every request below its prefix; by default for the default kit.
 
-    `url_prefix` is where it can be reached: pages get addresses below it. Mounted by a framework it receives the
-    same place again with the scope; called by itself, or by a dispatcher that takes nothing off the path, it takes off
-    the prefix. The `request` that `authorize` is given has `scope` and `headers`.
+    `url_prefix` is its public path: the addresses in pages begin with it. A framework that mounts the app passes the
+    path in the scope too; without a mount, or with a dispatcher that leaves the path unchanged, the app strips the
+    prefix itself. The `request` that is passed to `authorize` has `scope` and `headers`.
 
-    Raises ConfigurationError for what cannot work. A backend in a Celery app, which may not be there yet, is looked at
-    when it is first used, or when a server says that it starts.
+    Raises ConfigurationError for wrong settings. A backend in a Celery app, which may not be importable yet, is checked
+    at its first use, or at the server's startup event.
     """
 
     def __init__(self, url_prefix: str = "/progress", *, kit: Kit | None = None) -> None:
@@ -72,10 +72,10 @@ class ProgressApp:
         """
         Return the element that shows the job of that id, as HTML.
 
-        `cancel` adds a button, and the right that it needs. The page is good for `ttl` seconds, a day unless told, and
-        with a `user` for that user alone. `script` brings the component along; a browser loads it once, however often a
-        page names it. The `record` is what browsers without JavaScript are shown: give what `aget` returns. In a thread
-        it is read unless it is given; in an event loop that would block, and they are shown a link.
+        `cancel` adds a button, and the right that it needs. The token is valid for `ttl` seconds, by default a day, and
+        with a `user` for that user alone. `script` adds the component's script; a browser loads it once, however often
+        a page names it. Browsers without JavaScript show the `record`: pass the result of `aget`. By default it is read
+        in a thread; in an event loop, where reading would block, they show a link.
         """
         key = self._surface.key_of_bar(id, cancel, ttl, user)
         address, button = f"{self._prefix}/{key}/", " cancel" if cancel else ""

@@ -1,10 +1,10 @@
 """
-A connection that receives records of jobs, and how it is written to.
+A connection that receives records of jobs, and the two ways of sending on it.
 
-A server's `send` is a coroutine that most often does not suspend: uvicorn writes to the socket at once. So it is taken
-to its end by hand, without a task. One that does suspend belongs to a slow reader: it is made a task, and until that is
-done what comes is kept, newest state only. For other servers, and behind middleware, each connection has a task that
-sends and is woken.
+A server's `send` is a coroutine that most often does not suspend: uvicorn writes to the socket at once. So the
+coroutine is stepped by hand, without a task. If it does suspend, the reader is slow: the rest becomes a task, and until
+that is done only the newest records are kept. For other servers, and behind middleware, each connection has a task that
+sends, and that is woken for each record.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Connection:
     """
     One connection, written to by one sender at a time.
 
-    What is to be said is kept until `next` takes it, so that whoever reads slowly gets the newest state and no backlog.
+    Records are kept until `next` takes them, so that a slow reader gets the newest state and no backlog.
     """
 
     __slots__ = ("_busy", "_send", "_stepped", "_wake", "closed", "ids", "on_held")
@@ -48,7 +48,7 @@ class Connection:
         raise NotImplementedError
 
     def next(self, now: float) -> Message | None:
-        """Take what is to be sent next, if there is anything; that it is the last is said by `closed`."""
+        """Take the next message, if there is one; after the last one, `closed` is set."""
         raise NotImplementedError
 
     @property
@@ -57,19 +57,19 @@ class Connection:
         return False
 
     async def recheck(self) -> Collection[str]:
-        """Ask about a record that is held back; return the ids whose records the connection must not receive."""
+        """Authorise a record that is held back; return the ids whose records the connection must not receive."""
         raise NotImplementedError
 
     def tick(self, now: float) -> None:
-        """Do what is due by the monotonic clock."""
+        """Do the work that is due at this time of the monotonic clock."""
         raise NotImplementedError
 
     def end(self) -> None:
-        """End the connection, as soon as the reader has taken what was sent."""
+        """End the connection, as soon as the reader has taken the messages sent so far."""
         raise NotImplementedError
 
     def flush(self, now: float) -> None:
-        """Send what is kept, or have it sent."""
+        """Send the kept messages, or wake the task that sends them."""
         if not self._stepped:
             if self._wake is not None and not self._wake.done():
                 self._wake.set_result(None)
@@ -78,7 +78,7 @@ class Connection:
             self._step(message)
 
     def leave(self) -> None:
-        """Send nothing more: the reader has left."""
+        """Stop sending: the reader has left."""
         self.closed = True
         if self._busy is not None:
             self._busy.cancel()
@@ -92,7 +92,7 @@ class Connection:
             await race(self.sending(), _until_left(receive))
 
     async def sending(self) -> None:
-        """Send what is kept and what comes, to the last."""
+        """Send the kept messages and all later ones, to the last."""
         try:
             while not self.closed:
                 message = self.next(monotonic())
@@ -102,7 +102,7 @@ class Connection:
                     self._wake = get_running_loop().create_future()
                     await self._wake
         except OSError:
-            self.closed = True  # so servers say that there is nobody any more
+            self.closed = True  # by which servers report that the client has left
 
     def _step(self, message: Message) -> None:
         sending: Any = self._send(message)
@@ -121,12 +121,12 @@ class Connection:
         error = None if task.cancelled() else task.exception()
         self.closed = self.closed or task.cancelled() or error is not None
         if error is not None and not isinstance(error, OSError):
-            logger.error("a viewer could not be told of progress", exc_info=error)
+            logger.error("could not send progress to a viewer", exc_info=error)
         self.flush(monotonic())
 
 
 def _ignore_held(connection: Connection) -> None:
-    """Do nothing: a connection without a fan-out receives no records."""
+    """Ignore the call: a connection without a fan-out receives no records."""
 
 
 def can_be_stepped(receive: Receive, send: Send) -> bool:
@@ -145,7 +145,7 @@ async def _until_left(receive: Receive) -> None:
 
 
 async def race(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Run them until the first has ended, and end the others; raise what it has raised."""
+    """Run them until the first has ended, and cancel the others; raise the first one's exception."""
     tasks = [create_task(coroutine) for coroutine in coroutines]
     try:
         ended, _ = await wait(tasks, return_when=FIRST_COMPLETED)
@@ -158,7 +158,7 @@ async def race(*coroutines: Coroutine[Any, Any, None]) -> None:
 
 
 class _Rest:
-    """What is left of a coroutine that has suspended, waiting for `awaited`."""
+    """The rest of a coroutine that has suspended, waiting for `awaited`."""
 
     __slots__ = ("_awaited", "_coroutine")
 

@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("progresskit.web")
 
 TICK_SECONDS = 1.0
-"""How often it is looked who has been quiet for long, whose key has expired, and whether there is anybody."""
+"""Time between checks for quiet connections, expired keys, and a fan-out without connections."""
 
 SLICE = 250
-"""After so many connections others of the loop have their turn."""
+"""Connections that are served before other tasks of the loop have their turn."""
 
 
 class Fanout:
     """
     Sends the records of one viewer, which it closes, to all connections of the loop it was made in.
 
-    It ends, and ends them, by `close`, when the kit is closed, and when its loop ends; and by itself when nobody is
-    left.
+    It ends, and ends its connections, by `close`, when the kit is closed, and when its loop ends; also after its last
+    connection has left.
     """
 
     def __init__(self, viewer: Viewer) -> None:
@@ -52,13 +52,13 @@ class Fanout:
         self._on_held = self._rechecks.add  # one object for all connections
         self._tick_at = monotonic() + TICK_SECONDS
         self.closed = False
-        # The task outlives the request it is made in, and takes nothing of it along.
+        # The task outlives the request it is made in, and must not inherit that request's context.
         self._task = create_task(self._run(), name="progresskit-fanout", context=Context())
         self._task.add_done_callback(self._stopped)
 
     @property
     def serves(self) -> bool:
-        """Whether it still tells: not when the kit was closed, even if it has not come to know that yet."""
+        """Whether it still sends: not after the kit was closed, even if it has not noticed that yet."""
         return not self.closed and not self._viewer.closed
 
     def join(self, connection: Connection) -> None:
@@ -68,7 +68,7 @@ class Fanout:
         self.add(connection, connection.ids)
 
     def leave(self, connection: Connection) -> None:
-        """Send this connection nothing more."""
+        """Stop sending to this connection."""
         connection.leave()
         self._members.pop(connection, None)
         self.drop(connection, connection.ids)
@@ -130,7 +130,7 @@ class Fanout:
             if monotonic() >= self._tick_at:
                 self._tick_at = monotonic() + TICK_SECONDS
                 if not self._members:
-                    self._end()  # here and now: whoever comes next makes another
+                    self._end()  # at once: the next connection makes another fan-out
                     return
                 await self._tick()
 
@@ -158,8 +158,8 @@ class Fanout:
 
 
 def _guarded(call: Callable[..., None], *arguments: float) -> None:
-    """Make a call, so that what fails for one connection is seen and is nothing to the others."""
+    """Make a call whose failure for one connection is logged and does not affect the others."""
     try:
         call(*arguments)
     except Exception:
-        logger.exception("a viewer could not be told of progress")
+        logger.exception("could not send progress to a viewer")

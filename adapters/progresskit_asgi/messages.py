@@ -28,13 +28,13 @@ class Headers:
             values[name] = value if name not in values else values[name] + b", " + value
 
     def get(self, name: str, /) -> str | None:
-        """Return the value, whatever the case of the name, several joined by a comma; None where it was not sent."""
+        """Return the value of a header, ignoring case, several joined by a comma; None where it was not sent."""
         value = self._values.get(_encoded_name(name))
         return None if value is None else value.decode("latin-1")
 
 
 class ASGIRequest(NamedTuple):
-    """The request that `authorize` receives: the scope, with what middleware has put there, and its headers."""
+    """The request that `authorize` receives: the scope, including the entries of middleware, and its headers."""
 
     scope: Scope
     headers: Headers
@@ -57,10 +57,10 @@ def request(scope: Scope, prefix: str) -> Request:
 
 def path(scope: Scope, prefix: str) -> str:
     """
-    Return what comes below the mount, without the slash before it.
+    Return the part of the path below the mount, without its leading slash.
 
-    A framework that mounts says where in `root_path`; some leave that in `path`, as ASGI has it, and some take it out.
-    Where nobody has mounted, the prefix is still to be taken off. Litestar puts a slash at the end, which no file has.
+    A framework that mounts the app sets `root_path`; some leave that in `path`, as ASGI defines it, and some strip it.
+    Without a mount, the prefix is stripped here. Litestar appends a slash, which is removed for files.
     """
     path: str = scope["path"]
     raw = scope.get("raw_path") or b"/"
@@ -76,7 +76,7 @@ def path(scope: Scope, prefix: str) -> str:
 
 
 def _below(path: str, mount: str) -> str:
-    """Return what of a path comes below another one, or all of it where it does not lie there."""
+    """Return the part of a path below `mount`, or all of it where it does not lie there."""
     rest = path.removeprefix(mount)
     return path if rest and not rest.startswith("/") else rest
 

@@ -1,4 +1,4 @@
-"""Asks the site again about the viewers who are held back, while the others are served."""
+"""Authorises viewers again whose records are held back, while the others are served."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AT_ONCE = 32
 
 
 class Rechecks:
-    """The viewers of one fan-out who are held back; `drop` tells a viewer no more of some jobs."""
+    """The viewers of one fan-out whose records are held back; `drop` stops sending some jobs to a viewer."""
 
     def __init__(self, drop: Callable[[Connection, Iterable[str]], None]) -> None:
         self._drop = drop
@@ -30,7 +30,7 @@ class Rechecks:
         self._tasks: set[Task[None]] = set()
 
     def add(self, connection: Connection) -> None:
-        """Ask about what the viewer is held back from."""
+        """Authorise the records that are held back from the viewer."""
         if connection in self._asking:
             return  # all that it holds is asked about, to the last
         self._waiting[connection] = None
@@ -41,7 +41,7 @@ class Rechecks:
             task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
-        """Ask no more; the viewers get nothing of what is held back."""
+        """Stop asking; the records held back are not sent."""
         self._waiting.clear()
         for task in self._tasks:
             task.cancel()
@@ -54,7 +54,7 @@ class Rechecks:
             try:
                 await self._ask(connection)
             except Exception:
-                logger.exception("a viewer could not be asked about again")
+                logger.exception("could not authorise a viewer again")
                 connection.end()
             finally:
                 self._asking.discard(connection)

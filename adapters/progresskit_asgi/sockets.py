@@ -27,7 +27,7 @@ FRAME_BYTES = 65_536
 """The longest message that a client may send: enough for a hundred keys of one job each."""
 
 MOST_NAMES = 500
-"""So many jobs on one connection; one that two keys open counts twice."""
+"""Limit of jobs on one connection; a job of two keys counts twice."""
 
 REFUSED_BYTES = 4 * FRAME_BYTES
 """So much of refused keys waits for a client to read that they are; past it the connection is closed."""
@@ -37,7 +37,7 @@ GOING_AWAY, NOT_TEXT, UNREADABLE, REFUSED, TOO_BIG, CROWDED = 1001, 1003, 1007, 
 
 
 _NOTHING = "null"
-"""The record that is sent for a key that opens nothing."""
+"""The record that is sent for a refused key."""
 
 
 class Socket:
@@ -77,7 +77,7 @@ class Socket:
                     self._connection.end(code)
 
     async def _handle(self, message: Mapping[str, Any]) -> int | None:
-        """Do what a message asks; return the code to close with where it cannot be meant."""
+        """Handle a message of the page; return the code to close with if the message is malformed."""
         text = message.get("text")
         if text is None:
             return NOT_TEXT
@@ -100,9 +100,7 @@ class Socket:
         if self._connection.room < (1 if jobs is None else len(jobs.names)):
             return REFUSED
         if jobs is None:
-            self._fanout.drop(
-                self._connection, self._connection.forget(key)
-            )  # what it opened when it was watched before
+            self._fanout.drop(self._connection, self._connection.forget(key))  # its jobs from an earlier `watch`
             return None if self._connection.refuse(key) else REFUSED
         elif not self._is_of(jobs.user):
             return CROWDED
@@ -122,7 +120,7 @@ class Socket:
 
 
 class SocketConnection(Connection):
-    """Tells each record as one message, `{"key": …, "job": record}`; a key that opens nothing as null."""
+    """Sends each record as one message, `{"key": …, "job": record}`; null for a refused key."""
 
     __slots__ = ("_closing", "_due", "_exposed", "_held", "_jobs", "_kept", "_texts")
 
@@ -132,24 +130,24 @@ class SocketConnection(Connection):
         self._jobs: dict[str, Jobs] = {}
         self._kept: dict[str, FanoutRecord] = {}
         self._held: dict[_Name, FanoutRecord] = {}
-        self._due: dict[_Name, FanoutRecord] = {}  # what was held back until now
+        self._due: dict[_Name, FanoutRecord] = {}  # records that were held back until now
         self._texts: deque[tuple[str, str]] = deque()  # names, and records as JSON
         self._closing: int | None = None
 
     @property
     def room(self) -> int:
-        """How many more names it may take; what the reader has not taken yet counts too."""
+        """How many more names it may take; messages that the reader has not taken yet count too."""
         return MOST_NAMES - sum(len(jobs.names) for jobs in self._jobs.values()) - len(self._texts)
 
     def learn(self, key: str, jobs: Jobs) -> list[str]:
-        """Take up what a key opens until it expires; return the ids."""
+        """Add the jobs of a key, until it expires; return their ids."""
         self._let_go(key)
         self._jobs[key] = jobs
         self.ids = self._opened()
         return jobs.ids
 
     def forget(self, key: str) -> list[str]:
-        """Drop what a key opens; return the ids that no other key opens."""
+        """Drop the jobs of a key; return the ids that no other key covers."""
         jobs = self._jobs.pop(key, None)
         self._let_go(key)
         self.ids = self._opened()
@@ -159,7 +157,7 @@ class SocketConnection(Connection):
         return gone
 
     def refuse(self, key: str) -> bool:
-        """Send that a key opens nothing, and return True; return False where too much of that is not read yet."""
+        """Send a refusal of a key, and return True; return False if too many refusals are not read yet."""
         waiting = [name for name, text in self._texts if text == _NOTHING]
         if sum(len(name.encode("utf-8", "replace")) for name in (*waiting, key)) > REFUSED_BYTES:
             return False
@@ -238,7 +236,7 @@ class SocketConnection(Connection):
         return False
 
     def _let_go(self, key: str) -> None:
-        """Drop what is held back from a key."""
+        """Drop the records that are held back from a key."""
         for kept in (self._held, self._due):
             for place in [place for place in kept if place[0] == key]:
                 del kept[place]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class StreamConnection(Connection):
-    """What all streams have in common: a beginning, comments while they are quiet, and an end."""
+    """The base of all streams: a beginning, comments while they are quiet, and an end."""
 
     __slots__ = ("_due", "_ending", "_expires", "_sent_at")
 
@@ -31,7 +31,7 @@ class StreamConnection(Connection):
         self._sent_at = monotonic()
 
     def tick(self, now: float) -> None:
-        """End what has expired, and let a quiet stream say that it is there."""
+        """End an expired stream, and send a comment on a quiet one."""
         if now >= self._expires:
             self.end()
         elif now - self._sent_at >= Stream.comment_seconds and self._busy is None:
@@ -46,7 +46,7 @@ class StreamConnection(Connection):
             self.flush(monotonic())
 
     def next(self, now: float) -> Message | None:
-        """Take what is due, or else the news."""
+        """Take a message that is due, or else the newest records."""
         due = self._due
         if due is None:
             message = self._news()
@@ -62,7 +62,7 @@ class StreamConnection(Connection):
 
 
 class OneJob(StreamConnection):
-    """A stream of one job; its messages are those of all who watch it in the same form."""
+    """A stream of one job; all streams of the job in the same form share the messages."""
 
     __slots__ = ("_form", "_guard", "_held", "_kept", "_run", "_seen")
 
@@ -99,7 +99,7 @@ class OneJob(StreamConnection):
         rendered, self._kept = self._kept, None
         if rendered is None:
             return None
-        # The records of one run have one object for it, so this tells nearly always.
+        # Records of the same run share one object, so this comparison nearly always suffices.
         if self._guard is not None and rendered.run is not self._run and not self._may_see(self._guard, rendered):
             return None
         self._run = rendered.run

@@ -14,7 +14,7 @@ PARTS = {"group": ("tasks",), "chain": ("tasks",), "chord": ("header", "body")}
 
 
 def after(chain: Sequence[Any] | None, chord: Any) -> Iterator[tuple[str, str]]:
-    """Give the job id and the name of each task that waits for one whose message has this `chain` and `chord`."""
+    """Yield the job id and the name of each task that waits for a task whose message has this `chain` and `chord`."""
     for signature in chain or ():
         yield from _tasks(signature)
     if chord:

@@ -1,11 +1,11 @@
 """
 Lets a process of the prefork pool end without harm to the others.
 
-On some transports the processes of a pool share one queue, and its lock, for what they tell their parent. The last that
-a process tells is that it ends, and its parent answers with a signal that ends it for certain. billiard has the main
+On some transports the processes of a pool share one queue, and its lock, for messages to their parent. The last message
+of a process announces its end, and its parent answers with a signal that ends it for certain. billiard has the main
 thread block that signal while it holds the lock. But a signal to a process is taken by any thread that does not block
 it: one of the site's, or the publisher of a kit, which the system may see for a moment after it was joined. The process
-would be gone there and then, nobody would ever let go of the lock, and the pool would do no more work.
+would end at once, the lock would never be released, and the pool would do no more work.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 def defer_signal_to_main_thread() -> None:
     """
-    Have the signal that ends this process wait while the main thread blocks it, whichever thread takes it.
+    Defer the signal that ends this process while the main thread blocks it, whichever thread takes it.
 
-    To be called in the main thread. What the signal does is what it did before.
+    Call it in the main thread. The signal's handler stays the same.
     """
     before = signal.getsignal(TERM_SIGNAL)
     if before in (signal.SIG_IGN, None) or not hasattr(signal, "pthread_sigmask"):

@@ -34,12 +34,12 @@ def seal_tasks(app: Any) -> None:
     for task in app._tasks.values():
         if type(task).__bound__:
             _seal(type(task))
-            if hasattr(task, "_orig_run"):  # autoretry keeps what it wrapped when the task was made
+            if hasattr(task, "_orig_run"):  # autoretry keeps the function that it wrapped when the task was made
                 task._orig_run = _sealed(task._orig_run)
 
 
 def is_sealed(task: Any) -> bool:
-    """Tell whether `Cancelled` stays inside the task; not so in one that ran before progresskit was installed."""
+    """Return whether `Cancelled` stays inside the task; not so in one that ran before progresskit was installed."""
     return hasattr(getattr(task, "_orig_run", task.run), "sealed_by_progresskit")
 
 
@@ -64,7 +64,7 @@ class _Annotation:
         _seal(task)
 
     def annotate_any(self) -> None:
-        """Nothing: what is for any task has been applied by `annotate`."""
+        """Do nothing: `annotate` has applied the annotations for any task."""
 
 
 def _seal(task_class: Any) -> None:
@@ -87,7 +87,7 @@ def _sealed(run: Callable[..., Any]) -> Callable[..., Any]:
                 return run(*args, **kwargs)
         except Cancelled:
             if execution is None:
-                raise  # called as a plain function: whoever calls it is cancelled
+                raise  # called as a plain function: its caller is cancelled
             _store_revoked(execution.task)
             raise Ignore("cancelled") from None
 

@@ -1,9 +1,9 @@
 """
-When a task's own state may say PROGRESS: while its function runs, and never after that.
+Limits writes of the state PROGRESS to the time while a task's function runs.
 
-Whoever writes that state enters the task's window first, and leaves it when the write is through. The window is closed
-when the function returns or raises, before Celery stores how it came out: it lets nobody in from then on, and waits for
-those who are in.
+A thread that writes that state enters the task's gate first, and leaves it after the write. The gate is closed when the
+function returns or raises, before Celery stores the outcome: no thread can enter any more, and `close` waits for those
+that are inside.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 CLOSE_SECONDS = 6.0
 """
-How long the end of a function waits for a write that is under way; a call to a store takes less.
+How long the end of a function waits for a write in progress; a call to a store takes less.
 
-A write that is later still does no harm: it is one that no store takes once there is a result.
+An even later write does no harm: no store accepts it once there is a result.
 """
 
 
@@ -35,7 +35,7 @@ class Window:
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
-        """Let nobody in in a forked child: the task is the parent's."""
+        """Close the gate in a forked child: the task belongs to the parent."""
         self._changed = Condition()
         self._inside = 0
         self._closed = False
@@ -48,13 +48,13 @@ class Window:
             return not self._closed
 
     def leave(self) -> None:
-        """Be through with writing."""
+        """Report the end of a write."""
         with self._changed:
             self._inside -= 1
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let nobody in any more, and wait for those who are in."""
+        """Refuse new writes, and wait for those in progress."""
         with self._changed:
             self._closed = True
             self._changed.wait_for(lambda: self._inside <= 0, CLOSE_SECONDS)
@@ -65,7 +65,7 @@ _open: dict[str, Window] = {}
 
 
 def stores_result(task: Any) -> bool:
-    """Tell whether Celery will store how the present execution of the task comes out."""
+    """Return whether Celery will store the outcome of the present execution of the task."""
     request = task.request
     ignored = task.ignore_result if request.ignore_result is None else request.ignore_result
     return not ignored and (not request.is_eager or task.store_eager_result)
@@ -73,7 +73,7 @@ def stores_result(task: Any) -> bool:
 
 @contextmanager
 def opened(execution: Run | None) -> Iterator[None]:
-    """Have the window of an execution open; where no result will replace PROGRESS, it has none."""
+    """Keep the gate of an execution open; without a result that would replace PROGRESS, there is no gate."""
     if execution is None or execution.job.id in _open or not stores_result(execution.task):
         yield
         return

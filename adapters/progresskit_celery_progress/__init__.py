@@ -1,5 +1,5 @@
 """
-progresskit in the place of celery-progress: the same modules, addresses, JSON and JavaScript.
+A drop-in replacement for celery-progress: the same modules, addresses, JSON and JavaScript.
 
 A site changes one name, `celery_progress` to `progresskit_celery_progress`, in its imports and INSTALLED_APPS. The
 names of its addresses (`celery_progress:task_status`) and of its static files stay.

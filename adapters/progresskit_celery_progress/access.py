@@ -1,4 +1,4 @@
-"""Who may ask: anybody who has an id, unless the site sets `authorize`."""
+"""Access to tasks: every client that has an id, unless the site sets `authorize`."""
 
 from __future__ import annotations
 

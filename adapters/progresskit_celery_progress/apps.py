@@ -1,4 +1,4 @@
-"""What Django does with the app when it starts."""
+"""The Django app."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class CeleryProgressConfig(AppConfig):
     """Gives the default kit the settings of the project; progresskit_django does so where it is there as well."""
 
     name = "progresskit_celery_progress"
-    verbose_name = "progresskit in the place of celery-progress"
+    verbose_name = "progresskit for celery-progress"
 
     def ready(self) -> None:
-        """Hand the settings over; nothing is opened. Raises ConfigurationError for what cannot work."""
+        """Pass the settings to the default kit; nothing is opened. Raises ConfigurationError for wrong settings."""
         if not apps.is_installed("progresskit_django"):
             given = {name.lower(): value for name, value in getattr(settings, "PROGRESSKIT", {}).items()}
             framework({"url": RESULT_BACKEND} | given)

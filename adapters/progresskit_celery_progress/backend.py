@@ -1,4 +1,4 @@
-"""What tasks report with, and what pages are told: the names of `celery_progress.backend`."""
+"""Recorders for tasks, and results for pages: the names of `celery_progress.backend`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 
 class AbstractProgressRecorder(ABC):
-    """What a task reports its progress to."""
+    """The interface by which a task reports its progress."""
 
     @abstractmethod
     def set_progress(self, current: Any, total: Any, description: Any = "") -> Any:
@@ -37,7 +37,7 @@ class AbstractProgressRecorder(ABC):
 
 
 class BaseProgressRecorder(AbstractProgressRecorder):
-    """Remembers what it was told last; a description stays until there is another one."""
+    """Remembers its last arguments; a description stays until another one is given."""
 
     current: Any = 0
     total: Any = 0
@@ -49,7 +49,7 @@ class BaseProgressRecorder(AbstractProgressRecorder):
         self.description = description or self.description
 
     def increment_progress(self, by: Any = 1, description: Any = "") -> Any:
-        """Say that `by` more are done, of as many as before; of 0 while nobody has said how many there are."""
+        """Count `by` more as done, with the same total as before; 0 while no total is known."""
         self.set_progress(self.current + by, self.total, description)
 
 
@@ -59,14 +59,14 @@ class ConsoleProgressRecorder(BaseProgressRecorder):
     def set_progress(self, current: Any, total: Any, description: Any = "") -> Any:
         """Say how many of how many are done."""
         super().set_progress(current, total, description)
-        print(f"processed {current} items of {total}. {description}")  # noqa: T201 - it is what this one is for
+        print(f"processed {current} items of {total}. {description}")  # noqa: T201 - the purpose of this recorder
 
 
 class ProgressRecorder(BaseProgressRecorder):
     """
     Reports to the job of a bound task: `ProgressRecorder(self).set_progress(3, 10, "reading")`.
 
-    A call does no I/O and never fails because of a store; what is reported is written by a thread of its own.
+    A call does no I/O and never fails because of a store; a separate thread writes the reports.
     """
 
     def __init__(self, task: Any) -> None:
@@ -74,7 +74,7 @@ class ProgressRecorder(BaseProgressRecorder):
         self._job = job_of(task)
 
     def set_progress(self, current: Any, total: Any, description: Any = "") -> tuple[str, dict[str, Any]]:
-        """Say how many of how many are done; return the state and the progress that pages are told."""
+        """Report how many of how many are done; return the state and the progress as pages get them."""
         super().set_progress(current, total, description)
         self._job.set_progress(current, total, str(description or ""))
         return PROGRESS_STATE, counted(current, total, description)
@@ -87,7 +87,7 @@ class Progress:
         self.result = result
 
     def get_info(self) -> dict[str, Any]:
-        """Return what pages are told; asks the kit's backend and Celery's."""
+        """Return the status for pages; reads the kit's backend and Celery's."""
         return _infos((self.result,))[0]
 
     @property
@@ -101,16 +101,16 @@ class KnownResult(EagerResult):
     """A result whose state and value the caller knows; `ret_value` may be progress, in the state PROGRESS."""
 
     def __init__(self, id: Any, ret_value: Any, state: str, traceback: str | None = None) -> None:
-        self.backend = DisabledBackend  # by which Celery tells which states are final
+        self.backend = DisabledBackend  # by which Celery decides which states are final
         super().__init__(id, ret_value, state, traceback)
 
     def ready(self) -> bool:
-        """Tell whether the state is a final one."""
+        """Return whether the state is a final one."""
         final: bool = self.state in self.backend.READY_STATES
         return final
 
     def __del__(self) -> None:
-        """Nothing: there is nothing pending of it."""
+        """Do nothing: no result is pending."""
 
 
 class GroupProgress:
@@ -120,7 +120,7 @@ class GroupProgress:
         self.group_result = group_result
 
     def get_info(self) -> dict[str, Any]:
-        """Return what pages are told; one read for all tasks where the stores can."""
+        """Return the status of each task for pages; one read for all tasks where the stores can."""
         if not self.group_result.children:
             raise ValueError("the group has no tasks")
         infos = _infos(self.group_result.children)
@@ -134,6 +134,6 @@ class GroupProgress:
 
 
 def _infos(results: Any) -> list[dict[str, Any]]:
-    # The records first: a job ends after Celery has stored its result, so what Celery says then is never the older.
+    # The records first: a job ends after Celery has stored its result, so Celery's later answer is never the older one.
     records = records_of(results)
     return [status(result.id, meta, records.get(result.id)) for result, meta in metas_of(results)]

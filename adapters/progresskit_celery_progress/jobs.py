@@ -44,7 +44,7 @@ def _start(task: Any) -> Run | None:
     try:
         run = integration.start(task.request.id, kind=task.name, attempt=task.request.retries + 1, queued=False)
     except ConfigurationError as problem:
-        _warn(str(problem))  # tasks that ran without a result backend go on to do so
+        _warn(str(problem))  # tasks that ran without a result backend keep running
         return None
     integration.check("a Celery worker")
     signals.task_postrun.connect(_end, weak=False, dispatch_uid=f"{__name__}._end")

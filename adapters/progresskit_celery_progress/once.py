@@ -1,4 +1,4 @@
-"""What goes wrong again and again, said once."""
+"""Logs a repeated problem once."""
 
 from __future__ import annotations
 

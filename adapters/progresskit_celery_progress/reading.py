@@ -28,7 +28,7 @@ def records_of(results: Sequence[Any]) -> dict[str, Progress]:
     try:
         found = default().get_many([*ids.values()])
     except (BackendError, ConfigurationError) as problem:
-        warn_once(logger, "Pages are told what Celery knows, and not how far tasks are: %s: %s", problem)
+        warn_once(logger, "Pages show only the states of tasks from Celery, without progress: %s: %s", problem)
         return {}
     return {id: found[fit] for id, fit in ids.items() if fit in found}
 

@@ -1,8 +1,8 @@
 """
-How a task stands, in the words of celery-progress.
+The status of a task, in the terms of celery-progress.
 
-Celery tells how a task came out, progresskit how far it is. Where Celery does not know how a task came out and will
-not, because its results are ignored, progresskit tells that as well.
+The outcome of a task comes from Celery, its progress from progresskit. Where Celery never knows the outcome, because
+results are ignored, the outcome comes from progresskit too.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ ENDED = frozenset(("SUCCESS", "FAILURE", "REVOKED", "IGNORED"))
 """The states in which Celery has heard how a task came out."""
 
 KNOWN = ENDED | {"PENDING", "STARTED", "RETRY", PROGRESS_STATE}
-"""The states that pages know what to do with."""
+"""The states that pages can handle."""
 
 MESSAGE = 50
-"""How many characters of an error are told while a task waits to be retried."""
+"""Characters of an error that are shown while a task waits for its retry."""
 
 _SECONDS = re.compile(r"Retry in (\d{1,10})s")
 
@@ -72,13 +72,13 @@ def status(id: str, meta: Mapping[str, Any], record: Progress | None) -> dict[st
             return answer | {"complete": False, "success": None, "progress": info}
         case "PENDING" | "STARTED":
             return answer | {"complete": False, "success": None, "progress": _nothing_yet(state)}
-    logger.error("Task %s is in a state that nothing is known of, %s, with %s", id, state, info)
+    logger.error("Task %s is in an unknown state, %s, with %s", id, state, info)
     unknown = {"progress": _nothing_yet(state), "result": f"Unknown state {state}"}
     return answer | {"complete": True, "success": False} | unknown
 
 
 def _unmirrored(state: str, info: Any) -> tuple[str, Any]:
-    """Return what Celery would know if progresskit told it nothing, as with `celery://`, but what a task reports."""
+    """Return Celery's state without the one that progresskit mirrors into it, as with `celery://`; keep the reports."""
     begun = "STARTED" if current_app.conf.task_track_started else "PENDING"
     match info:
         case {"current": int() | float() as current, "total": int() | float() | None as total, "percent": _} if (
@@ -104,7 +104,7 @@ def _with_record(state: str, info: Any, record: Progress) -> tuple[str, Any]:
         return "FAILURE", _message(record)
     if record.state is State.CANCELLED and record.cancel_requested:
         return "REVOKED", "cancelled"
-    return state, info  # a task that was revoked or ignored: Celery will tell
+    return state, info  # a task that was revoked or ignored: Celery will report that
 
 
 def _message(record: Progress) -> str:

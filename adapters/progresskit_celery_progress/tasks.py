@@ -1,4 +1,4 @@
-"""Lets Celery, which stores nothing of it, know of a task that was ignored; found by its `autodiscover_tasks`."""
+"""Stores the state of ignored tasks, which Celery does not store; found by its `autodiscover_tasks`."""
 
 from __future__ import annotations
 

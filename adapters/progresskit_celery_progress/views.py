@@ -1,4 +1,4 @@
-"""What pages ask: how a task stands, and a group."""
+"""The views for the status of a task and of a group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Django does with the app when it starts."""
+"""The Django app."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class ProgressKitConfig(AppConfig):
 
     def ready(self) -> None:
         """
-        Hand the settings over; nothing is opened.
+        Pass the settings to the default kit; nothing is opened.
 
-        Raises ConfigurationError for what cannot work, but at the start of a management command. Most of those are
-        stopped by a system check then; the others may be what mends it, or build an image without what a server has.
+        Raises ConfigurationError for wrong settings, except at the start of a management command. Most commands are
+        stopped by a system check then; the others may be the remedy, or build an image without the server's settings.
         """
         register(_check, "progresskit")
         register(_check_urls, "progresskit")
@@ -46,7 +46,7 @@ def _secret_keys() -> dict[str, Any]:
     try:
         return {"secret_key": [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]}
     except ImproperlyConfigured:
-        return {}  # Django runs some commands without; whoever signs is told then
+        return {}  # Django runs some commands without a secret key; signing raises then
 
 
 def _starts_a_command() -> bool:

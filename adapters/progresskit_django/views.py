@@ -15,8 +15,8 @@ from django.views.decorators.csrf import csrf_exempt
 from progresskit.web import Request, Response, Server, Stream, Surface, wsgi_abort
 
 
-def _let_go_of_databases() -> None:
-    """Close this thread's connections: who waits for minutes must not keep a database waiting."""
+def _close_databases() -> None:
+    """Close this thread's database connections, so that a long wait does not occupy them."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
@@ -26,7 +26,7 @@ async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
     return await sync_to_async(function)(*arguments)
 
 
-surface = Surface(before_wait=_let_go_of_databases, in_thread=_in_thread)
+surface = Surface(before_wait=_close_databases, in_thread=_in_thread)
 
 
 @csrf_exempt
@@ -62,7 +62,7 @@ class _Headers:
 
 
 class _Awaited:
-    """A stream that can be iterated with `async for` only, which is how Django tells that it is to do so."""
+    """A stream with `async for` alone, by which Django recognises that it must iterate asynchronously."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -73,7 +73,7 @@ class _Awaited:
 
 
 def _request(request: HttpRequest, path: str, query: str, server: Server) -> Request:
-    request.get_host()  # refuses what ALLOWED_HOSTS has not; no middleware need have asked it
+    request.get_host()  # refuses hosts that are not in ALLOWED_HOSTS; no middleware may have checked that
     meta = request.META
     peer, abort = meta.get("REMOTE_ADDR"), wsgi_abort(meta)
     return Request(request.method or "", path, query, _Headers(meta), server, request, peer, abort)

@@ -45,9 +45,9 @@ class _AnyPath(BaseConverter):
 
 class ProgressKit:
     """
-    The extension: serves what is below `url_prefix`, and adds `progress_bar` to the templates.
+    The extension: serves the HTTP surface below `url_prefix`, and adds `progress_bar` to the templates.
 
-    For the default kit, which gets the settings of `app.config`, unless it is given another.
+    By default for the default kit, which gets the settings of `app.config`.
     """
 
     def __init__(self, app: Flask | None = None, url_prefix: str = "/progress", *, kit: Kit | None = None) -> None:
@@ -58,7 +58,7 @@ class ProgressKit:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Serve from this app, whose config has to be filled by now; ConfigurationError for what cannot work."""
+        """Serve from this app, whose config must be complete; raise ConfigurationError for wrong settings."""
         if self._kit is None:
             host_settings(_settings(app))
         self._surface.check()
@@ -84,9 +84,9 @@ class ProgressKit:
         """
         Return the element that shows the job of that id.
 
-        `cancel` adds a button, and the right that it needs. The page is good for `ttl` seconds, a day unless told, and
-        with a `user` for that user alone. The first bar of a page brings the component's script along. The `record` is
-        what browsers without JavaScript are shown; it is read unless it is given.
+        `cancel` adds a button, and the right that it needs. The token is valid for `ttl` seconds, by default a day, and
+        with a `user` for that user alone. The first bar of a page adds the component's script. Browsers without
+        JavaScript show the `record`; by default it is read.
         """
         key = self._surface.key_of_bar(id, cancel, ttl, user, request)
         source = url_for("progresskit", path=f"{key}/")
@@ -108,14 +108,14 @@ class ProgressKit:
 
 
 def signed_in(request: FlaskRequest) -> Any:
-    """Return who makes the request: Flask-Login's user where the app has that, or else `request.user`."""
+    """Return the user of the request: Flask-Login's user where the app uses it, else `request.user`."""
     if hasattr(current_app, "login_manager"):
         return import_module("flask_login").current_user  # not needed by us: the app that has it has brought it
     return getattr(request, "user", None)
 
 
 def _keep_context() -> Callable[[Callable[[], Any]], Any]:
-    """Return what runs a function as if this request were still answered: a stream goes on after its view."""
+    """Return a function that runs others in the context of this request: a stream outlives its view."""
     again = copy_current_request_context(_call)
     return lambda function: function() if has_request_context() else again(function)
 

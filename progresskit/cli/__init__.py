@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has enough (`progresskit list | head`); nothing may be written at the interpreter's end either.
+        # The reader has closed the pipe (`progresskit list | head`); the interpreter must not write at its end either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.NO
     except (ConfigurationError, InvalidId) as error:

@@ -26,7 +26,7 @@ class Arrivals:
         self._difference: float | None = None
 
     def see(self, before: Seen, progress: Progress | None) -> Seen:
-        """Return what is known of a job now that this record has come."""
+        """Return the state of a display after this record has arrived."""
         now = self._clock()
         if progress is None or progress.updated_at is None:
             return Seen(before.id, progress, now)

@@ -27,7 +27,7 @@ _NARROWEST_BAR, _WIDEST_BAR = 8, 40
 
 
 class Seen(NamedTuple):
-    """A record, and when it was made (seconds of the viewer's clock); the record is None while nothing is known."""
+    """A record, and when it was made (seconds of the viewer's clock); the record is None for an unknown job."""
 
     id: str
     progress: Progress | None = None
@@ -54,21 +54,21 @@ def phase(progress: Progress | None) -> str:
 
 
 def label(seen: Seen) -> str:
-    """Return what to call a job: what it does, if that is known."""
+    """Return the label of a job: its description, if there is one."""
     description = seen.progress.description if seen.progress else None
     return harmless(description or "") or seen.id
 
 
 def details(progress: Progress | None, age: float) -> list[str]:
-    """Return all that the bar does not show, what matters most first; `age` is how many seconds ago it was made."""
+    """Return the details that the bar does not show, most important first; `age` is that of the record in seconds."""
     if progress is None:
-        return ["waiting for a first report"]
+        return ["waiting for the first report"]
     parts = [_status(progress, age)]
     if progress.attempt > 1 and not progress.done:
         parts.append(f"attempt {progress.attempt}")
     going = phase(progress) in {"running", "cancelling"}
     if going and progress.eta is not None:
-        # Counted down here: the job may say nothing for a while.
+        # Counted down here: the job may not report for a while.
         parts.append(time_left(progress.eta - age))
     parts += [count(progress), rate(progress) if going else ""]
     return [part for part in parts if part]

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from progresskit import Kit
 
 _DETAILS = """\
-Cancelling is cooperative: the job is asked, and stops where it looks. See how it ends with `progresskit watch`.
-A job that is stalled has nobody who would look, and ends as cancelled at once."""
+Cancelling is cooperative: the job stops at its next check of the request. See its end with `progresskit watch`.
+A stalled job has no worker to check, and ends as cancelled at once."""
 
 
 def add(commands: Any) -> None:

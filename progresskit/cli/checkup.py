@@ -27,7 +27,7 @@ _ROUNDS = 10
 
 
 class Finding(NamedTuple):
-    """What one check came to; `seconds` is how long the step takes, `exit` how the command should end for it."""
+    """The result of one check; `seconds` is the duration of the step, `exit` the exit code of the command for it."""
 
     check: str
     verdict: str
@@ -78,14 +78,14 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _problem(check: str, detail: str) -> Finding:
-    advice = "the backend takes what is written and does not give it back: do both sides reach the same server?"
+    advice = "the backend accepts records and does not return them: do both sides reach the same server?"
     return Finding(check, "problem", detail, advice, Exit.NO)
 
 
 def _read_back(viewer: Kit, id: str) -> Finding:
     progress = viewer.get(id)
     if progress is None or progress.state is not State.RUNNING:
-        return _problem("read", "what was written is not there")
+        return _problem("read", "the written record is missing")
     return _measured("read", "read back in {}", [_seconds(viewer, id) for _ in range(_ROUNDS)])
 
 
@@ -114,14 +114,14 @@ def _cancelled(job: ProgressObserver, viewer: Kit) -> Finding:
         return _problem("cancelled", "the job is not known to the viewer")
     while not job.cancel_requested:
         if monotonic() - started > PATIENCE:
-            return _problem("cancelled", f"the job did not hear of it within {PATIENCE:g} s")
+            return _problem("cancelled", f"the request did not reach the job within {PATIENCE:g} s")
         sleep(0.01)
-    return _measured("cancelled", "the job heard of it after {}", [monotonic() - started])
+    return _measured("cancelled", "the request reached the job after {}", [monotonic() - started])
 
 
 def _listed(viewer: Kit, id: str) -> Finding:
     if not isinstance(viewer.backend, SupportsListing):
-        return Finding("listed", "note", "this backend cannot list jobs; all else works")
+        return Finding("listed", "note", "this backend cannot list jobs; everything else works")
     if any(progress.id == id for progress in viewer.list(kind="progresskit.doctor", limit=10)):
         return Finding("listed", "ok", "the job is in the list")
     return _problem("listed", "the job is not in the list")

@@ -1,8 +1,8 @@
 """
-The connections of `progresskit serve`: uvicorn's, with bounds on what a stranger can make the process hold.
+The connections of `progresskit serve`: uvicorn's, with limits on the memory that a client can occupy.
 
-uvicorn takes heads of any length from httptools, waits for the rest of a request as long as the client likes, and keeps
-what a client does not read.
+uvicorn accepts heads of any length from httptools, waits without a limit for the rest of a request, and keeps data that
+a client does not read.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ HEAD_BYTES = 65_536
 HEAD_FIELDS = 100
 
 UNFINISHED_BYTES = 2**26
-"""What all requests together may take that are not complete."""
+"""Memory of all incomplete requests together."""
 
 REQUEST_SECONDS = 10.0
 """A request has to be complete so long after its first byte, and the first one after the connection was opened."""
 
 UNREAD_SECONDS = 30.0
-"""A connection is cut when its client has taken nothing for so long of what is there for it."""
+"""A connection is cut when its client has read no data for this time, although there is some."""
 
 PIPELINED = 16
 """Requests that may wait for the answer to an earlier one of their connection."""
 
 
 SWEEP_TICKS = 10
-"""So many of uvicorn's ticks, which are a tenth of a second, are between two looks at all connections."""
+"""Ticks of uvicorn, a tenth of a second each, between two checks of all connections."""
 
 
 class _Refused(Exception):
@@ -75,7 +75,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._answering: RequestResponseCycle | None = None  # where others wait for it
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Hold nothing any more, and end the answer that is under way: uvicorn ends that to the last request only."""
+        """Release the buffers, and end the response in progress: uvicorn ends only that to the last request."""
         super().connection_lost(exc)
         self._hold(0)
         if self._answering is not None and not self._answering.response_complete:
@@ -83,7 +83,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._answering.message_event.set()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, unless it goes beyond the bounds."""
+        """Accept data, unless it exceeds the limits."""
         if self._since is None:
             self._since = self.loop.time()
         self._received += len(data)
@@ -94,7 +94,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._since = None  # no request has begun: some clients send a line break after one
 
     def waits_too_long(self, now: float) -> bool:
-        """Tell whether the client has had its time for a request."""
+        """Return whether the client has had its time for a request."""
         return self._since is not None and now - self._since > REQUEST_SECONDS
 
     def handle_websocket_upgrade(self) -> None:
@@ -113,7 +113,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Have the request answered, if its head is not too long."""
-        # What came with the head, or before it, counts too; so it is looked at closely only where it may be too long.
+        # Data before and after the head counts too; so the head itself is measured only where it may be too long.
         if self._received > HEAD_BYTES or len(self.headers) > HEAD_FIELDS:
             length = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if length > HEAD_BYTES or len(self.headers) > HEAD_FIELDS:
@@ -130,18 +130,18 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Wait for nothing any more, until more comes."""
+        """Stop waiting, until more data comes."""
         self._since, self._in_message, self._received = None, False, 0
         self._hold(0)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, if one waits."""
+        """Continue with the next request, if one waits."""
         self._answering = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Say what is wrong, where no other answer is under way, and close."""
+        """Send the reason, unless another response is in progress, and close."""
         self._in_message = False
         if self._is_answering():
             self.transport.close()
@@ -155,7 +155,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete
 
     def _keep(self) -> None:
-        """Hold what is not complete, or refuse it."""
+        """Keep an incomplete request, or refuse it."""
         if self._received > HEAD_BYTES or len(self.headers) > HEAD_FIELDS:
             self._refusal = _TOO_LONG
         elif self.unfinished.held - self._held + self._received > UNFINISHED_BYTES:
@@ -182,7 +182,7 @@ _TOO_LONG = 431, f"The head of a request has {HEAD_BYTES:,} bytes and {HEAD_FIEL
 
 
 class Sweep:
-    """Cuts connections whose clients take too long, to send a request or to read what is there for them."""
+    """Cuts connections whose clients take too long to send a request or to read a response."""
 
     def __init__(self) -> None:
         self._unread: dict[Any, tuple[int, float]] = {}

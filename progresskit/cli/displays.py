@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from .terminal import Terminal
 
 QUIET_SECONDS = 10.0
-"""A line is written for a job that goes on at each tenth of its way, and after so many seconds without one."""
+"""A line is written for a running job at each tenth of its total, and after this time without a line."""
 
 
 class Display(ABC):
     """Shows jobs, from entering to leaving."""
 
     tick: float | None = None
-    """It wants to show them again after so many seconds without news."""
+    """Seconds without news after which the jobs are shown again; None for never."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
@@ -39,7 +39,7 @@ class Display(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(  # noqa: B027  (most have nothing to put right)
+    def __exit__(  # noqa: B027  (most have no state to restore)
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
@@ -134,7 +134,7 @@ class Live(Display):
 
 
 class _Warnings(logging.Handler):
-    """Keeps what is logged until the next frame: a line in the midst of the bars would tear them."""
+    """Keeps log messages until the next frame: a line in the midst of the bars would tear them."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

@@ -26,7 +26,7 @@ cancelled and ended. Its record is kept for a minute."""
 
 _ADVICE = {
     "sqlite": "the file's folder must exist, and every worker and viewer must be allowed to write to both",
-    "": "is the server up, and do address and password hold from this machine?",
+    "": "is the server up, and are address and password right for this machine?",
 }
 _SIGNS = {"ok": ("succeeded", "green"), "note": ("unknown", "dim"), "problem": ("failed", "red")}
 
@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check, and say what is wrong and what to do."""
+    """Check the backend, and print each problem with its remedy."""
     terminal = Terminal(sys.stdout)
     code: int = Exit.OK
     for finding in _examine(arguments.url):
@@ -90,7 +90,7 @@ def _configuration(kit: Kit, source: str) -> Iterator[Finding]:
     url = kit.settings.url
     detail = f"{redact(url)} ({source})"
     if not kit.backend.shared:
-        advice = "a worker's reports reach no other process: set PROGRESSKIT_URL, for workers and viewers alike"
+        advice = "a worker's reports do not reach other processes: set PROGRESSKIT_URL for workers and viewers"
         yield Finding("configured", "problem", detail, advice, Exit.USAGE)
     elif url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
         absolute = f"sqlite:///{os.path.abspath(url.removeprefix('sqlite:///'))}"

@@ -1,4 +1,4 @@
-"""`progresskit end ID…`: end jobs whose workers will not."""
+"""`progresskit end ID…`: end jobs whose workers do not."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _DETAILS = """\
-For jobs that nobody else ends, such as those whose worker is gone. A worker that still works on one is asked to stop,
-and what it reports from then on is ignored. `progresskit cancel` leaves the end to the worker."""
+For jobs that would not end otherwise, such as those whose worker is gone. A worker that still runs is asked to stop,
+and its later reports are ignored. `progresskit cancel` leaves the end to the worker."""
 
 
 def add(commands: Any) -> None:
@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("ids", metavar="ID", nargs="+", type=job_id)
     parser.add_argument(
-        "--failed", metavar="TEXT", help="they have failed, for that reason, which is shown to everybody"
+        "--failed", metavar="TEXT", help="end them as failed, with this reason, which all viewers can read"
     )
     parser.set_defaults(run=run)
 

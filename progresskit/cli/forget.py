@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _DETAILS = """\
-Only jobs that are done or stalled are forgotten. Their ids are then as if nobody had reported them."""
+Only jobs that are done or stalled are forgotten. Their ids are unknown afterwards."""
 
 
 def add(commands: Any) -> None:

@@ -1,4 +1,4 @@
-"""`progresskit list`: what jobs there are."""
+"""`progresskit list`: the jobs of the backend."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Add the command."""
-    parser = add_command(commands, "list", "list jobs, those that were written last first", no="(never)")
+    parser = add_command(commands, "list", "list jobs, the most recently written first", no="(never)")
     parser.add_argument(
-        "--state", action="append", choices=[state.value for state in State], help="only such; again for several"
+        "--state",
+        action="append",
+        choices=[state.value for state in State],
+        help="only jobs in this state; repeat it for several",
     )
-    parser.add_argument("--kind", help="only those of this kind, such as a task's name")
-    parser.add_argument("--limit", type=_limit, default=100, metavar="N", help="at most so many (100)")
+    parser.add_argument("--kind", help="only jobs of this kind, such as a task's name")
+    parser.add_argument("--limit", type=_limit, default=100, metavar="N", help="at most this many jobs (100)")
     parser.set_defaults(run=run)
 
 
@@ -64,7 +67,7 @@ def _table(jobs: list[Progress], terminal: Terminal) -> None:
         state = bars.phase(progress)
         texts = [fit(text, size) for text, size in zip(row, widths, strict=True)]
         line = "  ".join(texts).rstrip()
-        # Cut where somebody looks, whole where a program reads.
+        # Cut in a terminal, complete for a program.
         shown = fit(line, columns - 2, terminal.glyphs.ellipsis).rstrip() if terminal.live else line
         terminal.line(f"{terminal.paint(terminal.glyphs.states[state], bars.COLOURS[state])} {shown}")
 

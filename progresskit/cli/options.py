@@ -1,4 +1,4 @@
-"""What several commands have in common: their options, the kit they ask for, and how they end."""
+"""Shared by several commands: options, the kit of the URL, and exit codes."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Exit(IntEnum):
 
 EXITS = """\
 exit codes:
-  0    as wished
+  0    success
   1    {no}
-  2    wrong use or set-up; the message says what to do
+  2    wrong arguments or settings; the message names the remedy
   3    the backend cannot be reached
   130  interrupted
 """
@@ -83,7 +83,7 @@ def port(text: str) -> int:
 
 
 def nothing_to_read(kit: Kit) -> str | None:
-    """Say that there is nothing to read from, such as a file that is not there; None where there is."""
+    """Return a message if there is no store to read from, such as a missing file; else None."""
     missing = kit.backend.missing()
     if missing is None:
         return None
@@ -93,15 +93,15 @@ def nothing_to_read(kit: Kit) -> str | None:
 @contextmanager
 def kit_of(arguments: argparse.Namespace) -> Iterator[Kit]:
     """
-    Give the kit of `--url` or PROGRESSKIT_URL, and close it.
+    Yield the kit of `--url` or PROGRESSKIT_URL, and close it.
 
-    A backend that no other process sees would show nothing, for ever: ConfigurationError.
+    Raises ConfigurationError for a backend that other processes do not share: it would never show a job.
     """
     kit = Kit(arguments.url)
     if arguments.url is None and not os.environ.get("PROGRESSKIT_URL"):
-        raise ConfigurationError("which backend? Set PROGRESSKIT_URL, or give --url, to what your workers use")
+        raise ConfigurationError("which backend? Set PROGRESSKIT_URL, or --url, to the URL that your workers use")
     if not kit.backend.shared:
-        raise ConfigurationError("memory:// is seen by one process only, so there is nothing to see from here")
+        raise ConfigurationError("memory:// is private to one process, so no jobs can be seen from here")
     try:
         yield kit
     finally:

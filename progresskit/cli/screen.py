@@ -21,7 +21,7 @@ _CLEAR_LINE, _CLEAR_BELOW = "\x1b[K", "\x1b[J"
 
 
 class Screen:
-    """Draws in place between entering and leaving; what was drawn last stays."""
+    """Draws in place between entering and leaving; the last frame stays."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
@@ -29,10 +29,10 @@ class Screen:
         self._columns = 0
 
     def draw(self, lines: Iterable[str], above: Iterable[str] = ()) -> None:
-        """Replace what was drawn before; `above` comes on top of it and stays there."""
+        """Replace the last frame; `above` is written on top of it and stays there."""
         shown = list(lines)
         columns, _ = self._terminal.size
-        # A terminal that was made narrower has broken lines in two: the way back is longer, and nothing may stay.
+        # A terminal that was made narrower has broken lines in two: more lines must be cleared.
         rows = sum(max(-(-taken // columns), 1) for taken in self._drawn)
         back = f"\r\x1b[{rows}A" if rows else ""
         clear = _CLEAR_BELOW if columns != self._columns and rows else ""

@@ -1,4 +1,4 @@
-"""`progresskit serve`: the HTTP surface as a process of its own, beside any web stack."""
+"""`progresskit serve`: the HTTP surface as a process of its own, alongside any web stack."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from progresskit.kit import Kit
 
 _DETAILS = """\
-Answers below /progress/ what pages ask: polls, streams, WebSockets. It shares the secret key and the backend with
-the site that makes the pages, and nothing else, so that there may be any number of it behind a load balancer.
-SIGTERM or Ctrl-C stops it: streams are ended, and browsers come again."""
+Serves polls, streams and WebSockets of pages below /progress/. It shares only the secret key and the backend with the
+site that renders the pages, so any number of processes may run behind a load balancer. SIGTERM or Ctrl-C stops it:
+streams are ended, and browsers reconnect."""
 
 _BACKLOG = 2_048
 
@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (127.0.0.1)")
     parser.add_argument("--port", default=8766, type=port, help="the port to listen at, 0 for any that is free (8766)")
     parser.add_argument("--uds", metavar="PATH", help="listen at a Unix domain socket instead")
-    parser.add_argument("--prefix", default="/progress", help="below which path (/progress)")
+    parser.add_argument("--prefix", default="/progress", help="the path of the mount (/progress)")
     parser.set_defaults(run=run)
 
 
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings = kit.settings
         if not (settings.secret_key or settings.allow_anonymous):
             raise ConfigurationError(
-                "pages hold keys that the site has signed: set PROGRESSKIT_SECRET_KEY to the site's secret key, or "
+                "pages hold tokens that the site has signed: set PROGRESSKIT_SECRET_KEY to the site's secret key, or "
                 "PROGRESSKIT_ALLOW_ANONYMOUS=1 to let everybody watch every job"
             )
         with ExitStack() as stack:
@@ -93,7 +93,7 @@ def _listening(arguments: argparse.Namespace) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
         try:
-            path.chmod(0o666)  # whoever reaches the folder may ask, as it is with a port
+            path.chmod(0o666)  # every user with access to the folder may connect, as with a port
             listening.listen(_BACKLOG)
             yield listening
         finally:
@@ -108,7 +108,7 @@ def _remove_stale(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
         except OSError:
-            pass  # it is not there, or is no socket: to bind says what is wrong
+            pass  # it is missing, or not a socket: `bind` reports the problem
         else:
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
@@ -178,7 +178,7 @@ def server(kit: Kit, prefix: str, started: Callable[[], None] | None = None, hos
         access_log=False,
         lifespan="off",
         server_header=False,
-        proxy_headers=False,  # whom to believe about addresses is said by the setting `trusted_proxies`
+        proxy_headers=False,  # the setting `trusted_proxies` decides which proxies are trusted
         ws_max_size=FRAME_BYTES,
         timeout_graceful_shutdown=LONGEST_STOP_SECONDS,
     )

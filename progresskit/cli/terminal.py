@@ -1,4 +1,4 @@
-"""What the stream that is written to can show."""
+"""The capabilities of the output stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The sixteen colours of the terminal itself: whoever set them up can read them, on a dark ground or a light one.
+# The sixteen colours of the terminal itself: its user has chosen readable ones, on a dark or a light background.
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34"}
 
 
@@ -51,7 +51,7 @@ _ASCII = Glyphs(
 
 
 class Terminal:
-    """A stream that text is written to, with what it can do."""
+    """An output stream for text, and its capabilities."""
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:
         environ = os.environ if environ is None else environ
@@ -68,7 +68,7 @@ class Terminal:
         return f"\x1b[{';'.join(_CODES[style] for style in styles)}m{text}\x1b[0m"
 
     def write(self, text: str) -> None:
-        """Write now, whatever the stream buffers; what it cannot encode is shown as `?`."""
+        """Write and flush; characters that the stream cannot encode become `?`."""
         encoding = self._stream.encoding or "utf-8"
         self._stream.write(text.encode(encoding, "replace").decode(encoding))
         self._stream.flush()
@@ -79,7 +79,7 @@ class Terminal:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines as they are now; 80 by 24 where nobody knows."""
+        """The present columns and lines; 80 by 24 where they are unknown."""
         try:
             columns, lines = os.get_terminal_size(self._stream.fileno())
         except (OSError, ValueError):

@@ -15,9 +15,9 @@ _SPANS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 def harmless(text: str) -> str:
     """
-    Return the text on one line, without what a terminal would obey rather than show.
+    Return the text on one line, without characters that a terminal would execute instead of showing.
 
-    A description comes from anywhere: an escape sequence in it must not reach the terminal of whoever watches.
+    Descriptions are not trusted: an escape sequence in one must not reach the viewer's terminal.
     """
     spaced = " ".join(text.split())
     return "".join(character for character in spaced if unicodedata.category(character) not in {"Cc", "Cf", "Cs"})
@@ -37,7 +37,7 @@ def _columns(character: str) -> int:
 
 
 def fit(text: str, columns: int, ellipsis: str = "…") -> str:
-    """Cut the text to so many columns, with an ellipsis where something is cut, and fill it up with spaces."""
+    """Cut the text to the given columns, with an ellipsis if it is cut, and pad it with spaces."""
     taken = width(text)
     if taken > columns:
         room = columns - width(ellipsis)
@@ -53,7 +53,7 @@ def fit(text: str, columns: int, ellipsis: str = "…") -> str:
 
 
 def number(value: Number) -> str:
-    """Return "12,400", and "3.5" for what is no whole number."""
+    """Return "12,400", and "3.5" for a number that is not whole."""
     return f"{value:,}" if isinstance(value, int) or value >= 1000 else f"{value:,.1f}".removesuffix(".0")
 
 
@@ -66,7 +66,7 @@ def amount(value: Number, unit: str | None) -> str:
 
 
 def count(progress: Progress) -> str:
-    """Return "5,208/12,400 rows", "18,230 files" where the total is not known, and nothing where there is no count."""
+    """Return "5,208/12,400 rows", "18,230 files" where the total is unknown, and "" without a count."""
     current, total, unit = progress.current, progress.total, progress.unit
     if total is None:
         return amount(current, unit) if current else ""
@@ -77,7 +77,7 @@ def count(progress: Progress) -> str:
 
 
 def rate(progress: Progress) -> str:
-    """Return "412 rows/s", and nothing where it is not known."""
+    """Return "412 rows/s", and "" where the rate is unknown."""
     return wording.rate(progress.rate, progress.unit and harmless(progress.unit))
 
 

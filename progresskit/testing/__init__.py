@@ -1,10 +1,10 @@
 """
-What tests of progresskit, and of what is built on it, are made of.
+Test doubles, and the contract suites for backends and shims.
 
-`FakeClock` and `RecordingObserver` are doubles for anybody's tests. `BackendContract` is the suite that a backend has
-to pass; `PushContract`, `CancelPushContract`, `ListingContract`, `SharedContract`, `HostsContract` and
-`OutageContract` go with the capabilities it has. With pytest and Hypothesis installed, this is the whole proof of a
-third party's backend:
+`FakeClock` and `RecordingObserver` are doubles for tests of applications. `BackendContract` is the suite that every
+backend has to pass; `PushContract`, `CancelPushContract`, `ListingContract`, `SharedContract`, `HostsContract` and
+`OutageContract` test its capabilities. With pytest and Hypothesis installed, this is the whole proof of a third party's
+backend:
 
     import pytest
     from progresskit.testing import BackendContract, FakeClock, ListingContract
@@ -22,7 +22,8 @@ third party's backend:
 
 `ShimContract` is the suite of a shim for a web framework; see `progresskit.testing.shims`.
 
-`pytest.register_assert_rewrite("progresskit.testing")` in a conftest, before the import, makes failures speak.
+`pytest.register_assert_rewrite("progresskit.testing")` in a conftest, before the import, makes failures show the
+compared values.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from progresskit.progress import FINAL_STATES, State
 
-from .helpers import read, told
+from .helpers import read, write_and_read
 from .writes import LIFE, start, update, word
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ FINAL = sorted(FINAL_STATES)
 
 
 class CancelContract:
-    """Who can be asked to stop, and for how long that holds."""
+    """Which jobs accept a request to cancel, and how long it stays."""
 
     def test_a_request_to_cancel_is_refused_for_a_job_that_is_unknown_or_done(self, backend: Backend) -> None:
         backend.write([word("pending"), start("running"), start("retrying", state=State.RETRYING)])
@@ -50,7 +50,7 @@ class CancelContract:
             update("job", 2, token="second", attempt=2),
         ]
         for write in steps:
-            assert told(backend, write).cancel_requested, write
+            assert write_and_read(backend, write).cancel_requested, write
             assert backend.cancel_requested(["job"]) == {"job"}
 
     def test_a_request_to_cancel_is_cleared_by_the_next_run(self, backend: Backend) -> None:

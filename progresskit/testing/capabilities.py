@@ -1,4 +1,4 @@
-"""What a backend with a capability of its own promises: a part of the contract for each capability."""
+"""The promises of optional capabilities: a part of the contract for each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from progresskit.progress import FINAL_STATES, State, Version
 
 from .doubles import RecordingObserver
-from .helpers import PATIENCE, backend_of, names, nothing, seen, told
+from .helpers import PATIENCE, backend_of, names, nothing, seen, write_and_read
 from .writes import LIFE, start, update, word
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class PushContract:
-    """What a backend with `SupportsPush` promises."""
+    """The promises of a backend with `SupportsPush`."""
 
     def test_each_change_of_a_watched_job_is_told(self, backend: SupportsPush) -> None:
         observer, store = RecordingObserver(), backend_of(backend)
         listener = backend.subscribe(observer.notify_all, nothing)
         listener.add(["job"])
         for write in [word("job"), start("job"), update("job", 2, current=2), update("job", 3, state=State.FAILED)]:
-            stored = seen([told(store, write)])
+            stored = seen([write_and_read(store, write)])
             observer.wait_for(lambda progress, stored=stored: seen([progress]) == stored)  # type: ignore[misc]
         assert observer.states == [State.PENDING, State.RUNNING, State.FAILED]
         listener.close()
@@ -93,7 +93,7 @@ class PushContract:
 
 
 class CancelPushContract:
-    """What a backend with `SupportsCancelPush` promises."""
+    """The promises of a backend with `SupportsCancelPush`."""
 
     def test_a_request_to_a_watched_job_is_told_and_known_by_then(self, backend: SupportsCancelPush) -> None:
         asked, store = _Asked(), backend_of(backend)
@@ -169,34 +169,34 @@ class CancelPushContract:
 
 
 class _Asked:
-    """Remembers what `SupportsCancelPush.subscribe_cancels` tells."""
+    """Collects the ids that `SupportsCancelPush.subscribe_cancels` pushes."""
 
     def __init__(self) -> None:
-        self._told = Condition()
+        self._changed = Condition()
         self._ids: set[str] = set()
 
     def notify_all(self, ids: Collection[str]) -> None:
-        with self._told:
+        with self._changed:
             self._ids.update(ids)
-            self._told.notify_all()
+            self._changed.notify_all()
 
     def forget(self) -> None:
-        with self._told:
+        with self._changed:
             self._ids.clear()
 
     @property
     def ids(self) -> set[str]:
-        with self._told:
+        with self._changed:
             return set(self._ids)
 
     def wait_for(self, *ids: str) -> None:
-        with self._told:
-            came = self._told.wait_for(lambda: self._ids.issuperset(ids), PATIENCE)
-            assert came, f"not told of {len(set(ids) - self._ids)} requests"
+        with self._changed:
+            came = self._changed.wait_for(lambda: self._ids.issuperset(ids), PATIENCE)
+            assert came, f"not notified of {len(set(ids) - self._ids)} requests"
 
 
 class ListingContract:
-    """What a backend with `SupportsListing` promises."""
+    """The promises of a backend with `SupportsListing`."""
 
     def test_jobs_are_listed_those_written_last_first(self, backend: SupportsListing, clock: FakeClock) -> None:
         store = backend_of(backend)

@@ -36,7 +36,7 @@ class BackendContract(
     WatchContract,
     DecodingContract,
 ):
-    """What every backend promises."""
+    """The promises of every backend."""
 
     def test_the_suite_has_a_part_for_each_power_of_the_backend(self, backend: Backend) -> None:
         parts = {SupportsPush: PushContract, SupportsCancelPush: CancelPushContract, SupportsListing: ListingContract}

@@ -1,9 +1,9 @@
 """
-Random histories of several processes that write one job at once, and whether the fold can explain what came of them.
+Random histories of several processes that write one job at once, and whether the fold can explain the result.
 
-Which write was first is not known when processes race. So all orders are tried that keep to the order within each
-process: one of them has to lead, fold by fold, to every answer that was given, to everything that each viewer saw in
-the order in which it saw it, and to what is stored in the end.
+The order of writes is unknown when processes race. So all orders are tried that keep the order within each process: one
+of them has to lead, fold by fold, to every answer, to all records that each viewer saw in their order, and to the
+stored record in the end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 4
 JOBS = 5
-"""How many jobs are written at once in each round; a history is what becomes of one of them."""
+"""How many jobs are written at once in each round; each has a history of its own."""
 
 STEPS = 7
 
@@ -49,7 +49,7 @@ SEED = "PROGRESSKIT_TEST_SEED"
 
 
 class Play(NamedTuple):
-    """What the processes did with one job and were answered, what the viewers saw, and what is stored."""
+    """The steps of the processes with one job, their answers, the records seen by viewers, and the stored record."""
 
     plans: list[list[Any]]
     answers: list[list[Any]]
@@ -58,7 +58,7 @@ class Play(NamedTuple):
 
 
 def seed() -> int:
-    """Return what the histories are made of."""
+    """Return the seed of the histories."""
     return int(os.environ.get(SEED) or int.from_bytes(os.urandom(4), "big"))
 
 
@@ -88,7 +88,7 @@ def aged(random: Random, write: Write) -> Write:
 
 
 def run(random: Random, ids: list[str], writers: Sequence[Process], viewers: Sequence[Process]) -> None:
-    """Play one round, of which the first viewer sees all and each other what there is when it comes."""
+    """Play one round; the first viewer sees all of it, each other the part after it has joined."""
     plans = [plan(random, ids) for _ in writers]
     viewers[0].ask("watch", ids=ids)
     for process, steps in zip(writers, plans, strict=True):
@@ -120,11 +120,11 @@ def run(random: Random, ids: list[str], writers: Sequence[Process], viewers: Seq
 
 
 State = tuple[tuple[int, ...], Stored | None, tuple[int, ...]]
-"""How many steps each process has taken, what is stored then, and how much of its chain each viewer has seen."""
+"""The steps taken by each process, the stored record after them, and the length of the chain seen by each viewer."""
 
 
 def explained(play: Play) -> bool:
-    """Tell whether there is an order of the steps that leads to all of it."""
+    """Return whether there is an order of the steps that leads to all of it."""
     first: State = (0,) * len(play.plans), None, (0,) * len(play.chains)
     end = tuple(len(steps) for steps in play.plans), tuple(len(chain) for chain in play.chains)
     known, waiting = {first}, [first]
@@ -154,13 +154,13 @@ def following(play: Play, taken: tuple[int, ...], stored: Stored | None, seen: t
 
 
 def step(stored: Stored | None, step: Any, answer: Any) -> tuple[Stored | None, bool]:
-    """Return what is stored after a step, and whether the answer to it was right."""
+    """Return the stored record after a step, and whether the answer was right."""
     _, write, _ = step
     if write is None:
         if stored is None or stored.state in FINAL_STATES:
             return stored, answer is False
         return stored._replace(cancel_requested=True), answer is True
-    after, _ = fold(stored, write, 0.0)  # the time that a play takes is nothing beside the ages
+    after, _ = fold(stored, write, 0.0)  # the duration of a play is negligible compared with the ages
     if answer is None:
         return after, write.role is not Role.START
     return after, after is not None and after.run == answer
@@ -168,5 +168,5 @@ def step(stored: Stored | None, step: Any, answer: Any) -> tuple[Stored | None, 
 
 @cache
 def shown(stored: Stored | None) -> str | None:
-    """Return what can be seen of what is stored."""
+    """Return the public form of the stored record."""
     return None if stored is None else decode(stored).to_json()

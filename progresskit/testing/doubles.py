@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 class FakeClock:
     """
-    A clock that stands still until it is told to advance.
+    A clock that stands still until `advance` is called.
 
     Calling it returns seconds since the epoch, so that it serves as a wall clock as well as a monotonic one.
     """
@@ -38,54 +38,54 @@ class FakeClock:
 
 
 class RecordingObserver:
-    """Remembers all that it is told; waiting for something is done by `wait_for`, never by sleeping."""
+    """Remembers all records; `wait_for` waits for one of them, so that tests need no sleep."""
 
     def __init__(self) -> None:
-        self._told = Condition()
+        self._changed = Condition()
         self._records: list[Progress] = []
 
     def notify(self, progress: Progress) -> None:
         """Remember the record."""
-        with self._told:
+        with self._changed:
             self._records.append(progress)
-            self._told.notify_all()
+            self._changed.notify_all()
 
     def notify_all(self, records: Iterable[Progress]) -> None:
-        """Remember several; what `SupportsPush.subscribe` takes."""
+        """Remember several records; fits `on_update` of `SupportsPush.subscribe`."""
         for progress in records:
             self.notify(progress)
 
     @property
     def records(self) -> list[Progress]:
-        """All that was told so far, in that order."""
-        with self._told:
+        """All records so far, in order."""
+        with self._changed:
             return list(self._records)
 
     @property
     def last(self) -> Progress | None:
         """The newest record; None before there is one."""
-        with self._told:
+        with self._changed:
             return self._records[-1] if self._records else None
 
     @property
     def states(self) -> list[State]:
-        """The states told so far, each stretch of the same one once."""
+        """The states so far, repetitions removed."""
         states = [progress.state for progress in self.records]
         return [state for state, before in zip(states, [None, *states], strict=False) if state is not before]
 
     def wait_for(self, predicate: Callable[[Progress], object], timeout: float = 30.0) -> Progress:
         """
-        Return the first record, of those told already or yet to come, for which the predicate holds.
+        Return the first record, past or future, for which the predicate holds.
 
-        Raises TimeoutError, with the last record in its message, when there is none after `timeout` seconds.
+        Raises TimeoutError, with the last record in its message, if there is none after `timeout` seconds.
         """
         deadline, checked = monotonic() + timeout, 0
-        with self._told:
+        with self._changed:
             while True:
                 for progress in self._records[checked:]:
                     if predicate(progress):
                         return progress
                 checked = len(self._records)
-                if not self._told.wait(deadline - monotonic()):
+                if not self._changed.wait(deadline - monotonic()):
                     last = self._records[-1].to_json() if self._records else "none"
-                    raise TimeoutError(f"not told of it within {timeout} s; {checked} records, the last: {last}")
+                    raise TimeoutError(f"no such record within {timeout} s; {checked} records, the last: {last}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from progresskit.kit import Kit
 from progresskit.progress import State
 
-from .helpers import PATIENCE, read, told
+from .helpers import PATIENCE, read, write_and_read
 from .writes import LEASE, start, update, word
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class EndContract:
-    """How a job ends that nobody works on any more, and what becomes of a worker that returns."""
+    """The end of a job without a worker, and the later reports of a worker that returns."""
 
     def test_a_cancel_of_a_stalled_job_ends_it_as_cancelled(self, backend: Backend, clock: FakeClock) -> None:
         backend.write([start("stalled", current=3), start("alive", lease=600), word("waiting")])
@@ -39,7 +39,7 @@ class EndContract:
             kit.cancel("job")
             kit.flush()
         for write in (update("job", 1), update("job", 2, current=9), update("job", 3, state=State.SUCCEEDED)):
-            progress = told(backend, write)
+            progress = write_and_read(backend, write)
             assert (progress.state, progress.current) == (State.CANCELLED, 3), write
         assert backend.cancel_requested(["job"]) == {"job"}, "so that it stops"
 
@@ -60,7 +60,7 @@ class EndContract:
         error = found["failed"].redacted().error
         assert error is not None
         assert (error.type, error.message, found["failed"].current) == ("Error", "The disk is full", 2)
-        progress = told(backend, start("cancelled", token="next"))
+        progress = write_and_read(backend, start("cancelled", token="next"))
         assert (progress.state, progress.version.run, progress.cancel_requested) == (State.RUNNING, 2, False)
 
 

@@ -1,4 +1,4 @@
-"""The second and third promise of a backend: what is absent, what is kept for how long, and what is stalled."""
+"""The second and third promise of a backend: absent ids, the lifetime of records, and stalled jobs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from progresskit.progress import State, Version, moment
 
-from .helpers import read, seen, told
+from .helpers import read, seen, write_and_read
 from .writes import LEASE, LIFE, record, start, update, word
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class KeepContract:
-    """What is there, by id and by the clock."""
+    """Which records exist, by id and by the clock."""
 
     def test_an_id_that_nobody_reported_is_absent(self, backend: Backend) -> None:
         backend.write([start("known")])
@@ -118,7 +118,7 @@ class KeepContract:
         backend.write([start("job", lease=20)])
         clock.advance(25)
         assert read(backend, "job").stalled
-        assert not told(backend, update("job", 1, lease=20)).stalled
+        assert not write_and_read(backend, update("job", 1, lease=20)).stalled
         clock.advance(20)
         assert read(backend, "job").stalled
 
@@ -137,7 +137,7 @@ class KeepContract:
         backend.write([start("job", lease=30)])
         for _ in range(12):
             clock.advance(10)
-            assert not told(backend, update("job", 1, lease=30)).stalled
+            assert not write_and_read(backend, update("job", 1, lease=30)).stalled
 
     def test_a_write_that_is_ignored_does_not_end_a_stall(self, backend: Backend, clock: FakeClock) -> None:
         backend.write([start("job")])
@@ -153,7 +153,7 @@ class KeepContract:
         clock.advance(7_200)
         backend.write([start("dead", lease=20), start("alive", lease=20)])
         clock.set_back(3_600)
-        assert not told(backend, update("alive", 1, lease=20)).stalled, "it was heard of just now"
+        assert not write_and_read(backend, update("alive", 1, lease=20)).stalled, "it was heard of just now"
         clock.advance(19)
         assert not read(backend, "alive").stalled
         clock.advance(1)
@@ -161,7 +161,7 @@ class KeepContract:
             "dead": True,
             "alive": True,
         }
-        assert not told(backend, update("dead", 1, lease=20)).stalled
+        assert not write_and_read(backend, update("dead", 1, lease=20)).stalled
         clock.set_back(3_600)
         assert backend.forget(["dead", "alive"]) == {"dead", "alive"}
 

@@ -1,4 +1,4 @@
-"""The first promise of a backend: a write changes what is stored as the fold says."""
+"""The first promise of a backend: a write changes the stored record as the fold does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from progresskit.progress import FINAL_STATES, Failure, Role, State, Version, life_of, moment
 
-from .helpers import PATIENCE, read, seen, told
+from .helpers import PATIENCE, read, seen, write_and_read
 from .model import Model
 from .writes import LEASE, record, start, update, word
 
@@ -28,7 +28,7 @@ EXAMPLES = 150
 
 
 class FoldContract:
-    """What is stored after writes of every kind, in every order."""
+    """The stored record after writes of every kind, in every order."""
 
     def test_a_start_is_run_1(self, backend: Backend) -> None:
         assert backend.write([start("job")]) == {"job": 1}
@@ -58,34 +58,37 @@ class FoldContract:
 
     def test_text_of_every_script_comes_back_unharmed(self, backend: Backend) -> None:
         text = "Zürich 東京 مرحبا 🚀👩\u200d🚀 'single' \"double\" \\back\\ %s :name ?1 \u2028 \ufffd \x01\x7f \r\n\t"
-        progress = told(backend, start("job", description=text, unit=text, kind="ключ", meta={text: [text]}))
+        progress = write_and_read(backend, start("job", description=text, unit=text, kind="ключ", meta={text: [text]}))
         assert (progress.description, progress.unit, progress.kind) == (text, text, "ключ")
         assert progress.meta == {text: [text]}
 
     def test_8_kib_of_meta_and_64_kib_of_result_come_back_whole(self, backend: Backend) -> None:
         meta, result = {"é": "ü" * 4_000}, ["ä" * 32_000, None, 5]
-        progress = told(backend, start("job", state=State.SUCCEEDED, meta=meta, result=result))
+        progress = write_and_read(backend, start("job", state=State.SUCCEEDED, meta=meta, result=result))
         assert (progress.meta, progress.result) == (meta, result)
 
     def test_an_error_comes_back_with_whether_it_is_public(self, backend: Backend) -> None:
         for failure in (Failure("E", "secret"), Failure("E", "open", public=True), Failure("E", None)):
-            assert told(backend, start(f"job-{failure.message}", state=State.FAILED, error=failure)).error == failure
+            assert (
+                write_and_read(backend, start(f"job-{failure.message}", state=State.FAILED, error=failure)).error
+                == failure
+            )
 
     def test_numbers_stay_exact_and_of_their_kind(self, backend: Backend) -> None:
         for id, number in {"big": 2**53, "float": 0.1, "whole": 3.0, "zero": 0, "tiny": 5e-324}.items():
-            progress = told(backend, start(id, current=number, total=number))
+            progress = write_and_read(backend, start(id, current=number, total=number))
             assert [repr(progress.current), repr(progress.total)] == [repr(number)] * 2
 
     def test_an_update_replaces_the_record_whole(self, backend: Backend) -> None:
         backend.write([start("job", description="first", meta={"a": 1}, total=10)])
-        progress = told(backend, update("job", 2, current=4))
+        progress = write_and_read(backend, update("job", 2, current=4))
         assert (progress.current, progress.total, progress.description, progress.meta) == (4, None, None, {})
         assert progress.version == Version(1, 1, 2)
 
     def test_an_older_update_that_comes_late_changes_nothing(self, backend: Backend) -> None:
         backend.write([start("job", current=1)])
         backend.write([update("job", 5, current=5)])
-        assert told(backend, update("job", 4, current=4)).current == 5
+        assert write_and_read(backend, update("job", 4, current=4)).current == 5
 
     def test_whatever_the_order_of_delivery_the_end_is_the_same(self, backend: Backend) -> None:
         def history(id: str) -> list[Write]:
@@ -102,16 +105,16 @@ class FoldContract:
     def test_the_same_write_again_changes_nothing(self, backend: Backend) -> None:
         writes = [start("job"), update("job", 2, current=2), update("job", 3, state=State.FAILED)]
         for write in writes:
-            before = seen([told(backend, write)])
-            assert seen([told(backend, write)]) == before
-            assert seen([told(backend, write)]) == before
+            before = seen([write_and_read(backend, write)])
+            assert seen([write_and_read(backend, write)]) == before
+            assert seen([write_and_read(backend, write)]) == before
 
     def test_no_late_write_of_any_kind_replaces_an_end(self, backend: Backend) -> None:
         for state in FINAL:
             id = f"job-{state}"
             backend.write([start(id), word("unrelated")])
             end = update(id, 5, state=state, current=5)
-            ended = seen([told(backend, end)])
+            ended = seen([write_and_read(backend, end)])
             late = [
                 update(id, 4, current=4),
                 update(id, 6, current=6),
@@ -124,28 +127,28 @@ class FoldContract:
                 *(update(id, 10, state=other) for other in FINAL),
             ]
             for write in late:
-                assert seen([told(backend, write)]) == ended, write
+                assert seen([write_and_read(backend, write)]) == ended, write
 
     def test_no_late_write_replaces_a_verdict_from_outside(self, backend: Backend) -> None:
         for state in FINAL:
             id = f"job-{state}"
             backend.write([start(id)])
-            ended = seen([told(backend, word(id, state, updated_at=moment(5)))])
+            ended = seen([write_and_read(backend, word(id, state, updated_at=moment(5)))])
             for write in [start(id), update(id, 2), update(id, 3, state=State.SUCCEEDED), word(id, State.FAILED)]:
-                assert seen([told(backend, write)]) == ended, write
+                assert seen([write_and_read(backend, write)]) == ended, write
 
     def test_a_reused_id_begins_the_next_run(self, backend: Backend) -> None:
         for run in (1, 2, 3):
             assert backend.write([start("job", token=f"token-{run}", current=run)]) == {"job": run}
             backend.write([update("job", 2, token=f"token-{run}", run=run, state=State.SUCCEEDED)])
-        progress = told(backend, update("job", 3, token="token-2", run=2, current=99))
+        progress = write_and_read(backend, update("job", 3, token="token-2", run=2, current=99))
         assert (progress.version, progress.state) == (Version(3, 1, 2), State.SUCCEEDED)
 
     def test_a_new_run_keeps_nothing_of_the_one_before(self, backend: Backend) -> None:
         backend.write([start("job", created_at=moment(1), kind="old", description="old")])
         backend.request_cancel(["job"])
         backend.write([word("job", State.FAILED, updated_at=moment(2), finished_at=moment(2))])
-        progress = told(backend, start("job", token="next", created_at=moment(9)))
+        progress = write_and_read(backend, start("job", token="next", created_at=moment(9)))
         written = record("job", version=Version(2, 1, 1), created_at=moment(9), lease=LEASE, life=life_of(1_000))
         assert seen([progress]) == seen([written])
 
@@ -156,7 +159,7 @@ class FoldContract:
         progress = read(backend, "job")
         assert (progress.state, progress.version, progress.attempt) == (State.RUNNING, Version(1, 2, 1), 2)
         assert (progress.created_at, progress.next_retry_at) == (moment(1), None)
-        assert told(backend, update("job", 9, current=9)).current == 0, "the first attempt writes no more"
+        assert write_and_read(backend, update("job", 9, current=9)).current == 0, "the first attempt writes no more"
 
     def test_a_redelivered_task_is_a_new_run(self, backend: Backend) -> None:
         backend.write([start("job", current=7)])
@@ -179,35 +182,37 @@ class FoldContract:
         assert read(backend, "job").version == Version(2, 1, 11)
 
     def test_a_pending_job_starts_in_the_run_it_was_sent_in(self, backend: Backend) -> None:
-        sent = told(backend, word("job", kind="mail", created_at=moment(1)))
+        sent = write_and_read(backend, word("job", kind="mail", created_at=moment(1)))
         assert (sent.state, sent.version, sent.kind) == (State.PENDING, Version(1, 1, 0), "mail")
         assert backend.write([start("job", kind="mail", created_at=moment(2))]) == {"job": 1}
         progress = read(backend, "job")
         assert (progress.state, progress.version) == (State.RUNNING, Version(1, 1, 1))
         assert progress.created_at == moment(1), "when the job was first heard of"
-        assert told(backend, update("job", 2, created_at=moment(2))).created_at == moment(1)
+        assert write_and_read(backend, update("job", 2, created_at=moment(2))).created_at == moment(1)
 
     def test_pending_never_replaces_a_run(self, backend: Backend) -> None:
         for state in State:
             id = f"job-{state}"
             if state is not State.PENDING:
-                before = seen([told(backend, start(id, state=state, current=3))])
-                assert seen([told(backend, word(id, attempt=2))]) == before
+                before = seen([write_and_read(backend, start(id, state=state, current=3))])
+                assert seen([write_and_read(backend, word(id, attempt=2))]) == before
 
     def test_a_verdict_from_outside_ends_a_run_and_keeps_its_count(self, backend: Backend) -> None:
         lost = Failure("WorkerLostError", "signal 9")
         for state in (State.PENDING, State.RUNNING, State.RETRYING):
             id = f"job-{state}"
             first = word(id) if state is State.PENDING else start(id, state=state, current=40, total=100, rate=2.0)
-            before = told(backend, first)
-            ended = told(backend, word(id, State.FAILED, error=lost, updated_at=moment(7), finished_at=moment(8)))
+            before = write_and_read(backend, first)
+            ended = write_and_read(
+                backend, word(id, State.FAILED, error=lost, updated_at=moment(7), finished_at=moment(8))
+            )
             assert (ended.state, ended.error) == (State.FAILED, lost)
             assert (ended.current, ended.total) == (before.current, before.total)
             assert (ended.updated_at, ended.finished_at, ended.rate) == (moment(7), moment(8), None)
             assert ended.version == before.version._replace(seq=before.version.seq + 1)
 
     def test_a_verdict_about_an_unknown_job_is_kept(self, backend: Backend) -> None:
-        progress = told(backend, word("job", State.CANCELLED))
+        progress = write_and_read(backend, word("job", State.CANCELLED))
         assert (progress.state, progress.version) == (State.CANCELLED, Version(1, 1, 0))
 
     def test_an_end_that_is_sent_again_does_not_replace_the_next_run(self, backend: Backend, clock: FakeClock) -> None:
@@ -219,10 +224,10 @@ class FoldContract:
             backend.write([start(id, token=owner, current=1, age=1)])
             again = end._replace(role=Role.UPDATE, run=1, late=True, age=5.5)
             before = seen([read(backend, id)])
-            assert seen([told(backend, again)]) == before
-            ended = told(backend, update(id, 2, token=owner, run=2, state=State.SUCCEEDED, age=1))
+            assert seen([write_and_read(backend, again)]) == before
+            ended = write_and_read(backend, update(id, 2, token=owner, run=2, state=State.SUCCEEDED, age=1))
             assert (ended.state, ended.version) == (State.SUCCEEDED, Version(2, 1, 2))
-            assert told(backend, again).state is State.SUCCEEDED
+            assert write_and_read(backend, again).state is State.SUCCEEDED
 
     def test_an_end_that_is_sent_again_is_restored_where_it_is_missing(
         self, backend: Backend, clock: FakeClock
@@ -232,7 +237,7 @@ class FoldContract:
         clock.advance(11)
         assert backend.read(["job"]) == {}
         again = update("job", 2, run=1, state=State.FAILED, late=True, age=11)
-        assert (told(backend, again).state, read(backend, "job").version) == (State.FAILED, Version(1, 1, 2))
+        assert (write_and_read(backend, again).state, read(backend, "job").version) == (State.FAILED, Version(1, 1, 2))
 
     def test_a_verdict_that_comes_late_does_not_end_a_run_that_began_after_it(
         self, backend: Backend, clock: FakeClock
@@ -242,16 +247,16 @@ class FoldContract:
         backend.write([start("job", token="redelivered", age=1)])
         clock.advance(10)
         before = seen([read(backend, "job")])
-        assert seen([told(backend, word("job", State.FAILED, age=15))]) == before
-        assert told(backend, word("job", State.FAILED, age=5)).version == Version(2, 1, 2)
+        assert seen([write_and_read(backend, word("job", State.FAILED, age=15))]) == before
+        assert write_and_read(backend, word("job", State.FAILED, age=5)).version == Version(2, 1, 2)
 
     def test_a_verdict_about_what_waits_is_taken_even_if_that_is_announced_a_moment_later(
         self, backend: Backend, clock: FakeClock
     ) -> None:
         backend.write([word("refused", age=1), word("sent-again", age=1)])
-        assert told(backend, word("refused", State.CANCELLED, age=2)).state is State.CANCELLED
+        assert write_and_read(backend, word("refused", State.CANCELLED, age=2)).state is State.CANCELLED
         again = word("sent-again", State.FAILED, age=2)._replace(late=True)
-        assert told(backend, again).state is State.PENDING, "it was about the time before an outage"
+        assert write_and_read(backend, again).state is State.PENDING, "it was about the time before an outage"
 
     def test_what_began_is_known_better_by_each_write_of_the_owner(self, backend: Backend, clock: FakeClock) -> None:
         # The start was a second under way, so that the run seems to have begun later than it did.
@@ -262,13 +267,13 @@ class FoldContract:
             backend.write([start(id, age=0)])
             clock.advance(2)
             backend.write([again])
-            assert told(backend, word(id, State.FAILED, age=2.5)).state is State.FAILED
+            assert write_and_read(backend, word(id, State.FAILED, age=2.5)).state is State.FAILED
 
     def test_a_start_whose_answer_was_lost_does_not_replace_a_later_one(
         self, backend: Backend, clock: FakeClock
     ) -> None:
         first = start("job", token="first", age=1)
-        backend.write([first])  # and its sender is not told
+        backend.write([first])  # and its sender does not get the answer
         clock.advance(10)
         assert backend.write([start("job", token="second", age=1)]) == {"job": 2}
         clock.advance(10)
@@ -276,8 +281,8 @@ class FoldContract:
         again = first._replace(seq=9, state=State.SUCCEEDED, late=True, age=21)
         assert backend.write([again]) == {"job": 2}
         assert seen([read(backend, "job")]) == before
-        assert seen([told(backend, update("job", 10, token="first", run=2, age=21))]) == before
-        assert told(backend, update("job", 2, token="second", run=2, age=11)).version == Version(2, 1, 2)
+        assert seen([write_and_read(backend, update("job", 10, token="first", run=2, age=21))]) == before
+        assert write_and_read(backend, update("job", 2, token="second", run=2, age=11)).version == Version(2, 1, 2)
 
     def test_a_start_that_an_outage_held_back_replaces_what_began_before_it(
         self, backend: Backend, clock: FakeClock
@@ -309,9 +314,9 @@ class FoldContract:
         backend.write([new("killed")])
         for id in ("job", "other", "killed"):
             assert (read(backend, id).state, read(backend, id).version) == (State.RUNNING, Version(2, 1, 5)), id
-            assert told(backend, new(id, 6)).version == Version(2, 1, 6)
+            assert write_and_read(backend, new(id, 6)).version == Version(2, 1, 6)
         backend.write([start("job", token="newest", age=0)])
-        assert told(backend, update("job", 9, token="yet another", run=9)).version == Version(3, 1, 1)
+        assert write_and_read(backend, update("job", 9, token="yet another", run=9)).version == Version(3, 1, 1)
 
     def test_the_life_of_an_id_lasts_from_its_first_run_until_it_is_forgotten(
         self, backend: Backend, clock: FakeClock
@@ -326,10 +331,10 @@ class FoldContract:
             word("job", State.FAILED, created_at=moment(1_003)),
             start("job", token="last", created_at=moment(1_004), ttl=10),
         ]:
-            assert told(backend, write).life == first
+            assert write_and_read(backend, write).life == first
         assert read(backend, "job").cursor == f"{first}-3.1.1"
         clock.advance(10)
-        assert told(backend, start("job", created_at=moment(1_005))).cursor == f"{life_of(1_005_000)}-1.1.1"
+        assert write_and_read(backend, start("job", created_at=moment(1_005))).cursor == f"{life_of(1_005_000)}-1.1.1"
 
     def test_a_heartbeat_brings_back_what_the_store_forgot(self, backend: Backend, clock: FakeClock) -> None:
         backend.write([start("job", ttl=10)])
@@ -344,7 +349,7 @@ class FoldContract:
             backend.write([update(f"job-{state}", 2, ttl=10)])
         clock.advance(11)
         for state in FINAL:
-            progress = told(backend, update(f"job-{state}", 3, state=state, current=3))
+            progress = write_and_read(backend, update(f"job-{state}", 3, state=state, current=3))
             assert (progress.state, progress.version, progress.current) == (state, Version(1, 1, 3), 3)
 
     def test_the_run_of_every_start_is_told(self, backend: Backend) -> None:
@@ -360,7 +365,7 @@ class FoldContract:
     def test_a_batch_of_a_thousand_is_folded_job_by_job(self, backend: Backend) -> None:
         ids = [f"job-{number}" for number in range(1_000)]
         runs = backend.write([start(id) for id in ids])
-        # What is wrong is picked out first: a test runner that draws the difference of two such lists takes minutes.
+        # Wrong entries are selected first: a test runner that draws the difference of two such lists takes minutes.
         assert not [id for id in ids if runs.get(id) != 1]
         kinds: list[Callable[[str], Write]] = [
             lambda id: update(id, 2, current=2),

@@ -1,4 +1,4 @@
-"""The fifth promise of a backend: a job that was forgotten is as one that nobody reported."""
+"""The fifth promise of a backend: a forgotten job is as one that was never reported."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from progresskit.progress import FINAL_STATES, State, Version, moment
 
-from .helpers import read, told
+from .helpers import read, write_and_read
 from .watching import opened
 from .writes import LEASE, start, update, word
 
@@ -19,7 +19,7 @@ FINAL = sorted(FINAL_STATES)
 
 
 class ForgetContract:
-    """Which jobs can be forgotten, and what comes after."""
+    """Which jobs can be forgotten, and the state of their ids afterwards."""
 
     def test_jobs_that_are_done_or_stalled_are_forgotten_and_no_others(
         self, backend: Backend, clock: FakeClock
@@ -65,14 +65,14 @@ class ForgetContract:
             "sent": Version(1, 1, 0),
         }
         assert not any(record.cancel_requested or record.description for record in records.values())
-        assert told(backend, update("done", 3, token="c", state=State.SUCCEEDED)).state is State.SUCCEEDED
+        assert write_and_read(backend, update("done", 3, token="c", state=State.SUCCEEDED)).state is State.SUCCEEDED
         assert backend.forget(["done"]) == {"done"}
 
     def test_a_worker_that_returns_brings_its_forgotten_job_back(self, backend: Backend, clock: FakeClock) -> None:
         backend.write([start("job", current=1)])
         clock.advance(LEASE)
         backend.forget(["job"])
-        assert told(backend, update("job", 2, current=2)).current == 2
+        assert write_and_read(backend, update("job", 2, current=2)).current == 2
 
     def test_nobody_is_forgotten(self, backend: Backend) -> None:
         assert backend.forget([]) == set()

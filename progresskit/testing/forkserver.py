@@ -1,7 +1,7 @@
 """
-A fork server: a process that has imported what others need, and makes each of these by a fork.
+A fork server: a process that has imported the modules of a backend, and forks the processes of a test.
 
-What a backend imports may take a process a second; its copies have it at once.
+The imports of a backend may take a second; forked processes have them at once.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from progresskit.testing.forkserver import serve
 from progresskit.testing.process import main
 serve(int(sys.argv[1]), skew, main)
 """
-"""The clock is replaced before anything is imported that might keep the right one."""
+"""The clock is replaced before modules are imported that might keep a reference to the right one."""
 
 LARGE = 2**16
 
 
 class ForkServer:
-    """The server as those see it who ask it for processes."""
+    """The client side of the server, which requests processes."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
@@ -50,7 +50,7 @@ class ForkServer:
             )
 
     def fork(self, url: str, skew: float, stdin: int, stdout: int) -> int:
-        """Make a process that is about to use the backend of a URL, and whose clock is wrong; return its pid."""
+        """Fork a process for the backend of a URL, with a clock that is wrong by `skew` seconds; return its pid."""
         asked = {"url": url, "skew": skew, "path": sys.path, "environ": dict(os.environ)}
         pid = self._ask(asked, [stdin, stdout])
         assert pid, "the fork server cannot make it; why stands on its standard error"
@@ -72,7 +72,7 @@ class ForkServer:
         self._socket.close()
         try:
             self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:  # whatever it hangs in, nobody is to wait for it for ever
+        except subprocess.TimeoutExpired:  # it hangs, and the test must not wait indefinitely
             self._process.kill()
             self._process.wait()
 
@@ -86,7 +86,7 @@ def fork_server() -> ForkServer:
 
 
 def serve(descriptor: int, skew: list[float], main: Callable[[], None]) -> None:
-    """Make and end processes as asked for on a socket, until whoever asks has gone."""
+    """Make and end processes as requested on a socket, until the client closes it."""
     made: set[int] = set()
     owner = os.getpid()
     try:
@@ -112,7 +112,7 @@ def serve(descriptor: int, skew: list[float], main: Callable[[], None]) -> None:
 
 
 def _prepare(asked: dict[str, Any]) -> bool:
-    """Be as the process is to be, with all imported that it will need; tell whether that went well."""
+    """Set the clock and import the modules that the process needs; return whether that succeeded."""
     sys.path[:] = asked["path"]
     for name in os.environ.keys() - asked["environ"].keys():
         del os.environ[name]
@@ -145,7 +145,7 @@ def _end(pid: int) -> None:
 
 
 def _line(peer: socket.socket) -> tuple[bytes, list[int]]:
-    """Receive a line, or nothing once the peer has gone, and the files that came with it."""
+    """Receive a line and the files sent with it; an empty line once the peer has closed."""
     line, files, _, _ = socket.recv_fds(peer, LARGE, 2)
     while line and not line.endswith(b"\n"):
         more = peer.recv(LARGE)

@@ -1,4 +1,4 @@
-"""How the parts of the contract look at a backend, and wait for what others do."""
+"""Helpers of the contract: write and read a backend, and wait for other processes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def seen(records: Iterable[Progress]) -> dict[str, tuple[str, float | None]]:
     return {progress.id: (progress.to_json(), progress.lease) for progress in records}
 
 
-def told(backend: Backend, write: Write) -> Progress:
-    """Write one, and return what is stored then."""
+def write_and_read(backend: Backend, write: Write) -> Progress:
+    """Write one, and return the stored record."""
     backend.write([write])
     return read(backend, write.id)
 
@@ -61,19 +61,19 @@ def connect(url: str) -> Backend:
 
 @contextmanager
 def opened(url: str) -> Iterator[Backend]:
-    """Make the backend of a URL as a kit does, have it take part in what goes on there, and close it in the end."""
+    """Make the backend of a URL as a kit does, join it to the others, and close it in the end."""
     with closing(connect(url)) as backend:
         take_part(backend)
         yield backend
 
 
 def take_part(backend: Backend) -> None:
-    """Have a backend connect, make what it needs, and come to know what the others know."""
+    """Connect a backend, create its tables or queues, and let it learn the records of the others."""
     insist(lambda: backend.cancel_requested(["nobody"]))
 
 
 def until(condition: Callable[[], bool], problem: Callable[[], str] = lambda: "it never came") -> None:
-    """Wait for what another process does."""
+    """Wait for an effect of another process."""
     deadline = monotonic() + PATIENCE
     while not condition():
         assert monotonic() < deadline, problem()
@@ -81,7 +81,7 @@ def until(condition: Callable[[], bool], problem: Callable[[], str] = lambda: "i
 
 
 def insist(act: Callable[[], Answer]) -> Answer:
-    """Do what a busy server may refuse for a moment, again and again as a publisher does; return what comes of it."""
+    """Repeat a call that a busy server may refuse for a moment, as a publisher does; return its result."""
     deadline = monotonic() + PATIENCE
     while True:
         try:

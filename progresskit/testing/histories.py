@@ -40,7 +40,7 @@ class Send(NamedTuple):
 
 
 class Again(NamedTuple):
-    """Deliver once more what was written so many batches ago: a heartbeat, a duplicate, or a write out of order."""
+    """Deliver a batch again, by its distance from the last: a heartbeat, a duplicate, or a write out of order."""
 
     back: int
 
@@ -52,7 +52,7 @@ class Cancel(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """Forget jobs; what is written afterwards is of runs that begin afterwards."""
+    """Forget jobs; later writes are of runs that begin afterwards."""
 
     jobs: frozenset[str]
 
@@ -75,7 +75,7 @@ def writes(job: str) -> SearchStrategy[Write]:
 
 @cache
 def pools(job: str) -> tuple[list[Write], list[Write], list[Write]]:
-    """Return the writes there are of each role; drawing from a list is many times faster than building each anew."""
+    """Return the writes there are of each role; drawing from a list is many times faster than building each one."""
     number = count(1)
 
     def details() -> dict[str, Any]:
@@ -121,7 +121,7 @@ def histories() -> SearchStrategy[list[Step]]:
         st.builds(Again, st.integers(1, 5)),
         st.builds(Cancel, st.frozensets(st.sampled_from(JOBS), min_size=1)),
         st.builds(Forget, st.frozensets(st.sampled_from(JOBS), min_size=1)),
-        # Not divided evenly: what is wrong with a lease shows only while the record is still there.
+        # Not divided evenly: an error of a lease shows only while the record still exists.
         st.builds(Pass, st.sampled_from([19.0, 20.0, 21.0, 40.0, 60.0, 200.0])),
     )
     # Hypothesis draws short lists mostly; two of them are long enough to forget, repeat and come late.
@@ -143,7 +143,7 @@ def play(history: list[Step], backend: Backend, model: Model, clock: FakeClock, 
                 asked = [names[job] for job in jobs]
                 gone = model.forget(asked)
                 assert backend.forget(asked) == gone, step
-                if gone:  # a broker without a store takes nothing of before any more, where others may
+                if gone:  # a broker without a store ignores writes from before, where others may accept them
                     forgotten += 1
                     sent.clear()
                     clock.advance(LONGEST_AGE)
@@ -157,19 +157,19 @@ def play(history: list[Step], backend: Backend, model: Model, clock: FakeClock, 
 
 
 def renamed(write: Write, names: dict[str, str], forgotten: int = 0) -> Write:
-    """Return the write for the job's name in this history, by a worker that began after so many were forgotten."""
+    """Return the write for the job's name in this history, by a worker that began after `forgotten` forgettings."""
     old, new = f'"id":"{write.id}"', f'"id":"{names[write.id]}"'
     token = write.token and f"{write.token}{forgotten}"
     return write._replace(id=names[write.id], token=token, body=write.body.replace(old, new))
 
 
 def compare_runs(batch: Collection[Write], backend: Backend, model: Model) -> None:
-    """Write the batch to both; what a backend says of runs has to be right, and said for all starts."""
+    """Write the batch to both; the runs that the backend returns must be right, and complete for all starts."""
     runs, right = backend.write(list(batch)), model.write(list(batch))
     assert {id: runs[id] for id in runs} == {id: right[id] for id in runs}
     assert {write.id for write in batch if write.role is Role.START} <= set(runs)
 
 
 def shown(records: dict[str, Progress]) -> dict[str, Any]:
-    """Return all that can be seen, lease included, in a form that tells numbers of different kinds apart."""
+    """Return the visible state, lease included, in a form that distinguishes types of numbers."""
     return {id: (progress.to_json(), progress.lease) for id, progress in records.items()}

@@ -1,4 +1,4 @@
-"""What a backend promises whose processes run on several hosts: their clocks may differ, and nobody notices."""
+"""The promises of a backend with processes on several hosts: their clocks may differ, without an effect."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ MINUTES = 5 * 60.0
 
 class HostsContract:
     """
-    What a backend promises that judges leases and ttls by the clock of a server.
+    The promises of a backend that judges leases and ttls by the clock of a server.
 
-    One that has no server serves a single host, whose clock all its processes share: it has no use for this part. The
-    fixture `url` is that of `SharedContract`.
+    A backend without a server works on a single host, with one clock for all processes, and does not need this part.
+    The fixture `url` is that of `SharedContract`.
     """
 
     def test_a_job_is_stalled_when_its_lease_is_over_whatever_the_clocks_say(self, url: str) -> None:
@@ -84,13 +84,13 @@ class HostsContract:
                 seen = [json.loads(record) for record in viewer.ask("seen", last=worker.ask("read", ids=[id]))]
                 assert (seen[-1]["state"], seen[-1]["current"]) == ("succeeded", 1)
                 assert not any(record["stalled"] for record in seen)
-                told = datetime.fromisoformat(seen[-1]["finished_at"]).timestamp()
-                assert abs(told - time() - skew) < MINUTES / 2, "the times in a record are those of its worker"
+                finished = datetime.fromisoformat(seen[-1]["finished_at"]).timestamp()
+                assert abs(finished - time() - skew) < MINUTES / 2, "the times in a record are those of its worker"
 
 
 @contextmanager
 def hosts(url: str) -> Iterator[tuple[Process, Process]]:
-    """Give a process on a host whose clock is ahead, and one on a host whose clock is behind."""
+    """Yield a process on a host with a clock that is ahead, and one on a host with a clock that is behind."""
     with served(url, MINUTES) as ahead, served(url, -MINUTES) as behind:
         for host, skew in ((ahead, MINUTES), (behind, -MINUTES)):
             assert abs(host.ask("time") - time() - skew) < MINUTES / 10

@@ -1,4 +1,4 @@
-"""What a backend has to be, written down without one."""
+"""The model of a backend: its required behaviour without storage or concurrency."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Kept(NamedTuple):
-    """What is stored of a job, and the times that go with it, on the model's clock."""
+    """The stored record of a job, and its times on the model's clock."""
 
     stored: Stored
     heard: float
@@ -22,9 +22,9 @@ class Kept(NamedTuple):
 
 class Model:
     """
-    The fold, a lease and a ttl, and nothing else: no lock, no cleaning up, no cleverness.
+    The fold, a lease and a ttl alone: no lock, no cleanup, no optimisation.
 
-    Histories are run against a backend and against this; whatever can be seen has to be the same.
+    Histories are run against a backend and against this model; the visible states must be the same.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -44,7 +44,7 @@ class Model:
         return runs
 
     def read(self, ids: Collection[str]) -> dict[str, Progress]:
-        """Return what is known and has not expired."""
+        """Return the records that exist and have not expired."""
         found = {id: kept for id in ids if (kept := self._living(id))}
         return {id: decode(kept.stored, abs(self._clock() - kept.heard) >= kept.lease) for id, kept in found.items()}
 

@@ -1,4 +1,4 @@
-"""What a backend promises whose server can go away."""
+"""The promises of a backend with a server that can fail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from progresskit.errors import BackendUnavailable
 from progresskit.progress import State
 
-from .helpers import insist, read, told
+from .helpers import insist, read, write_and_read
 from .writes import start, update
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 class OutageContract:
     """
-    What a backend promises whose server can go away.
+    The promises of a backend with a server that can fail.
 
-    The fixture `outage` is called for a context manager, within which the store of `backend` cannot be written to.
+    The fixture `outage` returns a context manager, within which writes to the store of `backend` fail.
     """
 
     def test_what_cannot_be_written_now_says_so_and_can_be_written_later(
@@ -35,8 +35,8 @@ class OutageContract:
                     act()
                 except BackendUnavailable:
                     continue
-                raise AssertionError("nothing was raised, though the store could not be written to")
-        assert told(backend, update("job", 3, current=3)).current == 3
+                raise AssertionError("no error was raised, although the store could not be written to")
+        assert write_and_read(backend, update("job", 3, current=3)).current == 3
         assert backend.request_cancel(["job"]) == {"job"}
 
     def test_forgetting_works_or_says_so_while_the_store_cannot_be_written_to(

@@ -1,9 +1,9 @@
 """
-Other processes for `SharedContract`: what they do, and how a test holds them.
+Other processes for `SharedContract`: their actions, and the handle by which a test controls them.
 
-A process is told what to do on its standard input (an URL may hold a password, which has no place among arguments),
-says `ready` once it takes part in what goes on there, waits for `go`, and answers with one line of JSON; one that
-serves does so as often as it is asked. What is refused for a moment, it tries again, as a publisher does.
+A process reads its task from standard input (a URL may hold a password, which must not appear among arguments), prints
+`ready` once its backend has joined, waits for `go`, and answers with one line of JSON; a serving process answers each
+request. A call that is refused for a moment is repeated, as a publisher does.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ PATIENCE = 90.0
 
 
 def served(url: str, skew: float = 0.0) -> Process:
-    """Start a process that does what it is asked for, one thing after the other."""
+    """Start a process that serves requests, one after the other."""
     process = Process(Act.SERVE, url, ids=[], skew=skew)
     process.go()
     return process
 
 
 class Act(StrEnum):
-    """What a process does."""
+    """The actions of a process."""
 
     WRITE = "write"
     SUBSCRIBE_CANCELS = "subscribe_cancels"
@@ -53,9 +53,9 @@ class Act(StrEnum):
 
 class Process:
     """
-    A process that is about to act on the store of a URL, on a host whose clock is wrong by `skew` seconds.
+    A process that acts on the store of a URL, on a host with a clock that is wrong by `skew` seconds.
 
-    A `late` one first looks at the store when it acts.
+    A `late` one does not connect before it acts.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Process:
         return True
 
     def answer(self) -> Any:
-        """Wait for what it has to say."""
+        """Wait for its answer."""
         if self._answer is None:
             self._answer = self._line()
         assert self._answer, f"process {self.pid} died without an answer"
@@ -145,7 +145,7 @@ def _write(backend: Backend, ids: list[str], count: int) -> dict[str, Any]:
     return {"runs": runs}
 
 
-def _heed(backend: Backend, ids: list[str], count: int) -> dict[str, Any]:
+def _subscribe_cancels(backend: Backend, ids: list[str], count: int) -> dict[str, Any]:
     insist(lambda: backend.write([start(id) for id in ids]))
     deadline = monotonic() + PATIENCE
     while not (asked := insist(lambda: backend.cancel_requested(ids))) and monotonic() < deadline:
@@ -181,11 +181,11 @@ def _serve(backend: Backend, ids: list[str], count: int) -> None:
             _say(json.dumps(getattr(servant, asked["do"])(**asked["arguments"])))
 
 
-_ACTS = {Act.WRITE: _write, Act.SUBSCRIBE_CANCELS: _heed, Act.FORK: _fork, Act.SERVE: _serve}
+_ACTS = {Act.WRITE: _write, Act.SUBSCRIBE_CANCELS: _subscribe_cancels, Act.FORK: _fork, Act.SERVE: _serve}
 
 
 def main() -> None:
-    """Do what is asked for on standard input."""
+    """Run the action that is read from standard input."""
     asked = json.loads(sys.stdin.readline())
     backend = connect(asked["url"])
     if not asked["late"]:

@@ -1,9 +1,9 @@
 """
-Random histories of ids that are used again while the way to the store fails now and then: is the end the right one?
+Random histories of ids that are used again while connections to the store fail: is the final record the right one?
 
-Several kits write to one store, each over a line of its own that can be cut: then a call is refused, or its effect is
-there and its answer is lost. Records live for a few seconds only, so that they expire under jobs that are cut off. In
-the end, with all lines up, what is stored has to be of the run that began last, or of a word said since then.
+Several kits write to one store, each over a connection of its own that can be cut: then a call is refused, or it has an
+effect and its answer is lost. Records live for a few seconds only, so that they expire under jobs that are cut off. In
+the end, with all connections up, the stored record must be of the run that began last, or of a later external update.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class End(NamedTuple):
     state: State
 
 
-class Tell(NamedTuple):
-    """Say from outside that a job waits, or how it ended."""
+class UpdateExternally(NamedTuple):
+    """Report from outside that a job waits, or its final state."""
 
     kit: int
     job: str
@@ -70,7 +70,7 @@ class Tell(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """Cut the line of a kit; `answers` tells whether only the answers are lost."""
+    """Cut the connection of a kit; with `answers`, only the answers are lost."""
 
     kit: int
     answers: bool
@@ -88,17 +88,17 @@ class Pass(NamedTuple):
     seconds: float
 
 
-Step = Open | Count | End | Tell | Cut | Mend | Pass
+Step = Open | Count | End | UpdateExternally | Cut | Mend | Pass
 
 
 ANNOUNCED_AGAIN: list[Step] = [
     Open(2, "a"),
     Open(2, "a"),
     Cut(2, False),
-    Tell(2, "a", State.PENDING),
+    UpdateExternally(2, "a", State.PENDING),
     Pass(24.0),
 ]
-"""A record expires, and what is stored next is an old announcement: two runs continue it, the older one first."""
+"""A record expires, and an old announcement is stored next: two runs continue it, the older one first."""
 
 
 def histories() -> SearchStrategy[list[Step]]:
@@ -114,7 +114,7 @@ def histories() -> SearchStrategy[list[Step]]:
         ends,
         ends,
         st.builds(Count, kits, jobs),
-        st.builds(Tell, kits, jobs, st.sampled_from([State.PENDING, State.FAILED, State.CANCELLED])),
+        st.builds(UpdateExternally, kits, jobs, st.sampled_from([State.PENDING, State.FAILED, State.CANCELLED])),
         cuts,
         cuts,
         st.builds(Mend, kits),
@@ -154,7 +154,7 @@ class Line(Backend):
         return self._store.request_cancel(ids)
 
     def cancel_requested(self, ids: Collection[str]) -> set[str]:
-        """Return none: nobody asks them to."""
+        """Return none: these histories have no requests to cancel."""
         return set()
 
     def forget(self, ids: Collection[str]) -> set[str]:
@@ -162,14 +162,14 @@ class Line(Backend):
         return self._store.forget(ids)
 
     def close(self) -> None:
-        """Leave the store open: it is somebody else's."""
+        """Leave the store open: the test owns it."""
 
     def after_fork_in_child(self) -> None:
-        """Forget nothing."""
+        """Return without forgetting a job."""
 
 
 class _Run(NamedTuple):
-    """A job that was begun, and what became of it; its end was stored at `stored` or a little later."""
+    """A job that was started, and its end, which was stored at `stored` or a little later."""
 
     name: str
     kit: int
@@ -198,7 +198,7 @@ class Play:
         self._said: list[_Said] = []
 
     def run(self, history: list[Step]) -> None:
-        """Do all steps, mend all lines, and look at what is stored then."""
+        """Take all steps, restore all connections, and check the stored records."""
         for step in history:
             self._do(step)
             self._round()
@@ -227,7 +227,7 @@ class Play:
                     run.observer.end(state)
                     stored = None if self._lines[kit].cut else self._clock()
                     self._runs[job][place] = run._replace(state=state, ended=True, stored=stored)
-            case Tell(kit, job, state):
+            case UpdateExternally(kit, job, state):
                 integration = Integration(self._kits[kit])
                 if state is State.PENDING:
                     integration.enqueued(self._prefix + job)
@@ -259,7 +259,7 @@ class Play:
         self._clock.advance(ROUND_SECONDS)
 
     def _problem(self, job: str) -> str | None:
-        """Return what is wrong with what is stored."""
+        """Return the problem of the stored record, or None."""
         id, now = self._prefix + job, self._clock()
         record = self._store.read([id]).get(id)
         newest = self._runs[job][-1] if self._runs[job] else None
@@ -273,7 +273,7 @@ class Play:
         if newest.stored is not None:
             over.append(newest.stored)
         if over and now >= min(over) + TTL:
-            return None  # its record may have expired, and the id belongs to whoever comes
+            return None  # its record may have expired, and the next start owns the id
         shown = "nothing" if record is None else f"{record.description} ({record.state})"
         if record is not None and record.description is None and any(word.state is record.state for word in said):
             return None if record.state in FINAL_STATES or newest.ended else f"{newest.name} lives: {shown}"
@@ -281,14 +281,14 @@ class Play:
 
 
 class ReuseContract:
-    """What is shown of an id that is used again, whatever failed in between."""
+    """The record of an id that is used again, after any failures in between."""
 
     def test_whatever_fails_the_run_that_began_last_is_shown(self, backend: Backend, clock: FakeClock) -> None:
         check(lambda: (backend, clock), EXAMPLES)
 
 
 def check(make: Callable[[], tuple[Backend, FakeClock]], examples: int) -> None:
-    """Play so many histories, each in what `make` returns."""
+    """Play the given number of histories, each on a new backend from `make`."""
     from hypothesis import HealthCheck, example, given, settings
 
     numbers = iter(range(sys.maxsize))

@@ -1,4 +1,4 @@
-"""What a process does for a test that asks it for one thing after the other."""
+"""A process that serves the requests of a test, one after the other."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ NEVER = 10_000.0
 
 
 class Servant:
-    """Takes and answers what can be said in JSON; a write is `packed`, a record is its JSON."""
+    """Handles requests in JSON; a write is `packed`, a record is its JSON."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        # Far apart, so that nothing but what is promised tells a job of a request to stop.
+        # Far apart, so that a request to cancel reaches the job only in the promised way.
         self._kit = Kit(backend=backend, interval=0.02, heartbeat=NEVER / 10, lease=NEVER)
         self._seen = Condition()
         self._records: list[Progress] = []
@@ -39,12 +39,12 @@ class Servant:
     # As a worker does by its backend.
 
     def write(self, batch: list[Any]) -> dict[str, int]:
-        """Write, and return what is said of runs."""
+        """Write, and return the runs of the answer."""
         writes = [unpacked(write) for write in batch]
         return dict(insist(lambda: self._backend.write(writes)))
 
     def read(self, ids: list[str]) -> dict[str, str]:
-        """Return what is stored."""
+        """Return the stored records."""
         return {id: progress.to_json() for id, progress in insist(lambda: self._backend.read(ids)).items()}
 
     def listed(self) -> list[str]:
@@ -54,7 +54,7 @@ class Servant:
         return [progress.id for progress in insist(lambda: backend.list(kind=None, states=None, limit=100))]
 
     def play(self, steps: list[Any]) -> list[Any]:
-        """Write, or ask to stop, and pause, step by step; return what was answered to each."""
+        """Write, or request a cancel, and pause, step by step; return the answer to each."""
         answers: list[Any] = []
         for id, write, pause in steps:
             answers.append(self.write([write]).get(id) if write else id in self._cancel([id]))
@@ -81,7 +81,7 @@ class Servant:
         self._kit.flush(PATIENCE)
 
     def wait_for_cancel(self, id: str) -> bool:
-        """Wait until the job is asked to stop, and tell whether it was."""
+        """Wait until the job is asked to stop; return whether it was."""
         deadline = monotonic() + PATIENCE
         while not self._jobs[id].cancel_requested and monotonic() < deadline:
             sleep(0.005)
@@ -90,7 +90,7 @@ class Servant:
     # As a viewer does.
 
     def watch(self, ids: list[str]) -> None:
-        """Remember what becomes of these from now on, and nothing else any more."""
+        """Collect the records of these jobs from now on, and drop earlier ones."""
         while self._watched:
             self._watched.pop()()
         with self._seen:
@@ -131,6 +131,6 @@ def packed(write: Write) -> list[Any]:
 
 
 def unpacked(values: list[Any]) -> Write:
-    """Return what was packed."""
+    """Return the write from its packed form."""
     write = Write(*values)
     return write._replace(role=Role(write.role), state=State(write.state))

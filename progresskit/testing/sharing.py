@@ -1,4 +1,4 @@
-"""What a backend that several processes share promises, shown with other processes."""
+"""The promises of a backend that several processes share, tested with other processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from progresskit.kit import Kit
 from progresskit.progress import State, Version
 
 from . import crowds
-from .helpers import PATIENCE, opened, read, told, until
+from .helpers import PATIENCE, opened, read, until, write_and_read
 from .process import Act, Process, served
 from .undecodable import Planting
 from .watching import found, viewing
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 class SharedContract(Planting):
     """
-    What a backend that other processes see promises.
+    The promises of a backend that other processes share.
 
     The fixture `url` is the address of a fresh and empty store; every process makes its backend from it alone, with the
-    default settings, and judges by the real time.
+    default settings and the real clock.
     """
 
     def test_what_one_process_writes_another_reads_and_cancels(self, url: str) -> None:
@@ -113,7 +113,7 @@ class SharedContract(Planting):
                 worker.ask("advance", id="job")
                 until(lambda: read(backend, "job").current > 0)
             assert backend.request_cancel(["job"]) == {"job"}
-            assert worker.ask("wait_for_cancel", id="job"), "neither told nor asked for"
+            assert worker.ask("wait_for_cancel", id="job"), "neither pushed nor requested"
             worker.ask("end", id="job")
             assert read(backend, "job").state is State.SUCCEEDED, "whether to stop is for the job to say"
 
@@ -180,7 +180,7 @@ class SharedContract(Planting):
             backend.write([start("job", current=5)])
         with opened(url) as backend:
             assert read(backend, "job").current == 5
-            assert told(backend, update("job", 2, current=6)).current == 6
+            assert write_and_read(backend, update("job", 2, current=6)).current == 6
 
     def test_who_comes_after_a_record_that_cannot_be_decoded_sees_the_others_to_their_ends(self, url: str) -> None:
         with opened(url) as writer:

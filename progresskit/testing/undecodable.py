@@ -1,4 +1,4 @@
-"""Records of other releases, and records that cannot be decoded: what becomes of them, and of all others."""
+"""Records of other releases, and records that cannot be decoded: their handling, and its effect on other records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from progresskit.abc import SupportsListing, SupportsPush
 from progresskit.progress import State, encode
 
 from .doubles import RecordingObserver
-from .helpers import nothing, read, seen, told
+from .helpers import nothing, read, seen, write_and_read
 from .watching import INTERVAL, found, gathered, opened, viewing
 from .writes import record, start, update, word
 
@@ -59,7 +59,7 @@ class Planting:
 
 
 class DecodingContract(Planting):
-    """What every backend promises of records that another release, or another program, has stored."""
+    """The promises for records that another release, or another program, has stored."""
 
     def test_what_cannot_be_decoded_is_absent_and_keeps_nothing_else_from_being_read(self, backend: Backend) -> None:
         bad = [f"bad-{number}" for number in range(len(UNDECODABLE))]
@@ -124,7 +124,7 @@ class DecodingContract(Planting):
             self.plant(backend, "bad", "{")
             with kit.hub.view(["bad"]) as alone, kit.hub.view(["good", "bad", "unknown"]) as after:
                 for seq in range(2, 6):
-                    # The heartbeat of the one is pushed beside the progress of the other.
+                    # The heartbeat of the one is pushed together with the progress of the other.
                     backend.write([update("bad", 2), update("good", seq, current=seq)])
                     for viewer in (before, after):
                         found(viewer, lambda progress, seq=seq: progress.id == "good" and progress.current == seq)  # type: ignore[misc]
@@ -178,8 +178,10 @@ class DecodingContract(Planting):
         }  # fmt: skip
         assert records["word"].state is State.FAILED
         for id in ("pending", "beat", "cancel"):
-            assert told(backend, start(id, token="last", current=9)).current == 9
-        assert seen([told(backend, update("start", 2, token="next", run=runs["start"], state=State.SUCCEEDED))])
+            assert write_and_read(backend, start(id, token="last", current=9)).current == 9
+        assert seen(
+            [write_and_read(backend, update("start", 2, token="next", run=runs["start"], state=State.SUCCEEDED))]
+        )
 
     def test_it_is_logged_once(self, backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
         id = f"undecodable-{uuid4().hex}"

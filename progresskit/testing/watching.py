@@ -1,4 +1,4 @@
-"""What viewers see of every backend, whether it pushes or is polled, looked at through a kit."""
+"""The records that viewers get from every backend, pushed or polled, through a kit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from progresskit.kit import Kit
 from progresskit.progress import State, life_of, moment
 
-from .helpers import PATIENCE, seen, told
+from .helpers import PATIENCE, seen, write_and_read
 from .writes import LIFE, start, update, word
 
 if TYPE_CHECKING:
@@ -27,19 +27,19 @@ INTERVAL = 0.02
 
 
 class WatchContract:
-    """What every backend promises to those who watch through it: the present state first, then every change."""
+    """The promise of every backend to viewers: the present state first, then every change."""
 
     def test_who_watches_before_there_is_a_job_sees_it_from_its_first_record_to_its_end(self, backend: Backend) -> None:
         with viewing(backend, ["job"]) as viewer:
-            assert viewer.get(3 * INTERVAL) == {}, "an id that nobody reported is not shown"
+            assert viewer.get(3 * INTERVAL) == {}, "an id without a report is not shown"
             writes = [word("job"), start("job", current=1), update("job", 2, current=2)]
             for write in [*writes, update("job", 3, state=State.SUCCEEDED, current=3)]:
-                stored = seen([told(backend, write)])
+                stored = seen([write_and_read(backend, write)])
                 found(viewer, lambda progress, stored=stored: seen([progress]) == stored)  # type: ignore[misc]
 
     def test_who_comes_during_a_job_sees_the_present_state_first_and_then_the_rest(self, backend: Backend) -> None:
         backend.write([start("job", current=1)])
-        present = seen([told(backend, update("job", 2, current=2, description="is there"))])
+        present = seen([write_and_read(backend, update("job", 2, current=2, description="is there"))])
         with viewing(backend, ["job"]) as viewer:
             assert seen(viewer.get(PATIENCE).values()) == present
             backend.write([update("job", 3, current=3)])
@@ -49,7 +49,7 @@ class WatchContract:
 
     def test_who_comes_after_the_end_sees_the_end(self, backend: Backend) -> None:
         backend.write([start("job")])
-        end = seen([told(backend, update("job", 2, state=State.CANCELLED))])
+        end = seen([write_and_read(backend, update("job", 2, state=State.CANCELLED))])
         with opened(backend) as kit:
             assert seen(kit.watch("job")) == end
 
@@ -98,14 +98,14 @@ class WatchContract:
                 for seq in range(2, 102):
                     backend.write([update("job", seq, current=seq)])
                 gathered(quick, lambda shown: shown.keys() == {"job", "other"} and shown["job"].current == 101)
-            with kit.hub.view(["job"]) as late:  # who comes now is shown it after all who were there
+            with kit.hub.view(["job"]) as late:  # a new viewer gets it after all earlier ones
                 found(late, lambda progress: progress.current == 101)
             waiting = slow.get(0)
             assert {id: progress.current for id, progress in waiting.items()} == {"job": 101, "other": 0}
             assert slow.get(0) == {}
 
     def test_no_version_goes_back_and_what_is_last_arrives(self, backend: Backend) -> None:
-        # The hub looks at a pending job once: what is not told of it is not found by the lease of a running one.
+        # The hub reads a pending job once: a missed push is not found later by a lease, as for a running job.
         backend.write([word("job")])
 
         def work() -> None:

@@ -18,11 +18,11 @@ AGE = 60.0
 """Seconds since the runs of these builders began."""
 
 LIFE = life_of(milliseconds(CREATED))
-"""The life of a job whose first run was created then."""
+"""The life of a job whose first run was created at `CREATED`."""
 
 
 def record(id: str, state: State = State.RUNNING, **fields: Any) -> Progress:
-    """Return a record with those fields of `Progress`; its version says nothing, and it is of the id's first run."""
+    """Return a record with those fields of `Progress`; its version is meaningless, and it is of the id's first run."""
     fields = {"version": Version(1, 1, 1), "created_at": CREATED, **fields}
     return Progress(**{"id": id, "state": state, "life": life_of(milliseconds(fields["created_at"])), **fields})
 
@@ -59,7 +59,7 @@ def update(
     late: bool = False,
     **fields: Any,
 ) -> Write:
-    """Return a later write of the worker with that token, which was told its run; its start had seq 1."""
+    """Return a later write of the worker with that token, which knows its run; its start had seq 1."""
     progress = record(id, state, lease=lease, **fields)
     return _write(Role.UPDATE, progress, token, run, attempt, seq, ttl, age, late)
 

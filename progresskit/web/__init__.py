@@ -1,10 +1,10 @@
 """
-The HTTP surface, without a framework: what applications call, and all that a shim for a web framework uses.
+The HTTP surface, without a framework: the functions for applications, and the interface of shims for web frameworks.
 
-Pages get keys from `sign`. A shim makes a `Request` of its framework's own, gives it to `Surface.answer` in a thread or
-to `Surface.aanswer` in an event loop, and turns the `Response` into its framework's own. `mount_path` checks the prefix
-that a site chose, `host_settings` hands the settings of the framework to the default kit, and `wsgi_abort` finds what
-cuts a connection off whose client reads nothing.
+Pages get tokens from `sign`. A shim converts its framework's request into a `Request`, passes it to `Surface.answer` in
+a thread or to `Surface.aanswer` in an event loop, and converts the `Response` into its framework's response.
+`mount_path` checks the prefix that a site chose, `host_settings` passes the framework's settings to the default kit,
+and `wsgi_abort` returns a function that cuts off a connection whose client stopped reading.
 
 A body that is a `Stream` is iterated by the framework. A shim that writes to many viewers from one task, or to
 WebSockets, takes the stream apart instead: `Surface.view` gives the records, `RenderedRecord` renders each once,
@@ -80,13 +80,13 @@ def sign(
     id_or_ids: JobId | Iterable[JobId], rights: Right = "watch", ttl: float = TOKEN_SECONDS, *, user: Any = None
 ) -> str:
     """
-    Return a key that a page may hold: for one job or up to 100, to watch or also to cancel, for `ttl` seconds.
+    Return a token for a page: for one job or up to 100, to watch or also to cancel, valid for `ttl` seconds.
 
-    It is signed with the secret key of the default kit. A key for several jobs is as good as several keys: what it
-    opens is named by the jobs' ids. With a `user` (the framework's object, or its key) it opens nothing unless that
-    user is signed in.
+    The token is signed with the secret key of the default kit. A token for several jobs is equivalent to several
+    tokens: answers name its jobs by their ids. With a `user` (the framework's object, or the user's key) the token is
+    valid only while that user is signed in.
 
-    Raises ConfigurationError where there is no secret key, InvalidId for what is no job id, and ValueError for no id or
-    more than 100, for other rights, for a `ttl` that is not over 0 and finite, and for a user who is nobody.
+    Raises ConfigurationError without a secret key, InvalidId for an invalid job id, and ValueError for no id or more
+    than 100, for other rights, for a `ttl` that is not positive and finite, and for an anonymous user.
     """
     return Surface().sign(id_or_ids, rights, ttl, user=user)

@@ -1,8 +1,8 @@
 """
-Who may see which job, and for which of its runs that was decided.
+Authorisation of the keys of a request, and of the runs of a job that it covers.
 
-A raw id, and a token that is bound to a user, are authorised for the run and the owner that the job had then. Before a
-record of another run or another owner is shown, the site is asked again.
+A raw id, and a token that is bound to a user, are authorised for the run and the owner that the job had at that time.
+The site is asked again before a record of another run or another owner is shown.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ _NOT_IDS = frozenset(("events", "ws"))
 
 
 class Run(NamedTuple):
-    """What an authorisation is for: one run of a job, and its owner."""
+    """The scope of an authorisation: one run of a job, and its owner."""
 
     life: str
     number: int
     owner: str | None
 
     def is_before(self, other: Run) -> bool:
-        """Tell whether the job had this run before the other one; runs of two lives of an id have no order."""
+        """Return whether the job had this run before the other one; runs of two lives of an id have no order."""
         return self.life == other.life != UNKNOWN_LIFE and self.number < other.number
 
 
 def run_of(record: Progress) -> Run:
-    """Return what has to be the same for an authorisation to hold."""
+    """Return the run and the owner for which an authorisation of the record holds."""
     return Run(record.life, record.version.run, record.owner)
 
 
 class Permission(NamedTuple):
-    """What a key opens, and for which runs of its jobs; None for a key that opens every run."""
+    """The jobs that a key gives access to, and the runs of each; None for a key that covers every run."""
 
     grant: Grant
     runs: dict[str, Run] | None = None
@@ -58,7 +58,7 @@ class Access:
     """
     Decides about the keys of one request, for one right.
 
-    About one `record` where that is the question: whether its run may be shown. Who is signed in is asked once.
+    With a `record`, decides whether its run may be shown. The signed-in user is looked up once.
     """
 
     def __init__(self, context: RequestContext, right: Right, record: Progress | None = None) -> None:
@@ -67,7 +67,7 @@ class Access:
         self._user: list[str | None] = []
 
     async def look_up(self, keys: Iterable[str]) -> None:
-        """Find out in one round trip which jobs are of the user who asks, where their owners alone may."""
+        """Find out in one round trip which jobs belong to the requesting user, where only owners have access."""
         if self._context.settings.authorize is not owner_only or self._is_open:
             return
         ids = {key for key in keys if _is_id(key)}
@@ -78,7 +78,7 @@ class Access:
             self._owned = await self._jobs_of(user, ids)
 
     async def permission(self, key: str) -> Permission | None:
-        """Return what a key opens, None if nothing; `look_up` has to know of it before."""
+        """Return the permission of a key, None if it has none; call `look_up` with the key before."""
         if key.startswith("~"):
             return await self._of_token(key)
         if not _is_id(key):
@@ -109,7 +109,7 @@ class Access:
         context, authorize = self._context, self._context.settings.authorize
         if authorize is None:
             return None
-        # What was known before the site is asked existed when it decided; what becomes known later may not have.
+        # A record read before the site is asked existed when the site decided; one read later may not have existed.
         known = self._known((id,))
         question = Question(context.kit, id, self._record)
         ASKED.set(question)
@@ -131,10 +131,10 @@ class Access:
 
     async def _jobs_of(self, user: str, ids: Collection[str]) -> dict[str, Progress]:
         """
-        Return those of the jobs that are the user's.
+        Return those of the jobs that belong to the user.
 
-        What is known of them spares the owner a read. Everybody else costs one, and a record to decode, whether there
-        is such a job or not: otherwise the time that it takes would tell.
+        A record in memory saves the owner a read. Every other user costs a read and the decoding of a record, whether
+        the job exists or not: otherwise the response time would reveal it.
         """
         if self._record is not None:
             return {self._record.id: self._record} if self._record.owner == user else {}
@@ -168,16 +168,16 @@ class Guard:
         self.is_refused = False
 
     def allows(self, rendered: RenderedRecord) -> bool:
-        """Tell whether the key opens the run that the record is of, as far as was asked."""
+        """Return whether the key covers the run of the record, as far as it has been authorised."""
         return self._runs.get(rendered.record.id) == rendered.run and not self.is_refused
 
     def is_past(self, rendered: RenderedRecord) -> bool:
-        """Tell whether the record is of a run before the one that was asked about: a newer one is on its way."""
+        """Return whether the record is of a run before the authorised one: a newer record is on its way."""
         run = self._runs.get(rendered.record.id)
         return run is not None and rendered.run.is_before(run)
 
     async def ask(self, rendered: RenderedRecord) -> bool:
-        """Ask again, whether the key opens the run of that record; once refused, it opens nothing."""
+        """Authorise the key again for the run of that record; once refused, the key gives no access."""
         record = rendered.record
         if not self.is_refused:
             calls = self._context.calls
@@ -196,7 +196,7 @@ class Guard:
 
 @cache
 def _stored_example() -> Stored:
-    """Return what is decoded in place of a job that does not exist."""
+    """Return the record that is decoded instead of a job that does not exist."""
     begun = moment(0)
     record = Progress(
         id="example",
@@ -218,7 +218,7 @@ def _stored_example() -> Stored:
 
 
 def _is_id(key: str) -> bool:
-    """Tell whether a key may be a raw id: what has a dot is a file, as far as addresses go."""
+    """Return whether a key may be a raw id: in an address, a name with a dot is a file."""
     try:
         return key not in _NOT_IDS and "." not in check_id(key)
     except InvalidId:

@@ -1,8 +1,8 @@
 """
-What the handlers ask of the world, in the way of the server at hand.
+Calls of the handlers that take time, for threaded servers and for event loops.
 
-Handlers are written once, as coroutines. On a threaded server all that they await is done right there in the thread, so
-they never suspend and `run` takes them to their end in one step, without an event loop.
+Handlers are written once, as coroutines. On a threaded server each awaited call runs in the calling thread, so handlers
+never suspend, and `run` completes them in one step, without an event loop.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FAILED = "authorize() failed; the request is refused"
 
 
 class Calls(Protocol):
-    """What takes time."""
+    """The calls that take time."""
 
     async def get_many(self, ids: Collection[str]) -> dict[str, Progress]:
         """Return the records of those ids that are known."""
@@ -42,10 +42,10 @@ class Calls(Protocol):
         """Ask the job to stop."""
 
     async def news(self, viewer: Viewer, seconds: float) -> dict[str, Progress]:
-        """Wait for what is new."""
+        """Wait for new records."""
 
     def release(self) -> None:
-        """Let go of what the site's own functions may have taken, before a reader is waited for."""
+        """Release resources that the site's own functions may have acquired, before waiting for a reader."""
 
     async def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call the site's own function, which may be async; return None, which refuses, if it fails."""
@@ -59,10 +59,10 @@ class Calls(Protocol):
 
 class Blocking:
     """
-    Does all in the calling thread; `before_wait` is called there before a long wait.
+    Runs every call in the calling thread; `before_wait` is called there before a long wait.
 
-    `keep_context` is called while a request is answered and returns what runs a function as if it still were; unless
-    told, in a copy of the thread's context.
+    `keep_context` is called while a request is answered, and returns a function that runs others later in the context
+    of the request; by default in a copy of the thread's context.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class Blocking:
         return self._kit.cancel(id)
 
     async def news(self, viewer: Viewer, seconds: float) -> dict[str, Progress]:
-        """Wait for what is new."""
+        """Wait for new records."""
         self.release()
         return viewer.get(seconds)
 
     def release(self) -> None:
-        """Let go of what the site's own functions may have taken, before a reader is waited for."""
+        """Release resources that the site's own functions may have acquired, before waiting for a reader."""
         if self._before_wait is not None:
             self._before_wait()
 
@@ -103,7 +103,7 @@ class Blocking:
             return None
 
     def context(self) -> Runner:
-        """Return what runs a function in the context of this request."""
+        """Return a function that runs others in the context of this request."""
         return copy_context().run if self._keep_context is None else self._keep_context()
 
     async def within(self, context: Runner, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -113,7 +113,7 @@ class Blocking:
 
 
 class Awaiting:
-    """Awaits all; `in_thread` runs a function that may block, `asyncio.to_thread` unless told."""
+    """Awaits every call; `in_thread` runs a function that may block, by default `asyncio.to_thread`."""
 
     def __init__(self, kit: Kit, in_thread: Callable[..., Awaitable[Any]] | None = None) -> None:
         self._kit = kit
@@ -128,11 +128,11 @@ class Awaiting:
         return await self._kit.acancel(id)
 
     async def news(self, viewer: Viewer, seconds: float) -> dict[str, Progress]:
-        """Wait for what is new."""
+        """Wait for new records."""
         return await viewer.aget(seconds)
 
     def release(self) -> None:
-        """Do nothing: the site's own functions run in threads that wait for nobody."""
+        """Do nothing: the site's own functions run in threads that do not wait for readers."""
 
     async def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call the site's own function: in a thread unless it is a coroutine function, as it may ask a database."""
@@ -159,10 +159,10 @@ async def _finish(awaitable: Awaitable[T]) -> T:
 
 
 def run(awaitable: Awaitable[T]) -> T:
-    """Return what an awaitable returns that never suspends."""
+    """Return the result of an awaitable that never suspends."""
     try:
         next(awaitable.__await__())
     except StopIteration as end:
         value: T = end.value
         return value
-    raise RuntimeError("what was to block has suspended instead")
+    raise RuntimeError("a call that should block has suspended instead")

@@ -1,8 +1,8 @@
 """
-Which client a request comes from, for the limit on its streams.
+The client of a request, for the limit on its streams.
 
-An address says that only where it is the client's own. Behind a proxy it is the proxy's, and what the proxy says of the
-client in `X-Forwarded-For` can be sent by anybody, but for the last entries, which the site's own proxies add.
+The address of the connection identifies the client only without a proxy. Behind one, it is the proxy's; any client can
+send `X-Forwarded-For`, so only its last entries count, which the site's own proxies add.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _LONGEST = 64
 """No address is longer."""
 
 _IPV6_NETWORK = 64
-"""So many bits of an IPv6 address are the client's network, in which it may take any address."""
+"""Bits of an IPv6 address that identify the client's network, in which it may take any address."""
 
 
 def client(peer: str | None, headers: Headers, trusted_proxies: int | None) -> str | None:
     """
-    Return what tells the client at an address from others; None where it cannot be told.
+    Return the key of the client at an address; None where it cannot be identified.
 
-    `trusted_proxies` is how many of the site's own proxies a request goes through, None where the site has not said: an
-    address that is not one of the internet is taken for that of a proxy then.
+    `trusted_proxies` is the number of the site's own proxies that a request passes; with None, an address that is not
+    public counts as that of a proxy.
     """
     if trusted_proxies:
         entries = (headers.get("x-forwarded-for") or "").split(",")

@@ -1,4 +1,4 @@
-"""What all handlers share: one request, the kit that answers it, and the jobs that its keys open."""
+"""The context of a request, shared by all handlers: its kit, its limits, and the jobs that its keys give access to."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Jobs(NamedTuple):
     """
     The jobs that a request is about.
 
-    `names` gives for each name, as the answer has it, the id, or None for a key that opens nothing. `single` is about
-    the form of the answer: one record, or one per name. `user` is who asks, where a key had to know. `guards` has
-    the names whose key opens some runs of the job only. `of_one_key` says that all names are of one key.
+    `names` maps each name of the answer to its id, or to None for a refused key. `single` selects the form of the
+    answer: one record, or one per name. `user` is the key of the requesting user, where a key required it. `guards` has
+    the names whose key covers only some runs of the job. With `of_one_key`, all names come from one key.
     """
 
     names: Mapping[str, str | None]
@@ -48,16 +48,16 @@ class Jobs(NamedTuple):
 
     @property
     def are_refused(self) -> bool:
-        """Whether the one key that was asked by opens nothing any more."""
+        """Whether the only key of the request is refused by now."""
         return self.of_one_key and all(id is None for id in self.names.values())
 
     def guarded(self, found: Mapping[str, RenderedRecord]) -> list[tuple[str, Guard, RenderedRecord]]:
-        """Return what was found by name, with the guard of that name, where there is one."""
+        """Return the records that have a guard, with their names and guards."""
         ids = [(name, guard, self.names[name]) for name, guard in self.guards.items()]
         return [(name, guard, found[id]) for name, guard, id in ids if id is not None and id in found]
 
     def with_refused(self, key: str) -> Jobs:
-        """Return these and a key that opens nothing."""
+        """Return these jobs and one refused key."""
         guards = {name: guard for name, guard in self.guards.items() if name != key}
         return self._replace(names={**self.names, key: None}, guards=guards)
 
@@ -72,7 +72,7 @@ class Jobs(NamedTuple):
         )
 
     def without(self, guard: Guard) -> Jobs:
-        """Return what is left once a key is refused: its names open nothing."""
+        """Return these jobs after a key was refused: its names have no id any more."""
         refused = {name: None for name, guarded in self.guards.items() if guarded is guard}
         guards = {name: guarded for name, guarded in self.guards.items() if guarded is not guard}
         return self._replace(names={**self.names, **refused}, guards=guards)
@@ -96,7 +96,7 @@ class RequestContext(NamedTuple):
         return self.request.server.value if limit is None else limit
 
     def client(self, user: str | None = None) -> str | None:
-        """Return the client whose limit counts: the user who asks, if that is known, or else the address."""
+        """Return the client whose limit counts: the requesting user if known, else the address."""
         if user is not None:
             return f"user {user}"
         return client(self.request.peer, self.request.headers, self.settings.trusted_proxies)
@@ -106,7 +106,7 @@ class RequestContext(NamedTuple):
         return self.limiter.acquire(self.stream_limit, client, self.settings.max_streams_per_client)
 
     def transfer(self, client: str | None, to: str | None) -> bool:
-        """Count a place of one client for another; return False, and change nothing, at the limit of that one."""
+        """Move a connection from one client to another; return False, without a change, at the limit of the latter."""
         return self.limiter.transfer(client, to, self.settings.max_streams_per_client)
 
     def release(self, client: str | None) -> None:
@@ -130,15 +130,15 @@ class RequestContext(NamedTuple):
         return known
 
     async def read(self, ids: Collection[str]) -> dict[str, RenderedRecord]:
-        """Return what the backend has of those jobs."""
+        """Return the records of those jobs in the backend."""
         begun = self.polls.now()
         return self.polls.keep(ids, await self.calls.get_many(ids), begun)
 
     async def admit(self, jobs: Jobs, found: dict[str, RenderedRecord]) -> tuple[Jobs, dict[str, RenderedRecord]]:
         """
-        Return what is left of the jobs, and of what was found of them, once all that has changed is asked about.
+        Authorise changed runs and owners again; return the jobs and the records that are still allowed.
 
-        A record of another run or owner than was asked about is shown to nobody before.
+        A record of a run or owner that has not been authorised is not shown before.
         """
         if not jobs.guards:
             return jobs, found
@@ -154,7 +154,7 @@ class RequestContext(NamedTuple):
         return left, {id: found[id] for id in left.ids if id in found}
 
     async def open(self, key: str, right: Right = "watch") -> Jobs | None:
-        """Return the one job that a key opens, or the several of its token by their ids; None if it opens nothing."""
+        """Return the job that a key gives access to, or those of its token by their ids; None if it is refused."""
         access = Access(self, right)
         await access.look_up((key,))
         return await self._open(key, right, access, alone=True)

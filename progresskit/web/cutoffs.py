@@ -1,8 +1,8 @@
 """
 Connections that are cut off when their time is over.
 
-A thread that writes to a client who reads nothing waits in the operating system, where nothing that a stream decides
-reaches it. Shutting the socket down does.
+A thread that writes to a client that stopped reading waits in the operating system, where a stream cannot interrupt it.
+Shutting down the socket does.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _AT_ONCE = struct.pack("ii", 1, 0)
 
 
 class Cutoffs:
-    """Cuts off at their times what was not removed before; its thread is there only while there is anything to cut."""
+    """Cuts off connections at their times unless they are removed before; its thread runs only while there are any."""
 
     def __init__(self) -> None:
         self._runs = False
         self._forget()
 
     def add(self, abort: Callable[[], None], at: float) -> object:
-        """Have something cut off at a time of the monotonic clock; return what `remove` wants to know."""
+        """Call `abort` at a time of the monotonic clock; return the argument for `remove`."""
         place = object()
         with self._changed:
             self._due[place] = at, abort
@@ -90,7 +90,7 @@ forks.after_in_child(PROCESS._forget)
 
 
 def wsgi_abort(environ: Mapping[str, Any]) -> Callable[[], None] | None:
-    """Return what cuts off the connection of a WSGI request; None where its server does not tell which that is."""
+    """Return a function that cuts off the connection of a WSGI request; None if the server hides its socket."""
     for name in _SOCKETS:
         connection = environ.get(name)
         if connection is not None:
@@ -99,8 +99,8 @@ def wsgi_abort(environ: Mapping[str, Any]) -> Callable[[], None] | None:
 
 
 def _abort(connection: socket.socket) -> None:
-    # By a descriptor of our own: what the server has may be wrapped (TLS, gevent), and that is not ours to touch.
+    # By a descriptor of our own: the server's socket may be wrapped (TLS, gevent), and belongs to the server.
     with socket.fromfd(connection.fileno(), connection.family, connection.type) as same:
-        # What the client has not taken is of no use to anybody: the connection is reset when the server closes it.
+        # Unread data is of no use any more: the connection is reset when the server closes it.
         same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         same.shutdown(socket.SHUT_RDWR)

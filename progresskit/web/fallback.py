@@ -1,4 +1,4 @@
-"""What a bar on a page holds for browsers without JavaScript: the job as it is while the page is made."""
+"""The content of a bar for browsers without JavaScript: the state of the job when the page was rendered."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Fallback:
 
     def html(self, kit: Kit, id: JobId, address: str, record: Progress | None = None) -> str:
         """
-        Return it, for the job of that id whose page is at the address.
+        Return the HTML for the job of that id, whose record is at the address.
 
-        The record is read unless it is given. Where that would block an event loop, or cannot be done now, a link to
-        the record takes its place.
+        The record is read unless it is given. Where reading would block an event loop, or fails, the HTML is a link to
+        the record.
         """
         id = check_id(id)
         try:

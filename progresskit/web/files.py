@@ -1,4 +1,4 @@
-"""What is served as it lies here: the browser component and the description of all this."""
+"""Static files: the browser component and the OpenAPI description."""
 
 from __future__ import annotations
 

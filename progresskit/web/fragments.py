@@ -1,4 +1,4 @@
-"""Records as HTML, for pages that swap in what the server sends (htmx); classes only, so that any CSP allows it."""
+"""Records as HTML, for pages that swap in fragments (htmx); styled by classes only, so that any CSP allows them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def fragment(record: Progress) -> str:
 
 def still(id: str, record: Progress | None, now: datetime) -> str:
     """
-    Return the job as it was when a page was made, with its age, for a page that cannot change by itself.
+    Return the job's state when a page was rendered, with its age, for a page that cannot update itself.
 
-    Without a record nothing was reported of the job by then. The element may stand wherever text may.
+    Without a record, the job had not been reported by then. The element may stand wherever text may.
     """
     if record is None:
         unknown = "No report when this page was loaded. Reload it for a newer state."
@@ -50,7 +50,7 @@ def _bar(record: Progress) -> str:
 
 
 def _pieces(record: Progress, age: float) -> tuple[list[str], list[str]]:
-    """Return what stands before the bar and after it; how a job ended comes first."""
+    """Return the texts before and after the bar; the final state of a job comes first."""
     label, state = _piece("label", _label(record)), _piece("state", _state_in_words(record))
     before, after = ([state, label], []) if record.done else ([label], [state])
     after.append(_piece("count", _text(count(record))))

@@ -1,4 +1,4 @@
-"""Reading request headers; whatever is malformed is taken as not sent."""
+"""Parsing of request headers; a malformed header counts as not sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def none_match(headers: Headers, etag: str) -> bool:
-    """Tell whether `If-None-Match` names the tag, compared weakly: a proxy that compresses makes tags weak."""
+    """Return whether `If-None-Match` names the tag, compared weakly: a proxy that compresses makes tags weak."""
     value = headers.get("if-none-match")
     if not value:
         return False
@@ -31,7 +31,7 @@ def wait_seconds(headers: Headers) -> int:
 
 
 def prefers_html(headers: Headers) -> bool:
-    """Tell whether `Accept` wants HTML more than JSON; where it wants both alike, JSON it is."""
+    """Return whether `Accept` prefers HTML to JSON; with equal preference the answer is JSON."""
     accept = headers.get("accept")
     if not accept or accept == "*/*":
         return False
@@ -39,12 +39,12 @@ def prefers_html(headers: Headers) -> bool:
 
 
 def accepts_gzip(headers: Headers) -> bool:
-    """Tell whether `Accept-Encoding` has gzip; what is not named there is not taken for accepted."""
+    """Return whether `Accept-Encoding` names gzip, or `*`; without the header gzip is not accepted."""
     return _quality(headers.get("accept-encoding") or "", "*", "gzip") > 0
 
 
 def _quality(accept: str, *ranges: str) -> float:
-    """Return how much is wanted what all the ranges cover, by the last of them that is named; 0 if none is."""
+    """Return the quality of the most specific range that is named, the last of `ranges`; 0 if none is named."""
     best, quality = -1, 0.0
     for part in accept.split(","):
         name, *parameters = (piece.strip().lower() for piece in part.split(";"))
@@ -57,11 +57,11 @@ def _quality(accept: str, *ranges: str) -> float:
 
 def same_origin(headers: Headers) -> bool:
     """
-    Tell whether a request that changes something comes from a page of this site, or from no browser at all.
+    Return whether a request with an effect comes from a page of this site, or from a program that is not a browser.
 
-    A page elsewhere cannot send `X-Progresskit` (that takes a preflight, which is never granted), nor can any page
-    forge `Sec-Fetch-Site` and `Origin`, which browsers send by themselves. With none of the three, nothing tells a
-    forged form from a script on a server, so it is refused.
+    A page of another site cannot send `X-Progresskit` (that takes a preflight, which is never granted), and no page can
+    forge `Sec-Fetch-Site` and `Origin`, which browsers set. Without any of the three, a forged form looks like a script
+    on a server, so the request is refused.
     """
     if headers.get("x-progresskit") is not None:
         return True
@@ -73,10 +73,10 @@ def same_origin(headers: Headers) -> bool:
 
 def foreign_origin(headers: Headers) -> bool:
     """
-    Tell whether a page of another site opens a WebSocket.
+    Return whether a page of another site opens a WebSocket.
 
-    Browsers always send `Origin` with it, and no page can forge that. What sends none is no browser: it has no cookies
-    that a page could misuse.
+    Browsers always send `Origin` with it, and no page can forge that header. A client without it is not a browser: it
+    has no cookies that a page could misuse.
     """
     origin = headers.get("origin")
     return origin is not None and not _is_origin(origin, headers.get("host") or "")
@@ -84,9 +84,9 @@ def foreign_origin(headers: Headers) -> bool:
 
 def _is_origin(origin: str, host: str) -> bool:
     """
-    Tell whether the origin has this host and port.
+    Return whether the origin has this host and port.
 
-    Its scheme is not compared: behind a proxy that ends TLS, ours is not known.
+    The scheme is not compared: behind a proxy that ends TLS, the site's own scheme is not known.
     """
     try:
         parts = urlsplit(origin)

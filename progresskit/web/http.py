@@ -1,7 +1,7 @@
 """
-What is asked and what is answered, without a framework.
+Requests and responses, without a framework.
 
-A shim makes a `Request` of what its framework has, and whatever its framework wants of the `Response`.
+A shim converts its framework's request into a `Request`, and a `Response` into its framework's response.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Request(NamedTuple):
     One request below the mount.
 
     `path` is decoded and has no leading slash, `query` is as it was sent. `native` is the framework's own request,
-    which the site's `authorize` is given. `peer` is the address that the connection comes from, if it has one. `abort`
-    cuts the connection off from another thread, where the server tells which it is.
+    which is passed to the site's `authorize`. `peer` is the address that the connection comes from, if it has one.
+    `abort` cuts the connection off from another thread, where the server exposes its socket.
     """
 
     method: str
@@ -61,9 +61,9 @@ class Response(NamedTuple):
 
 class SharedHeaders(dict[str, str]):
     """
-    The headers of an answer that is given many times, and so never changed.
+    The headers of a response that is sent many times, and therefore never changed.
 
-    A shim may keep in `encoded` what its server takes for them.
+    A shim may keep their encoded form for its server in `encoded`.
     """
 
     __slots__ = ("encoded",)
@@ -104,7 +104,7 @@ _HEADER_NAMES = _HeaderNames()
 
 
 def problem(status: int, detail: str, **headers: str | None) -> Response:
-    """Return an `application/problem+json`; `detail` never holds what came in with the request."""
+    """Return an `application/problem+json`; `detail` never contains data of the request."""
     title = HTTPStatus(status).phrase
     body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
     cache: dict[str, str | None] = {"Cache_Control": "no-store"}
@@ -113,14 +113,14 @@ def problem(status: int, detail: str, **headers: str | None) -> Response:
 
 def refused() -> Response:
     """
-    Answer for every key that does not open what was asked: malformed, expired, foreign, without the right.
+    Return the response for a token or id that does not give the access: malformed, expired, foreign, without the right.
 
-    One and the same for all, so that it says nothing about the job; that it has no `Retry-After` tells a client that
-    waiting does not help.
+    It is the same for all, so that it reveals nothing about the job; without `Retry-After`, clients know that waiting
+    does not help.
     """
-    return problem(404, "This key opens nothing here.")
+    return problem(404, "This token or id gives no access here.")
 
 
 def unknown(retry_after: str, **headers: str | None) -> Response:
-    """Answer for a key that is good, while nobody has reported the job (yet)."""
-    return problem(404, "Nothing has been reported of this job yet.", Retry_After=retry_after, **headers)
+    """Return the response for a valid key of a job that has not been reported yet."""
+    return problem(404, "This job has not been reported yet.", Retry_After=retry_after, **headers)

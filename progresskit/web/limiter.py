@@ -27,7 +27,7 @@ class ConnectionLimiter:
             return True
 
     def transfer(self, client: str | None, to: str | None, client_limit: int) -> bool:
-        """Count a place of one client for another; return False, and change nothing, at the limit of that one."""
+        """Move a connection from one client to another; return False, without a change, at the limit of the latter."""
         with self._lock:
             if not self._count(to, client_limit):
                 return False

@@ -1,9 +1,9 @@
 """
-Records that were asked for a moment ago, so that frequent polls are answered from memory.
+Recently read records, so that frequent polls are answered from memory.
 
-Where the backend pushes, a job that is polled again and again is watched for as long as that goes on, by one viewer for
-all of them. Where the backend is only read, it is read for each poll: a page that has seen more by a stream must not be
-shown less. A job that nobody has reported is asked for each time.
+Where the backend pushes, a job that is polled repeatedly is watched while the polls continue, by one viewer for all
+jobs. Where the backend is polled, each request reads it: a page that has seen a newer record by a stream must not get
+an older one. A job without a record is read each time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KEEP_SECONDS = 10.0
 """A job that was not polled for this long is watched no longer."""
 
 SURE_SECONDS = 3.0
-"""The backend itself is asked at least so often: what is pushed may be cut off without anybody knowing yet."""
+"""Longest time between two reads of the backend: a lost connection for pushes may not have been noticed yet."""
 
 SWEEP_SECONDS = 1.0
 
@@ -70,14 +70,14 @@ class _Entry:
             self.rendered = RenderedRecord(record)
 
     def is_fresh(self, now: float) -> bool:
-        """Tell whether this may be shown without asking the backend."""
+        """Return whether this record may be shown without reading the backend."""
         return self.is_current(now) and now - self.read_at < SURE_SECONDS
 
     def is_current(self, now: float) -> bool:
         """
-        Tell whether what is shown is what was pushed last, and show that if it is newer.
+        Return whether the record is the one that was pushed last, or take that if it is newer.
 
-        Otherwise the push is behind, or the job has begun anew: only the backend knows.
+        Otherwise the push is behind, or the job has begun another life: only the backend knows.
         """
         heard, rendered = self.heard, self.rendered.record
         if heard is None:
@@ -94,15 +94,15 @@ class _Entry:
 
 class PollCache:
     """
-    The jobs that are polled, of one hub; safe to be used by many threads.
+    The polled jobs of one hub; may be used by many threads.
 
-    Its thread and what it watches are there only while jobs are polled, and end when the kit is closed.
+    Its thread and its viewer exist only while jobs are polled, and end when the kit is closed.
     """
 
     def __init__(self, kit: Kit, clock: Callable[[], float] = monotonic) -> None:
         self._hub = kit.hub
         self._clock = clock
-        # A backend that is in this process is as quick to read, and nothing is newer.
+        # A backend inside this process is as quick to read as the cache, and never behind.
         self._is_kept_current = kit.backend.shared and isinstance(kit.backend, SupportsPush)
         self._process = os.getpid()
         self._lock = Lock()
@@ -112,7 +112,7 @@ class PollCache:
         self._viewer: Viewer | None = None
 
     def serves(self, hub: Hub) -> bool:
-        """Tell whether this is about that hub, in this process: a kit may be configured anew, and a process forked."""
+        """Return whether this is the cache of that hub, in this process: kits are reconfigured, processes forked."""
         return hub is self._hub and self._process == os.getpid()
 
     def now(self) -> float:
@@ -120,7 +120,7 @@ class PollCache:
         return self._clock()
 
     def seen(self, ids: Collection[str]) -> dict[str, Progress]:
-        """Return what was last seen of those jobs in this process, which may be old; nothing is read or kept for it."""
+        """Return the last records of those jobs seen by this process, which may be old; reads and keeps none."""
         with self._lock:
             seen = {id: entry.rendered.record for id in ids if (entry := self._entries.get(id)) is not None}
         for id in ids:
@@ -130,7 +130,7 @@ class PollCache:
         return seen
 
     def current(self, ids: Iterable[str]) -> dict[str, Progress]:
-        """Return those that `known` would, without taking it for a poll: not everybody who asks may be shown them."""
+        """Return the records that `known` would, without counting a poll: the request may not be authorised yet."""
         now = self._clock()
         with self._lock:
             entries = [(id, self._entries.get(id)) for id in ids] if self._is_kept_current else []
@@ -150,7 +150,7 @@ class PollCache:
         return known
 
     def keep(self, ids: Collection[str], found: Mapping[str, Progress], begun: float) -> dict[str, RenderedRecord]:
-        """Keep what was read of these jobs, beginning at `begun`, for those who ask next, and return it."""
+        """Keep the records of a read of these jobs that began at `begun`, for the next polls, and return them."""
         now = self._clock()
         with self._lock:
             for id in ids:
@@ -161,7 +161,7 @@ class PollCache:
         return rendered
 
     def _is_known(self, id: str, entry: _Entry, now: float) -> bool:
-        """Tell whether the job may be shown as it is kept; watch it if it is polled often."""
+        """Return whether the kept record may be shown; watch the job if it is polled often."""
         self._entries.move_to_end(id)
         again, entry.asked_at = now - entry.asked_at <= AGAIN_SECONDS, now
         if again and not entry.watched:
@@ -177,7 +177,7 @@ class PollCache:
         elif begun >= entry.shown_at or _seen(record, begun) > _seen(entry.rendered.record, entry.read_at):
             entry.read_at = max(entry.read_at, begun)
             entry.show(record, now)
-        # Else more was seen while this was read, and who was shown it must not be shown less.
+        # Otherwise a newer record was shown during this read, and pages must not get an older one.
         self._size += entry.measure(self._exposed)
         return entry.rendered
 
@@ -198,7 +198,7 @@ class PollCache:
             self._viewer.drop((id,))
 
     def _trim(self, now: float) -> None:
-        """Forget what was not asked for lately; what was asked for first is first."""
+        """Forget the jobs that were not polled lately; the least recently polled is first."""
         while self._entries:
             id, entry = next(iter(self._entries.items()))
             is_full = len(self._entries) > MOST or self._size > MOST_BYTES
@@ -222,5 +222,5 @@ class PollCache:
 
 
 def _seen(record: Progress, read_at: float) -> tuple[Version, bool, float]:
-    """Return what says of two reads that overlapped which has seen more."""
+    """Return a sort key by which the newer of two overlapping reads is the greater."""
     return record.version, record.cancel_requested, read_at

@@ -15,7 +15,7 @@ const words = {
 };
 Object.assign(strings, { ...words, ...strings }); // the page may have replaced some already
 
-const NAMED = 3; // so many of the running jobs are told by name
+const NAMED = 3; // at most this many of the running jobs are named
 
 // What is counted: under which name, the states of bars that belong to it, and how it is shown.
 const KINDS = [
@@ -151,12 +151,12 @@ export class ProgressGroup extends ProgressBar {
     if (!this.job) this.#name();
     const words = this.strings;
     const { meta = {} } = this.job ?? {};
-    const told = KINDS.filter(({ name }) => meta[name]).map(({ name, text, tone }) => [fillIn(words[text], { n: meta[name] }), tone]);
+    const counts = KINDS.filter(({ name }) => meta[name]).map(({ name, text, tone }) => [fillIn(words[text], { n: meta[name] }), tone]);
     const isOffline = this.bars.some((bar) => !bar.over && bar.channel?.failures > 1);
-    if (isOffline) told.unshift([words.reconnecting, "warning"]);
-    if (this.#note && !this.over) told.push([this.#note, "danger"]);
-    if (this.#counts.textContent !== told.map(([text]) => text).join("")) {
-      this.#counts.replaceChildren(...told.map(([textContent, tone]) => element("span", `count ${tone}`, { part: "count", textContent })));
+    if (isOffline) counts.unshift([words.reconnecting, "warning"]);
+    if (this.#note && !this.over) counts.push([this.#note, "danger"]);
+    if (this.#counts.textContent !== counts.map(([text]) => text).join("")) {
+      this.#counts.replaceChildren(...counts.map(([textContent, tone]) => element("span", `count ${tone}`, { part: "count", textContent })));
     }
     const now = this.#running();
     if (this.#now.textContent !== now) this.#now.textContent = now;

@@ -256,14 +256,14 @@ class Channel {
       const { key, job } = JSON.parse(data);
       this.heard = true;
       this.heardAt = Date.now();
-      this.tell(key, job, true);
+      this.deliver(key, job, true);
       if (this.source && !this.isMissing) this.plan(25_000, () => this.probe());
     });
     source.onerror = () => {
       const lived = openedAt && Date.now() - openedAt + 1;
       openedAt = 0;
       if (!lived) return this.lost();
-      // No stream to spare: EventSource keeps the pace that it is told.
+      // No stream to spare: EventSource keeps the interval of the server.
       if (lived < 1_500 && source.readyState === EventSource.CONNECTING) return;
       this.halt();
       this.plan(200 + 500 * Math.random(), () => (this.isMissing ? this.poll() : this.run()));
@@ -276,7 +276,7 @@ class Channel {
     this.plan(500 * Math.random());
   }
 
-  // Silent: nothing to tell, a dead line, or a proxy that holds it back?
+  // Silent: no updates, a dead connection, or a proxy that holds the stream back?
   async probe() {
     const { turn } = this;
     const fine = await this.ask().then((news) => !news || this.heard, () => false);
@@ -312,7 +312,7 @@ class Channel {
       const { ok, status } = response;
       if (!ok && status !== 404 && (status !== 400 || this.bars.size > 1)) throw status;
       const { jobs } = ok ? await response.json() : { jobs: {} };
-      return this.keys.map((key) => this.tell(key, jobs[key])).includes(true);
+      return this.keys.map((key) => this.deliver(key, jobs[key])).includes(true);
     } catch (error) {
       for (const bar of this.bars) bar.missingSince = 0;
       throw error;
@@ -320,7 +320,7 @@ class Channel {
   }
 
   // A stream's null is a refusal, a poll's may be too early.
-  tell(key, job, streamed) {
+  deliver(key, job, streamed) {
     let news = false;
     for (const bar of [...this.bars].filter((bar) => bar.key === key)) {
       if (job) news = bar.receive(job) || news;

@@ -56,7 +56,7 @@ async def cancel(context: RequestContext, key: str) -> Response:
 
 def bad_keys() -> Response:
     """Answer for a request about many jobs that names none, or too many."""
-    return problem(400, f"Give 1 to {MAX_IDS} parameters `key`, of {MAX_IDS} jobs at most.")
+    return problem(400, f"Give 1 to {MAX_IDS} parameters `key`, for {MAX_IDS} jobs at most.")
 
 
 async def _show(context: RequestContext, jobs: Jobs) -> Response:

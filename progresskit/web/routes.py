@@ -12,14 +12,14 @@ _PARAMETERS = 1_000
 
 
 def mount_path(prefix: Any) -> str:
-    """Return the path of a shim's `url_prefix`, without a slash at its end; ConfigurationError for what is no path."""
+    """Return the path of a shim's `url_prefix`, without a trailing slash; raise ConfigurationError if it is none."""
     if not isinstance(prefix, str) or (prefix and not prefix.startswith("/")):
         raise ConfigurationError("url_prefix must be a path that begins with a slash, such as '/progress'")
     return prefix.rstrip("/")
 
 
 class Route(NamedTuple):
-    """One kind of address; `key` is the one in the path, and `file` the name of what is served as it is."""
+    """One kind of address; `key` is the one in the path, and `file` the name of a static file."""
 
     name: str
     method: str = "GET"
@@ -28,7 +28,7 @@ class Route(NamedTuple):
 
     @property
     def allow(self) -> str:
-        """What the header `Allow` says."""
+        """The value of the header `Allow`."""
         return "GET, HEAD" if self.method == "GET" else self.method
 
 
@@ -51,7 +51,7 @@ def find(path: str) -> Route | None:
 
 
 class Query(NamedTuple):
-    """What the query says; what it says else is ignored."""
+    """The parameters of the query; unknown ones are ignored."""
 
     keys: tuple[str, ...] = ()
     form: str | None = None

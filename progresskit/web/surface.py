@@ -42,10 +42,10 @@ class Surface:
     """
     Answers every request below the mount.
 
-    For the default kit of the moment unless another is given. `limiter` counts streams and long polls; the one of the
-    process unless another is given. `before_wait` is called in a thread that is about to wait long, `in_thread` runs a
-    function that may block for an event loop. `keep_context` is called in a thread that answers, and returns what runs
-    a function later on as if the request were still being answered.
+    `kit` is by default the current default kit. `limiter` counts streams and long polls; by default there is one per
+    process. `before_wait` is called in a thread before a long wait, `in_thread` runs a blocking function for an event
+    loop. `keep_context` is called in the thread that answers, and returns a function that runs others later in the
+    context of the request.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Surface:
         self._keep_context = keep_context
         self.own_hosts: Hosts | None = None
         """Requests may be for these, and for those of the setting `allowed_hosts`; None: any, unless that is set."""
-        self._told_of_host = False
+        self._host_logged = False
         self._polls: PollCache | None = None
         self._fallback = Fallback()
 
@@ -77,11 +77,11 @@ class Surface:
 
     @property
     def kit(self) -> Kit:
-        """Whose jobs are shown."""
+        """The kit whose jobs are shown."""
         return self._kit or kits.default()
 
     def check(self, *, site_loaded: bool = False) -> None:
-        """Raise ConfigurationError for what cannot work: `Kit.check`, and a site that lets nobody watch a job."""
+        """Raise ConfigurationError for wrong settings: see `Kit.check`; also if the site lets no page watch a job."""
         settings = self.kit.check(site_loaded=site_loaded)
         if not (tokens.can_sign(settings.secret_key) or settings.authorize or settings.allow_anonymous):
             raise ConfigurationError(
@@ -101,37 +101,37 @@ class Surface:
 
     def key_of_bar(self, id: Any, cancel: bool, ttl: float, user: Any = None, native: Any = None) -> str:
         """
-        Return the key of a bar on a page, for that user alone if one is given.
+        Return the token of a bar on a page, for that user alone if one is given.
 
-        With the setting `bind_tokens_to_user` it always is for one: else for who makes the framework's request,
-        `native`. What is no id of a job raises InvalidId.
+        With the setting `bind_tokens_to_user` every token is bound: by default to the user of the framework's request,
+        `native`. Raises InvalidId for an invalid job id.
         """
         settings = self.kit.settings
         if id is None:
-            raise InvalidId("a bar is for a job's id, and this is None")
+            raise InvalidId("a bar needs the id of a job, not None")
         if user is None and settings.bind_tokens_to_user:
             user = signed_in(native, settings.user)
             if user is None:
                 raise ConfigurationError(
-                    "with bind_tokens_to_user a bar is for a user, and it cannot be seen here who that is: give "
-                    "progress_bar a `user`, or have the setting `user` tell"
+                    "with bind_tokens_to_user a bar is for one user, and none is signed in here: pass `user` to "
+                    "progress_bar, or set the setting `user`"
                 )
         return self.sign(check_id(id), "cancel" if cancel else "watch", ttl, user=user)
 
     def fallback(self, id: JobId, address: str, record: Progress | None = None) -> str:
         """
-        Return what stands inside of a bar for browsers without JavaScript, as safe HTML.
+        Return the content of a bar for browsers without JavaScript, as safe HTML.
 
-        That is the `record`, with its age. Unless it is given it is read here, but in an event loop, where that would
-        block; a link takes its place there.
+        It shows the `record` with its age. By default the record is read here; in an event loop, where reading would
+        block, the content is a link.
         """
         return self._fallback.html(self.kit, id, address, record)
 
     def serves_host_of(self, request: Request) -> bool:
         """
-        Tell whether a request is for a host that is allowed.
+        Return whether a request is for a host that is allowed.
 
-        One that names no host at all is no browser's, and so nothing that a page has led here.
+        A request without a host does not come from a browser, and so was not made by a page.
         """
         allowed, host = self.kit.settings.allowed_hosts, request.headers.get("host")
         if host is None or (allowed is None and self.own_hosts is None):
@@ -140,8 +140,8 @@ class Surface:
             return True
         if allowed is not None and Hosts(tuple(allowed)).allow(host):
             return True
-        if not self._told_of_host:
-            self._told_of_host = True
+        if not self._host_logged:
+            self._host_logged = True
             logger.warning("Refused a request for the host %r, which is not in the setting allowed_hosts", host[:100])
         return False
 
@@ -171,17 +171,17 @@ class Surface:
             response = await self._route(request, calls)
         except BackendError as error:
             logger.warning("progress cannot be read now: %s", error)
-            response = problem(503, "Progress cannot be read now.", Retry_After=RETRY_AFTER)
+            response = problem(503, "The records cannot be read at the moment.", Retry_After=RETRY_AFTER)
         return response._replace(body=b"") if request.method == "HEAD" else response
 
     async def _route(self, request: Request, calls: Calls) -> Response:
         if not self.serves_host_of(request):
-            return problem(400, "This host is not served here: the setting allowed_hosts says which are.")
+            return problem(400, "This host is not served here: see the setting allowed_hosts.")
         route = find(request.path)
         if route is None:
-            return problem(404, "There is no such address.")
+            return problem(404, "This address does not exist.")
         if request.method != route.method and not (request.method == "HEAD" and route.method == "GET"):
-            return problem(405, f"This address knows {route.allow} only.", Allow=route.allow)
+            return problem(405, f"This address allows {route.allow} only.", Allow=route.allow)
         if route.file is not None:
             return file(request, route.file)
         try:

@@ -1,9 +1,9 @@
 """
-Keys that a page may hold: signed tokens that open some jobs, for one purpose and until some time.
+Signed tokens of pages: each gives access to some jobs, with one right and until some time.
 
-    ~<what it opens, base64url>~<signature, base64url>
+    ~<grant, base64url>~<signature, base64url>
 
-What it opens can be read by whoever has it; it cannot be changed or made without the site's secret key.
+The grant can be read by the holder of the token; it cannot be changed or made without the site's secret key.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_IDS = 100
 """In one token, and in one request."""
 
 TOKEN_SECONDS = 86_400.0
-"""How long a token is good unless told: a day, so that a page left open over night still works."""
+"""Default lifetime of a token: a day, so that a page left open over night still works."""
 
 NO_KEY = (
     "tokens are signed with the site's secret key, and there is none: set SECRET_KEY of Django or Flask, or "
@@ -43,13 +43,13 @@ NO_KEY = (
 _SHORT = 512
 """Tokens up to this length, which most are, are read once and kept."""
 
-# Base64 is read by a decoder that overlooks what is none, and the bits that the last letter of a signature has to
-# spare: only this is a token, so that there is one spelling of each.
+# The decoder of base64 ignores foreign characters, and spare bits of a signature's last letter: this pattern refuses
+# both, so that each token has one spelling.
 _TOKEN = re.compile(f"~[A-Za-z0-9_-]{{1,{2 * MAX_IDS * ID_LENGTH}}}~[A-Za-z0-9_-]{{42}}[AEIMQUYcgkosw048]")
 
 
 class Grant(NamedTuple):
-    """What a key opens, until when (seconds since the epoch), and for which user alone."""
+    """The content of a token: its jobs and right, its expiry (seconds since the epoch), and its user, if any."""
 
     ids: tuple[str, ...]
     right: Right
@@ -57,24 +57,24 @@ class Grant(NamedTuple):
     user: str | None = None
 
     def allows(self, right: Right) -> bool:
-        """Tell whether the right is included; who may cancel may watch."""
+        """Return whether the right is included; the right to cancel includes watching."""
         return right in (self.right, "watch")
 
 
 def make(keys: Keys, ids: JobId | Iterable[JobId], right: Right, ttl: float, now: float, user: Any = None) -> str:
     """
-    Return a token for one id or several that is good for `ttl` seconds from `now`, for that user alone if one is given.
+    Return a token for one id or several, valid for `ttl` seconds from `now`, for that user alone if one is given.
 
-    Raises ConfigurationError where there is no key to sign with, and InvalidId or ValueError for what cannot be signed.
+    Raises ConfigurationError without a key to sign with, and InvalidId or ValueError for invalid arguments.
     """
     given = ids if isinstance(ids, Iterable) and not isinstance(ids, str | bytes) else [ids]
     chosen = [*dict.fromkeys(check_id(id) for id in given)]
     if not 0 < len(chosen) <= MAX_IDS:
         raise ValueError(f"a token covers 1 to {MAX_IDS} ids, not {len(chosen)}")
     if right not in ("watch", "cancel"):
-        raise ValueError(f"rights are 'watch' or 'cancel', not {right!r}")
+        raise ValueError(f"right must be 'watch' or 'cancel', not {right!r}")
     if not 0 < ttl < math.inf:
-        raise ValueError(f"ttl is a number of seconds over 0, not {ttl!r}")
+        raise ValueError(f"ttl must be a positive number of seconds, not {ttl!r}")
     signer = _signer(_chosen(keys))
     if signer is None:
         raise ConfigurationError(NO_KEY)
@@ -90,7 +90,7 @@ def can_sign(keys: Keys) -> bool:
 
 
 def read(keys: Keys, token: str, now: float) -> Grant | None:
-    """Return what the token opens; None if it is malformed, of another site, changed, or too old."""
+    """Return the grant of a token; None if it is malformed, of another site, changed, or expired."""
     chosen = _chosen(keys)
     try:
         grant = _opened_before(chosen, token) if len(token) <= _SHORT else _opened(chosen, token)
@@ -103,11 +103,11 @@ def _name_of(user: Any) -> str:
     try:
         return validation.user(user)
     except ValueError as problem:
-        raise ValueError(f"a key is bound to a user, and this {problem}") from None
+        raise ValueError(f"a token can only be bound to a user, and this {problem}") from None
 
 
 class _Bad(Exception):
-    """What is no token of ours; raised, as what is raised is not kept: only the site can make tokens that are."""
+    """A token that is not ours; raised, because `lru_cache` keeps no exceptions: only valid tokens take memory."""
 
 
 def _opened(keys: tuple[bytes, ...], token: str) -> Grant:

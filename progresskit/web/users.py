@@ -1,4 +1,4 @@
-"""Who is signed in, as the frameworks say it."""
+"""The signed-in user of a request, by framework."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def signed_in(native: Any, user: User = None) -> Any:
-    """Return who makes the framework's request, or ASGI's scope: its `user`, unless the site says otherwise."""
+    """Return the user of the framework's request, or of ASGI's scope: its `user`, unless the setting `user` is set."""
     if user is not None:
         return user(native)
     scope = native if isinstance(native, dict) else getattr(native, "scope", None)
@@ -28,7 +28,7 @@ def signed_in(native: Any, user: User = None) -> Any:
 
 
 def signed_in_key(native: Any, user: User = None) -> str | None:
-    """Return the key of the user who makes the framework's request; None for nobody."""
+    """Return the key of the user of the framework's request; None for an anonymous one."""
     found = signed_in(native, user)
     try:
         return None if found is None else validation.user(found)
@@ -38,9 +38,9 @@ def signed_in_key(native: Any, user: User = None) -> str | None:
 
 class Question:
     """
-    What the site's `authorize` is being asked: about which job, and which record of it is to be shown.
+    A question to the site's `authorize`: the job, and its record that is to be shown.
 
-    Where no record is known yet, `owner_only` reads it, and leaves it here for who has asked.
+    Without a record, `owner_only` reads it, and leaves it here for the caller.
     """
 
     __slots__ = ("id", "kit", "record")
@@ -54,10 +54,10 @@ ASKED: ContextVar[Question | None] = ContextVar("progresskit.web.asked", default
 
 def owner_only(request: Any, id: str, right: str) -> bool:
     """
-    Let a job's owner, as it was named by `owner=`, watch and cancel it by its raw id, and nobody else.
+    Allow only a job's owner, as given by `owner=`, to watch and cancel it by its raw id.
 
-    To be the setting `authorize`, or to be called by a function of your own that is. Called otherwise, it is about jobs
-    of the default kit.
+    Use it as the setting `authorize`, or call it in a function of your own that is. Called elsewhere, it reads jobs of
+    the default kit.
     """
     question = ASKED.get()
     if question is None or question.id != id:

@@ -55,7 +55,7 @@ def first_line(frame: str) -> str:
 def test_watch_writes_a_line_for_each_tenth_and_ends_well_with_the_job(url: str, job: Job) -> None:
     with start("watch", "import-42", "--url", url) as process:
         assert process.stdout is not None
-        assert "import-42 unknown   waiting for a first report" in process.stdout.readline()
+        assert "import-42 unknown   waiting for the first report" in process.stdout.readline()
         kit, observer = job("import-42")
         for row in range(40):
             observer.set_progress(row)
@@ -131,7 +131,7 @@ def test_watch_can_be_interrupted(url: str, done: Callable[..., None], number: i
     done("another")
     with start("watch", "never-begun", "--url", url) as process:
         assert process.stdout is not None
-        assert "waiting for a first report" in process.stdout.readline()
+        assert "waiting for the first report" in process.stdout.readline()
         process.send_signal(number)
         assert process.wait(PATIENCE) == code
         assert process.stderr is not None

@@ -30,7 +30,7 @@ def kept(body: str, verdict: str | None = None, created: Any = None, state: Stat
 
 
 def sendable(progress: Progress) -> bool:
-    """Tell whether a transport can send it, and the next process would decode it as the same."""
+    """Return whether a transport can send it, and the next process would decode it as the same."""
     assert json.loads(progress.to_json().encode())["id"] == progress.id
     return decode(kept(encode(progress)), id=progress.id)._replace(state=progress.state) == progress
 

@@ -135,12 +135,12 @@ def tail(log: Path, lines: int = 30) -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process is there; one that has ended and was only not yet waited for is not."""
+    """Return whether a process is there; one that has ended and was only not yet waited for is not."""
     return _state(Path(f"/proc/{pid}")) not in "ZX"
 
 
 def runs(pid: int) -> bool:
-    """Tell whether any thread of a process is neither stopped nor at its end."""
+    """Return whether any thread of a process is neither stopped nor at its end."""
     return any(_state(thread) not in "TtZX" for thread in Path(f"/proc/{pid}/task").glob("*"))
 
 

@@ -1,5 +1,5 @@
 """
-The same answers over a WebSocket, in the place of `celery_progress.websockets`.
+The same answers over a WebSocket, instead of `celery_progress.websockets`.
 
 Progress is pushed by the kit, so Channels needs no channel layer.
 """

@@ -1,4 +1,4 @@
-"""The recorder by its other name: what any recorder reports is pushed to those who watch."""
+"""The recorder by its other name: the reports of every recorder are pushed to open sockets."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ class WebSocketProgressRecorder(ProgressRecorder):
 
     @staticmethod
     def push_update(task_id: str, data: Any, final: bool = False) -> None:
-        """Nothing: pages are told by what watches the job. It is here for code that calls it."""
+        """Do nothing: the socket's own viewer sends updates. The method exists for code that calls it."""

@@ -28,7 +28,7 @@ except ImportError as error:
     raise missing_package("progresskit_celery_progress.websockets", error, "celery-progress") from error
 
 ASK_SECONDS = 1.0
-"""How often Celery is asked, which does not tell by itself, while progresskit has nothing to tell."""
+"""How often Celery, which does not push, is read while progresskit has no updates."""
 
 GOING, REFUSED, FAILED = 1001, 1008, 1011
 """
@@ -42,27 +42,27 @@ logger = logging.getLogger("progresskit.web")
 
 class ProgressConsumer(AsyncWebsocketConsumer):
     """
-    Tells how the task stands when the page asks, and of each change from the opening on, until the page leaves.
+    Sends the status of the task when the page asks, and each change from the opening on, until the page leaves.
 
     The task's id is `task_id` of the route. A socket that the site's `authorize` refuses is not accepted. It is asked
-    again before the page is told of another run or another owner of the job; a socket that it refuses then is closed.
+    again before another run or another owner of the job is shown; a socket that it refuses then is closed.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._told = ""
+        self._sent = ""
         self._run: Run | None = None
         self._asked = False
         self._turn = Lock()
-        self._telling: Task[None] | None = None
+        self._sender: Task[None] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one socket."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            if self._telling is not None:
-                self._telling.cancel()
+            if self._sender is not None:
+                self._sender.cancel()
 
     async def connect(self) -> None:
         """Accept the socket, if the page may watch the task."""
@@ -70,28 +70,28 @@ class ProgressConsumer(AsyncWebsocketConsumer):
         if not await self._is_permitted():
             await self.close()
             return
-        self._told = json.dumps(await self._read())  # before the page knows that it is told of what comes after
+        self._sent = json.dumps(await self._read())  # before the page may expect later changes
         await self.accept()
-        self._telling = create_task(self._tell())
+        self._sender = create_task(self._send_updates())
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Answer what the page asks; nothing else that it may say is known."""
+        """Answer the page's request for the status; other messages are ignored."""
         if _asks(text_data):
             self._asked = True
-            await self._tell_news()
+            await self._send_changes()
 
     async def update_task_progress(self, event: dict[str, Any]) -> None:
         """Send the page how the task stands, which is the event's `data`."""
         await self.send(text_data=json.dumps(event["data"]))
 
-    async def _tell(self) -> None:
+    async def _send_updates(self) -> None:
         try:
             settings = None
-            while settings != default().settings:  # else it was closed, and not configured anew: it stays closed
+            while settings != default().settings:  # otherwise it was closed, not reconfigured: it stays closed
                 settings = default().settings
                 with default().viewer(fit_id(self.task_id)) as viewer:
                     while not viewer.closed:
-                        ended = await self._tell_news()
+                        ended = await self._send_changes()
                         await viewer.aget(None if ended else ASK_SECONDS)
             await self.close(GOING)
         except OSError:
@@ -100,8 +100,8 @@ class ProgressConsumer(AsyncWebsocketConsumer):
             logger.exception("The socket of task %s is closed", self.task_id)
             await self.close(FAILED)
 
-    async def _tell_news(self) -> bool:
-        """Tell the page what it has asked for, or has not been told; return whether the task has ended."""
+    async def _send_changes(self) -> bool:
+        """Send the status if the page has asked for it, or if it has changed; return whether the task has ended."""
         async with self._turn:
             info = await self._read()
             if info is None:
@@ -110,9 +110,9 @@ class ProgressConsumer(AsyncWebsocketConsumer):
                 await self.close(REFUSED)
                 return True
             text = json.dumps(info)
-            # A page takes a state that it does not know for the end, so it is told of one only if it asks.
-            if self._asked or (text != self._told and info["state"] in KNOWN):
-                self._asked, self._told = False, text
+            # A page takes an unknown state for the end, so such a state is sent only on request.
+            if self._asked or (text != self._sent and info["state"] in KNOWN):
+                self._asked, self._sent = False, text
                 await self.update_task_progress({"type": "update_task_progress", "data": info})
         return info["state"] in ENDED
 
@@ -121,7 +121,7 @@ class ProgressConsumer(AsyncWebsocketConsumer):
         return allowed
 
     async def _is_of_same_run(self) -> bool:
-        """Tell whether the page may see the job's present run, which is no earlier than what was read of it before."""
+        """Return whether the page may see the job's present run, which is no earlier than the run read before."""
         if default().settings.authorize is None:
             return True
         records = await database_sync_to_async(records_of)([AsyncResult(self.task_id)])
@@ -138,13 +138,13 @@ class ProgressConsumer(AsyncWebsocketConsumer):
         try:
             info: dict[str, Any] = await database_sync_to_async(Progress(AsyncResult(self.task_id)).get_info)()
         except Exception as problem:
-            warn_once(logger, "Sockets of tasks are told nothing for now: %s: %s", problem)
+            warn_once(logger, "No updates for sockets of tasks at the moment: %s: %s", problem)
             return None
         return info
 
 
 def _request(scope: dict[str, Any]) -> ASGIRequest:
-    """Return the opening of a socket as `authorize` is given a request, with what Channels has found out of it."""
+    """Return the opening of a socket as a request for `authorize`, with the attributes that Channels adds."""
     request = ASGIRequest({"method": "GET"} | scope, BytesIO())
     for name in {"session", "user"} & scope.keys():
         setattr(request, name, scope[name])

@@ -1,3 +1,3 @@
-"""Nothing: how a task came out is told by what watches it. The module is here for code that imports it."""
+"""Empty: viewers report the outcome of a task. The module exists for code that imports it."""
 
 from __future__ import annotations

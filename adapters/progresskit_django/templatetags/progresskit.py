@@ -31,9 +31,9 @@ def progress_bar(
     """
     Show the job of that id: `{% progress_bar task.id %}`, `{% progress_bar task.id cancel=True ttl=3600 %}`.
 
-    `cancel` adds a button, and the right that it needs. The page is good for `ttl` seconds, a day unless told, and with
-    a `user` for that user alone. The first bar of a page brings the component's script along. The `record` is what
-    browsers without JavaScript are shown; it is read unless it is given.
+    `cancel` adds a button, and the right that it needs. The token is valid for `ttl` seconds, by default a day, and
+    with a `user` for that user alone. The first bar of a page adds the component's script. Browsers without JavaScript
+    show the `record`; by default it is read.
     """
     key = surface.key_of_bar(id, cancel, ttl, user, context.get("request"))
     source = reverse("progresskit:mount", kwargs={"path": f"{key}/"})

@@ -1,4 +1,4 @@
-"""`progresskit demo`: a real worker and a real page, with nothing to install but Python."""
+"""`progresskit demo`: a real worker and a real page, without any server to install."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from .readiness import Events
 
 _DETAILS = """\
-Starts a Celery worker with two processes, a web server, and nothing else. All that they write lies in a temporary
-folder. Ctrl-C stops everything and leaves nothing behind. Its broker, results and progress are its own: it takes no
---url, and what PROGRESSKIT_URL names is left alone."""
+Starts a Celery worker with two processes, and a web server. All their files lie in a temporary folder. Ctrl-C stops
+both and removes the folder. The demo has its own broker, results and progress: it takes no --url, and does not touch
+the backend of PROGRESSKIT_URL."""
 
 _WELCOME = """
   The demo is here:  {url}
 
-  A Celery worker and a web server are running; Ctrl-C stops both and leaves nothing behind.
+  A Celery worker and a web server are running; Ctrl-C stops both and removes all files.
 """
 
 
 def add(commands: Any) -> None:
     """Add the command."""
     parser = add_command(
-        commands, "demo", "show it all on a page of your own", no="it could not start, or a part of it has died",
+        commands, "demo", "show real jobs on a page", no="it could not start, or a part of it has died",
         details=_DETAILS, backend=False,
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (127.0.0.1)")
@@ -80,7 +80,7 @@ def _need_packages() -> None:
 
 
 def _run(listener: socket.socket, events: Events) -> str | None:
-    """Run until the first event, and return it; leave nothing behind."""
+    """Run until the first event, and return it; remove all files."""
     folder = Folder.create()
     try:
         worker = Worker(folder, events.put)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Kind(NamedTuple):
-    """What can be started with a button: the task, and what the page calls it."""
+    """A job that can be started with a button: the task, and its title on the page."""
 
     task: str
     title: str
@@ -41,13 +41,13 @@ KINDS = {
     "primes": Kind(
         "find_gap",
         "Search for a prime gap",
-        "How far away a wide one is, nobody knows: a job without a total.",
+        "The distance to a wide one is unknown: a job without a total.",
     ),
 }
 
 
 class Card(NamedTuple):
-    """What the page shows of a job; `record` is None until something was reported of it."""
+    """The view of a job on the page; `record` is None until the job is reported."""
 
     job: Job
     record: Progress | None

@@ -8,7 +8,7 @@ from tempfile import mkdtemp
 
 
 class Folder:
-    """Knows what lies where; every process of the demo makes its own of the same path."""
+    """The paths of the demo's files; every process of the demo makes its own object of the same path."""
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)

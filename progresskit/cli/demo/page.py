@@ -1,4 +1,4 @@
-"""The demo's page: a Flask app as anybody would write it, with bars on it."""
+"""The demo's page: an ordinary Flask app with bars."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancest
 
 
 def make_page(folder: Folder, queue: Celery) -> Flask:
-    """Return the app, which sends its tasks to the queue and keeps what it writes in the folder."""
+    """Return the app, which sends its tasks to the queue and writes its files into the folder."""
     from flask import Flask
 
     from progresskit_flask import ProgressKit
@@ -54,7 +54,7 @@ def _guard(app: Flask) -> None:
     @app.before_request
     def refuse_other_sites() -> None:
         if request.method == "POST" and not same_origin(request.headers):
-            abort(403, "This page takes orders from itself only.")
+            abort(403, "This page accepts requests of its own origin only.")
 
     @app.after_request
     def let_nothing_else_in(response: Response) -> Response:

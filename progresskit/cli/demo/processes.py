@@ -1,4 +1,4 @@
-"""The two parts of the demo that run beside it: the worker, a process, and the web server, a thread."""
+"""The two parts of the demo that run alongside it: the worker, a process, and the web server, a thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .folder import Folder
 
 STOP_SECONDS = 3.0
-"""How long it may take until what was killed is gone."""
+"""How long a killed process may take to end."""
 
 _LAST_LINES = 15
 
@@ -30,7 +30,7 @@ _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class Worker:
-    """A Celery worker in a process group of its own: what Ctrl-C sends to everybody reaches the demo alone."""
+    """A Celery worker in a process group of its own: the signal of Ctrl-C reaches the demo alone."""
 
     def __init__(self, folder: Folder, died: Callable[[str], None]) -> None:
         self._folder, self._died, self._stopping = folder, died, False

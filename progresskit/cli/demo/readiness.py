@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 Events = SimpleQueue[str | None]
 """
-What ends the demo: None where it is asked to stop, a text where a part of it has died.
+Events that end the demo: None for a request to stop, a text where a part of it has died.
 
-A SimpleQueue, as handlers of signals may put into it whatever they interrupt.
+A SimpleQueue, because signal handlers may put into it at any moment.
 """
 
 START_SECONDS = 60.0
@@ -43,11 +43,11 @@ def until_ready(address: tuple[str, int], queue: Celery, events: Events) -> None
         progress = progresskit.get(task)
         if progress is not None and progress.done and _answers(address):
             return
-    raise Ended(f"the worker has done nothing for {START_SECONDS:g} s")
+    raise Ended(f"the worker has not taken a task for {START_SECONDS:g} s")
 
 
 def _answers(address: tuple[str, int]) -> bool:
-    # Not urllib: a proxy of the environment knows nothing of this address.
+    # Not urllib: it would use a proxy of the environment, which cannot reach this address.
     connection = HTTPConnection(*address, timeout=5)
     try:
         connection.request("GET", "/")

@@ -1,4 +1,4 @@
-"""Looking at what an import has brought."""
+"""Views of the rows of an import."""
 
 from __future__ import annotations
 

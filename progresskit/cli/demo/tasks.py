@@ -1,4 +1,4 @@
-"""The demo's Celery app. Its tasks are plain functions: nothing in them knows of Celery, or where progress goes."""
+"""The demo's Celery app. Its tasks are plain functions, which know neither Celery nor the backend of progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SLOTS = 2
 
 
 def hello() -> None:
-    """Do nothing: whoever sends this learns that the worker takes tasks."""
+    """Do nothing: its success shows that the worker takes tasks."""
 
 
 TASKS = (import_file, import_sample, index_library, compile_library, find_gap, hello)

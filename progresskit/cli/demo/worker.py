@@ -16,7 +16,7 @@ def main(path: str) -> None:
     """Work until stopped, or until the demo is gone."""
     folder = Folder(path)
     Thread(target=_follow_the_demo, args=(folder,), daemon=True).start()
-    # What a task returns is shown by the page.
+    # The page shows the return values of tasks.
     progresskit.configure(folder.url, expose_results=True)
     make_queue(folder).worker_main(["worker", "--pool", "prefork", "--loglevel", "WARNING"])
 

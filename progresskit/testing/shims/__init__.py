@@ -52,4 +52,4 @@ class ShimContract(
     RunsContract,
     UsersContract,
 ):
-    """What every shim promises."""
+    """The promises of every shim."""

@@ -1,4 +1,4 @@
-"""What the parts of the shim contract share: the served shim, a client of it, and the kit whose jobs it shows."""
+"""Shared by the parts of the shim contract: the served shim, a client, and the kit whose jobs it shows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NUMBERS = count()
 
 class ShimFixtures:
     """
-    The fixtures, and what a subclass says of its shim.
+    The fixtures, and the attributes by which a subclass describes its shim.
 
     They use a fixture of the test module, `base_url`: the address at which the shim of the default kit is mounted.
     """
@@ -35,7 +35,7 @@ class ShimFixtures:
     """True where requests with a method that HTTP does not define reach the shim; some servers refuse them."""
 
     aborts: ClassVar[bool] = False
-    """True where each `Request` has `abort`, which cuts off a thread whose client reads nothing."""
+    """True where each `Request` has `abort`, which cuts off a thread whose client stopped reading."""
 
     def user_of(self, request: Any) -> str | None:
         """Return the header `X-User` of the framework's request, as `authorize` receives it."""
@@ -48,7 +48,7 @@ class ShimFixtures:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(
                 "PROGRESSKIT_FLUSH_SECONDS", "60"
-            )  # what a test reports is stored, however busy the machine is
+            )  # the reports of a test are stored, however busy the machine is
             progresskit.configure("memory://")
             yield
             assert eventually(lambda: Surface().limiter.acquired == 0)

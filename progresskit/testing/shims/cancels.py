@@ -20,7 +20,7 @@ SAME = {"Sec-Fetch-Site": "same-origin"}
 
 
 class CancelRequestContract(ShimFixtures):
-    """Who can cancel a job, and what the answer is."""
+    """Requests to cancel a job: who may send them, and the answers."""
 
     def test_a_key_with_the_right_cancels(self, client: httpx.Client, id: str) -> None:
         with running(id) as observer:

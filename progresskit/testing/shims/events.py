@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class EventsContract(ShimFixtures):
-    """What streams send."""
+    """The events of streams."""
 
     def test_a_stream_tells_of_each_change_and_ends_after_the_final_one(
         self, client: httpx.Client, id: str, key: str

@@ -11,7 +11,7 @@ import progresskit
 
 @contextmanager
 def running(id: str, **about: Any) -> Iterator[progresskit.ProgressObserver]:
-    """Run a job, stored as it is when the block begins."""
+    """Run a job that is stored when the block begins."""
     given: dict[str, Any] = {"total": 4, "description": "Importing"} | about
     with progresskit.observe(id, **given) as observer:
         progresskit.flush()

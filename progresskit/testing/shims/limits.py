@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 def crowded(response: httpx.Response) -> bool:
-    """Tell whether a stream has found no place: it tells what there is, and when to come again."""
+    """Return whether a stream was over the limit: it sends the present records, and when to reconnect."""
     return response.status_code == 200 and blocks(response)[0] == {"retry": "2000"} and bool(sent_events(response))
 
 
 @contextmanager
 def unread_stream(base_url: str, key: str) -> Iterator[None]:
-    """Open a stream whose client reads nothing."""
+    """Open a stream whose client does not read."""
     url = httpx.URL(base_url)
     with socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
@@ -41,7 +41,7 @@ def unread_stream(base_url: str, key: str) -> Iterator[None]:
 
 
 class LimitsContract(ShimFixtures):
-    """What the limiter of connections does."""
+    """The limits of connections."""
 
     def test_past_the_budget_a_stream_tells_what_there_is_and_asks_to_come_again(
         self, client: httpx.Client, id: str, key: str
@@ -94,7 +94,7 @@ class LimitsContract(ShimFixtures):
     ) -> None:
         passed = 0.0
         monkeypatch.setattr(streams, "monotonic", lambda: time.monotonic() + passed)
-        monkeypatch.setattr(Stream, "comment_seconds", 0.05)  # after which it looks what time it is
+        monkeypatch.setattr(Stream, "comment_seconds", 0.05)  # after which it looks at the clock
         progresskit.configure("memory://", stream_seconds=60)
         with running(id) as observer, streaming(client, f"{key}/events/") as events:
             assert events.job()
@@ -109,7 +109,7 @@ class LimitsContract(ShimFixtures):
 
     def test_a_thread_whose_client_reads_nothing_is_freed_all_the_same(self, base_url: str) -> None:
         if not self.aborts:
-            pytest.skip("no thread of its own, or a server that does not tell which connection it is")
+            pytest.skip("no thread of its own, or a server that does not expose the connection")
         progresskit.configure("memory://", interval=0.01, max_streams=1, stream_seconds=2)
         ids = [f"fat-{place}" for place in range(20)]
         with ExitStack() as stack, unread_stream(base_url, sign(ids)):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class RecordsContract(ShimFixtures):
-    """What requests for records are answered."""
+    """The answers to requests for records."""
 
     def test_a_record_is_the_same_json_as_in_python(self, client: httpx.Client, id: str, key: str) -> None:
         with running(id):

@@ -1,4 +1,4 @@
-"""What opens nothing, cannot be meant, or is not public: refused alike by every shim."""
+"""Invalid keys, malformed requests and private files: refused alike by every shim."""
 
 from __future__ import annotations
 

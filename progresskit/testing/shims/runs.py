@@ -30,7 +30,7 @@ PRIVATE = "the first row of the second owner"
 
 
 class Table:
-    """What a site knows of its jobs: who may see each. It counts how often it is asked."""
+    """The site's own table of viewers by job. It counts how often it is asked."""
 
     def __init__(self, user_of: Callable[[Any], str | None]) -> None:
         self.user_of = user_of
@@ -80,7 +80,7 @@ class Site:
         """Run a job of that owner's, over any that runs under the id; return when it is stored."""
         self.table.owners[id] = self.table.user = owner
         job = progresskit.observe(id, owner=owner, total=4, **about)
-        self.jobs.append(job)  # one that nobody has any more is cancelled
+        self.jobs.append(job)  # a job without references is cancelled
         progresskit.flush()
         return job
 
@@ -102,14 +102,14 @@ def rest_of(events: Events) -> list[dict[str, str]]:
 
 @contextmanager
 def polling(ask: Callable[[], httpx.Response]) -> Iterator[Callable[[], httpx.Response]]:
-    """Ask in a thread; give what waits for the answer."""
+    """Send the request in a thread; yield a function that waits for the answer."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask)
         yield lambda: answer.result(60)
 
 
 def watched(id: str) -> bool:
-    """Tell whether somebody waits for news of the job."""
+    """Return whether a viewer waits for updates of the job."""
     hub = Surface().kit.hub
     return id in hub._watched and not hub._watched[id].new
 
@@ -121,7 +121,7 @@ def many_job(events: Events) -> Any:
 
 
 class RunsContract(ShimFixtures):
-    """What viewers see of other runs and owners."""
+    """The records of other runs and owners, as viewers get them."""
 
     @pytest.fixture(params=WAYS)
     def way(self, request: pytest.FixtureRequest) -> Site:

@@ -35,7 +35,7 @@ def answers(client: httpx.Client, id: str, headers: dict[str, str]) -> list[http
 
 
 class UsersContract(ShimFixtures):
-    """What owners see, and other users do not."""
+    """The access of owners, and of other users."""
 
     @pytest.fixture
     def store_url(self) -> str:

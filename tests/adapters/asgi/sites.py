@@ -175,7 +175,7 @@ def serving(site: Site, url: str, **more: str) -> Iterator[str]:
 
 
 def listens(port: int) -> bool:
-    """Tell whether somebody answers there."""
+    """Return whether somebody answers there."""
     import socket
 
     with socket.socket() as probe:

@@ -182,13 +182,13 @@ def test_a_reader_who_leaves_gives_the_place_back(site: Site, url: str, kit: Kit
 
 
 def stream_stays(client: httpx.Client, key: str) -> bool:
-    """Tell whether a stream finds a place; leave it."""
+    """Return whether a stream finds a place; leave it."""
     with streaming(client, f"{key}/events/") as events:
         return events.next("retry") == "1000"
 
 
 def socket_stays(address: str, key: str) -> bool:
-    """Tell whether a socket finds a place; leave it."""
+    """Return whether a socket finds a place; leave it."""
     with opened(address) as socket:
         try:
             socket.send(json.dumps({"watch": [key]}))

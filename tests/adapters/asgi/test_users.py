@@ -113,7 +113,7 @@ def socket_of(address: str, user: str, key: str) -> Iterator[tuple[ClientConnect
 
 
 def told_once(address: str, user: str, key: str) -> bool:
-    """Tell whether a socket of that user's is told of the job; leave it."""
+    """Return whether a socket of that user's is told of the job; leave it."""
     with socket_of(address, user, key) as (_, told):
         return isinstance(told, dict)
 

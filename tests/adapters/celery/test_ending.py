@@ -71,7 +71,7 @@ class Member:
             filled -= len(os.read(self._words._reader.fileno(), filled))
 
     def unlocks(self, seconds: float = 0) -> bool:
-        """Tell whether nobody holds the queue's lock, by then."""
+        """Return whether nobody holds the queue's lock, by then."""
         free: bool = self._words._wlock.acquire(True, seconds)
         if free:
             self._words._wlock.release()

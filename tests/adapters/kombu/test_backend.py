@@ -314,7 +314,7 @@ def test_memory_keeps_nothing_for_who_has_gone() -> None:
 
 
 def in_child(act: Callable[[], object]) -> bool:
-    """Tell whether a forked child succeeds in doing something."""
+    """Return whether a forked child succeeds in doing something."""
     pid = os.fork()
     if not pid:
         try:

@@ -44,7 +44,7 @@ class CeleryProgressBar {
         new this(progressUrl, options).connect();
     }
 
-    // ---- what is shown unless the page has callbacks of its own
+    // ---- default callbacks
 
     onProgressDefault(bar, message, progress) {
         if (bar) {
@@ -88,7 +88,7 @@ class CeleryProgressBar {
         CeleryProgressBar.#write(message, result || "Task result ignored!");
     }
 
-    /** Returns what the message says of a result: nothing where an element of its own shows it. */
+    /** Returns the message for a result: none where a separate element shows it. */
     getMessageDetails(result) {
         return this.resultElement ? "" : result || "";
     }
@@ -105,18 +105,18 @@ class CeleryProgressBar {
         }
     }
 
-    // ---- what comes in
+    // ---- incoming answers
 
-    /** Tells the callbacks; returns true once the task is done, false before, undefined for what cannot be read. */
+    /** Calls the callbacks; returns true once the task is done, false before, undefined for an unreadable answer. */
     onData(data) {
         if (data.progress) {
-            this.tell("onProgress", data.progress);
+            this.notify("onProgress", data.progress);
         }
         if (data.complete === true) {
             return this.onComplete(data);
         }
         if (data.complete === undefined) {
-            this.tell("onDataError", "Data Error");
+            this.notify("onDataError", "Data Error");
             return undefined;
         }
         return false;
@@ -124,19 +124,19 @@ class CeleryProgressBar {
 
     onComplete(data) {
         if (data.success === false && data.state === "RETRY") {
-            this.tell("onRetry", data.result.message, data.result.next_retry_seconds);
+            this.notify("onRetry", data.result.message, data.result.next_retry_seconds);
             return false;
         }
         const ignored = data.success !== true && data.success !== false && data.state === "IGNORED";
         if (ignored) {
-            this.tell("onIgnored", data.result);
+            this.notify("onIgnored", data.result);
             return true;
         }
         const known = data.success === true || data.success === false;
         if (known) {
-            this.tell(data.success ? "onSuccess" : "onTaskError", data.result);
+            this.notify(data.success ? "onSuccess" : "onTaskError", data.result);
         } else {
-            this.tell("onDataError", "Data Error");
+            this.notify("onDataError", "Data Error");
         }
         if (Object.hasOwn(data, "result")) {
             this.onResult(this.resultElement, data.result);
@@ -144,8 +144,8 @@ class CeleryProgressBar {
         return known ? true : undefined;
     }
 
-    tell(callback, ...what) {
-        this[callback](this.progressBarElement, this.progressBarMessageElement, ...what);
+    notify(callback, ...values) {
+        this[callback](this.progressBarElement, this.progressBarmessageElement, ...values);
     }
 
     // ---- the connection
@@ -153,7 +153,7 @@ class CeleryProgressBar {
     async connect() {
         const response = await this.ask();
         if (response.status !== 200) {
-            this.tell("onHttpError", `HTTP Code ${response.status}`, response);
+            this.notify("onHttpError", `HTTP Code ${response.status}`, response);
             return;
         }
         if (this.onData(await this.read(response.json())) === false) {
@@ -167,7 +167,7 @@ class CeleryProgressBar {
             try {
                 return await fetch(this.progressUrl);
             } catch (error) {
-                this.tell("onNetworkError", "Network Error");
+                this.notify("onNetworkError", "Network Error");
                 await new Promise(resolve => setTimeout(resolve, 1000));
                 if (attempt >= this.maxNetworkRetryAttempts) {
                     throw error;
@@ -176,12 +176,12 @@ class CeleryProgressBar {
         }
     }
 
-    /** Returns what was parsed; tells of what cannot be, and throws. */
+    /** Returns the parsed answer; reports an invalid one, and throws. */
     async read(parsed) {
         try {
             return await parsed;
         } catch (error) {
-            this.tell("onDataError", "Parsing Error");
+            this.notify("onDataError", "Parsing Error");
             throw error;
         }
     }

@@ -1,3 +1,3 @@
-"""What the demo's tasks do: real work on real input, reported with `progresskit.track()` and its like."""
+"""The work of the demo's tasks: real work on real input, reported with `progresskit.track()` and `observe()`."""
 
 from __future__ import annotations

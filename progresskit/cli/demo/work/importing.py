@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from .reading import Source
 
 BATCH_ROWS = 100
-"""Rows in one transaction: few, so that what was reported is on the disk a moment later."""
+"""Rows in one transaction: few, so that reported rows are on the disk a moment later."""
 
 _MOST_COLUMNS = 1_000
 
 
 def import_file(upload: str, database: str) -> dict[str, Any]:
-    """Import the file `upload` into the table `rows` of the new SQLite file `database`; return what came of it."""
+    """Import the file `upload` into the table `rows` of the new SQLite file `database`; return a summary."""
     progresskit.current().update(description="Counting the rows")
     source = examine(Path(upload))
     if len(source.header) > _MOST_COLUMNS:
@@ -35,7 +35,7 @@ def import_file(upload: str, database: str) -> dict[str, Any]:
     try:
         imported, cut = _import(rows, source, database)
     except BaseException:
-        # Cancelled or broken: half a table helps nobody.
+        # Cancelled or broken: half a table is of no use.
         for path in (database, f"{database}-wal", f"{database}-shm"):
             Path(path).unlink(missing_ok=True)
         raise

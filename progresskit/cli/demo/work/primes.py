@@ -1,4 +1,4 @@
-"""Looking for two neighbouring primes that are far apart; where they are, nobody knows before."""
+"""Search for two neighbouring primes that are far apart, at an unknown place."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def find_gap(gap: int = GAP) -> dict[str, Any]:
 
 
 def _is_prime(number: int, primes: list[int]) -> bool:
-    """Tell whether an odd number is prime, given the odd primes up to its root."""
+    """Return whether an odd number is prime, given the odd primes up to its root."""
     root = isqrt(number)
     for prime in primes:
         if prime > root:

@@ -26,11 +26,11 @@ _BOMS = {
 }
 _DELIMITERS = ",;\t|"
 _OLD_ENCODINGS = ("cp1252", "cp1250", "cp1251", "koi8_r", "cp932", "euc_jis_2004", "gb18030", "big5", "cp949")
-"""What spreadsheets wrote before UTF-8, Latin-1 and Shift-JIS included; the one that is more common comes first."""
+"""Encodings of spreadsheets before UTF-8, supersets of Latin-1 and Shift-JIS included; more common ones come first."""
 
 _NAMES = {"cp932": "Shift-JIS (cp932)", "euc_jis_2004": "EUC-JP", "cp949": "EUC-KR (cp949)"}
 _MOST_CHAOS = 0.2
-"""Of charset-normalizer's measure: nothing that is read rightly comes near it."""
+"""Limit of charset-normalizer's measure: text in the right encoding stays far below it."""
 
 _BEGINNING_BYTES, _SAMPLE_BYTES = 4_096, 65_536
 _SAMPLE_ROWS = 50
@@ -103,7 +103,7 @@ def _checked(path: Path, encoding: str) -> str:
 
 
 def _is_in(path: Path, encoding: str) -> bool:
-    """Tell whether all of the file can be read in that encoding."""
+    """Return whether all of the file can be read in that encoding."""
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
         with path.open("rb") as file:
@@ -116,7 +116,7 @@ def _is_in(path: Path, encoding: str) -> bool:
 
 
 def _utf_16(start: bytes) -> str:
-    """Return which of the two it is, by which byte of a letter is zero; PublicError for what is no text."""
+    """Return the byte order, by the zero bytes of ASCII letters; raise PublicError for a file that is not text."""
     low, high = b"\0" in start[::2], b"\0" in start[1::2]
     if low == high:
         raise PublicError("this is not a text file")
@@ -167,7 +167,7 @@ def _odd_places(text: str) -> int:
 
 
 def _delimiter(path: Path, encoding: str) -> str | None:
-    """Return what parts nearly all of the first rows into equally many fields, the most fields first."""
+    """Return the delimiter that splits nearly all of the first rows into equally many fields, most fields first."""
     found: dict[str, int] = {}
     for delimiter in _DELIMITERS:
         widths = Counter(len(row) for row in islice(_read(path, encoding, delimiter), _SAMPLE_ROWS))
@@ -191,7 +191,7 @@ def _read(path: Path, encoding: str, delimiter: str | None) -> Iterator[list[str
 
 
 def _is_blank(row: list[str], delimiter: str) -> bool:
-    """Tell whether the row was a line of white space; one of commas alone is a row of empty fields."""
+    """Return whether the row was a line of white space; one of commas alone is a row of empty fields."""
     return (len(row) < 2 or delimiter.isspace()) and not any(field.strip() for field in row)
 
 
@@ -209,7 +209,7 @@ def _is_number(text: str) -> bool:
 
 
 def _unique(names: list[str], width: int) -> list[str]:
-    """Give each column a name that no other has; SQLite does not tell capitals from small letters."""
+    """Return a unique name for each column; SQLite ignores the case of letters."""
     unique: list[str] = []
     taken: set[str] = set()
     for number in range(width):

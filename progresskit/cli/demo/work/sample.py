@@ -1,4 +1,4 @@
-"""A file to import for whoever has none at hand: the characters of Unicode, as the running Python knows them."""
+"""A sample file to import: the characters of Unicode in the version of the running Python."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def ignores() -> None:
 
 
 def first_time(mark: str) -> bool:
-    """Tell whether nobody has asked before; not every broker tells that a message was delivered already."""
+    """Return whether nobody has asked before; not every broker tells that a message was delivered already."""
     path = Path(mark)
     seen = path.exists()
     path.touch()
