@@ -373,7 +373,7 @@ def test_doctor_says_what_is_wrong_with_a_file_that_is_no_database(tmp_path: Pat
         (["watch"], "ID"),
         (["watch", "no job!"], "not a job id"),
         (["list"], "Set PROGRESSKIT_URL"),
-        (["list", "--url", "memory://"], "one process only"),
+        (["list", "--url", "memory://"], "private to one process"),
         (["list", "--url", "carrier-pigeon://loft"], "known are amqp://"),
         (["list", "--limit", "0"], "not a whole number"),
         (["watch", "x", "--url", "sqlite:////no/such/folder/x.db"], "/no/such/folder"),
