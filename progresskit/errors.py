@@ -2,20 +2,20 @@
 Every error that progresskit raises, in one tree.
 
     ProgressKitError (Exception)
-    ├── ConfigurationError          a mistake in the set-up; raised at once, says what to do
+    ├── ConfigurationError          a mistake in the configuration; raised at once, names the remedy
     │   ├── UnknownScheme           no backend is known for the URL's scheme
     │   ├── MissingPackage          also an ImportError; names the extra that brings the package
     │   └── Unsupported             the backend lacks that capability (listing, for example)
     ├── InvalidId                   also a ValueError; not a well-formed job id
-    ├── InvalidValue                also a ValueError; a bad value, of what a job reports in strict mode only
-    ├── BackendError                the backend could not do what was asked
+    ├── InvalidValue                also a ValueError; a bad value; for reports of a job in strict mode only
+    ├── BackendError                the backend could not complete a call
     │   └── BackendUnavailable      it cannot be reached or is not able to write now; trying again is right
-    ├── FlushTimeout                also a TimeoutError; what was reported is not stored yet
-    └── PublicError                 raise it in a job: its message may be shown to whoever watches
+    ├── FlushTimeout                also a TimeoutError; some reports are not stored yet
+    └── PublicError                 raise it in a job: its message is shown to all viewers
 
     Cancelled (BaseException)       the job was asked to stop
 
-`Cancelled` stands beside the tree, as `asyncio.CancelledError` stands beside `Exception`: an `except Exception` around
+`Cancelled` is not part of the tree, as `asyncio.CancelledError` is no `Exception`: an `except Exception` around
 the work on one row must not swallow the wish to stop the whole job.
 """
 
