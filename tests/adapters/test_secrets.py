@@ -24,6 +24,9 @@ from progresskit.urls import describe, is_plain, redact
 from progresskit_celery.state import CeleryBackend
 from progresskit_sql import SQLBackend
 
+# Some URLs use names of parameters that PyMySQL is about to drop.
+pytestmark = pytest.mark.filterwarnings("ignore:'(passwd|db)' is deprecated:DeprecationWarning")
+
 PARTS = ("Zq7Kx", "Vw9Jp")
 """Of the password: none of them may be seen anywhere."""
 

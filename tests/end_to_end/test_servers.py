@@ -165,7 +165,7 @@ def test_no_poll_on_a_kept_connection_waits_for_an_acknowledgement(redis_house: 
 
 @pytest.mark.parametrize("kind", ["gunicorn-threads", "gunicorn-gevent"])
 def test_a_client_who_reads_nothing_gives_its_place_back(redis_house: Servers, kind: str) -> None:
-    site = Site(redis_house, kind, MAX_STREAMS=1, STREAM_SECONDS=3)
+    site = Site(redis_house, kind, MAX_STREAMS=1, STREAM_SECONDS=10)
     with running(site), ExitStack() as stack:
         ids, observers = zip(*[stack.enter_context(redis_house.job(5)) for _ in range(100)], strict=True)
         of_all = tokens.make(site.secret, ids, "watch", ttl=600, now=time.time())
