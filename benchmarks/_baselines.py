@@ -44,11 +44,12 @@ class PikaBaseline(Baseline):
         return [[write] for write in batch]
 
     def prepare(self, batch: Sequence[Write]) -> Any:
-        from progresskit_rabbitmq.messages import Stamp, pack
+        from progresskit.backends.changes import Changes
+        from progresskit.backends.replica import Stamp
+        from progresskit_rabbitmq.messages import pack
 
-        return [
-            pack("base", number, Stamp(time(), time()), writes) for number, writes in enumerate(self.messages(batch))
-        ]
+        stamp = Stamp(time(), time())
+        return [pack("baseline", number, stamp, Changes(part)) for number, part in enumerate(self.messages(batch))]
 
     def write(self, prepared: Any) -> None:
         for body in prepared:
@@ -63,9 +64,10 @@ class PikaMessagesBaseline(PikaBaseline):
     confirms = True
 
     def messages(self, batch: Sequence[Write]) -> list[Sequence[Write]]:
-        from progresskit_rabbitmq.messages import portions
+        from progresskit.backends.changes import portions
+        from progresskit_rabbitmq.messages import PORTION
 
-        return [*portions(batch)]
+        return [*portions(batch, lambda write: len(write.body), PORTION)]
 
 
 class KombuBaseline(Baseline):
@@ -93,10 +95,11 @@ class KombuBaseline(Baseline):
         return [[write] for write in batch]
 
     def prepare(self, batch: Sequence[Write]) -> Any:
-        from progresskit_kombu.wire import Act, Message, encode, pack_write
+        from progresskit.backends.changes import Changes
+        from progresskit_kombu.messages import Act, Message, encode
 
-        parts = ([pack_write(write, 1) for write in writes] for writes in self.messages(batch))
-        return [encode(Message("baseline", number, Act.WRITE, part)) for number, part in enumerate(parts)]
+        parts = ([*Changes(writes).pack(), {}] for writes in self.messages(batch))
+        return [encode(Message("baseline", number, Act.CHANGES, part)) for number, part in enumerate(parts)]
 
     def write(self, prepared: Any) -> None:
         until = self.taken + len(prepared)
@@ -115,11 +118,10 @@ class KombuMessagesBaseline(KombuBaseline):
     name = "Kombu, the same few messages as ours, published and taken out again"
 
     def messages(self, batch: Sequence[Write]) -> list[Sequence[Write]]:
-        from progresskit_kombu.wire import chunks, pack_write
+        from progresskit.backends.changes import portions
+        from progresskit_kombu.messages import PORTION
 
-        sizes = map(len, chunks([pack_write(write, 1) for write in batch]))
-        rest = iter(batch)
-        return [[next(rest) for _ in range(size)] for size in sizes]
+        return [*portions(batch, lambda write: len(write.body), PORTION)]
 
 
 class ResultBaseline(Baseline):

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from .abc import Backend, Subscription, SupportsCancelPush, SupportsListing, SupportsPush
 from .record_store import RecordStore
+from .subscriptions import SubscriptionList
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from .config import Settings
     from .progress import Progress, State, Write
-
-Told = TypeVar("Told")
 
 SWEEP_SECONDS = 60.0
 """How often records that have expired are removed, beside those that are come across."""
@@ -30,8 +29,7 @@ class MemoryBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
         self._clock = clock
         self._lock = Lock()
         self._entries = RecordStore()
-        self._listeners: list[_MemoryListener[Iterable[Progress]]] = []
-        self._heeding: list[_MemoryListener[Collection[str]]] = []
+        self._subscriptions = SubscriptionList(self._lock)
         self._swept = clock()
 
     @classmethod
@@ -46,7 +44,7 @@ class MemoryBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
             self._sweep(now)
             heard = [write.id for write in batch if self._entries.take(write, now, now)]
             runs = {write.id: self._entries[write.id].stored.run for write in batch}
-            self._tell(heard, now)
+            self._subscriptions.deliver(heard, self._entries, now)
         return runs
 
     def read(self, ids: Collection[str]) -> dict[str, Progress]:
@@ -60,8 +58,8 @@ class MemoryBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
         now = self._clock()
         with self._lock:
             accepted = self._entries.request_cancel(ids, now)
-            self._tell(accepted, now)
-            self._tell_asked(accepted)
+            self._subscriptions.deliver(accepted, self._entries, now)
+            self._subscriptions.deliver_cancels(accepted)
         return accepted
 
     def cancel_requested(self, ids: Collection[str]) -> set[str]:
@@ -84,70 +82,27 @@ class MemoryBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
 
     def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
         """Call `on_update` from within each write; nothing is ever lost."""
-        return _MemoryListener(self._lock, self._listeners, on_update)
+        return self._subscriptions.subscribe(on_update, on_gap)
 
     def subscribe_cancels(
         self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
     ) -> Subscription:
         """Call `on_cancel` from within each request that is accepted; nothing is ever lost."""
-        return _MemoryListener(self._lock, self._heeding, on_cancel)
+        return self._subscriptions.subscribe_cancels(on_cancel, on_gap)
 
     def close(self) -> None:
         """Forget everything."""
         with self._lock:
             self._entries.clear()
-            self._listeners.clear()
-            self._heeding.clear()
+            self._subscriptions.clear()
 
     def after_fork_in_child(self) -> None:
         """Begin empty: the records are the parent's, which this process can no longer reach."""
         self._lock = Lock()
         self._entries = RecordStore()
-        self._listeners, self._heeding = [], []
+        self._subscriptions = SubscriptionList(self._lock)
 
     def _sweep(self, now: float) -> None:
         if now - self._swept >= SWEEP_SECONDS:
             self._swept = now
             self._entries.sweep(now)
-
-    def _tell(self, ids: Collection[str], now: float) -> None:
-        for listener in self._listeners:
-            changed = self._entries.read([id for id in ids if id in listener.ids], now)
-            if changed:
-                listener.tell(changed.values())
-
-    def _tell_asked(self, ids: Collection[str]) -> None:
-        for listener in self._heeding:
-            if asked := listener.ids.intersection(ids):
-                listener.tell(asked)
-
-
-class _MemoryListener(Subscription, Generic[Told]):
-    """Is told of what happens to its ids for as long as it is among the others."""
-
-    def __init__(self, lock: Lock, others: list[_MemoryListener[Told]], tell: Callable[[Told], None]) -> None:
-        self.ids: set[str] = set()
-        self._tell, self._lock, self._others = tell, lock, others
-        with lock:
-            others.append(self)
-
-    def tell(self, news: Told) -> None:
-        try:
-            self._tell(news)
-        except Exception:  # it is no fault of whoever writes
-            from logging import getLogger
-
-            getLogger("progresskit").exception("Whoever listens failed; the others are told")
-
-    def add(self, ids: Collection[str]) -> None:
-        with self._lock:
-            self.ids.update(ids)
-
-    def remove(self, ids: Collection[str]) -> None:
-        with self._lock:
-            self.ids.difference_update(ids)
-
-    def close(self) -> None:
-        with self._lock:
-            if self in self._others:
-                self._others.remove(self)

@@ -1,4 +1,4 @@
-"""Where the broker is: a URL of Kombu's after `kombu+`, or a Connection, which is copied and never used itself."""
+"""The address of the broker: a URL of Kombu after `kombu+`, or a Connection, which is copied and never used itself."""
 
 # mypy: allow-untyped-calls
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONNECT_SECONDS = 2.0
-"""How long it is waited for a connection."""
+"""The timeout of a connection attempt."""
 
 CALL_SECONDS = 5.0
 """How long a broker may take for one call."""
@@ -32,13 +32,13 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "socket_keepalive": True,
     }
 }
-"""Options of transports that would wait for ever otherwise, by the driver; what a given connection says goes first."""
+"""Options of transports that would wait indefinitely without them, by driver; those of a given connection win."""
 
 WITH_FANOUT = "amqp://, redis://, rediss://, sentinel:// and memory://"
 
 
 class Address:
-    """What is needed to connect, and the name of it that may be shown."""
+    """The parameters of a connection, and the name of the broker without its password."""
 
     def __init__(self, given: str | Connection) -> None:
         options: Mapping[str, Any] = {}
@@ -53,12 +53,12 @@ class Address:
         transport = _checked(self._example, self._name)
         self.driver: str = transport.driver_type
         self.polled: bool = getattr(transport, "polling_interval", None) is not None
-        """True where nobody tells that there is a message: it has to be looked for."""
+        """True where the transport cannot wait for a message, and has to be polled."""
         self.shared = self.driver != "memory"
         self._options = {**OPTIONS.get(self.driver, {}), **options}
 
     def connect(self, heartbeat: float = 0) -> Connection:
-        """Return a new connection, which is connected; what the driver raises is not looked at here."""
+        """Return a new open connection; errors of the driver are raised as they are."""
         details = {
             "transport_options": dict(self._options),
             "connect_timeout": self._timeout,
@@ -79,7 +79,7 @@ class Address:
         return connection
 
     def limit(self, connection: Connection, seconds: float) -> None:
-        """Let no call of py-amqp's wait for longer; it has no setting for that."""
+        """Set the timeout of all calls of py-amqp, which has no setting for that."""
         socket = getattr(connection.connection, "sock", None) if self.driver == "amqp" else None
         if socket is not None:
             socket.settimeout(seconds)

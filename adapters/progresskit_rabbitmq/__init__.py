@@ -1,4 +1,4 @@
-"""Progress by way of RabbitMQ and nothing else, with pika: `amqp://user:password@host/vhost`."""
+"""Progress through RabbitMQ alone, with pika: `amqp://user:password@host/vhost`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the broker is: a URL as pika knows it, with two options of ours, or pika's own parameters."""
+"""The address of the broker: a URL as pika reads it, with two more options, or pika's own parameters."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULTS = {"heartbeat": 30, "socket_timeout": 2.0, "stack_timeout": 4.0, "connection_attempts": 1}
-"""What a URL does not say, in seconds: so that no call hangs, and a network that went dead is noticed."""
+"""The defaults of a URL, in seconds: so that no call hangs, and a dead network is noticed."""
 
 JOURNAL_BYTES = 256 << 20
-"""How much the journal takes of the broker's disk at most; a job that has ended takes about 1.5 KB of it."""
+"""The largest size of the journal on the broker's disk; a job that has ended takes about 1.5 KB of it."""
 
 JOBS = 50_000
-"""How many jobs a process remembers at most; those that ended first are forgotten first."""
+"""How many jobs a process keeps; those that ended first are forgotten first."""
 
 
 class Address(NamedTuple):
-    """How to connect, how to call it in a message, and the two bounds."""
+    """The parameters of a connection, the broker's name in messages, and the two bounds."""
 
     parameters: Parameters
     name: str
@@ -34,7 +34,7 @@ class Address(NamedTuple):
 
 
 def parse(broker: str | Parameters, options: Mapping[str, Any]) -> Address:
-    """Return the address that a URL or pika's parameters mean; ConfigurationError says what is wrong with it."""
+    """Return the address of a URL or of pika's parameters; raises ConfigurationError for a wrong one."""
     given = {name: value for name, value in options.items() if value is not None}
     if isinstance(broker, Parameters):
         return _bounded(Address(broker, f"{broker.host}:{broker.port}{_vhost(broker)}"), given)
@@ -58,7 +58,7 @@ def _parameters(url: str, query: Mapping[str, str]) -> Parameters:
     try:
         parameters = URLParameters(url)
     except Exception as error:
-        # What pika says may hold the URL, and the URL a password; a path of a certificate that is missing holds none.
+        # The message of pika may hold the URL and so a password; the error of a missing certificate file holds none.
         why = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
         raise ConfigurationError(
             f"{redact(url)} is not understood{why}; a name or a password is percent-encoded where it holds one of "

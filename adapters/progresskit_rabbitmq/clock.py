@@ -13,12 +13,12 @@ from math import ceil
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .wire import Outgoing
+from .connection import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .wire import Script, Wire
+    from .connection import Connection, Script
 
 TIME = "time"
 """The type of the messages that ask."""
@@ -81,40 +81,40 @@ class Timekeeper:
         self._given, self._exchange = clock, exchange
         self._clock = BrokerClock()
         self._questions = 0
-        self._told: Callable[[Any], None] | None = None
+        self._on_time: Callable[[Any], None] | None = None
 
     def now(self) -> float:
         """Return the time; only once a connection was made."""
         return self._given() if self._given is not None else self._clock.at(monotonic())
 
-    def begin(self, wire: Wire, inbox: str) -> Script:
+    def begin(self, connection: Connection, inbox: str) -> Script:
         """Learn the time, which comes to that queue, and ask again and again while the connection lasts."""
         if self._given is None:
             self._questions = 0
-            yield lambda done: self._begin(wire, inbox, done)
+            yield lambda done: self._begin(connection, inbox, done)
 
-    def _begin(self, wire: Wire, inbox: str, done: Callable[[Any], None]) -> None:
-        self._told = done
-        self._ask(wire, inbox)
+    def _begin(self, connection: Connection, inbox: str, done: Callable[[Any], None]) -> None:
+        self._on_time = done
+        self._ask(connection, inbox)
 
-    def _ask(self, wire: Wire, inbox: str) -> None:
+    def _ask(self, connection: Connection, inbox: str) -> None:
         self._questions += 1
-        wire.publish([Outgoing(self._exchange, inbox, TIME, repr(monotonic()).encode(), False)])
-        wire.ioloop.call_later(ANSWER_SECONDS, lambda: self._plan(wire, inbox))
+        connection.publish([Outgoing(self._exchange, inbox, TIME, repr(monotonic()).encode(), False)])
+        connection.ioloop.call_later(ANSWER_SECONDS, lambda: self._plan(connection, inbox))
 
-    def _plan(self, wire: Wire, inbox: str) -> None:
+    def _plan(self, connection: Connection, inbox: str) -> None:
         known = self._clock.uncertainty <= CLOSE or self._questions >= QUESTIONS
         wait = self._clock.until_turn(monotonic()) + (ASKED_SECONDS if known else 0)
-        wire.ioloop.call_later(wait, lambda: self._ask(wire, inbox))
+        connection.ioloop.call_later(wait, lambda: self._ask(connection, inbox))
 
     def take(self, properties: Any, body: bytes) -> None:
         """Take an answer in: our question, with the time of its death."""
         died = properties.headers["x-death"][0]["time"].timestamp()
         self._clock.sample(float(body), died, monotonic())
-        told, self._told = self._told, None
+        told, self._on_time = self._on_time, None
         if told is not None:
             told(None)
 
     def forget(self) -> None:
         """Wait for no answer any more: the connection is lost."""
-        self._told = None
+        self._on_time = None

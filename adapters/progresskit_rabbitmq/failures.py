@@ -1,4 +1,4 @@
-"""What pika raises, and what the broker answers, as the kit's errors; in this one place."""
+"""Maps the errors of pika, and of the broker, to the errors of the kit; in this one place."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ GUESSES: dict[type[Exception], tuple[str, str]] = {
         "what answers there does not speak AMQP 0-9-1",
     ),
 }
-"""What pika takes for the reason when a connection ends before it is open: if it was lost, and if it was closed."""
+"""The guesses of pika when a connection ends before it is open: the reason if it was lost, and if it was closed."""
 
 CLOSED = re.compile(r"ConnectionClosedByBroker: \((\d+)\)")
-"""In pika's guess, what it makes of the code with which the broker closed the connection."""
+"""The code with which the broker closed the connection, in the text of pika's guess."""
 
 CODES = {
     402: "the certificate or the licence is refused",
@@ -41,15 +41,15 @@ CODES = {
     530: "there is no such virtual host, or the user may not use it",
     540: "streams are needed: RabbitMQ 3.9 or later, with the feature flag `stream_queue` enabled",
 }
-"""With these the broker closes a channel or a connection for what does not pass by waiting."""
+"""The codes with which the broker closes a channel or a connection for a reason that does not pass by waiting."""
 
 
 class Failed(AMQPError):  # type: ignore[misc]
-    """What went wrong on a connection without an error of pika's; the same may succeed later."""
+    """A connection failed without an error of pika's; the same may succeed later."""
 
 
 def failure(error: BaseException, place: str) -> BackendError:
-    """Return the error of the kit that an error of pika's, or of the network, means."""
+    """Return the error of the kit for an error of pika, or of the network."""
     for cause in _causes(error):
         for kind, (lost, refused) in GUESSES.items():
             if isinstance(cause, kind):
@@ -65,13 +65,13 @@ def failure(error: BaseException, place: str) -> BackendError:
 
 
 def _is_refusal(guess: Exception) -> bool:
-    """Tell whether the broker has closed the connection for a reason that does not pass by waiting."""
+    """Return True if the broker has closed the connection for a reason that does not pass by waiting."""
     code = CLOSED.search(str(guess.args))
     return code is not None and int(code[1]) in CODES
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """Return an error and those inside it: pika wraps what went wrong while it connected."""
+    """Return an error and those inside it: pika wraps the errors of connecting."""
     found, queue = list[BaseException](), [error]
     while queue:
         cause = queue.pop()

@@ -1,4 +1,4 @@
-"""What arrives from a queue or a stream, and its acknowledgements: the broker has a bounded number on their way."""
+"""The messages of a queue or a stream, and their acknowledgements: the broker sends a bounded number ahead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from pika.channel import Channel
 
-    from .wire import Step, Wire
+    from .connection import Connection, Step
 
     Take = Callable[[Any, bytes], None]
 
@@ -27,15 +27,15 @@ class Feed:
         self._ended = False
 
     @classmethod
-    def of_queue(cls, wire: Wire, take: Take) -> Generator[Step, Any, Feed]:
-        """Open a channel for a queue; nothing comes before `begin`."""
-        channel = yield from wire.open_channel(INBOX_PREFETCH)
+    def of_queue(cls, connection: Connection, take: Take) -> Generator[Step, Any, Feed]:
+        """Open a channel for a queue; no message arrives before `begin`."""
+        channel = yield from connection.open_channel(INBOX_PREFETCH)
         return cls(channel, INBOX_PREFETCH, take)
 
     @classmethod
-    def of_stream(cls, wire: Wire, stream: str, offset: object, take: Take) -> Generator[Step, Any, Feed]:
+    def of_stream(cls, connection: Connection, stream: str, offset: object, take: Take) -> Generator[Step, Any, Feed]:
         """Read a stream from there on."""
-        channel = yield from wire.open_channel(STREAM_PREFETCH)
+        channel = yield from connection.open_channel(STREAM_PREFETCH)
         feed = cls(channel, STREAM_PREFETCH, take)
         yield from feed.begin(stream, {"x-stream-offset": offset})
         return feed
@@ -46,7 +46,7 @@ class Feed:
         return self._channel
 
     def begin(self, queue: str, arguments: dict[str, Any] | None = None) -> Generator[Step, Any, None]:
-        """Have the messages sent."""
+        """Begin to receive messages."""
         answer = yield lambda done: self._channel.basic_consume(
             queue, self._arrived, arguments=arguments, callback=done
         )
@@ -55,7 +55,7 @@ class Feed:
     def _arrived(self, channel: Channel, method: Any, properties: Any, body: bytes) -> None:
         if self._ended:
             return
-        # Each time a part of what may be on its way: the broker stops without a word when all of it is open.
+        # Several at a time, but soon: the broker stops sending when the whole prefetch is unacknowledged.
         self._count += 1
         if self._count >= self._step:
             self._count = 0

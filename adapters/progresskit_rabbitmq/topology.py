@@ -1,13 +1,13 @@
 """
-What there is in the broker, under names that begin with the prefix, and how it is made on first use.
+The exchanges, streams and queues in the broker, under names that begin with the prefix; first use creates them.
 
-    exchange .journal (fanout)  ──► stream .journal     starts, ends, retries, words from outside, requests to cancel
+    exchange .journal (fanout)  ──► stream .journal     starts, ends, retries, external updates, cancel requests
                                 ──► exchange .live
-    exchange .keyframes (fanout) ─► stream .keyframes   the record of each live job every few seconds, for late comers
+    exchange .keyframes (fanout) ─► stream .keyframes   each live job every few seconds, for later processes
                                 ──► exchange .live
-    exchange .live (fanout)     ──► queue .inbox.…      of each process that views; all other updates come here only
-    exchange .clock (fanout)    ──► queue .clock        tells the time: a message dies in it at once, and goes back by
-    exchange .private (direct)  ──► queue .inbox.…      this one to who asked
+    exchange .live (fanout)     ──► queue .inbox.…      of each process that views; other updates go here only
+    exchange .clock (fanout)    ──► queue .clock        gives the time: a message expires in it at once, and returns by
+    exchange .private (direct)  ──► queue .inbox.…      this one to its sender
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from pika.channel import Channel
 
-    from .wire import Step, Wire
+    from .connection import Connection, Step
 
 MISMATCH = 406
-"""The broker's answer when a queue is there already, made otherwise."""
+"""The broker's answer when a queue exists with other arguments."""
 
 SEGMENTS = 16
-"""Into how many files a stream is divided at least: the oldest goes as a whole."""
+"""How many files a stream has at least: the oldest is deleted as a whole."""
 
 KEYFRAMES_AGE = "10m"
 KEYFRAMES_BYTES = 64 << 20
@@ -37,7 +37,7 @@ INBOX_BYTES = 32 << 20
 
 
 class Names(NamedTuple):
-    """What things are called."""
+    """The names of exchanges, streams and queues; `inbox` is a prefix of names."""
 
     journal: str
     keyframes: str
@@ -59,9 +59,9 @@ class Size(NamedTuple):
     bytes: int
 
 
-def declare(wire: Wire, names: Names, size: Size) -> Generator[Step, Any, None]:
-    """Make what is not there; a stream that is there stays as it was made."""
-    channel: Channel = yield from wire.open_channel()
+def declare(connection: Connection, names: Names, size: Size) -> Generator[Step, Any, None]:
+    """Create the topology; a stream that exists stays as it was created."""
+    channel: Channel = yield from connection.open_channel()
     for exchange in (names.journal, names.keyframes, names.live, names.clock):
         yield _exchange(channel, exchange, "fanout")
     yield _exchange(channel, names.private, "direct")
@@ -76,7 +76,7 @@ def declare(wire: Wire, names: Names, size: Size) -> Generator[Step, Any, None]:
         except ChannelClosedByBroker as error:
             if error.reply_code != MISMATCH or "inequivalent arg" not in error.reply_text:
                 raise
-            channel = yield from wire.open_channel()
+            channel = yield from connection.open_channel()
         yield _binding(channel, queue, queue)
     for source in (names.journal, names.keyframes):
         yield lambda done, source=source: channel.exchange_bind(names.live, source, callback=done)  # type: ignore[misc]
@@ -105,7 +105,7 @@ def _binding(channel: Channel, queue: str, exchange: str) -> Step:
 
 
 def open_inbox(channel: Channel, name: str, names: Names, viewing: bool) -> Generator[Step, Any, None]:
-    """Make the queue of one connection, which goes with it."""
+    """Create the queue of one connection, which is deleted with it."""
     arguments = {"x-max-length": INBOX_MESSAGES, "x-max-length-bytes": INBOX_BYTES}
     yield lambda done: channel.queue_declare(name, exclusive=True, arguments=arguments, callback=done)
     yield lambda done: channel.queue_bind(name, names.private, routing_key=name, callback=done)

@@ -1,9 +1,11 @@
 """
 What backends have in common, for those of the kit and of third parties.
 
-`ReconnectingThread` keeps a connection to a server in a thread of its own. `ChannelSubscription` is made of it, for
-servers that speak the protocol of Redis. `Backoff` gives the pauses between tries, `DecodeCache` saves decoding records
-that are read again unchanged, and `keep_inherited` is the rule for what a forked child finds of its parent's.
+`log.LogBackend` is the base for brokers that pass messages on and store none, with the replica, the messages and the
+barrier beside it. `ReconnectingThread` keeps a connection to a server in a thread of its own. `ChannelSubscription` is
+made of it, for servers that speak the protocol of Redis. `Backoff` gives the pauses between tries, `DecodeCache` saves
+decoding records that are read again unchanged, and `keep_inherited` is the rule for what a forked child finds of its
+parent's.
 """
 
 from __future__ import annotations

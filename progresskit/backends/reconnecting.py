@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from progresskit import background
 from progresskit.backoff import Backoff
+from progresskit.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,9 @@ class ReconnectingThread(ABC):
     `hurry` is called. In a forked child the object is of no use: make another, and give this one to `keep_inherited`.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, server: str = "the server") -> None:
+        self.server = server
+        """The server, as messages name it."""
         self.changed = Condition()
         self.closed = False
         self.failures = 0
@@ -96,6 +99,14 @@ class ReconnectingThread(ABC):
         """Make `serve` look at `closed` soon: wakes a selector that waits for `waker`. Called with `changed` held."""
         if self.waker is not None:
             self.waker.wake()
+
+    def disconnected(self) -> None:
+        """
+        Reset the state that a subclass keeps of the connection.
+
+        Called in the thread, after `serve` has ended and with `changed` held, before a failure is counted.
+        """
+        return
 
     def failed(self, error: Exception) -> None:
         """Deal with a connection that failed, before the pause; called in the thread."""
@@ -130,6 +141,28 @@ class ReconnectingThread(ABC):
             self.changed.wait_for(lambda: self.closed or self.failures > failures or condition(), seconds)
             return bool(condition())
 
+    def require(self, condition: Callable[[], object], seconds: float) -> None:
+        """
+        Start the thread and wait for the condition; raises BackendUnavailable if it does not hold in time.
+
+        A connection that fails meanwhile raises its error: at the time of this call it was tried, or later.
+        """
+        with self.changed:
+            if condition():
+                return
+            failures = self.failures
+            try:
+                self.start()
+            except RuntimeError as error:
+                raise self.unavailable(str(error)) from error
+            self.hurry()
+            if not self.wait(condition, failures, seconds):
+                raise self.error or self.unavailable("closed" if self.closed else "no connection in time")
+
+    def unavailable(self, why: str) -> BackendUnavailable:
+        """Return an error that names the server."""
+        return BackendUnavailable(f"{self.server}: {why}")
+
     def close(self) -> None:
         """End the thread; waits for it at most CLOSE_SECONDS, and not at all when called in it."""
         with self.changed:
@@ -157,9 +190,14 @@ class ReconnectingThread(ABC):
                 except Exception as error:
                     self._note_failure(error)
                     self._pause()
+                else:
+                    with self.changed:
+                        self.disconnected()
+                        self.changed.notify_all()
 
     def _note_failure(self, error: Exception) -> None:
         with self.changed:
+            self.disconnected()
             self.failures += 1
             self.error = error
             self._hurried = False  # this attempt answers all who called during it; the next is for those who call next

@@ -252,7 +252,7 @@ def test_all_are_asked_for_again_when_something_may_have_been_missed(
     run(2)
     backend.taken()
     with backend._lock:
-        backend._heeding.clear()  # as if the connection were cut
+        backend._subscriptions._cancels.clear()  # as if the connection were cut
     kit.cancel("job-1")
     run(1)
     assert not jobs[1].cancel_requested
@@ -267,7 +267,7 @@ def test_a_request_that_was_missed_without_a_word_is_found_with_the_heartbeat(
 ) -> None:
     job = kit.observe("job")
     run(2)
-    backend._heeding.clear()
+    backend._subscriptions._cancels.clear()
     kit.cancel("job")
     run(HEARTBEAT)
     assert job.cancel_requested

@@ -488,7 +488,7 @@ def test_there_is_one_line_for_all_viewers_and_none_when_they_have_left(clock: F
         viewer.close()
     kit.hub.step()
     backend.store.write([start("job-1")])
-    assert backend.store._listeners == []
+    assert backend.store._subscriptions._updates == []
     again = kit.hub.view(["job-1"])
     kit.hub.step()
     assert cursors(again) == {"job-1": "1.1.1"}

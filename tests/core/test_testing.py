@@ -199,9 +199,9 @@ class TellsOnce(MemoryBackend):
 
 class KeepsCancelsToItself(MemoryBackend):
     def request_cancel(self, ids: Collection[str]) -> set[str]:
-        listeners, self._listeners = self._listeners, []
+        subscriptions, self._subscriptions._updates = self._subscriptions._updates, []
         asked = super().request_cancel(ids)
-        self._listeners = listeners
+        self._subscriptions._updates = subscriptions
         return asked
 
 
@@ -214,8 +214,8 @@ class NeverAsks(MemoryBackend):
 
 class AsksWhoWasRefused(MemoryBackend):
     def request_cancel(self, ids: Collection[str]) -> set[str]:
-        for listener in self._heeding:
-            listener.tell(set(ids) & listener.ids)
+        for subscription in self._subscriptions._cancels:
+            subscription.on_update(set(ids) & subscription.ids)
         return super().request_cancel(ids)
 
 

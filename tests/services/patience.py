@@ -36,7 +36,8 @@ REDIS = {
 }
 
 RABBITMQ = {
-    **_seconds("progresskit_rabbitmq.backend", "CALL_SECONDS", "LAST_SECONDS"),
+    **_seconds("progresskit_rabbitmq.node", "LAST_SECONDS"),
+    **_seconds("progresskit.backends.log", "CALL_SECONDS"),
     "progresskit_rabbitmq.address.DEFAULTS": {
         "heartbeat": SECONDS,
         "socket_timeout": SECONDS,
@@ -47,9 +48,9 @@ RABBITMQ = {
 
 KOMBU = {
     **_seconds("progresskit_kombu.address", "CONNECT_SECONDS", "CALL_SECONDS"),
-    **_seconds("progresskit_kombu.road", "CALL_SECONDS"),
-    **_seconds("progresskit_kombu.station", "CALL_SECONDS"),
-    **_seconds("progresskit_kombu.sync", "LINK_SECONDS", "HELLO_SECONDS"),
+    **_seconds("progresskit_kombu.transport", "CALL_SECONDS"),
+    **_seconds("progresskit.backends.log", "CALL_SECONDS"),
+    **_seconds("progresskit_kombu.joining", "LINK_SECONDS", "HELLO_SECONDS"),
     "progresskit_kombu.address.OPTIONS": {"redis": {"socket_timeout": SECONDS, "socket_connect_timeout": SECONDS}},
 }
 

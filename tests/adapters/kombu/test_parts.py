@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from itertools import permutations
+from threading import Lock
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from progresskit.backends.barrier import Barrier
+from progresskit.backends.changes import Changes, portions
+from progresskit.backends.replica import Outcome, Stamp
 from progresskit.errors import BackendUnavailable
-from progresskit.progress import FINAL_STATES, State, Stored, Write, moment
-from progresskit.record_store import tombstones
+from progresskit.progress import FINAL_STATES, Progress, State, Stored, Write, moment
+from progresskit.record_store import Tombstone, tombstones
+from progresskit.subscriptions import SubscriptionList
 from progresskit.testing import LIFE, FakeClock, RecordingObserver, start, update, word
-from progresskit_kombu.barrier import Barrier
-from progresskit_kombu.hearing import Hearing
-from progresskit_kombu.mirror import Mirror
-from progresskit_kombu.settle import settle
-from progresskit_kombu.sync import (
+from progresskit_kombu.handler import MessageHandler
+from progresskit_kombu.joining import (
     ANSWER_SECONDS,
     DELAYS,
     DISPUTE_DELAYS,
@@ -29,11 +32,12 @@ from progresskit_kombu.sync import (
     QUIET_SECONDS,
     Answering,
     Joining,
+    LoopbackTimeout,
     Phase,
-    Say,
-    Silence,
 )
-from progresskit_kombu.wire import CHUNK, Act, Message, chunks, decode, encode, pack_kept, pack_write, unpack_kept
+from progresskit_kombu.merging import merge
+from progresskit_kombu.messages import Act, Kept, Message, decode, encode, pack_kept, unpack_kept
+from progresskit_kombu.replica import Replica
 
 # Two who disagree
 
@@ -61,39 +65,76 @@ def version(stored: Stored) -> tuple[int, int, int]:
 
 @given(RECORDS, RECORDS)
 def test_both_end_up_with_the_same_whoever_is_asked(one: Stored, other: Stored) -> None:
-    assert settle(one, other) == settle(other, one)
+    assert merge(one, other) == merge(other, one)
 
 
 @given(RECORDS, RECORDS)
-def test_hearing_again_what_was_settled_changes_nothing(one: Stored, other: Stored) -> None:
-    settled = settle(one, other)
-    for heard in (one, other, settled):
-        assert settle(settled, heard) == settled
+def test_hearing_again_what_was_merged_changes_nothing(one: Stored, other: Stored) -> None:
+    merged = merge(one, other)
+    for heard in (one, other, merged):
+        assert merge(merged, heard) == merged
 
 
 @given(RECORDS, RECORDS)
 def test_no_version_goes_back_and_no_end_of_a_run_is_undone(one: Stored, other: Stored) -> None:
-    settled = settle(one, other)
-    assert version(settled) >= max(version(one), version(other))
+    merged = merge(one, other)
+    assert version(merged) >= max(version(one), version(other))
     for side in (one, other):
-        if version(side)[:2] == version(settled)[:2] and side.state in FINAL_STATES:
-            assert settled.state in FINAL_STATES
+        if version(side)[:2] == version(merged)[:2] and side.state in FINAL_STATES:
+            assert merged.state in FINAL_STATES
 
 
-def mirror(*writes: Write, clock: FakeClock | None = None, **limits: int) -> Mirror:
-    made = Mirror(clock or FakeClock(), **limits)
+class Host:
+    """A process: its replica, its clock and its subscriptions."""
+
+    def __init__(self, clock: FakeClock | None = None, **limits: int) -> None:
+        self.replica, self.clock, self.lock = Replica(**limits), clock or FakeClock(), Lock()
+        self.subscriptions = SubscriptionList(self.lock)
+
+    def fold(self, changes: Changes) -> Outcome:
+        return self._deliver(self.replica.fold(changes, Stamp(self.clock(), self.clock())))
+
+    def write(self, writes: Sequence[Write]) -> dict[str, int]:
+        return self.fold(Changes(writes)).runs
+
+    def forget(self, id: str) -> set[str]:
+        tombstones = self.replica.entries.forgettable([id], self.clock())
+        return {*self.fold(Changes(forgets=tombstones)).forgotten}
+
+    def adopt(self, kept: Sequence[Kept], forgotten: Sequence[Tombstone] = ()) -> set[str]:
+        outcome, better = self.replica.adopt(kept, forgotten, self.clock())
+        self._deliver(outcome)
+        return better
+
+    def _deliver(self, outcome: Outcome) -> Outcome:
+        self.subscriptions.deliver(outcome.updated, self.replica.entries, self.clock())
+        self.subscriptions.deliver_cancels(outcome.cancelled)
+        return outcome
+
+    def kept(self, ids: Collection[str]) -> list[Kept]:
+        return self.replica.snapshot(ids, self.clock())
+
+    def read(self, ids: Collection[str]) -> dict[str, Progress]:
+        return self.replica.entries.read(ids, self.clock())
+
+    def listed(self, kind: str) -> list[Progress]:
+        return self.replica.entries.list(kind, None, 9, self.clock())
+
+
+def host(*writes: Write, clock: FakeClock | None = None) -> Host:
+    made = Host(clock)
     for write in writes:
         made.write([write])
     return made
 
 
-def exchange(one: Mirror, other: Mirror) -> None:
+def exchange(one: Host, other: Host) -> None:
     """Let both say what they know until neither knows anything better."""
     for _ in range(4):
-        other.adopt(one.kept(one.known()))
-        one.adopt(other.kept(other.known()))
-    assert not one.adopt(other.kept(other.known()))
-    assert not other.adopt(one.kept(one.known()))
+        other.adopt(one.kept(one.replica.known()))
+        one.adopt(other.kept(other.replica.known()))
+    assert not one.adopt(other.kept(other.replica.known()))
+    assert not other.adopt(one.kept(one.replica.known()))
 
 
 def test_two_who_were_told_in_different_orders_come_to_agree_whatever_was_said() -> None:
@@ -104,9 +145,9 @@ def test_two_who_were_told_in_different_orders_come_to_agree_whatever_was_said()
         update("job", 5, token="x", current=5),
         word("job", State.FAILED),
     ]
-    first = mirror(*said)
+    first = host(*said)
     for order in permutations(said):
-        one, other = mirror(*said), mirror(*order)
+        one, other = host(*said), host(*order)
         exchange(one, other)
         assert one.read(["job"]) == other.read(["job"])
         assert one.read(["job"])["job"].version >= first.read(["job"])["job"].version
@@ -114,7 +155,7 @@ def test_two_who_were_told_in_different_orders_come_to_agree_whatever_was_said()
 
 def test_of_two_who_started_at_the_same_moment_one_owns_the_next_run_and_goes_on() -> None:
     x, y = start("job", token="x"), start("job", token="y")
-    one, other = mirror(x, y), mirror(y, x)
+    one, other = host(x, y), host(y, x)
     exchange(one, other)
     for each in (one, other):
         each.write([update("job", 7, token="x", current=1), update("job", 2, token="y", current=2)])
@@ -123,34 +164,34 @@ def test_of_two_who_started_at_the_same_moment_one_owns_the_next_run_and_goes_on
 
 
 def test_a_write_shows_when_its_sender_takes_another_for_the_owner() -> None:
-    here = mirror(start("job", token="x"), start("job", token="y"))
-    there = mirror(start("job", token="x"))
+    here = host(start("job", token="x"), start("job", token="y"))
+    there = host(start("job", token="x"))
     write = update("job", 2, token="x")
-    assert here.disputed(write, there.owned(write))
-    assert not here.disputed(write, here.owned(write))
-    assert not here.disputed(update("unknown", 2, token="x"), 1)
+    assert here.replica.is_disputed(write, there.replica.run_of(write))
+    assert not here.replica.is_disputed(write, here.replica.run_of(write))
+    assert not here.replica.is_disputed(update("unknown", 2, token="x"), 1)
 
 
-# What a mirror keeps
+# What a replica keeps
 
 
 def test_what_is_told_is_all_that_there_is_to_know() -> None:
     clock, later = FakeClock(), FakeClock(5.0)
-    knows = mirror(word("job", kind="mail"), start("job", kind="mail", lease=20), clock=clock)
-    knows.request_cancel(["job"])
+    knows = host(word("job", kind="mail"), start("job", kind="mail", lease=20), clock=clock)
+    knows.fold(Changes(cancels=["job"]))
     knows.write([word("job", State.FAILED)])
     clock.advance(7)
-    hears = Mirror(later)
+    hears = Host(later)
     told = [unpack_kept(json.loads(json.dumps(pack_kept(kept)))) for kept in knows.kept(["job", "unknown"])]
     assert hears.adopt(told) == set()
     assert hears.read(["job"]) == knows.read(["job"])
-    assert hears.cancel_requested(["job"]) == {"job"}
-    assert hears.list(kind="mail", states=None, limit=9) == knows.list(kind="mail", states=None, limit=9)
+    assert hears.replica.entries.cancel_requested(["job"], later()) == {"job"}
+    assert hears.listed("mail") == knows.listed("mail")
 
 
 def test_lease_and_ttl_of_what_was_told_run_from_when_the_job_was_heard_of() -> None:
     clock, later = FakeClock(), FakeClock(5.0)
-    knows, hears = mirror(start("job", lease=20, ttl=60), clock=clock), Mirror(later)
+    knows, hears = host(start("job", lease=20, ttl=60), clock=clock), Host(later)
     clock.advance(15)
     hears.adopt(knows.kept(["job"]))
     later.advance(4)
@@ -162,54 +203,53 @@ def test_lease_and_ttl_of_what_was_told_run_from_when_the_job_was_heard_of() -> 
 
 
 def test_listeners_hear_of_what_was_told_and_of_requests_in_it() -> None:
-    knows, hears = mirror(start("job")), Mirror(FakeClock())
-    knows.request_cancel(["job"])
+    knows, hears = host(start("job")), Host(FakeClock())
+    knows.fold(Changes(cancels=["job"]))
     observer, asked = RecordingObserver(), list[Any]()
-    hears.subscribe(observer.notify_all, lambda: None).add(["job"])
-    hears.subscribe_cancels(asked.append, lambda: None).add(["job"])
+    hears.subscriptions.subscribe(observer.notify_all, lambda: None).add(["job"])
+    hears.subscriptions.subscribe_cancels(asked.append, lambda: None).add(["job"])
     for _ in range(2):
         hears.adopt(knows.kept(["job"]))
     assert [progress.cursor for progress in observer.records] == [f"{LIFE}-1.1.1c"]
     assert asked == [{"job"}]
 
 
-def told(knows: Mirror, hears: Mirror, ids: set[str]) -> set[str]:
+def told(knows: Host, hears: Host, ids: set[str]) -> set[str]:
     """Tell what is known of jobs, as a message does; return those of which more is known there."""
-    forgotten = tombstones(json.loads(json.dumps(knows.buried(ids))))
-    hears.bury(forgotten)
+    forgotten = tombstones(json.loads(json.dumps(knows.replica.forgotten(ids))))
     return hears.adopt(knows.kept(ids), forgotten)
 
 
 def test_who_missed_that_a_job_was_forgotten_brings_it_back_to_nobody_and_forgets_it_too() -> None:
     ends = [start("job"), update("job", 2, state=State.SUCCEEDED)]
-    knows, missed, late = mirror(*ends), mirror(*ends), mirror()
-    assert knows.bury(knows.forgettable(["job"])) == {"job"}
+    knows, missed, late = host(*ends), host(*ends), host()
+    assert knows.forget("job") == {"job"}
     assert told(missed, knows, {"job"}) == {"job"}, "it is answered"
     assert knows.read(["job"]) == {}
     for other in (missed, late):
-        assert told(knows, other, knows.known()) == set()
+        assert told(knows, other, knows.replica.known()) == set()
         assert other.read(["job"]) == {}
-    assert told(mirror(*ends), late, {"job"}) == {"job"}, "who came late knows it as well"
+    assert told(host(*ends), late, {"job"}) == {"job"}, "who came late knows it as well"
     assert late.read(["job"]) == {}
 
 
 def test_no_end_that_is_sent_again_brings_a_forgotten_job_back_and_its_next_run_is_taken() -> None:
-    knows = mirror(start("job"), update("job", 2, state=State.SUCCEEDED))
-    knows.bury(knows.forgettable(["job"]))
+    knows = host(start("job"), update("job", 2, state=State.SUCCEEDED))
+    knows.forget("job")
     knows.write([update("job", 2, state=State.SUCCEEDED)])
     assert knows.read(["job"]) == {}
     assert knows.write([start("job", token="next", created_at=moment(5))]) == {"job": 1}
     assert not knows.read(["job"])["job"].done
-    assert knows.buried({"job"}) == []
+    assert knows.replica.forgotten({"job"}) == []
     knows.write([update("job", 2, token="next", state=State.FAILED)])
     assert knows.read(["job"])["job"].state is State.FAILED
 
 
 def test_a_worker_that_returned_to_a_forgotten_job_is_not_forgotten_by_who_hears_of_that_later() -> None:
     clock = FakeClock()
-    knows, other = (mirror(start("job", lease=20), clock=clock) for _ in range(2))
+    knows, other = (host(start("job", lease=20), clock=clock) for _ in range(2))
     clock.advance(20)
-    knows.bury(knows.forgettable(["job"]))
+    knows.forget("job")
     other.write([update("job", 2, current=2)])
     assert told(knows, other, {"job"}) == {"job"}, "it is answered"
     assert told(other, knows, {"job"}) == set()
@@ -218,34 +258,34 @@ def test_a_worker_that_returned_to_a_forgotten_job_is_not_forgotten_by_who_hears
 
 def test_running_jobs_are_told_before_those_that_are_done_and_those_heard_of_last_first() -> None:
     clock = FakeClock()
-    knows = Mirror(clock)
+    knows = Host(clock)
     for id, state in {"a": State.FAILED, "b": State.RUNNING, "c": State.FAILED, "d": State.RUNNING}.items():
         knows.write([start(id, state=state)])
         clock.advance(1)
-    assert [kept.id for kept in knows.kept(knows.known())] == ["d", "b", "c", "a"]
+    assert [kept.id for kept in knows.kept(knows.replica.known())] == ["d", "b", "c", "a"]
 
 
-def test_a_full_mirror_forgets_those_first_that_ended_longest_ago() -> None:
+def test_a_full_replica_forgets_those_first_that_ended_longest_ago() -> None:
     clock = FakeClock()
-    full = Mirror(clock, records=100)
+    full = Host(clock, records=100)
     full.write([start("live")])
     for number in range(300):
         clock.advance(1)
         full.write([start(f"job-{number}", state=State.SUCCEEDED)])
-        assert len(full.known()) <= 100
-    assert "live" in full.known()
-    assert {f"job-{number}" for number in range(220, 300)} <= full.known()
+        assert len(full.replica.known()) <= 100
+    assert "live" in full.replica.known()
+    assert {f"job-{number}" for number in range(220, 300)} <= full.replica.known()
 
 
-def test_a_mirror_is_bounded_by_size_as_well_and_a_job_that_changes_does_not_fill_it() -> None:
-    full = Mirror(FakeClock(), characters=100_000)
+def test_a_replica_is_bounded_by_size_as_well_and_a_job_that_changes_does_not_fill_it() -> None:
+    full = Host(FakeClock(), characters=100_000)
     full.write([start("job", description="x" * 400, state=State.FAILED)])
     for seq in range(2, 1_000):
         full.write([update("live", seq, description="x" * 400)])
-    assert full.known() == {"job", "live"}
+    assert full.replica.known() == {"job", "live"}
     for number in range(1_000):
         full.write([start(f"job-{number}", description="x" * 400, state=State.FAILED)])
-    assert 50 < len(full.known()) < 200
+    assert 50 < len(full.replica.known()) < 200
 
 
 # How one who joins comes to know
@@ -253,12 +293,12 @@ def test_a_mirror_is_bounded_by_size_as_well_and_a_job_that_changes_does_not_fil
 
 def joined(now: float = 0.0) -> Joining:
     joining = Joining(now)
-    assert joining.next(now) is Say.PING
-    joining.heard(now)
-    joining.heard_oneself(now)
-    assert joining.next(now) is Say.HELLO
-    joining.heard(now)
-    joining.hello_came_back(now)
+    assert joining.next(now) is Act.PING
+    joining.received(now)
+    joining.ping_returned(now)
+    assert joining.next(now) is Act.HELLO
+    joining.received(now)
+    joining.hello_returned(now)
     return joining
 
 
@@ -273,12 +313,12 @@ def test_who_is_alone_knows_it_after_a_quiet_moment() -> None:
 
 def test_a_whole_answer_is_enough_and_parts_of_one_are_waited_for_but_not_for_ever() -> None:
     joining = joined()
-    joining.told(True, 0.01)
+    joining.snapshot_received(True, 0.01)
     assert joining.next(0.01) is None
     assert joining.phase is Phase.CURRENT
     joining, now = joined(), 0.0
     while joining.phase is Phase.ASKING and now < 5:
-        joining.told(False, now)
+        joining.snapshot_received(False, now)
         joining.next(now)
         now += 0.05
     assert ANSWER_SECONDS <= now <= ANSWER_SECONDS + 0.11
@@ -286,9 +326,9 @@ def test_a_whole_answer_is_enough_and_parts_of_one_are_waited_for_but_not_for_ev
 
 def test_a_ping_is_repeated_until_it_is_heard_and_given_up_in_the_end() -> None:
     joining, said = Joining(0.0), 0
-    with pytest.raises(Silence):
+    with pytest.raises(LoopbackTimeout):
         for step in range(1_000):
-            said += joining.next(step * 0.01) is Say.PING
+            said += joining.next(step * 0.01) is Act.PING
     assert said > 10
     assert joining.phase is Phase.LINKING
 
@@ -297,21 +337,21 @@ def test_a_ping_is_repeated_until_it_is_heard_and_given_up_in_the_end() -> None:
 def test_who_hears_nothing_for_long_tries_whether_anything_would_be(heard: bool) -> None:
     joining = joined()
     joining.next(QUIET_SECONDS)
-    assert joining.next(QUIET_SECONDS + IDLE_SECONDS) is Say.PING
+    assert joining.next(QUIET_SECONDS + IDLE_SECONDS) is Act.PING
     late = QUIET_SECONDS + IDLE_SECONDS + LINK_SECONDS
     if heard:
-        joining.heard(late - 1)
+        joining.received(late - 1)
         assert joining.next(late) is None
     else:
-        with pytest.raises(Silence):
+        with pytest.raises(LoopbackTimeout):
             joining.next(late)
 
 
 def test_a_hello_that_is_lost_is_noticed() -> None:
     joining = joined()
     joining.ask(10.0)
-    assert joining.next(10.0) is Say.HELLO
-    with pytest.raises(Silence):
+    assert joining.next(10.0) is Act.HELLO
+    with pytest.raises(LoopbackTimeout):
         joining.next(10.0 + HELLO_SECONDS)
 
 
@@ -333,10 +373,10 @@ def test_many_who_join_at_once_are_answered_together_once() -> None:
 def test_what_another_has_told_is_not_told_again() -> None:
     answering = Answering()
     answering.greeted({"a", "b", "c"}, 0.0)
-    answering.told(["a", "b"], complete=False)
+    answering.answered(["a", "b"], complete=False)
     assert answering.take(DELAYS[1]) == {"c"}
     answering.greeted({"a"}, 10.0)
-    answering.told(["a"], complete=True)
+    answering.answered(["a"], complete=True)
     assert answering.take(11.0) is None
     answering.greeted((), 20.0)
     assert answering.take(21.0) == set(), "who knows of nothing says that, lest it is waited for"
@@ -344,9 +384,9 @@ def test_what_another_has_told_is_not_told_again() -> None:
 
 def test_what_is_known_better_is_said_a_little_later() -> None:
     answering = Answering()
-    answering.doubted((), 0.0)
+    answering.disputed((), 0.0)
     assert answering.take(1.0) is None
-    answering.doubted(["job"], 2.0)
+    answering.disputed(["job"], 2.0)
     assert answering.take(2.0 + DISPUTE_DELAYS[0] * 0.9) is None
     assert answering.take(2.0 + DISPUTE_DELAYS[1]) == {"job"}
 
@@ -363,10 +403,10 @@ BAD_WRITES: list[Any] = [
 
 @pytest.mark.parametrize("packed", BAD_WRITES)
 def test_a_write_that_cannot_be_read_keeps_nothing_beside_it_from_being_folded(packed: Any) -> None:
-    good = json.loads(json.dumps(pack_write(start("good"), 0)))
-    here = mirror()
-    hearing = Hearing(here)
-    hearing.take(Message("other", 1, Act.WRITE, [packed, good, [*good, "of a later release"]]), False, 0.0)
+    (good,), *rest = json.loads(json.dumps(Changes([start("good")]).pack()))
+    here = host()
+    content = [[packed, good, [*good, "of a later release"]], *rest, {}]
+    MessageHandler(here.replica).handle(Message("other", 1, Act.CHANGES, content), False, 0.0, here.clock())
     assert here.read(["good", "bad"]).keys() == {"good"}
 
 
@@ -374,12 +414,13 @@ def test_a_write_that_cannot_be_read_keeps_nothing_beside_it_from_being_folded(p
 def test_what_another_keeps_and_cannot_be_read_keeps_nothing_beside_it_from_being_taken_in(
     damage: dict[int, Any],
 ) -> None:
-    there, here = mirror(start("good"), start("bad")), mirror()
+    there, here = host(start("good"), start("bad")), host()
     good, bad = (json.loads(json.dumps(pack_kept(there.kept([id])[0]))) for id in ("good", "bad"))
     for place, value in damage.items():
         bad[place] = value
     for packed in (bad, None, [], ["bad"]):
-        Hearing(here).take(Message("other", 1, Act.TELL, [True, [packed, good]]), False, 0.0)
+        message = Message("other", 1, Act.SNAPSHOT, [True, [packed, good], []])
+        MessageHandler(here.replica).handle(message, False, 0.0, here.clock())
         assert here.read(["good", "bad"]).keys() == {"good"}
 
 
@@ -395,11 +436,13 @@ def test_what_is_not_understood_is_nothing(text: str | bytes) -> None:
 
 
 def test_a_batch_is_divided_by_its_size_and_nothing_is_lost() -> None:
-    items = [(str(number), "x" * (CHUNK // 10)) for number in range(35)]
-    parts = list(chunks(items))
+    limit = 10_000
+    items = [(str(number), "x" * (limit // 10)) for number in range(35)]
+    parts = list(portions(items, lambda item: len(item[1]), limit))
     assert [item for part in parts for item in part] == items
-    assert len(parts) == 4
-    assert list(chunks([])) == []
+    assert [len(part) for part in parts] == [7, 7, 7, 7, 7]
+    assert list(portions(["x" * 3 * limit, "y"], len, limit)) == [["x" * 3 * limit], ["y"]]
+    assert list(portions([], len, limit)) == []
 
 
 def test_who_waits_at_a_barrier_shares_one_message_and_its_failure() -> None:
@@ -407,7 +450,7 @@ def test_who_waits_at_a_barrier_shares_one_message_and_its_failure() -> None:
 
     sending, go, sent, failed = Event(), Event(), list[int](), list[BackendUnavailable]()
 
-    def send() -> None:
+    def send(deadline: float) -> None:
         sent.append(len(sent))
         sending.set()
         assert go.wait(60)
@@ -418,7 +461,7 @@ def test_who_waits_at_a_barrier_shares_one_message_and_its_failure() -> None:
 
     def wait() -> None:
         try:
-            barrier.wait()
+            barrier.wait(60.0)
         except BackendUnavailable as error:
             failed.append(error)
 
@@ -444,7 +487,7 @@ def test_who_is_interrupted_at_a_barrier_leaves_nobody_waiting() -> None:
 
     begun, go, answers = Event(), Event(), list[Exception | None]()
 
-    def send() -> None:
+    def send(deadline: float) -> None:
         begun.set()
         assert go.wait(60)
         raise Interruption
@@ -453,11 +496,11 @@ def test_who_is_interrupted_at_a_barrier_leaves_nobody_waiting() -> None:
 
     def lead() -> None:
         with pytest.raises(Interruption):
-            barrier.wait()
+            barrier.wait(60.0)
 
     def follow() -> None:
         try:
-            barrier.wait()
+            barrier.wait(60.0)
         except (Interruption, BackendUnavailable) as error:
             answers.append(error if isinstance(error, Exception) else None)
 
@@ -488,11 +531,11 @@ def test_who_is_interrupted_before_it_may_speak_leaves_nobody_waiting(monkeypatc
         def __exit__(self, *_: object) -> None: ...
 
     sent = list[int]()
-    barrier = Barrier(lambda: sent.append(1))
+    barrier = Barrier(lambda deadline: sent.append(1))
     with monkeypatch.context() as patched:
-        patched.setattr(barrier, "_under_way", Interrupted())
+        patched.setattr(barrier, "_sending", Interrupted())
         with pytest.raises(Interruption):
-            barrier.wait()
+            barrier.wait(60.0)
     assert barrier.waiting == 0
-    barrier.wait()
+    barrier.wait(60.0)
     assert sent == [1]

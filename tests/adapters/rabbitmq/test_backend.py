@@ -20,7 +20,7 @@ from progresskit.progress import State
 from progresskit.testing.helpers import read, until
 from progresskit.testing.process import Act, Process
 from progresskit.testing.writes import LIFE, start, update, word
-from progresskit_rabbitmq import RabbitMQBackend, following
+from progresskit_rabbitmq import RabbitMQBackend, stream_replica
 from progresskit_rabbitmq.failures import Failed
 from progresskit_rabbitmq.feed import Feed
 from tests.services import missing, patience, server
@@ -163,7 +163,7 @@ def test_while_the_journal_is_read_what_is_new_is_known_already(
     go_on = Event()
     begin = Feed.of_stream.__func__  # type: ignore[attr-defined]
 
-    def slowly(cls: Any, wire: Any, stream: str, offset: object, take: Any) -> Any:
+    def slowly(cls: Any, connection: Any, stream: str, offset: object, take: Any) -> Any:
         if offset == "first":  # as if there were hours of it
             real = take
             kept: list[Any] = []
@@ -173,10 +173,10 @@ def test_while_the_journal_is_read_what_is_new_is_known_already(
                 while go_on.is_set() and kept:
                     real(*kept.pop(0))
 
-        return (yield from begin(cls, wire, stream, offset, take))
+        return (yield from begin(cls, connection, stream, offset, take))
 
     monkeypatch.setattr(Feed, "of_stream", classmethod(slowly))
-    monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(stream_replica, "PATIENCE_SECONDS", 0.05)
     late, again = opened(), Event()
     late.subscribe(lambda records: None, again.set).add(["running"])
     assert late.read(["running"])["running"].state is State.RUNNING
@@ -195,19 +195,19 @@ def test_a_write_is_answered_though_the_whole_journal_takes_the_place_of_the_rec
     recent.set()
     begin = Feed.of_stream.__func__  # type: ignore[attr-defined]
 
-    def gated(cls: Any, wire: Any, stream: str, offset: object, take: Any) -> Any:
-        gate, kept = {"first": whole, following.RECENT: recent}.get(str(offset)), list[Any]()
+    def gated(cls: Any, connection: Any, stream: str, offset: object, take: Any) -> Any:
+        gate, kept = {"first": whole, stream_replica.RECENT: recent}.get(str(offset)), list[Any]()
 
         def taking(*arguments: Any) -> None:
             kept.append(arguments)
             while (gate is None or gate.is_set()) and kept:
                 take(*kept.pop(0))
 
-        return (yield from begin(cls, wire, stream, offset, taking))
+        return (yield from begin(cls, connection, stream, offset, taking))
 
     opened().write([start("before")])
     monkeypatch.setattr(Feed, "of_stream", classmethod(gated))
-    monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(stream_replica, "PATIENCE_SECONDS", 0.05)
     late = opened()
     assert late.write([start("first")]) == {"first": 1}
     recent.clear()
@@ -222,14 +222,14 @@ def test_the_whole_journal_answers_only_when_it_has_come_to_what_was_answered_al
 ) -> None:
     begin, kept, takes = Feed.of_stream.__func__, list[Any](), list[Any]()  # type: ignore[attr-defined]
 
-    def slowly(cls: Any, wire: Any, stream: str, offset: object, take: Any) -> Any:
+    def slowly(cls: Any, connection: Any, stream: str, offset: object, take: Any) -> Any:
         if offset == "first":
             takes.append(take)
-            return (yield from begin(cls, wire, stream, offset, lambda *arguments: kept.append(arguments)))
-        return (yield from begin(cls, wire, stream, offset, take))
+            return (yield from begin(cls, connection, stream, offset, lambda *arguments: kept.append(arguments)))
+        return (yield from begin(cls, connection, stream, offset, take))
 
     monkeypatch.setattr(Feed, "of_stream", classmethod(slowly))
-    monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(stream_replica, "PATIENCE_SECONDS", 0.05)
     late = opened()
     assert late.write([start("job")]) == {"job": 1}
     assert late.request_cancel(["job"]) == {"job"}
@@ -237,7 +237,7 @@ def test_the_whole_journal_answers_only_when_it_has_come_to_what_was_answered_al
     for arguments in kept:
         takes[0](*arguments)
         assert late.cancel_requested(["job"]) == {"job"}
-    assert late._session._following._quick is None
+    assert late.node.streams._catch_up.quick is None
 
 
 # The broker's clock, and the order of lists.
@@ -268,12 +268,12 @@ def test_one_who_listens_and_fails_is_no_reason_to_connect_anew(
 
     viewer.subscribe(fail, told.clear).add(["job"])
     viewer.subscribe_cancels(fail, told.clear).add(["job"])
-    connection = viewer._session.connection
+    connection = viewer.node.manager.ended
     worker.write([start("job")])
     worker.request_cancel(["job"])
     assert told.wait(60)
     assert read(viewer, "job").cursor == f"{LIFE}-1.1.1c"
-    assert viewer._session.connection == connection
+    assert viewer.node.manager.ended == connection
     assert "it had to" in caplog.text
 
 
@@ -281,8 +281,8 @@ def test_times_are_the_brokers(opened: Callable[..., RabbitMQBackend], monkeypat
     monkeypatch.setattr("time.time", lambda: time() + 300)
     backend = opened()
     backend.write([start("job")])
-    assert abs(backend._session.now() - time()) < 5
-    clock = backend._session._timekeeper._clock
+    assert abs(backend.node.now() - time()) < 5
+    clock = backend.node._timekeeper._clock
     until(lambda: clock.uncertainty < 0.3, lambda: "it is not asked again")
 
 
@@ -293,7 +293,7 @@ def test_a_journal_that_was_lost_is_told_once_and_filled_again(
     opened: Callable[..., RabbitMQBackend], channel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A write that is under way may wait so long for what does not come back.
-    monkeypatch.setattr("progresskit_rabbitmq.backend.CALL_SECONDS", 5.0)
+    monkeypatch.setattr("progresskit.backends.log.CALL_SECONDS", 5.0)
     worker, viewer, again = opened(), opened(), Event()
     viewer.subscribe(lambda records: None, again.set).add(["job"])
     worker.write([start("job")])
@@ -322,15 +322,16 @@ def test_a_lost_journal_is_told_though_somebody_begins_to_watch_in_the_middle_of
 ) -> None:
     worker = opened()
     worker.write([start("job")])
-    session = worker._session
-    follow = session.follow
+    node = worker.node
+    follow = node.follow
 
     def watched_meanwhile(deadline: float) -> Any:
-        session.view()  # for which the connection is made anew, and the call tried once more
+        with node.changed:
+            node.streams.keep_bodies()  # for which the connection is made anew, and the call tried once more
         return follow(deadline)
 
-    session._following._replaced = True
-    monkeypatch.setattr(session, "follow", watched_meanwhile)
+    node.streams._replaced = True
+    monkeypatch.setattr(node, "follow", watched_meanwhile)
     with pytest.raises(BackendUnavailable, match="lost or replaced"):
         worker.write([update("job", 2)])
     assert worker.write([update("job", 2)]) == {"job": 1}
@@ -341,21 +342,21 @@ def test_what_comes_to_a_connection_at_its_very_end_is_refused_at_once_and_leave
 ) -> None:
     worker = opened()
     worker.write([start("job")])
-    link = worker._session._link
-    wire = link._wire
-    assert wire is not None
-    hand_over = wire.ioloop.add_callback_threadsafe
+    manager = worker.node.manager
+    connection = manager.connection
+    assert connection is not None
+    hand_over = connection.ioloop.add_callback_threadsafe
 
     def too_late(act: Callable[[], None]) -> None:
-        hand_over(lambda: wire.drop(Failed("cut off")))
-        until(lambda: link._wire is not wire)
+        hand_over(lambda: connection.drop(Failed("cut off")))
+        until(lambda: manager.connection is not connection)
         hand_over(act)
 
-    monkeypatch.setattr(wire.ioloop, "add_callback_threadsafe", too_late)
+    monkeypatch.setattr(connection.ioloop, "add_callback_threadsafe", too_late)
     with pytest.raises(BackendUnavailable, match="the connection is lost"):
         worker.write([update("job", 2)])
     assert worker.write([update("job", 2)]) == {"job": 1}
-    assert worker._session.connection == 1
+    assert manager.ended == 1
 
 
 def test_the_journal_stays_within_its_bound_and_running_jobs_are_known_beyond_it(

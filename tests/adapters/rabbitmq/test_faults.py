@@ -10,12 +10,13 @@ from typing import NoReturn
 
 import pytest
 
+from progresskit.backoff import Backoff
 from progresskit.errors import BackendUnavailable
 from progresskit.progress import State
 from progresskit.testing import RecordingObserver
 from progresskit.testing.helpers import read, until
 from progresskit.testing.writes import LIFE, start, update
-from progresskit_rabbitmq import RabbitMQBackend, link
+from progresskit_rabbitmq import RabbitMQBackend
 from tests.services import patience
 from tests.services.patience import HASTY_SECONDS, be_hasty
 from tests.services.proxy import Proxy
@@ -187,10 +188,9 @@ def test_a_broker_that_refuses_connections_is_tried_at_once_when_somebody_calls(
     harmed: RabbitMQ,
     proxy: Proxy,
     opened: Callable[..., RabbitMQBackend],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(link, "RETRY_SECONDS", (60.0, 60.0))  # nor does a try of its own come in between
     worker = opened(url.replace(str(harmed.port), str(proxy.port)))
+    worker.node.manager._backoff = Backoff(60.0, 60.0)  # nor does a try of its own come in between
     worker.write([start("job")])
     proxy.refuse()
     proxy.cut()
@@ -235,9 +235,7 @@ def test_a_broker_out_of_memory_is_told_and_can_still_be_asked_for_what_is_known
         harmed.limit_memory()
     until(succeeds(lambda: worker.write([update("job", 3, current=3)])))
     until(lambda: read(viewer, "job").current == 3)
-    assert not worker._session._following.fullest._awaited, (
-        "what was refused is waited for, and there may be much of it"
-    )
+    assert not worker.node.streams.outcomes, "what was refused is waited for, and there may be much of it"
 
 
 def test_requests_to_cancel_arrive_after_the_broker_was_away(

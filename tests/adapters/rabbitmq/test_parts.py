@@ -6,18 +6,20 @@ import json
 import math
 import random
 from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import Any
 
 import pytest
 
+from progresskit.backends.changes import Changes
+from progresskit.backends.replica import Stamp
 from progresskit.progress import State, Write
 from progresskit.record_store import Tombstone
+from progresskit.subscriptions import SubscriptionList
 from progresskit.testing import LIFE, RecordingObserver, start, update
 from progresskit_rabbitmq.clock import CLOSE, QUESTIONS, BrokerClock
-from progresskit_rabbitmq.listening import Ear, Ears
-from progresskit_rabbitmq.messages import Message, Stamp, pack, unpack
-from progresskit_rabbitmq.mirror import Mirror
-from progresskit_rabbitmq.sender import Sender
+from progresskit_rabbitmq.messages import Message, Sender, pack, unpack
+from progresskit_rabbitmq.replica import Replica
 
 # The broker's clock
 
@@ -75,26 +77,26 @@ class Host:
     """A process whose time is wrong by so many seconds, and what it knows."""
 
     def __init__(self, wrong: float) -> None:
-        self.mirror = Mirror(bodies=True, limit=1_000)
+        self.replica = Replica(bodies=True, limit=1_000)
         self.sender = Sender(lambda: Host.now + wrong)
 
     now = 1_000.0
 
     def message(self, *writes: Write, forgets: Sequence[Tombstone] = ()) -> Message:
-        message = unpack(self.sender.pack(self.sender.number(), self.sender.stamp(), writes, forgets=forgets))
+        message = unpack(self.sender.pack(self.sender.number(), self.sender.stamp(), Changes(writes, (), forgets)))
         assert message is not None
         return message
 
     def hear(self, message: Message, offset: int) -> None:
-        self.mirror.journal(message, offset, own=message.sender == self.sender.name)
-        self.sender.saw(self.mirror.order)
+        self.replica.fold_journal(message, offset, own=message.sender == self.sender.name)
+        self.sender.note_order(self.replica.order)
 
     def hear_beside(self, message: Message) -> None:
-        self.mirror.beside(message.writes, message.stamp)
-        self.sender.saw(message.stamp.order)
+        self.replica.advance(message.changes.writes, message.stamp)
+        self.sender.note_order(message.stamp.order)
 
     def listed(self) -> list[str]:
-        return [job.id for job in self.mirror.entries.list(None, None, 99, Host.now)]
+        return [job.id for job in self.replica.entries.list(None, None, 99, Host.now)]
 
 
 def replayed(journal: Sequence[Message], beside: Sequence[Message]) -> Host:
@@ -137,9 +139,9 @@ def test_the_order_of_lists_moves_no_lease_and_no_ttl() -> None:
     behind.hear(first, 1)
     behind.hear(behind.message(start("job", lease=10, ttl=60)), 2)
     assert behind.listed() == ["job", "ahead"]
-    entry = behind.mirror.entries["job"]
+    entry = behind.replica.entries["job"]
     assert (entry.heard, entry.expires) == (Host.now, Host.now + 60)
-    assert entry.order > behind.mirror.entries["ahead"].order
+    assert entry.order > behind.replica.entries["ahead"].order
 
 
 def test_an_old_record_that_is_read_again_does_not_go_before_newer_ones() -> None:
@@ -156,8 +158,8 @@ def test_an_old_record_that_is_read_again_does_not_go_before_newer_ones() -> Non
 def test_a_message_is_read_as_it_was_written() -> None:
     write = start("job", kind="Zürich", meta={"a": [1, None]})
     tombstone = Tombstone("gone", None, 2, 1, 7)
-    message = unpack(pack("a", 7, Stamp(1.5, 2.25), [write], ["other"], [tombstone]))
-    assert message == Message("a", 7, Stamp(1.5, 2.25), [write], ["other"], (tombstone,))
+    message = unpack(pack("a", 7, Stamp(1.5, 2.25), Changes([write], ["other"], [tombstone])))
+    assert message == Message("a", 7, Stamp(1.5, 2.25), Changes([write], ["other"], (tombstone,)))
 
 
 @pytest.mark.parametrize(
@@ -184,11 +186,11 @@ BAD_ROWS: list[Any] = [
 @pytest.mark.parametrize("row", BAD_ROWS)
 def test_a_record_that_cannot_be_read_keeps_nothing_beside_it_from_being_folded(row: Any) -> None:
     good = start("good")
-    whole = json.loads(pack("a", 7, Stamp(1.5, 2.25), [good], ["other"]))
+    whole = json.loads(pack("a", 7, Stamp(1.5, 2.25), Changes([good], ["other"])))
     whole[5] = [row, *whole[5], [*whole[5][0], "of a later release"]]
     whole[6] += [None, ["x"]]
     whole[7] += [None, ["x"], ["x", None, "1", 1, 1]]
-    assert unpack(json.dumps(whole).encode()) == Message("a", 7, Stamp(1.5, 2.25), [good, good], ["other"])
+    assert unpack(json.dumps(whole).encode()) == Message("a", 7, Stamp(1.5, 2.25), Changes([good, good], ["other"]))
 
 
 # What was forgotten
@@ -201,15 +203,15 @@ def test_who_comes_late_finds_no_forgotten_job_whichever_stream_is_read_first() 
     for offset, message in enumerate((begun, ended)):
         other.hear(message, offset)
     other.hear_beside(heartbeat)
-    gone = other.mirror.entries.forgettable(["stalled", "done"], Host.now + 20)
+    gone = other.replica.entries.forgettable(["stalled", "done"], Host.now + 20)
     forgotten = other.message(forgets=gone)
     other.hear(forgotten, 2)
     assert other.listed() == []
     for beside_first in (True, False):
         late = replayed([begun, ended, forgotten], [heartbeat] if beside_first else [])
         late.hear_beside(heartbeat)
-        late.mirror.open_held()
-        late.mirror.restore(heartbeat.writes[0], heartbeat.stamp)
+        late.replica.fold_held()
+        late.replica.restore(heartbeat.changes.writes[0], heartbeat.stamp)
         assert late.listed() == []
 
 
@@ -217,22 +219,22 @@ def test_an_end_that_is_sent_again_restores_no_forgotten_job_and_its_next_run_is
     host = Host(0.0)
     end = start("job", state=State.FAILED)
     host.hear(host.message(end), 1)
-    host.hear(host.message(forgets=host.mirror.entries.forgettable(["job"], Host.now)), 2)
+    host.hear(host.message(forgets=host.replica.entries.forgettable(["job"], Host.now)), 2)
     host.hear(host.message(end), 3)
     assert host.listed() == []
     host.hear(host.message(start("job", token="next")), 4)
     host.hear(host.message(update("job", 2, token="next", state=State.FAILED)), 5)
-    assert host.mirror.entries.read(["job"], Host.now)["job"].version.seq == 2
+    assert host.replica.entries.read(["job"], Host.now)["job"].version.seq == 2
 
 
 def test_a_worker_that_returns_to_a_forgotten_job_is_heard() -> None:
     host = Host(0.0)
     host.hear(host.message(start("job", lease=20)), 1)
-    forgotten = host.message(forgets=host.mirror.entries.forgettable(["job"], Host.now + 20))
+    forgotten = host.message(forgets=host.replica.entries.forgettable(["job"], Host.now + 20))
     host.hear(host.message(update("job", 2)), 2)
     host.hear(forgotten, 3)
     assert host.listed() == ["job"], "it had returned before"
-    host.hear(host.message(forgets=host.mirror.entries.forgettable(["job"], Host.now + 90)), 4)
+    host.hear(host.message(forgets=host.replica.entries.forgettable(["job"], Host.now + 90)), 4)
     assert host.listed() == []
     host.hear(host.message(update("job", 2)), 5)
     assert host.listed() == ["job"]
@@ -245,23 +247,20 @@ def fail(*news: object) -> None:
     raise RuntimeError("it had to")
 
 
-def nothing() -> None: ...
-
-
 def test_one_who_fails_ends_nothing_and_the_others_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    ears, mirror = Ears(), Mirror(bodies=True, limit=10)
+    subscriptions, replica = SubscriptionList(Lock()), Replica(bodies=True, limit=10)
     observer, asked, lost = RecordingObserver(), list[str](), list[int]()
     calls: list[tuple[Callable[..., None], Callable[..., None], Callable[[], None]]] = [
         (fail, fail, fail),
         (observer.notify_all, asked.extend, lambda: lost.append(1)),
     ]
     for tell, ask, losing in calls:
-        Ear(nothing, ears.to_records, tell, losing).add(["job"])
-        Ear(nothing, ears.to_requests, ask, losing).add(["job"])
-    mirror.journal(Message("a", 1, Stamp(1.0, 1.0), [start("job")], ["job"]), 1, own=False)
-    ears.tell(["job"], mirror.entries, 1.0)
-    ears.ask({"job"})
-    ears.lost()
+        subscriptions.subscribe(tell, losing).add(["job"])
+        subscriptions.subscribe_cancels(ask, losing).add(["job"])
+    replica.fold_journal(Message("a", 1, Stamp(1.0, 1.0), Changes([start("job")], ["job"])), 1, own=False)
+    subscriptions.deliver(["job"], replica.entries, 1.0)
+    subscriptions.deliver_cancels({"job"})
+    subscriptions.report_gap()
     assert [progress.cursor for progress in observer.records] == [f"{LIFE}-1.1.1c"]
     assert asked == ["job"]
     assert lost == [1, 1]

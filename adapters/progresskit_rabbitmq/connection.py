@@ -1,13 +1,14 @@
 """
-One connection to the broker, while it lasts; everything in it is called in one thread.
+One connection to the broker; all of it is called in one thread.
 
-What is done on it is written as a script: a generator that yields steps, each a function that is given what to call
-when it is through. So a script reads like a list of calls, and nothing in the thread ever waits for an answer.
+A script says what is done on it: a generator that yields steps, each a function that takes the callback of an
+asynchronous call. So a script reads like a list of calls, and the thread never waits for an answer.
 """
 
 from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - else the first thread that connects imports it, maybe while another one forks
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pika import BasicProperties, SelectConnection
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
     Step = Callable[[Callable[[Any], None]], Any]
     Script = Generator[Step, Any, None]
 
+CLOSE_SECONDS = 1.0
+"""How long the broker may take to confirm that the connection is closed."""
+
 
 class Outgoing(NamedTuple):
-    """A message to publish; `needed` says that it must reach somebody."""
+    """A message to publish; it is refused if `needed` and no queue takes it."""
 
     exchange: str
     key: str
@@ -37,41 +41,51 @@ class Outgoing(NamedTuple):
 
 
 class Receipt:
-    """What somebody holds who waits until the broker has all of some messages, which go by that wire or not at all."""
+    """The confirmation of some messages, which are published by this connection or not at all."""
 
-    __slots__ = ("error", "left", "wire")
+    __slots__ = ("connection", "error", "left")
 
-    def __init__(self, left: int, wire: Wire) -> None:
-        self.left, self.wire = left, wire
+    def __init__(self, left: int, connection: Connection) -> None:
+        self.left, self.connection = left, connection
         self.error: BaseException | None = None
 
     @property
     def over(self) -> bool:
-        """True when waiting for it is no use any more."""
+        """True once all messages are confirmed, or one of them has failed."""
         return self.left == 0 or self.error is not None
 
 
-class Wire(SelectConnection):  # type: ignore[misc]
-    """A connection that runs a script when it is open, and calls `up` when the script is through."""
+class Connection(SelectConnection):  # type: ignore[misc]
+    """A connection that runs a script when it is open, and calls `ready` when the script has ended."""
 
     def __init__(
-        self, parameters: Parameters, changed: Condition, script: Callable[[Wire], Script], up: Callable[[], None]
+        self,
+        parameters: Parameters,
+        changed: Condition,
+        script: Callable[[Connection], Script],
+        ready: Callable[[], None],
     ) -> None:
         self.error: BaseException | None = None
         self.blocked = False
-        self._changed, self._make, self._up = changed, script, up
+        self.planned = False
+        """True when it is closed in order to open another one, which is no failure."""
+        self._changed, self._make_script, self._ready = changed, script, ready
         self._script: Script | None = None
-        self._confirming: Channel | None = None
+        self._publishing: Channel | None = None
         self._tag = 0
         self._receipts: dict[int, Receipt] = {}
         super().__init__(
             parameters,
-            on_open_callback=lambda wire: self._begin_script(),
-            on_open_error_callback=lambda wire, error: self._finish(error),
-            on_close_callback=lambda wire, error: self._finish(error),
+            on_open_callback=lambda connection: self._begin_script(),
+            on_open_error_callback=lambda connection, error: self._finish(error),
+            on_close_callback=lambda connection, error: self._finish(error),
         )
-        self.add_on_connection_blocked_callback(lambda wire, frame: self._set_blocked(True))
-        self.add_on_connection_unblocked_callback(lambda wire, frame: self._set_blocked(False))
+        self.add_on_connection_blocked_callback(lambda connection, frame: self._set_blocked(True))
+        self.add_on_connection_unblocked_callback(lambda connection, frame: self._set_blocked(False))
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function in the thread; any thread may do this. Once the loop has ended it is not called."""
+        self.ioloop.add_callback_threadsafe(function)
 
     def _set_blocked(self, blocked: bool) -> None:
         with self._changed:
@@ -81,25 +95,25 @@ class Wire(SelectConnection):  # type: ignore[misc]
     # The script.
 
     def _begin_script(self) -> None:
-        self._script = self._make(self)
-        self._go_on(None)
+        self._script = self._make_script(self)
+        self._resume(None)
 
-    def _go_on(self, answer: Any) -> None:
+    def _resume(self, answer: Any) -> None:
         self._advance(lambda script: script.send(answer))
 
     def _advance(self, act: Callable[[Script], Step]) -> None:
         if self._script is None or self.error is not None:
             return
         try:
-            act(self._script)(self._go_on)
+            act(self._script)(self._resume)
         except StopIteration:
             self._script = None
-            self._up()
+            self._ready()
         except Exception as error:
             self.drop(error)
 
     def open_channel(self, prefetch: int | None = None) -> Generator[Step, Any, Channel]:
-        """Open a channel, with at most so many messages on their way to each of its consumers."""
+        """Open a channel; each of its consumers has at most `prefetch` unacknowledged messages."""
         channel = yield lambda done: self.channel(on_open_callback=done)
         channel.add_on_close_callback(self._channel_closed)
         channel.add_on_cancel_callback(lambda frame: self.drop(Failed("the broker ended a subscription")))
@@ -110,7 +124,7 @@ class Wire(SelectConnection):  # type: ignore[misc]
     def _channel_closed(self, channel: Channel, reason: Exception) -> None:
         if not self.is_open or isinstance(reason, ChannelClosedByClient):
             return
-        # The script may know what to do about it; else the whole connection is made anew.
+        # The script may handle it; else the whole connection is made again.
         if self._script is not None:
             self._advance(lambda script: script.throw(reason))
         else:
@@ -119,15 +133,15 @@ class Wire(SelectConnection):  # type: ignore[misc]
     # Publishing.
 
     def open_publishing(self) -> Generator[Step, Any, None]:
-        """Open the channel that publishes."""
+        """Open the channel that publishes, with confirms."""
         channel = yield from self.open_channel()
         channel.add_on_return_callback(self._returned)
-        yield lambda done: channel.confirm_delivery(self._answered, callback=done)
-        self._confirming = channel
+        yield lambda done: channel.confirm_delivery(self._confirmed, callback=done)
+        self._publishing = channel
 
     def publish(self, outgoing: Sequence[Outgoing], receipt: Receipt | None = None) -> None:
-        """Publish in this order; the receipt is over when the broker has all of them."""
-        if self._confirming is None or self.error is not None:
+        """Publish in this order; the receipt is over when the broker has confirmed all of them."""
+        if self._publishing is None or self.error is not None:
             self._settle(receipt, Failed("the connection is lost"))
             return
         for exchange, key, kind, body, needed in outgoing:
@@ -135,13 +149,13 @@ class Wire(SelectConnection):  # type: ignore[misc]
             properties = BasicProperties(type=kind, message_id=str(self._tag))
             if receipt is not None:
                 self._receipts[self._tag] = receipt
-            self._confirming.basic_publish(exchange, key, body, properties, mandatory=needed)
+            self._publishing.basic_publish(exchange, key, body, properties, mandatory=needed)
 
     def _returned(self, channel: object, method: Any, properties: Any, body: bytes) -> None:
         receipt = self._receipts.pop(int(properties.message_id), None)
         self._settle(receipt, Failed(f"the broker has no place for it now ({method.reply_text})"))
 
-    def _answered(self, frame: Any) -> None:
+    def _confirmed(self, frame: Any) -> None:
         method = frame.method
         error = Failed("the broker could not take it") if method.NAME == "Basic.Nack" else None
         if method.multiple:
@@ -161,6 +175,14 @@ class Wire(SelectConnection):  # type: ignore[misc]
 
     # The end.
 
+    def say_goodbye(self) -> None:
+        """Close the connection, and cut it off if the broker does not confirm that in time."""
+        if self.is_open:
+            self.ioloop.call_later(CLOSE_SECONDS, lambda: self.drop(Failed("closed")))
+            self.close()
+        else:
+            self.drop(Failed("closed"))
+
     def drop(self, error: BaseException) -> None:
         """Cut the connection off."""
         if self.error is None:
@@ -173,8 +195,15 @@ class Wire(SelectConnection):  # type: ignore[misc]
             self.error = error
         self.ioloop.stop()
 
+    def abandon(self, error: Exception) -> None:
+        """Cut the connection off after its loop was left by an error, which gets a moment to close sockets."""
+        with suppress(Exception):
+            self.drop(error)
+            self.ioloop.call_later(CLOSE_SECONDS, self.ioloop.stop)
+            self.ioloop.start()
+
     def release(self) -> None:
-        """Let nobody wait any longer, and give back what the loop holds."""
+        """End all receipts, and close the loop."""
         receipts, self._receipts = self._receipts, {}
         for receipt in receipts.values():
             self._settle(receipt, self.error or Failed("the connection is closed"))

@@ -1,9 +1,9 @@
 """
-Brings together what two processes know of one job.
+Merges the records that two processes have of one job.
 
-All mirrors fold the same messages, so they agree, unless one of them missed a message or a broker gave two of them
-the same two messages in different orders. Then both say what they have, and each takes what comes out here: the same
-whichever of the two is asked, and never a version that is older than either.
+All replicas fold the same messages, so they agree, unless one of them missed a message, or a broker delivered the same
+two messages to two processes in different orders. Then both send their records, and each keeps the result of `merge`:
+the same in both processes, and never a version that is older than either.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from progresskit.progress import Stored
 
 
-def settle(one: Stored, other: Stored) -> Stored:
+def merge(one: Stored, other: Stored) -> Stored:
     """
-    Return what both processes keep from now on.
+    Return the record that both processes keep from now on.
 
-    A later run wins. Two owners of one run, who started at the same moment, are told apart by their tokens, and the
-    one that wins gets the next run. Within a run, what was asked and when it began is kept from either side.
+    A later run wins. Two owners of one run, which started at the same moment, are ordered by their tokens, and the
+    winner gets the next run. Within a run, a cancel request and the earliest beginning are kept from either side.
     """
     if one.run != other.run:
         return one if one.run > other.run else other
@@ -40,7 +40,7 @@ def settle(one: Stored, other: Stored) -> Stored:
 
 
 def differ(one: Stored, other: Stored) -> bool:
-    """Tell whether two processes disagree about more than how far the owner is, which its next write tells both."""
+    """Return True for a disagreement that the owner's next write does not resolve by itself."""
     return _view(one) != _view(other)
 
 
@@ -49,11 +49,10 @@ def _view(stored: Stored) -> tuple[Any, ...]:
 
 
 def _rank(stored: Stored) -> tuple[Any, ...]:
-    # The end of a run stands above all that is not; the rest is there so that no two ranks are the same.
-    ended = stored.state in FINAL_STATES
+    # A final state ranks above all others; the last fields are there so that no two ranks are equal.
     return (
         stored.attempt,
-        ended,
+        stored.state in FINAL_STATES,
         stored.token is not None,
         stored.seq,
         stored.verdict is None,

@@ -1,0 +1,181 @@
+"""The connection to the broker, in a thread of its own that serves its heartbeats and connects again."""
+
+from __future__ import annotations
+
+from logging import LogRecord, getLogger
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from progresskit.backends import ReconnectingThread
+
+from .connection import Connection, Receipt
+from .failures import Failed, failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from progresskit.errors import BackendUnavailable
+
+    from .address import Address
+    from .connection import Outgoing, Script
+
+BLOCKED_SECONDS = 0.5
+"""How long a call waits for a broker that is out of memory or disk."""
+
+THREAD = "progresskit-rabbitmq"
+
+
+class ConnectionManager(ReconnectingThread):
+    """
+    Keeps one connection from the first call to `close`.
+
+    `script` prepares each new connection, `lost` is called in the thread after each one, with `changed` held.
+    """
+
+    def __init__(self, address: Address, script: Callable[[Connection], Script], lost: Callable[[], None]) -> None:
+        super().__init__(THREAD, address.name)
+        self._parameters, self._script, self._lost = address.parameters, script, lost
+        self.connection: Connection | None = None
+        self.is_up = False
+        """True while the connection is prepared."""
+        self.ended = 0
+        """How many connections have ended."""
+        self.planned = 0
+        """How often a connection was made again on purpose."""
+
+    @property
+    def started(self) -> bool:
+        """True once a connection was asked for."""
+        return self._thread is not None
+
+    @property
+    def blocked(self) -> bool:
+        """True while the broker takes no messages, for want of memory or disk."""
+        return self.connection is not None and self.connection.blocked
+
+    def wait_up(self, deadline: float) -> None:
+        """Return when the connection is prepared; raises the error of an attempt that fails meanwhile."""
+        self.require(lambda: self.is_up, deadline - monotonic())
+
+    def publish(self, outgoing: Sequence[Outgoing], deadline: float) -> Receipt:
+        """Publish in the thread, without waiting for the confirms. Raises when the broker takes no messages."""
+        self.wait_up(deadline)
+        with self.changed:
+            if not self.changed.wait_for(lambda: not self.blocked, min(BLOCKED_SECONDS, deadline - monotonic())):
+                raise self._blocked()
+            connection = self.connection
+        if connection is None:
+            raise self.unavailable("the connection is lost")
+        receipt = Receipt(len(outgoing), connection)
+        connection.call(lambda: connection.publish(outgoing, receipt))
+        return receipt
+
+    def _blocked(self) -> BackendUnavailable:
+        return self.unavailable("the broker is out of memory or disk, and takes no messages")
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Publish one message, if there is a connection, without a confirm."""
+        connection = self.connection
+        if connection is not None:
+            connection.call(lambda: connection.publish([outgoing]))
+
+    def settle(self, receipt: Receipt, deadline: float, condition: Callable[[], bool]) -> None:
+        """Wait until the messages are confirmed and the condition holds; connect again if neither comes in time."""
+        with self.changed:
+            self.changed.wait_for(
+                lambda: self._is_lost(receipt) or self.blocked or (receipt.over and condition()),
+                deadline - monotonic(),
+            )
+            if receipt.error is not None:
+                raise failure(receipt.error, self.server)
+            if receipt.over and condition():
+                return
+            if self._is_lost(receipt):
+                raise self.unavailable("the connection is lost")
+            if self.blocked:
+                raise self._blocked()
+        raise self.time_out()
+
+    def _is_lost(self, receipt: Receipt) -> bool:
+        """Return True if no confirm will come; a loop that has just ended drops its callbacks without an error."""
+        return receipt.error is not None or (self.connection is not receipt.connection and not receipt.over)
+
+    def time_out(self) -> BackendUnavailable:
+        """Connect again, because the broker has not answered; return the error for the caller."""
+        self.reset("no answer in time")
+        return self.unavailable("no answer in time")
+
+    def reset(self, why: str, planned: bool = False) -> None:
+        """Make the connection again, without waiting for answers on the old one; it is a failure unless `planned`."""
+        with self.changed:
+            connection, self.is_up = self.connection, False
+            self.planned += planned
+            if connection is not None:
+                connection.planned = planned
+                connection.call(lambda: connection.drop(Failed(why)))
+
+    def interrupt(self) -> None:
+        """Close the connection."""
+        if self.connection is not None:
+            self.connection.call(self.connection.say_goodbye)
+
+    # The thread.
+
+    def serve(self) -> None:
+        """Connect, and serve the connection until it ends."""
+        _silence_pika()
+        connection: Connection | None = None
+        try:
+            connection = Connection(self._parameters, self.changed, self._script, self.connected)
+            with self.changed:
+                self.connection = connection
+                if self.closed:
+                    self.interrupt()
+            connection.ioloop.start()
+            error = connection.error or Failed("the connection is closed")
+        except Exception as unexpected:
+            # pika reports its own errors by callbacks.
+            getLogger("progresskit").exception("Unexpected error in the connection to RabbitMQ; it is made again")
+            error = unexpected
+            if connection is not None:
+                connection.abandon(unexpected)
+        finally:
+            if connection is not None:
+                connection.release()
+        if connection is None or not (connection.planned or self.closed):
+            raise failure(error, self.server)
+
+    def connected(self) -> None:
+        """Note that the connection is prepared."""
+        with self.changed:
+            self.is_up = True
+            super().connected()
+
+    def disconnected(self) -> None:
+        """Forget the connection."""
+        self.is_up, self.connection = False, None
+        self.ended += 1
+        self._lost()
+
+
+PIKA = (
+    "adapters.base_connection",
+    "adapters.select_connection",
+    "adapters.utils.connection_workflow",
+    "adapters.utils.io_services_utils",
+    "adapters.utils.selector_ioloop_adapter",
+    "callback",
+    "channel",
+    "connection",
+    "heartbeat",
+)
+
+
+def _silence_pika() -> None:
+    """Hide pika's own log messages of the thread: each failure is raised, and the kit logs it once."""
+    for name in PIKA:
+        getLogger(f"pika.{name}").addFilter(_is_of_another_thread)
+
+
+def _is_of_another_thread(record: LogRecord) -> bool:
+    return record.threadName != THREAD

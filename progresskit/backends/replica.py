@@ -1,0 +1,147 @@
+"""The records of all jobs as one process knows them, folded from the messages of a broker that stores none."""
+
+from __future__ import annotations
+
+from heapq import nsmallest
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple
+
+from progresskit.record_store import RecordStore
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Hashable, Iterable
+
+    from progresskit.progress import Write
+    from progresskit.record_store import Entry
+
+    from .changes import Changes
+
+SWEEP_SECONDS = 60.0
+"""How often expired records are removed."""
+
+
+class Stamp(NamedTuple):
+    """
+    The time of a message in seconds, by the clock that all entries of a replica go by.
+
+    `order` is what lists are sorted by: mostly the same as `time`, but greater than the order of all earlier messages.
+    """
+
+    time: float
+    order: float
+
+
+class Outcome(NamedTuple):
+    """
+    What a message changed in a replica.
+
+    `runs` are the stored runs of the jobs written, `updated` the ids of all records that changed or were renewed.
+    """
+
+    runs: dict[str, int]
+    cancelled: Collection[str] = ()
+    forgotten: Collection[str] = ()
+    updated: Collection[str] = ()
+
+
+class Outcomes:
+    """The outcomes of this process's own messages, from when one is sent until its outcome is taken."""
+
+    def __init__(self) -> None:
+        self._pending: dict[Hashable, Outcome | None] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def expect(self, keys: Iterable[Hashable]) -> None:
+        """Keep the outcomes of these messages once they come back."""
+        self._pending.update(dict.fromkeys(keys))
+
+    def resolve(self, key: Hashable, outcome: Outcome) -> None:
+        """Note the outcome of a message that came back, if it is expected."""
+        if key in self._pending:
+            self._pending[key] = outcome
+
+    def have(self, keys: Iterable[Hashable]) -> bool:
+        """Return True once all of the messages have come back."""
+        return all(self._pending.get(key) is not None for key in keys)
+
+    def take(self, keys: Iterable[Hashable]) -> Outcome:
+        """Remove the outcomes of the messages, and return those that are there as one."""
+        found = [outcome for outcome in (self._pending.pop(key, None) for key in keys) if outcome is not None]
+        return Outcome(
+            {id: run for outcome in found for id, run in outcome.runs.items()},
+            {id for outcome in found for id in outcome.cancelled},
+            {id for outcome in found for id in outcome.forgotten},
+        )
+
+
+class BoundedRecordStore(RecordStore):
+    """A record store of bounded number and size; `evict` removes first the jobs that ended longest ago."""
+
+    def __init__(self, records: int, characters: float = inf) -> None:
+        super().__init__()
+        self._records, self._characters = records, characters
+        self._size = 0
+        self._candidates: list[tuple[float, str]] = []
+        """When the jobs that go next were last heard of, and their ids; the next one is the last."""
+
+    def __setitem__(self, id: str, entry: Entry) -> None:
+        replaced = self.get(id)
+        self._size += _length(entry) - (0 if replaced is None else _length(replaced))
+        super().__setitem__(id, entry)
+
+    def __delitem__(self, id: str) -> None:
+        self._size -= _length(self[id])
+        super().__delitem__(id)
+
+    def evict(self) -> None:
+        """Remove records until the others are within the bounds."""
+        while len(self) > self._records or self._size > self._characters:
+            del self[self._oldest()]
+
+    def _oldest(self) -> str:
+        while self._candidates:
+            heard, id = self._candidates.pop()
+            entry = self.get(id)
+            if entry is not None and entry.heard == heard:
+                return id
+        # Sorting a tenth at a time costs little for each of them.
+        count = max(len(self) // 10, 1)
+        final = nsmallest(count, ((entry.heard, id) for id, entry in self.items() if entry.is_final))
+        self._candidates = (final or nsmallest(count, ((entry.heard, id) for id, entry in self.items())))[::-1]
+        return self._candidates.pop()[1]
+
+
+def _length(entry: Entry) -> int:
+    return len(entry.stored.body) + len(entry.stored.verdict or "")
+
+
+class Replica:
+    """The records as this process knows them; the caller holds the lock that guards them."""
+
+    def __init__(self, records: int, characters: float = inf) -> None:
+        self.entries = BoundedRecordStore(records, characters)
+        self._sweep_at = monotonic() + SWEEP_SECONDS
+
+    def fold(self, changes: Changes, stamp: Stamp) -> Outcome:
+        """Apply the changes of a message."""
+        entries, (time, order) = self.entries, stamp
+        self._sweep(time)
+        updated = [write.id for write in changes.writes if self.take(write, stamp)]
+        cancelled = entries.request_cancel(changes.cancels, time)
+        forgotten = entries.bury(changes.forgets, order)
+        runs = {write.id: entries[write.id].stored.run for write in changes.writes if write.id in entries}
+        entries.evict()
+        return Outcome(runs, cancelled, forgotten, [*updated, *cancelled])
+
+    def take(self, write: Write, stamp: Stamp) -> bool:
+        """Fold one record; return whether that changed or renewed anything. A forgotten run stays forgotten."""
+        return not self.entries.is_buried(write, stamp.order) and self.entries.take(write, *stamp)
+
+    def _sweep(self, time: float) -> None:
+        now = monotonic()
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_SECONDS
+            self.entries.sweep(time)
