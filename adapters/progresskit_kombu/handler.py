@@ -9,13 +9,13 @@ from progresskit.backends.replica import Outcome, Stamp
 from progresskit.record_store import tombstones
 
 from .joining import Answering, Joining, Phase
-from .messages import PORTION, Act, pack_kept, unpack_kept
+from .messages import PORTION, Act, pack_record, unpack_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from .messages import Message
-    from .replica import Replica
+    from .replica import MergingReplica
 
 SENDERS = 1_000
 """Of how many other processes the number of the last message is kept."""
@@ -28,57 +28,49 @@ class MessageHandler:
     `now` is in seconds of any clock that does not go back, `time` the time by which leases and ttls are judged.
     """
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: MergingReplica) -> None:
         self._replica = replica
-        self._joining, self._answering = Joining(0.0), Answering()
+        self.joining, self._answering = Joining(0.0), Answering()
         self._last: dict[str, int] = {}
 
     def begin(self, now: float) -> None:
         """Join again, by another connection."""
-        self._joining, self._last = Joining(now), {}
-
-    def lose(self, now: float) -> None:
-        """Give the connection up, because a message of this process has not come back."""
-        self._joining.lose(now)
+        self.joining, self._last = Joining(now), {}
 
     @property
     def current(self) -> bool:
         """True while the replica has the records that the others have sent in time."""
-        return self._joining.phase is Phase.CURRENT
+        return self.joining.phase is Phase.CURRENT
 
     @property
     def due(self) -> float:
         """When a message may have to be sent."""
-        return min(self._joining.due, self._answering.due or self._joining.due)
-
-    def next(self, now: float) -> Act | None:
-        """Return the message that has to be sent to join, or to stay; raises LoopbackTimeout."""
-        return self._joining.next(now)
+        return min(self.joining.due, self._answering.due or self.joining.due)
 
     def snapshots(self, now: float, time: float) -> Iterator[list[Any]]:
         """Return the contents of the snapshot messages that have to be sent now."""
         ids = self._answering.take(now)
         if ids is not None:
-            kept = self._replica.snapshot(ids, time)
-            parts = list(portions(kept, lambda each: len(each.stored.body), PORTION)) or [[]]
+            records = self._replica.snapshot(ids, time)
+            parts = list(portions(records, lambda each: len(each.stored.body), PORTION)) or [[]]
             forgotten = self._replica.forgotten(ids)
             for number, part in enumerate(parts, 1):
                 complete = self.current and number == len(parts)
-                yield [complete, [pack_kept(each) for each in part], forgotten if number == 1 else []]
+                yield [complete, [pack_record(each) for each in part], forgotten if number == 1 else []]
 
     def handle(self, message: Message, own: bool, now: float, time: float) -> Outcome:
         """Apply a message, `own` if this process has sent it; an error in its content is raised."""
-        self._joining.received(now)
+        self.joining.received(now)
         match message.act:
             case Act.CHANGES:
                 return self._fold(Changes.unpack(message.content[:3]), message.content[3], now, time)
             case Act.PING if own:
-                if self._joining.phase is Phase.LINKING:
+                if self.joining.phase is Phase.LINKING:
                     # While this process was away it may have known records that no other has, and others have changed.
                     self._answering.disputed(self._replica.known(), now)
-                self._joining.ping_returned(now)
+                self.joining.ping_returned(now)
             case Act.HELLO if own:
-                self._joining.hello_returned(now)
+                self.joining.hello_returned(now)
             case Act.HELLO:
                 self._answering.greeted(self._replica.known(), now)
             case Act.SNAPSHOT if not own:
@@ -93,11 +85,11 @@ class MessageHandler:
         return self._replica.fold(changes, Stamp(time, time))
 
     def _adopt(self, complete: bool, packed: list[Any], forgotten: list[Any], *, now: float, time: float) -> Outcome:
-        kept, gone = unpack_each(packed, unpack_kept), tombstones(forgotten)
-        self._answering.answered({each.id for each in kept} | {each.id for each in gone}, complete)
-        outcome, better = self._replica.adopt(kept, gone, time)
+        records, gone = unpack_each(packed, unpack_record), tombstones(forgotten)
+        self._answering.answered({each.id for each in records} | {each.id for each in gone}, complete)
+        outcome, better = self._replica.adopt(records, gone, time)
         self._answering.disputed(better, now)
-        self._joining.snapshot_received(complete, now)
+        self.joining.snapshot_received(complete, now)
         return outcome
 
     def has_gap(self, message: Message, now: float) -> bool:
@@ -110,5 +102,5 @@ class MessageHandler:
             del self._last[next(iter(self._last))]
         gap = message.number > last + 1 and self.current
         if gap:
-            self._joining.ask(now)
+            self.joining.ask(now)
         return gap

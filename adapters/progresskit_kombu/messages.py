@@ -42,7 +42,7 @@ class Message(NamedTuple):
     content: Any
 
 
-class Kept(NamedTuple):
+class SharedRecord(NamedTuple):
     """
     A job in a snapshot; the times are seconds: since the last message about it, its lease, until it expires.
 
@@ -72,15 +72,15 @@ def decode(text: str | bytes) -> Message | None:
         return None
 
 
-def pack_kept(kept: Kept) -> tuple[Any, ...]:
+def pack_record(record: SharedRecord) -> tuple[Any, ...]:
     """Return a job of a snapshot as JSON can hold it."""
-    return (kept.id, *kept.stored[:9], *kept[2:], *kept.stored[9:])
+    return (record.id, *record.stored[:9], *record[2:], *record.stored[9:])
 
 
-def unpack_kept(packed: Sequence[Any]) -> Kept:
-    """Read a row that `pack_kept` made."""
+def unpack_record(packed: Sequence[Any]) -> SharedRecord:
+    """Read a row that `pack_record` made."""
     id, *first = packed[:10]
     kind, age, lease, left, *later = packed[10:]
     stored = Stored(*first, *later[: len(Stored._fields) - len(first)])
     stored = check_stored(stored._replace(state=State(stored.state), cancel_requested=bool(stored.cancel_requested)))
-    return Kept(str(id), stored, kind, float(age), float(lease), float(left))
+    return SharedRecord(str(id), stored, kind, float(age), float(lease), float(left))

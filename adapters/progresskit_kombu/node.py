@@ -23,7 +23,7 @@ from progresskit.subscriptions import SubscriptionList
 from .handler import MessageHandler
 from .joining import LoopbackTimeout
 from .messages import PORTION, Act, decode
-from .replica import Replica
+from .replica import MergingReplica
 from .sender import Key, Sender
 from .transport import Consumer, Producer, Topology
 
@@ -58,7 +58,7 @@ class Node(ReconnectingThread, LogNode):
         self._consumer, self._producer = Consumer(self._topology, self._receive), Producer(self._topology)
         self._sender = Sender(self._producer)
         self.subscriptions = SubscriptionList(self.changed)
-        self.replica = Replica()
+        self.replica = MergingReplica()
         self._handler = MessageHandler(self.replica)
         self._barrier = Barrier(self._ping)
         self._own: set[Key] = set()
@@ -147,7 +147,7 @@ class Node(ReconnectingThread, LogNode):
                 return outcome
             if self.failures > connection or self.closed:
                 raise self.error or self.unavailable("the connection is lost")
-            self._handler.lose(monotonic())
+            self._handler.joining.lose(monotonic())
         self._consumer.wake()
         raise self.unavailable(NO_LOOPBACK)
 
@@ -201,7 +201,7 @@ class Node(ReconnectingThread, LogNode):
         """Send the messages that are due."""
         with self.changed:
             before, now = self._handler.current, monotonic()
-            act = self._handler.next(now)
+            act = self._handler.joining.next(now)
             joined = self._handler.current and not before
         if act is not None:
             self._send(act)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from progresskit.backends import replica
-from progresskit.backends.replica import Outcome
+from progresskit.backends.replica import Outcome, Replica
 from progresskit.progress import Role
 from progresskit.record_store import Entry
 
 from .merging import differ, merge
-from .messages import Kept
+from .messages import SharedRecord
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -28,7 +27,7 @@ SLACK_SECONDS = 1.0
 """A snapshot renews a job only if its age differs by more than this, which is more than a message takes."""
 
 
-class Replica(replica.Replica):
+class MergingReplica(Replica):
     """A replica whose times are seconds by the clock of this process, counted from when it received a message."""
 
     def __init__(self, records: int = RECORDS, characters: float = CHARACTERS) -> None:
@@ -51,16 +50,20 @@ class Replica(replica.Replica):
         """Return the tombstones of those jobs that were forgotten."""
         return [tombstone for id, (tombstone, _) in self.entries.tombstones.items() if id in ids]
 
-    def snapshot(self, ids: Collection[str], now: float) -> list[Kept]:
+    def snapshot(self, ids: Collection[str], now: float) -> list[SharedRecord]:
         """Return the records of the jobs: first those that are not final, and of each kind the newest first."""
         entries = [(id, entry) for id in ids if (entry := self.entries.living(id, now)) is not None]
         entries.sort(key=lambda each: (each[1].is_final, -each[1].heard))
         return [
-            Kept(id, _shifted(entry.stored, -now), entry.kind, now - entry.heard, entry.lease, entry.expires - now)
+            SharedRecord(
+                id, _shifted(entry.stored, -now), entry.kind, now - entry.heard, entry.lease, entry.expires - now
+            )
             for id, entry in entries
         ]
 
-    def adopt(self, snapshot: Iterable[Kept], forgotten: Collection[Tombstone], now: float) -> tuple[Outcome, set[str]]:
+    def adopt(
+        self, snapshot: Iterable[SharedRecord], forgotten: Collection[Tombstone], now: float
+    ) -> tuple[Outcome, set[str]]:
         """
         Merge the snapshot of another process; return the outcome, and the jobs of which more is known here than there.
 
@@ -69,39 +72,39 @@ class Replica(replica.Replica):
         entries, changed = self.entries, list[str]()
         entries.bury(forgotten, now)
         better = {tombstone.id for tombstone in forgotten if tombstone.id in entries}
-        for kept in (kept._replace(stored=_shifted(kept.stored, now)) for kept in snapshot):
-            entry = entries.living(kept.id, now)
-            if entry is None and self._was_forgotten(kept):
-                better.add(kept.id)
+        for record in (record._replace(stored=_shifted(record.stored, now)) for record in snapshot):
+            entry = entries.living(record.id, now)
+            if entry is None and self._was_forgotten(record):
+                better.add(record.id)
                 continue
-            merged = _merged(entry, kept, now)
+            merged = _merged(entry, record, now)
             if merged is not entry and merged.expires > now:
-                entries[kept.id] = merged
-                changed.append(kept.id)
-            if differ(merged.stored, kept.stored):
-                better.add(kept.id)
+                entries[record.id] = merged
+                changed.append(record.id)
+            if differ(merged.stored, record.stored):
+                better.add(record.id)
         entries.evict()
         return Outcome({}, entries.cancel_requested(changed, now), (), changed), better
 
-    def _was_forgotten(self, kept: Kept) -> bool:
-        if kept.id not in self.entries.tombstones:
+    def _was_forgotten(self, record: SharedRecord) -> bool:
+        if record.id not in self.entries.tombstones:
             return False
-        tombstone, buried = self.entries.tombstones[kept.id]
-        is_old = kept.stored.token == tombstone.token and kept.stored[:3] <= tombstone[2:]
-        return is_old and kept.stored.opened <= buried
+        tombstone, buried = self.entries.tombstones[record.id]
+        is_old = record.stored.token == tombstone.token and record.stored[:3] <= tombstone[2:]
+        return is_old and record.stored.opened <= buried
 
 
-def _merged(entry: Entry | None, kept: Kept, now: float) -> Entry:
+def _merged(entry: Entry | None, record: SharedRecord, now: float) -> Entry:
     """Return the entry itself if the snapshot has nothing new."""
-    heard, expires = now - kept.age, now + kept.left
+    heard, expires = now - record.age, now + record.left
     if entry is None:
-        return Entry(kept.stored, kept.kind, heard, kept.lease, expires, heard)
-    stored = merge(entry.stored, kept.stored)
+        return Entry(record.stored, record.kind, heard, record.lease, expires, heard)
+    stored = merge(entry.stored, record.stored)
     later = heard - entry.heard > SLACK_SECONDS
     if _is_same(stored, entry.stored) and not later:
         return entry
-    kind = entry.kind if stored.body == entry.stored.body else kept.kind
-    lease = kept.lease if later else entry.lease
+    kind = entry.kind if stored.body == entry.stored.body else record.kind
+    lease = record.lease if later else entry.lease
     heard = max(heard, entry.heard)
     return Entry(stored, kind, heard, lease, max(expires, entry.expires), heard)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from logging import LogRecord, getLogger
+from logging import Logger, LogRecord, getLogger
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -158,23 +158,11 @@ class ConnectionManager(ReconnectingThread):
         self._lost()
 
 
-PIKA = (
-    "adapters.base_connection",
-    "adapters.select_connection",
-    "adapters.utils.connection_workflow",
-    "adapters.utils.io_services_utils",
-    "adapters.utils.selector_ioloop_adapter",
-    "callback",
-    "channel",
-    "connection",
-    "heartbeat",
-)
-
-
 def _silence_pika() -> None:
     """Hide pika's own log messages of the thread: each failure is raised, and the kit logs it once."""
-    for name in PIKA:
-        getLogger(f"pika.{name}").addFilter(_is_of_another_thread)
+    for name in list(Logger.manager.loggerDict):
+        if name.startswith("pika."):
+            getLogger(name).addFilter(_is_of_another_thread)
 
 
 def _is_of_another_thread(record: LogRecord) -> bool:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from .address import Address
     from .connection import Connection, Script
-    from .replica import Replica
+    from .replica import JournalReplica
 
 BEHIND_SECONDS = 1.0
 """How long a read waits for messages to the journal that may never have arrived there."""
@@ -81,7 +81,7 @@ class Node(LogNode):
 
     # Called by callers.
 
-    def follow(self, deadline: float) -> Replica:
+    def follow(self, deadline: float) -> JournalReplica:
         """Return the replica that answers, once there is one."""
         self.manager.wait_up(deadline)
         with self.changed:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from progresskit.backends import replica
-from progresskit.backends.replica import Outcome, Outcomes, Stamp
+from progresskit.backends.replica import Outcome, Outcomes, Replica, Stamp
 
 from .messages import TICK
 
@@ -29,7 +28,7 @@ SENDERS = 10_000
 """How many senders are remembered, with the number of their last message."""
 
 
-class Replica(replica.Replica):
+class JournalReplica(Replica):
     """
     A replica whose times are seconds of the broker's clock.
 

@@ -21,7 +21,7 @@ from progresskit.backends.replica import Outcomes, Stamp
 from .connection import Outgoing
 from .feed import Feed
 from .messages import unpack
-from .replica import Replica
+from .replica import JournalReplica
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,7 +54,7 @@ Place = tuple[int, str, int]
 class Reading(NamedTuple):
     """A replica that reads on this connection, its feeds, and the streams in which it has not found the marker yet."""
 
-    replica: Replica
+    replica: JournalReplica
     feeds: dict[str, Feed]
     left: set[str]
 
@@ -95,7 +95,7 @@ class CatchUp:
         self._resume: Callable[[Any], None] | None = None
 
     @property
-    def quick_replica(self) -> Replica | None:
+    def quick_replica(self) -> JournalReplica | None:
         """The quick replica, while there is one."""
         return None if self.quick is None else self.quick.replica
 
@@ -139,8 +139,8 @@ class StreamReplica:
         self._replaced = False
         self._catch_up = CatchUp()
 
-    def _new_replica(self) -> Replica:
-        return Replica(bodies=self.bodies, limit=self._limit, outcomes=self.outcomes)
+    def _new_replica(self) -> JournalReplica:
+        return JournalReplica(bodies=self.bodies, limit=self._limit, outcomes=self.outcomes)
 
     # Called by callers, with the lock held.
 
@@ -157,7 +157,7 @@ class StreamReplica:
         self._manager.reset(why, planned=True)
 
     @property
-    def active(self) -> Replica | None:
+    def active(self) -> JournalReplica | None:
         """The replica that answers, if there is one."""
         quick = self._catch_up.quick_replica
         if self._full.ready:
@@ -165,11 +165,11 @@ class StreamReplica:
         return quick if quick is not None and quick.ready else None
 
     @property
-    def fullest(self) -> Replica:
+    def fullest(self) -> JournalReplica:
         """The replica that answers, or will."""
         return self.active or self._full
 
-    def wait(self, deadline: float) -> Replica | None:
+    def wait(self, deadline: float) -> JournalReplica | None:
         """Return the replica that answers; None if there is none by the deadline, or the connection is lost."""
         changed, connection = self._manager.changed, self._manager.ended
         changed.wait_for(
@@ -223,7 +223,7 @@ class StreamReplica:
         start = "first" if catch_up.expected is None else catch_up.expected[0]
         yield from self._read(connection, self._reading(self._full), start, KEYFRAMES)
 
-    def _reading(self, replica: Replica) -> Reading:
+    def _reading(self, replica: JournalReplica) -> Reading:
         return Reading(replica, {}, {JOURNAL, KEYFRAME} if self.bodies else {JOURNAL})
 
     def _read(self, connection: Connection, reading: Reading, journal: object, keyframes: object) -> Script:
@@ -235,7 +235,7 @@ class StreamReplica:
             take = self._taking(reading, self._take_keyframe)
             reading.feeds[KEYFRAME] = yield from Feed.of_stream(connection, self._names.keyframes, keyframes, take)
 
-    def _fold_snapshots(self, replica: Replica) -> None:
+    def _fold_snapshots(self, replica: JournalReplica) -> None:
         """Fold the records that this process has sent beside the journal, which the broker need not have stored."""
         with self._manager.changed:
             for write, time, journalled in self._snapshots():

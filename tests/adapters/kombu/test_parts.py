@@ -36,8 +36,8 @@ from progresskit_kombu.joining import (
     Phase,
 )
 from progresskit_kombu.merging import merge
-from progresskit_kombu.messages import Act, Kept, Message, decode, encode, pack_kept, unpack_kept
-from progresskit_kombu.replica import Replica
+from progresskit_kombu.messages import Act, Message, SharedRecord, decode, encode, pack_record, unpack_record
+from progresskit_kombu.replica import MergingReplica
 
 # Two who disagree
 
@@ -88,7 +88,7 @@ class Host:
     """A process: its replica, its clock and its subscriptions."""
 
     def __init__(self, clock: FakeClock | None = None, **limits: int) -> None:
-        self.replica, self.clock, self.lock = Replica(**limits), clock or FakeClock(), Lock()
+        self.replica, self.clock, self.lock = MergingReplica(**limits), clock or FakeClock(), Lock()
         self.subscriptions = SubscriptionList(self.lock)
 
     def fold(self, changes: Changes) -> Outcome:
@@ -101,7 +101,7 @@ class Host:
         tombstones = self.replica.entries.forgettable([id], self.clock())
         return {*self.fold(Changes(forgets=tombstones)).forgotten}
 
-    def adopt(self, kept: Sequence[Kept], forgotten: Sequence[Tombstone] = ()) -> set[str]:
+    def adopt(self, kept: Sequence[SharedRecord], forgotten: Sequence[Tombstone] = ()) -> set[str]:
         outcome, better = self.replica.adopt(kept, forgotten, self.clock())
         self._deliver(outcome)
         return better
@@ -111,7 +111,7 @@ class Host:
         self.subscriptions.deliver_cancels(outcome.cancelled)
         return outcome
 
-    def kept(self, ids: Collection[str]) -> list[Kept]:
+    def kept(self, ids: Collection[str]) -> list[SharedRecord]:
         return self.replica.snapshot(ids, self.clock())
 
     def read(self, ids: Collection[str]) -> dict[str, Progress]:
@@ -182,7 +182,7 @@ def test_what_is_told_is_all_that_there_is_to_know() -> None:
     knows.write([word("job", State.FAILED)])
     clock.advance(7)
     hears = Host(later)
-    told = [unpack_kept(json.loads(json.dumps(pack_kept(kept)))) for kept in knows.kept(["job", "unknown"])]
+    told = [unpack_record(json.loads(json.dumps(pack_record(kept)))) for kept in knows.kept(["job", "unknown"])]
     assert hears.adopt(told) == set()
     assert hears.read(["job"]) == knows.read(["job"])
     assert hears.replica.entries.cancel_requested(["job"], later()) == {"job"}
@@ -415,7 +415,7 @@ def test_what_another_keeps_and_cannot_be_read_keeps_nothing_beside_it_from_bein
     damage: dict[int, Any],
 ) -> None:
     there, here = host(start("good"), start("bad")), host()
-    good, bad = (json.loads(json.dumps(pack_kept(there.kept([id])[0]))) for id in ("good", "bad"))
+    good, bad = (json.loads(json.dumps(pack_record(there.kept([id])[0]))) for id in ("good", "bad"))
     for place, value in damage.items():
         bad[place] = value
     for packed in (bad, None, [], ["bad"]):

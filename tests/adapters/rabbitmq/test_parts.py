@@ -19,7 +19,7 @@ from progresskit.subscriptions import SubscriptionList
 from progresskit.testing import LIFE, RecordingObserver, start, update
 from progresskit_rabbitmq.clock import CLOSE, QUESTIONS, BrokerClock
 from progresskit_rabbitmq.messages import Message, Sender, pack, unpack
-from progresskit_rabbitmq.replica import Replica
+from progresskit_rabbitmq.replica import JournalReplica
 
 # The broker's clock
 
@@ -77,7 +77,7 @@ class Host:
     """A process whose time is wrong by so many seconds, and what it knows."""
 
     def __init__(self, wrong: float) -> None:
-        self.replica = Replica(bodies=True, limit=1_000)
+        self.replica = JournalReplica(bodies=True, limit=1_000)
         self.sender = Sender(lambda: Host.now + wrong)
 
     now = 1_000.0
@@ -248,7 +248,7 @@ def fail(*news: object) -> None:
 
 
 def test_one_who_fails_ends_nothing_and_the_others_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    subscriptions, replica = SubscriptionList(Lock()), Replica(bodies=True, limit=10)
+    subscriptions, replica = SubscriptionList(Lock()), JournalReplica(bodies=True, limit=10)
     observer, asked, lost = RecordingObserver(), list[str](), list[int]()
     calls: list[tuple[Callable[..., None], Callable[..., None], Callable[[], None]]] = [
         (fail, fail, fail),
