@@ -1,4 +1,4 @@
-"""An ordinary site: a Django with its usual middleware, whose page asks a database and fills a template."""
+"""An ordinary site: a Django with its usual middleware, with a page that queries a database and renders a template."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Polls on connections that are kept, as browsers and nginx have them, beside an application that does nothing."""
+"""Polls on persistent connections, as browsers and nginx have them, compared with an empty application."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 ROUNDS, SLICE_SECONDS = 9, 0.3
 ANSWERS = 200
-"""So many at least, on a machine that has other work."""
+"""The least number of answers, on a busy machine."""
 
 CLIENTS = (1, 4, 40)
 GOAL = 2.5
-"""At most so many times what the server takes for an answer of the same length from nothing."""
+"""The most, in times of the server for an answer of the same length from an empty application."""
 
 
 class Times(NamedTuple):
@@ -34,7 +34,7 @@ class Times(NamedTuple):
 
 
 def ask(port: int, request: bytes, clients: int) -> Times:
-    """Have so many clients ask for a slice of time, each as soon as it was answered."""
+    """Let the given number of clients poll for a slice of time, each as soon as it was answered."""
     latencies: list[float] = []
     with DefaultSelector() as selector, ExitStack() as stack:
         for _ in range(clients):
@@ -57,7 +57,7 @@ def ask(port: int, request: bytes, clients: int) -> Times:
 
 
 def is_complete(answer: bytes) -> bool:
-    """Tell whether an answer has come to its end, which `Content-Length` says."""
+    """Return whether an answer is complete, by its `Content-Length`."""
     head, end, body = answer.partition(b"\r\n\r\n")
     if not end:
         return False
@@ -69,7 +69,7 @@ def is_complete(answer: bytes) -> bool:
 
 @contextmanager
 def served(url: str) -> Iterator[dict[str, str]]:
-    """Run the site; give what it says."""
+    """Run the site; yield its description."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, str(Path(__file__).with_name("_kept_site.py")), url]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -81,7 +81,7 @@ def served(url: str) -> Iterator[dict[str, str]]:
 
 
 def compare(url: str) -> bool:
-    """Ask in turn for nothing and for the job of that backend; print how they compare, and return if it is met."""
+    """Poll the empty application and the job of that backend in turn; print the ratio, return whether it is met."""
     with served(url) as site:
         head = f"GET {site['path']} HTTP/1.1\r\nHost: localhost\r\n"
         requests = {

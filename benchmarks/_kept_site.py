@@ -1,7 +1,7 @@
 """
-The server of `progresskit serve` with an application beside it that does nothing but answer, and a job to be polled.
+The server of `progresskit serve` together with an empty application, and a job to be polled.
 
-Prints, as JSON: its port, the paths to ask with the ETag where there is one.
+Prints, as JSON: its port, and the paths to poll, with the ETag where there is one.
 """
 
 from __future__ import annotations

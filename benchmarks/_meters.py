@@ -1,4 +1,4 @@
-"""Counts what backends ask of their servers: commands of Redis, statements of SQL, messages of a broker."""
+"""Counts the requests of backends to their servers: commands of Redis, statements of SQL, messages of a broker."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Meter(ABC):
 
 
 class RedisMeter(Meter):
-    """Lets the servers tell each command as they get it; those that a script runs do not count."""
+    """Counts the commands by MONITOR; those that a script runs do not count."""
 
     what = "commands"
 
@@ -54,7 +54,7 @@ class RedisMeter(Meter):
 
 
 class PostgreSQLMeter(Meter):
-    """Counts what is in the server's log, which tells each statement of the connections made from now on."""
+    """Counts the statements in the server's log, of the connections made from now on."""
 
     what = "statements"
 
@@ -183,6 +183,6 @@ METERS: Mapping[str, Callable[[ExitStack], Meter]] = {
 
 @contextmanager
 def metered(name: str) -> Iterator[Meter | None]:
-    """Give what counts for a backend, by its name in the table; None where nothing can be counted."""
+    """Yield the meter of a backend, by its name in the table; None where there is none."""
     with ExitStack() as stack:
         yield METERS[name](stack) if name in METERS else None

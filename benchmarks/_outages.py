@@ -1,4 +1,4 @@
-"""A process of `backend_gone.py`: the loop of twenty jobs, and who watches them; told by its standard input."""
+"""A process of `backend_gone.py`: the loop of twenty jobs, and their viewers; controlled by its standard input."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Worker:
         self._told = (url, limited)
 
     def ask(self, *command: object) -> Any:
-        """Have it do something, and return what came of it."""
+        """Send it a command, and return the result."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(command) + "\n")
@@ -51,7 +51,7 @@ class Worker:
 
 
 class Database:
-    """A SQLite file whose pages can be limited."""
+    """An SQLite file with a limit of pages."""
 
     def __init__(self, url: str) -> None:
         from sqlalchemy import create_engine, event
@@ -69,7 +69,7 @@ class Database:
         connection.execute(f"PRAGMA max_page_count = {self._pages}")
 
     def limit_pages(self, count: int) -> None:
-        """Allow so many pages, in what is connected and in what will be; SQLite never takes those that there are."""
+        """Allow `count` pages, for present and later connections; SQLite never removes existing ones."""
         self._pages = count
         for connection in list(self._connections):
             with suppress(sqlite3.ProgrammingError):  # one that was closed after a failure
@@ -77,7 +77,7 @@ class Database:
 
 
 class Errors(logging.Handler):
-    """Collects what no backend should be able to bring about."""
+    """Collects logged errors, which no backend should be able to cause."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -89,7 +89,7 @@ class Errors(logging.Handler):
 
 
 class Loop:
-    """What the process is told to do; each public method is a command."""
+    """The commands of the process; each public method is one."""
 
     def __init__(self, url: str, limited: bool) -> None:
         self._database = Database(url) if limited else None
@@ -102,7 +102,7 @@ class Loop:
         self._told = Condition()
 
     def open(self, count: int = JOBS) -> None:
-        """Begin so many more jobs; each is watched."""
+        """Start `count` more jobs; each is watched."""
         for number in range(len(self._jobs), len(self._jobs) + count):
             id = f"job-{number}"
             self._kit.subject(id).attach(self._see)
@@ -116,7 +116,7 @@ class Loop:
             self._told.notify_all()
 
     def work(self, rows: int) -> tuple[float, float]:
-        """Work on so many rows, of one job after the other; return the seconds, and those of CPU of all threads."""
+        """Work on `rows` rows, of one job after the other; return the seconds, and those of CPU of all threads."""
         jobs = self._jobs
         start, cpu = time.perf_counter(), time.process_time()
         for row in range(rows):
@@ -128,7 +128,7 @@ class Loop:
         return seconds
 
     def is_down(self) -> bool:
-        """Tell whether the publisher finds the backend gone."""
+        """Return whether the publisher finds the backend gone."""
         return self._kit.publisher.down
 
     def fill(self) -> None:
@@ -147,7 +147,7 @@ class Loop:
         self._open.close()
 
     def settle(self) -> list[str]:
-        """Wait until each end is stored and seen; return what is wrong."""
+        """Wait until each end is stored and seen; return the problems."""
         self._kit.flush(PATIENCE)
         with self._told:
             self._told.wait_for(lambda: len(self._right(self._seen)) == len(self._counts), PATIENCE)

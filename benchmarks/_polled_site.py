@@ -1,4 +1,4 @@
-"""The site whose views are polled: a Django with its usual middleware, celery-progress and progresskit side by side."""
+"""The site that is polled: a Django with its usual middleware, celery-progress and progresskit side by side."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
-What a quiet job costs, and when its updates are seen: one process reports now and then, another one watches.
+The cost of a quiet job, and the latency of its updates: one process reports now and then, another one watches.
 
-Everything is at its default settings. Backends that are measured at once have no server in common.
+All settings have their defaults. Backends that are measured at once have no server in common.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ID = "quiet"
 
 
 class Quiet(NamedTuple):
-    """Seconds from an update to the watcher, sorted, and what an idle job and a viewer of it ask for in a minute."""
+    """Seconds from an update to the watcher, sorted, and the requests per minute of an idle job, and of its viewer."""
 
     ages: list[float]
     idle: float | None
@@ -75,7 +75,7 @@ class Site(NamedTuple):
             return sorted(map(float, process.stdout))
 
     def idle(self) -> tuple[float, float]:
-        """Return what is asked for in a minute with a job that says nothing, and with a viewer of it as well."""
+        """Return the requests per minute of a job without reports, and of the job and its viewer."""
         with ExitStack() as stack:
             stack.enter_context(self.kit.observe("idle"))
             sleep(SETTLE_SECONDS)
@@ -110,7 +110,7 @@ def watched(url: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def quiet(urls: dict[str, str]) -> dict[str, Quiet]:
-    """Measure backends at the same time, by their names, where other processes see what is written."""
+    """Measure backends at the same time, by their names, where other processes share the records."""
     with ExitStack() as stack:
         sites = [
             Site(name, url, meter=stack.enter_context(metered(name)), kit=stack.enter_context(closing(Kit(url))))

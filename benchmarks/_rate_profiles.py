@@ -1,8 +1,8 @@
 """
-Simulated jobs of nine families, to measure estimators of the time left with.
+Simulated jobs of nine families, for measuring estimators of the time left.
 
 A job depends only on its family and its seed, so that a run can be repeated. The constants of an estimator are tuned on
-the seeds of `TUNING`, and what is reported is measured on those of `HELD_OUT`. Do not change a profile or a seed
+the seeds of `TUNING`, and results are measured on those of `HELD_OUT`. Do not change a profile or a seed
 together with the estimator.
 """
 
@@ -82,7 +82,7 @@ def _steps(chance: random.Random) -> list[float]:
 
 
 def _drift(chance: random.Random) -> list[float]:
-    """Return a rate that rises or falls all the time, to a fifth or five times of what it was at most."""
+    """Return a rate that rises or falls all the time, to a fifth or five times of its beginning at most."""
     change = chance.uniform(log(0.2), log(5))
     return _items(chance, [exp(change * cell / CELLS) for cell in range(CELLS)])
 

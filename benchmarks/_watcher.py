@@ -32,7 +32,7 @@ class Watcher:
         self.records = [loads(line) for line in out.splitlines()]
 
     def check(self, current: int) -> str:
-        """Return what was seen in words; AssertionError unless values rose and the last record is exact."""
+        """Return a summary of the records; raise AssertionError unless values rose and the last record is exact."""
         counts = [record["current"] for record in self.records]
         assert counts == sorted(counts), "the count went back"
         assert len(set(counts)) > 1, "no value but the last was seen"

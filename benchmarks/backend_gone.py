@@ -1,16 +1,16 @@
 """
-What twenty jobs lose while their backend is gone, beside the same jobs with a backend that works.
+The slowdown of twenty jobs while their backend is gone, compared with the same jobs on a working backend.
 
 The backends are those of the contract tests, on servers private to this run; name some to measure only them. A server
 is paused (SIGSTOP), is killed (SIGKILL) and away, cuts its connections once a second, refuses connections, and is full
-or read-only in each way of the fault tests; SQLite's file is locked by somebody else, and has no page left. Two
+or read-only in each way of the fault tests; SQLite's file is locked by another process, and has no page left. Two
 processes do the same work, one by a backend that answers and one by a backend that goes away again and again, in turns
 too short for the machine to change meanwhile. Two processes are never equally fast, be it for where their memory lies,
 and that changes too: so a pair is several turns of each just before the backend goes, and as many while it is gone,
-once from that moment on and once when the publisher has found it gone. What is told is by how much the ratio of their
+once from that moment on and once when the publisher has found it gone. The result is by how much the ratio of their
 times grows, in the median over the pairs, and that of the CPU time of all their threads, which share the interpreter's
-lock: that one means something on a busy machine too. Nothing may be raised or logged as an error, the publisher must
-find the backend gone each time and there again, and each end, which comes before the backend does, has to be stored and
+lock: that one is meaningful on a busy machine too. No error may be raised or logged, the publisher must
+notice the outage and its end each time, and each end, which comes before the backend does, has to be stored and
 seen.
 """
 
@@ -146,14 +146,14 @@ def file_faults(row: Row) -> Iterator[list[Fault]]:
 
 
 class Cost(NamedTuple):
-    """Seconds of time and of CPU; or what is lost of them, as a part."""
+    """Seconds of time and of CPU; or the lost fraction of each."""
 
     time: float
     cpu: float
 
 
 def measured(fault: Fault) -> Cost:
-    """Return what is lost; AssertionError where something is wrong."""
+    """Return the lost fraction; raise AssertionError for a wrong result."""
     sick, well = fault.urls()
     with Worker(sick, limited=fault.limited) as gone, Worker(well, limited=fault.limited) as present:
         for worker in (gone, present):
@@ -183,7 +183,7 @@ def growth(before: Cost, during: Cost) -> Cost:
 
 
 def ratio(gone: Worker, present: Worker, rows: int) -> Cost:
-    """Let both work in turns; return the ratios of what it took them."""
+    """Let both work in turns; return the ratios of their times."""
     costs: dict[Worker, list[Cost]] = {gone: [], present: []}
     for _ in range(TURNS):
         for worker in random.sample((gone, present), 2):

@@ -1,11 +1,11 @@
 """
-What each backend costs beside its client library, and how soon a watcher in another process sees an update.
+The cost of each backend compared with its client library, and the latency of updates for a watcher in another process.
 
 The backends are those of the contract tests, on servers private to this run; name some to measure only them. A batch of
-1,000 records has to cost at most twice what the client library takes for the same, its bytes made beforehand. Rounds
-time both one right after the other, and what counts is the fastest of each: whatever else the machine had to do is in
-the others. A quiet job's update has to reach a watcher by Redis within 15 ms in the median. Celery's result backends
-are told beside Celery itself, and held to nothing.
+1,000 records has to cost at most twice the time of the client library for the same bytes, made beforehand. Rounds
+time both one right after the other, and the fastest of each counts: other work of the machine is in the slower ones. A
+quiet job's update has to reach a watcher by Redis within 15 ms in the median. Celery's result backends are compared
+with Celery itself, without a limit.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Costs(NamedTuple):
 
 
 def timed(backend: Backend, peers: list[Any], sizes: Sequence[int], batch: int = BATCH, first: int = 10) -> Timings:
-    """Time batches and single writes of ours and of the baselines, in turn; `first` is newer than what is stored."""
+    """Time batches and single writes of ours and of the baselines, in turn; `first` is newer than the stored record."""
     timings: Timings = {}
     until = monotonic() + SECONDS
     for round in range(ROUNDS.stop):
@@ -106,13 +106,13 @@ def timed(backend: Backend, peers: list[Any], sizes: Sequence[int], batch: int =
             took[f"batch {number}"] = clocked(peer.write, prepared) / size
             prepared = [peer.prepare(updates(f"baseline{number}", seq + n, 1)) for n in range(1, SINGLES + 1)]
             took[f"single {number}"] = clocked(peer.write, prepared)
-        for name, value in took.items() if round else ():  # the first is for nothing: statements are prepared
+        for name, value in took.items() if round else ():  # the first does not count: statements are prepared
             timings.setdefault(name, []).append(value)
     return timings
 
 
 def timed_read(backend: Backend, size: int) -> float:
-    """Time reads of a batch that has just been written, so that nothing is remembered of the last time."""
+    """Time reads of a batch that has just been written, so that no cache has its records."""
     ids, took = [f"ours-{number}" for number in range(size)], []
     for seq in range(4_000, 4_000 + READS):
         backend.write(updates("ours", seq, size))
@@ -121,7 +121,7 @@ def timed_read(backend: Backend, size: int) -> float:
 
 
 def asked(name: str, backend: Backend, size: int) -> Iterator[str]:
-    """Count what a batch, a single write and a read of a batch ask of the server."""
+    """Count the requests of a batch, of a single write and of a read of a batch to the server."""
     backend.close()
     with metered(name) as meter:
         stored(backend, updates("ours", 5_000, size))
@@ -149,14 +149,14 @@ def measured(row: Row, url: str) -> Costs:
         if row.name == "sqlite":
             beside_a_computing_thread(lambda: timed(backend, peers, [RESULTS], RESULTS, 2_000))
         fastest = {name: min(values) for name, values in timings.items()}
-        told = [(kind.name, fastest[f"batch {n}"], fastest[f"single {n}"]) for n, kind in enumerate(kinds)]
+        compared = [(kind.name, fastest[f"batch {n}"], fastest[f"single {n}"]) for n, kind in enumerate(kinds)]
         return Costs(
-            fastest["batch"], fastest["single"], timed_read(backend, size), told, (*asked(row.name, backend, size),)
+            fastest["batch"], fastest["single"], timed_read(backend, size), compared, (*asked(row.name, backend, size),)
         )
 
 
 def beside_a_computing_thread(call: Callable[[], Timings]) -> None:
-    """Tell what becomes of it where the interpreter's lock is wanted by another thread, which computes."""
+    """Print the timings while another thread computes and competes for the interpreter's lock."""
     results: list[Timings] = []
     thread = Thread(target=lambda: results.append(call()))
     thread.start()
@@ -190,8 +190,8 @@ HEAD = (
 )
 
 
-def tell(row: Row, costs: Costs, seen: Quiet | None) -> bool:
-    """Print the line of a backend; return whether it keeps what is promised."""
+def print_costs(row: Row, costs: Costs, seen: Quiet | None) -> bool:
+    """Print the line of a backend; return whether it keeps the promise."""
     batch, single = f"{'–':>7}{'–':>7}", f"{'–':>8}{'–':>6}"
     kept = True
     if costs.baselines:
@@ -212,7 +212,7 @@ def tell(row: Row, costs: Costs, seen: Quiet | None) -> bool:
 
 
 def explain(costs: dict[str, Costs]) -> None:
-    """Say what the baselines do, and what they leave out."""
+    """Explain the baselines, and the work that they leave out."""
     for row, cost in costs.items():
         for name, of_batch, of_single in cost.baselines:
             print(f"  {row:20} {of_batch * 1e6:7.1f} µs in a batch, {of_single * 1e6:7.1f} alone: {name}")
@@ -226,7 +226,7 @@ def explain(costs: dict[str, Costs]) -> None:
 
 
 def end_proxy() -> None:
-    """End the proxy before memcached: its thread is waited for before anything that is registered for the end runs."""
+    """End the proxy before memcached: its thread is joined before functions registered with `atexit` run."""
     proxy = celery_apps._memcached_proxy()
     atexit.unregister(proxy.__exit__)
     proxy.__exit__(None, None, None)
@@ -256,7 +256,7 @@ def main(names: Sequence[str]) -> int:
     if "celery-memcached" in costs:
         end_proxy()
     print(HEAD)
-    kept = [tell(row, costs[row.name], seen.get(row.name)) for row in rows]
+    kept = [print_costs(row, costs[row.name], seen.get(row.name)) for row in rows]
     explain(costs)
     print("met" if all(kept) else "MISSED")
     return int(not all(kept))

@@ -1,10 +1,10 @@
 """
-How soon a page shows what a job has set: on Redis, with default settings, celery-progress beside it in the same run.
+The time until a page shows an update of a job: on Redis, with default settings, compared with celery-progress.
 
-One process sets the progress of one job at random times, by either kit. `progresskit serve` tells the browser
+One process sets the progress of one job at random times, by either kit. `progresskit serve` streams to the browser
 component, and a Django on gunicorn answers the JavaScript of celery-progress, which polls each 500 ms; both pages are
-in one headless Chromium. An observer on the DOM notes what is shown when. A set that is overtaken by a later one has
-been shown when that one is.
+in one headless Chromium. An observer on the DOM records the displayed values with their times. A value that is
+overtaken by a later one counts as shown with that one.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ WATCH = """find => {
 
 
 class Shown(NamedTuple):
-    """What was set and what a page has shown: numbers of sets, with the times in seconds."""
+    """The values set and the values shown by a page: numbers of sets, with the times in seconds."""
 
     name: str
     set_at: list[float]
@@ -97,7 +97,7 @@ def answer(process: subprocess.Popen[str]) -> None:
 
 
 def opened(browser: Browser, url: str, html: str, find: str) -> Page:
-    """Open a page at the root of a server that has none, and watch what the expression finds on it."""
+    """Open a page at the root of a server that has none, and watch the value of the expression on it."""
     page = browser.new_context().new_page()
     page.route(url, lambda route: route.fulfill(body=html, content_type="text/html"))
     page.goto(url)

@@ -1,9 +1,9 @@
 """
-How long an ordinary page takes while fifty others look at a job, beside the same page while none does.
+The duration of an ordinary page while fifty others watch a job, compared with the same page without them.
 
-The site is a Django on gunicorn, two workers of four threads, with the settings that progresskit has by default. Two
-threads of each worker are lent to streams, the other pages poll at the pace that they are told. The job moves all the
-time. The fifty come and go in turns, in a process of their own, so that both are measured under the same conditions.
+The site is a Django on gunicorn, two workers of four threads, with progresskit's default settings. Two threads of each
+worker serve streams, the other pages poll at the server's interval. The job moves all the time. The fifty come and go
+in turns, in a process of their own, so that both are measured under the same conditions.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ HERE = Path(__file__).parent
 
 
 class Crowd(NamedTuple):
-    """What the pages did while they were there."""
+    """The requests of the pages while they were open."""
 
     held: int
     """How many streams were open in the end."""
@@ -53,23 +53,23 @@ class Crowd(NamedTuple):
     """How often a second the others came."""
 
 
-def visit(url: str, key: str, told: Connection) -> None:
-    """Let the pages come when told, and go when told, until told to end: in a process of its own."""
-    while told.recv():
-        asyncio.run(_stay(url, key, told))
+def visit(url: str, key: str, control: Connection) -> None:
+    """Open and close the pages on command, in a process of its own."""
+    while control.recv():
+        asyncio.run(_stay(url, key, control))
 
 
-async def _stay(url: str, key: str, told: Connection) -> None:
+async def _stay(url: str, key: str, control: Connection) -> None:
     visitors = [Visitor(url, key) for _ in range(PAGES)]
     async with visiting(visitors, within=COME_SECONDS / 2):
         await asyncio.sleep(COME_SECONDS)
         before, began = sum(visitor.streams for visitor in visitors), perf_counter()
-        told.send(None)
-        await asyncio.to_thread(told.recv)
+        control.send(None)
+        await asyncio.to_thread(control.recv)
         streams, seconds = sum(visitor.streams for visitor in visitors) - before, perf_counter() - began
         assert all(visitor.job for visitor in visitors), "a page is without progress"
         held = sum(visitor.held for visitor in visitors)
-    told.send(Crowd(held, streams / seconds))
+    control.send(Crowd(held, streams / seconds))
 
 
 def ask(port: int) -> float:
@@ -118,7 +118,7 @@ def served(redis: Redis, folder: Path) -> Iterator[int]:
 
 
 def answers(port: int) -> bool:
-    """Tell whether the site is there."""
+    """Return whether the site answers."""
     try:
         return ask(port) > 0
     except OSError:
@@ -127,7 +127,7 @@ def answers(port: int) -> bool:
 
 @contextmanager
 def moving(observer: ProgressObserver) -> Iterator[None]:
-    """Have the job move faster than anybody is told of it."""
+    """Let the job move faster than its updates are sent."""
     over = Event()
 
     def move() -> None:
@@ -161,19 +161,19 @@ def main() -> int:
         port = stack.enter_context(served(redis, folder))
         stack.enter_context(moving(observer))
         context = multiprocessing.get_context("spawn")
-        told, child = context.Pipe()
+        control, child = context.Pipe()
         arguments = (f"http://127.0.0.1:{port}", Surface(kit).sign("job"), child)
         process = context.Process(target=visit, args=arguments, daemon=True)
         process.start()
         child.close()
         for _ in range(ROUNDS):
             idle += measure(port)
-            told.send(True)
-            told.recv()
+            control.send(True)
+            control.recv()
             busy += measure(port)
-            told.send(None)
-            crowds.append(told.recv())
-        told.send(False)
+            control.send(None)
+            crowds.append(control.recv())
+        control.send(False)
         process.join()
     before, after = report("nobody looks", idle), report(f"{PAGES} pages look", busy)
     held = [crowd.held for crowd in crowds]

@@ -1,9 +1,9 @@
 """
-Ten thousand `set_progress` in a task, beside celery-progress in the same prefork worker; and what Redis's end does.
+Ten thousand `set_progress` in a task, compared with celery-progress in the same prefork worker; and the loss of Redis.
 
 Both keep their progress in one Redis, which is private to this run: celery-progress in the result backend, ours by
 `redis://` and by `celery://`, one worker after the other. The loop is the same, in four stretches with a quarter of a
-second of other work between them, so that there is something to see; the stretches are timed, and a watcher in another
+second of other work between them, so that updates are visible; the stretches are timed, and a watcher in another
 process sees the values rise. Then Redis is killed in the middle of a task of either kind, and started again. The
 broker is a folder, so that it does not go with Redis.
 """
@@ -124,7 +124,7 @@ def survive(site: Site) -> bool:
 
 
 def cut_off(site: Site, task: str, current: Callable[[Any], int]) -> tuple[Any, str]:
-    """Return the result of a task in whose middle Redis was gone for a while, and how its function came out."""
+    """Return the result of a task during which Redis was gone for a while, and the outcome of its function."""
     result = site.send(task)
     site.until("the middle", lambda: current(result) > ROWS // 6)
     site.redis.kill()

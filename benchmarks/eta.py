@@ -1,11 +1,11 @@
 """
-The time left that is shown, beside tqdm, rich, alive-progress and the cumulative mean on the same jobs.
+The displayed time left, compared with tqdm, rich, alive-progress and the cumulative mean on the same jobs.
 
 Each estimator is the peer's own, driven by a simulated clock: ten times a second, which is our `interval`, it receives
-the count. Its time left is counted down until it gives a new one. What is shown is compared a hundred times in a job,
+the count. Its time left is counted down until it gives a new one. The displays are compared a hundred times in a job,
 at equal distances. The error is the mean absolute difference to the real time left, and the jitter the mean absolute
 change of the predicted end from one comparison to the next, both in percent of the time that the job takes. Only the
-comparisons at which every estimator shows something count; `shown` is the share at which one does.
+comparisons at which every estimator shows a time count; `shown` is the share at which one does.
 
 `eta.py --tuning` uses the jobs that the constants of the estimator were tuned on. The promise is about the others.
 """

@@ -1,9 +1,9 @@
 """
-What `import progresskit` adds to the interpreter's own start, beside what other imports add. Every worker pays it.
+The time that `import progresskit` adds to the start of the interpreter, compared with other imports.
 
-The promise is 25 ms where `import asyncio` takes 31, so at most 0.8 of that on any machine. Each round starts the
-interpreter once for each import, one right after the other, so that what slows the machine slows them all; what is told
-is the median over the rounds of the difference to the bare start.
+Every worker pays this time. The promise is 25 ms where `import asyncio` takes 31, so at most 0.8 of that on any
+machine. Each round starts the interpreter once for each import, one right after the other, so that a slow machine
+slows them all; the result is the median over the rounds of the difference to the bare start.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def milliseconds(statement: str) -> float:
 
 
 def main() -> int:
-    for statement in STATEMENTS:  # once for nothing: bytecode is written, files are in the page cache
+    for statement in STATEMENTS:  # once as a warm-up: bytecode is written, files are in the page cache
         milliseconds(statement)
     rounds = [{statement: milliseconds(statement) for statement in STATEMENTS} for _ in range(ROUNDS)]
     imports = [statement for statement in STATEMENTS if statement != BARE]

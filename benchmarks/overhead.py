@@ -1,8 +1,8 @@
 """
-What reporting costs a loop, per item, beside tqdm in the same run.
+The cost of reporting in a loop, per item, compared with tqdm in the same run.
 
 Each job has an id and is stored in SQLite; a viewer in another process saw it rise, and its last record is exact. A
-round times the bare loop, tqdm and ours one right after the other; what is told is the median over the rounds of our
+round times the bare loop, tqdm and ours one right after the other; the result is the median over the rounds of our
 overhead divided by tqdm's. At the end one job makes a million calls in ten seconds, for its records to be counted.
 """
 

@@ -1,14 +1,14 @@
 """
-Requests a second of one job's record, beside celery-progress's view of one task, on the same server.
+Requests a second for one job's record, compared with celery-progress's view of one task, on the same server.
 
-Both read one Redis, which is private to this run. The views are in one Django, and so is one that does nothing: it
-shows what server and framework take of each request, which no view can save: there, the views' own times are compared.
-Where progresskit is mounted beside Django in the same server, all counts. Pages ask without a pause, each on a
-connection of its own as gunicorn's sync worker has it; the views are asked in turn, a slice of time each. Redis counts
-what it is asked meanwhile.
+Both read one Redis, which is private to this run. The views are in one Django, with an empty one: it shows the time of
+server and framework for each request, which no view can save: there, the views' own times are compared. Where
+progresskit is mounted alongside Django in the same server, the whole time counts. Pages poll without a pause, each on a
+connection of its own as gunicorn's sync worker has it; the views are polled in turn, a slice of time each. Redis counts
+its commands meanwhile.
 
-Pages also ask on connections that are kept, with how long they wait for an answer: there, polls of `progresskit serve`
-are held beside an application on the same server that does nothing.
+Pages also poll on persistent connections, and measure their waiting times: there, polls of `progresskit serve` are
+compared with an empty application on the same server.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SERVERS = {
 
 
 class View(NamedTuple):
-    """What is asked, and what is to be answered."""
+    """A view: its address, and the expected answer."""
 
     name: str
     path: str
@@ -146,7 +146,7 @@ def _judge(name: str, which: str, rates: dict[str, list[Rate]]) -> bool:
     rounds = [*zip(*asked, strict=True)]
     ratio = statistics.median(ours / theirs for _, theirs, ours in rounds)
     most = statistics.median(nothing / theirs for nothing, theirs, _ in rounds)
-    # What a view adds to the time that a request takes anyway.
+    # The time that a view adds to the fixed time of a request.
     added = statistics.median(
         (1 / theirs - 1 / nothing) / max(1 / ours - 1 / nothing, 1e-6) for nothing, theirs, ours in rounds
     )
