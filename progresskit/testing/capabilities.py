@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class PushContract:
     """The promises of a backend with `SupportsPush`."""
 
-    def test_each_change_of_a_watched_job_is_told(self, backend: SupportsPush) -> None:
+    def test_each_change_of_a_watched_job_is_reported(self, backend: SupportsPush) -> None:
         observer, store = RecordingObserver(), backend_of(backend)
         listener = backend.subscribe(observer.notify_all, nothing)
         listener.add(["job"])
@@ -32,14 +32,14 @@ class PushContract:
         assert observer.states == [State.PENDING, State.RUNNING, State.FAILED]
         listener.close()
 
-    def test_a_request_to_cancel_is_told(self, backend: SupportsPush) -> None:
+    def test_a_request_to_cancel_is_reported(self, backend: SupportsPush) -> None:
         observer, store = RecordingObserver(), backend_of(backend)
         backend.subscribe(observer.notify_all, nothing).add(["job"])
         store.write([start("job")])
         store.request_cancel(["job"])
         observer.wait_for(lambda progress: progress.cancel_requested)
 
-    def test_a_heartbeat_is_told_so_that_leases_can_be_followed(self, backend: SupportsPush) -> None:
+    def test_a_heartbeat_is_reported_so_that_leases_can_be_followed(self, backend: SupportsPush) -> None:
         observer, store = RecordingObserver(), backend_of(backend)
         backend.subscribe(observer.notify_all, nothing).add(["job"])
         store.write([start("job")])
@@ -47,7 +47,7 @@ class PushContract:
         store.write([update("job", 1)])
         assert observer.wait_for(lambda progress: len(observer.records) == 2).version == Version(1, 1, 1)
 
-    def test_what_is_not_watched_or_no_longer_is_not_told(self, backend: SupportsPush) -> None:
+    def test_what_is_not_watched_or_no_longer_is_not_reported(self, backend: SupportsPush) -> None:
         observer, store = RecordingObserver(), backend_of(backend)
         listener = backend.subscribe(observer.notify_all, nothing)
         listener.add(["left", "kept"])
@@ -57,7 +57,7 @@ class PushContract:
         observer.wait_for(lambda progress: progress.version.seq == 2)
         assert {progress.id for progress in observer.records} == {"kept"}
 
-    def test_a_closed_listener_is_told_nothing_while_others_are(self, backend: SupportsPush) -> None:
+    def test_a_closed_listener_is_sent_nothing_while_others_are(self, backend: SupportsPush) -> None:
         closed, other, store = RecordingObserver(), RecordingObserver(), backend_of(backend)
         listeners = [backend.subscribe(observer.notify_all, nothing) for observer in (closed, other)]
         for listener in listeners:
@@ -67,7 +67,7 @@ class PushContract:
         other.wait_for(lambda progress: progress.id == "job")
         assert closed.records == []
 
-    def test_watching_a_job_late_tells_what_changes_from_then_on(self, backend: SupportsPush) -> None:
+    def test_watching_a_job_late_reports_what_changes_from_then_on(self, backend: SupportsPush) -> None:
         observer, store = RecordingObserver(), backend_of(backend)
         listener = backend.subscribe(observer.notify_all, nothing)
         store.write([start("job")])
@@ -75,7 +75,7 @@ class PushContract:
         store.write([update("job", 2)])
         observer.wait_for(lambda progress: progress.version.seq == 2)
 
-    def test_a_thousand_jobs_changed_in_one_batch_are_all_told(self, backend: SupportsPush) -> None:
+    def test_a_thousand_jobs_changed_in_one_batch_are_all_reported(self, backend: SupportsPush) -> None:
         observer, store = RecordingObserver(), backend_of(backend)
         ids = [f"job-{number}" for number in range(1_000)]
         backend.subscribe(observer.notify_all, nothing).add(ids)
@@ -95,7 +95,7 @@ class PushContract:
 class CancelPushContract:
     """The promises of a backend with `SupportsCancelPush`."""
 
-    def test_a_request_to_a_watched_job_is_told_and_known_by_then(self, backend: SupportsCancelPush) -> None:
+    def test_a_request_to_a_watched_job_is_reported_and_known_by_then(self, backend: SupportsCancelPush) -> None:
         asked, store = _Asked(), backend_of(backend)
         backend.subscribe_cancels(asked.notify_all, nothing).add(["waits", "runs", "retries"])
         store.write([word("waits"), start("runs"), start("retries", state=State.RETRYING)])
@@ -104,7 +104,7 @@ class CancelPushContract:
             asked.wait_for(id)
             assert len(store.cancel_requested(["waits", "runs", "retries"])) == number
 
-    def test_a_request_that_is_refused_is_not_told(self, backend: SupportsCancelPush) -> None:
+    def test_a_request_that_is_refused_is_not_reported(self, backend: SupportsCancelPush) -> None:
         asked, store = _Asked(), backend_of(backend)
         backend.subscribe_cancels(asked.notify_all, nothing).add(["unknown", *FINAL_STATES, "runs"])
         store.write([start("runs"), *(start(state.value, state=state) for state in FINAL_STATES)])
@@ -113,7 +113,7 @@ class CancelPushContract:
         asked.wait_for("runs")
         assert asked.ids == {"runs"}
 
-    def test_a_request_to_what_is_not_watched_or_no_longer_is_not_told(self, backend: SupportsCancelPush) -> None:
+    def test_a_request_to_what_is_not_watched_or_no_longer_is_not_reported(self, backend: SupportsCancelPush) -> None:
         asked, store = _Asked(), backend_of(backend)
         listener = backend.subscribe_cancels(asked.notify_all, nothing)
         listener.add(["left", "kept"])
@@ -124,7 +124,7 @@ class CancelPushContract:
         asked.wait_for("kept")
         assert asked.ids == {"kept"}
 
-    def test_a_closed_listener_is_told_nothing_while_others_are(self, backend: SupportsCancelPush) -> None:
+    def test_a_closed_listener_is_sent_nothing_while_others_are(self, backend: SupportsCancelPush) -> None:
         closed, other, store = _Asked(), _Asked(), backend_of(backend)
         listeners = [backend.subscribe_cancels(asked.notify_all, nothing) for asked in (closed, other)]
         for listener in listeners:
@@ -135,7 +135,7 @@ class CancelPushContract:
         other.wait_for("job")
         assert closed.ids == set()
 
-    def test_each_request_is_told_that_comes_after_watching(self, backend: SupportsCancelPush) -> None:
+    def test_each_request_is_reported_that_comes_after_watching(self, backend: SupportsCancelPush) -> None:
         asked, store = _Asked(), backend_of(backend)
         listener = backend.subscribe_cancels(asked.notify_all, nothing)
         ids = [f"job-{number}" for number in range(50)]
@@ -145,7 +145,7 @@ class CancelPushContract:
             store.request_cancel([id])
             asked.wait_for(id)
 
-    def test_a_request_to_the_next_run_is_told_too(self, backend: SupportsCancelPush) -> None:
+    def test_a_request_to_the_next_run_is_reported_too(self, backend: SupportsCancelPush) -> None:
         asked, store = _Asked(), backend_of(backend)
         backend.subscribe_cancels(asked.notify_all, nothing).add(["job"])
         store.write([start("job")])
@@ -158,7 +158,7 @@ class CancelPushContract:
         store.request_cancel(["job"])
         asked.wait_for("job")
 
-    def test_requests_to_a_thousand_jobs_at_once_are_all_told(self, backend: SupportsCancelPush) -> None:
+    def test_requests_to_a_thousand_jobs_at_once_are_all_reported(self, backend: SupportsCancelPush) -> None:
         asked, store = _Asked(), backend_of(backend)
         ids = {f"job-{number}" for number in range(1_000)}
         backend.subscribe_cancels(asked.notify_all, nothing).add(ids)

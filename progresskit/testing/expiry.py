@@ -30,7 +30,7 @@ class KeepContract:
         backend.write([start("other")])
         assert backend.read(["job"]) == {}
 
-    def test_ids_are_told_apart_to_the_last_letter(self, backend: Backend) -> None:
+    def test_ids_are_distinguished_to_the_last_letter(self, backend: Backend) -> None:
         ids = ["job", "Job", "JOB", "job_", "job.", "job:", "job-", "job_1", "jobs1", "0", "00", "x" * 128, "x" * 127]
         backend.write([start(id, description=id) for id in ids])
         assert {id: progress.description for id, progress in backend.read(ids).items()} == dict(

@@ -352,7 +352,7 @@ class FoldContract:
             progress = write_and_read(backend, update(f"job-{state}", 3, state=state, current=3))
             assert (progress.state, progress.version, progress.current) == (state, Version(1, 1, 3), 3)
 
-    def test_the_run_of_every_start_is_told(self, backend: Backend) -> None:
+    def test_the_run_of_every_start_is_reported(self, backend: Backend) -> None:
         backend.write([start("old"), start("ended", state=State.FAILED), word("sent")])
         right = {"fresh": 1, "old": 2, "ended": 2, "sent": 1}
         runs = backend.write([*(start(id, token="new") for id in right), update("unknown", 3, run=5)])

@@ -145,7 +145,7 @@ class DecodingContract(Planting):
             backend.write([start("bad", token="next")])
             assert found(viewer, lambda progress: progress.id == "bad").state is State.RUNNING
 
-    def test_a_push_leaves_it_out_and_tells_the_others(self, backend: Backend) -> None:
+    def test_a_push_leaves_it_out_and_reports_the_others(self, backend: Backend) -> None:
         if not isinstance(backend, SupportsPush):
             return
         observer = RecordingObserver()

@@ -53,7 +53,7 @@ def flask_site(**config: object) -> Flask:
 
 
 @urls
-def test_flask_is_told_of_a_url_in_its_config(url: str, hint: str, tmp_path: Path) -> None:
+def test_flask_is_given_a_url_in_its_config(url: str, hint: str, tmp_path: Path) -> None:
     before = kits.default().settings
     with pytest.raises(ConfigurationError) as told:
         ProgressKit(flask_site(PROGRESSKIT_URL=url.format(folder=tmp_path)))
@@ -62,7 +62,7 @@ def test_flask_is_told_of_a_url_in_its_config(url: str, hint: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("kit", [None, Kit()])
-def test_flask_is_told_of_a_url_in_the_environment(kit: Kit | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flask_is_given_a_url_in_the_environment(kit: Kit | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROGRESSKIT_URL", "redis://localhost/abc")
     with pytest.raises(ConfigurationError, match="not the number of a database"):
         ProgressKit(flask_site(), kit=kit)
@@ -78,7 +78,7 @@ def test_flask_starts_where_what_is_wrong_is_overruled(monkeypatch: pytest.Monke
 
 @pytest.mark.usefixtures("secret_key")
 @pytest.mark.parametrize("make", [ProgressKit, ProgressApp])
-def test_arguments_that_cannot_be_are_told(make: Callable[..., object]) -> None:
+def test_arguments_that_cannot_be_are_reported(make: Callable[..., object]) -> None:
     for wrong in ("progress", "redis://:geheim@localhost/0", 7):
         with pytest.raises(ConfigurationError, match="url_prefix must be a path that begins with a slash") as told:
             make(url_prefix=wrong)
@@ -93,7 +93,7 @@ def test_arguments_that_cannot_be_are_told(make: Callable[..., object]) -> None:
 
 
 @urls
-def test_an_asgi_site_is_told_of_a_url_in_the_environment(
+def test_an_asgi_site_is_given_a_url_in_the_environment(
     url: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROGRESSKIT_URL", url.format(folder=tmp_path))
@@ -104,7 +104,7 @@ def test_an_asgi_site_is_told_of_a_url_in_the_environment(
 
 
 @pytest.mark.parametrize("kit", [None, Kit()])
-def test_an_asgi_site_without_a_secret_key_is_told(kit: Kit | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_asgi_site_without_a_secret_key_is_reported(kit: Kit | None, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         ConfigurationError, match=r"there is none: set .*PROGRESSKIT_SECRET_KEY.* `authorize` or `allow_anonymous`"
     ):
@@ -118,7 +118,7 @@ def test_an_asgi_site_without_a_secret_key_is_told(kit: Kit | None, monkeypatch:
 
 
 @pytest.mark.usefixtures("secret_key")
-async def test_an_asgi_server_that_starts_is_told_of_a_celery_app_that_is_not_there(
+async def test_an_asgi_server_that_starts_is_notified_of_a_celery_app_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PROGRESSKIT_URL", "celery://there_is_no_such_module:app")
@@ -275,7 +275,7 @@ def test_progress_in_a_celery_app_that_is_still_being_imported_is_put_off_and_th
     )
 
 
-def test_what_is_no_dict_is_told(run: Run, tmp_path: Path) -> None:
+def test_what_is_no_dict_is_reported(run: Run, tmp_path: Path) -> None:
     settings = tmp_path / "site_of_tests" / "settings.py"
     settings.write_text(f"{SETTINGS}\nPROGRESSKIT = 'redis://:geheim@localhost/0'\n")
     failed = run("", "-c", "import django; django.setup()")
@@ -309,7 +309,7 @@ def test_a_worker_does_not_start(url: str, hint: str, tmp_path: Path) -> None:
 # Any other worker.
 
 
-def test_a_worker_that_asks_for_it_is_told_before_its_first_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_asks_for_it_is_notified_before_its_first_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROGRESSKIT_URL", "carrier-pigeon://roof")
     kits.default().close()
     with pytest.raises(UnknownScheme):

@@ -161,7 +161,7 @@ REACHED = [
 
 @pytest.mark.parametrize("url", REACHED)
 @pytest.mark.parametrize("password", ["Zq7KxVw9Jp", quote("Zq7Kx@/[]#?:Vw9Jp", safe="")])
-def test_what_is_told_of_a_server_that_does_not_answer_hides_the_password(url: str, password: str) -> None:
+def test_what_is_reported_of_a_server_that_does_not_answer_hides_the_password(url: str, password: str) -> None:
     url = url.replace("{}", password)
     with logged() as logs:
         assert hidden(told(lambda: first_use(url)))

@@ -215,13 +215,13 @@ IN_PROGRESS = ["Progress", True, BAR, MESSAGE]
     ],
     ids=["success", "failure", "retry", "ignored", "strange", "no status", "no JSON", "HTTP", "network", "group"],
 )  # fmt: skip
-def test_each_callback_is_told_as_a_method_of_the_bar(bench: Bench, answers: list[Any], told: list[Any]) -> None:
+def test_each_callback_is_reported_as_a_method_of_the_bar(bench: Bench, answers: list[Any], told: list[Any]) -> None:
     bench.show(*answers, options="callbacks(...EVENTS)")
     bench.page.wait_for_function(f"told.filter(([name]) => name !== 'Progress').length === {len(told)}")
     assert [each for each in bench.told() if each[0] != "Progress"] == told
 
 
-def test_progress_is_told_whole(bench: Bench) -> None:
+def test_progress_is_reported_whole(bench: Bench) -> None:
     bench.show(RUNNING, DONE, options="callbacks('Progress')")
     bench.page.wait_for_function("told.length === 2")
     assert bench.told() == [[*IN_PROGRESS, RUNNING["progress"]], [*IN_PROGRESS, WHOLE]]
@@ -286,13 +286,13 @@ def test_the_pause_between_two_requests_can_be_longer(bench: Bench) -> None:
     bench.page.wait_for_function("told.length === 2")
 
 
-def test_it_gives_up_after_so_many_attempts_as_it_is_told(ours: Bench) -> None:
+def test_it_gives_up_after_so_many_attempts_as_it_is_configured(ours: Bench) -> None:
     with ours.page.expect_event("pageerror"):
         ours.show("cut", options="{...callbacks('NetworkError'), maxNetworkRetryAttempts: 2}")
     assert len(ours.told()) == ours.asked == 2
 
 
-def test_five_attempts_are_made_unless_told(bench: Bench) -> None:
+def test_five_attempts_are_made_by_default(bench: Bench) -> None:
     bench.stop_clock()
     bench.show("cut", options="callbacks('NetworkError')")
     for attempts in range(1, 6):
@@ -325,7 +325,7 @@ def test_a_page_without_the_bars_elements_is_no_error(ours: Bench) -> None:
     assert ours.errors == []
 
 
-def test_a_web_socket_tells_the_same_callbacks(bench: Bench) -> None:
+def test_a_web_socket_reports_the_same_callbacks(bench: Bench) -> None:
     sent: list[Any] = []
 
     def serve(socket: Any) -> None:
@@ -376,7 +376,7 @@ def test_a_page_written_for_the_original_works_with_either_script_and_our_addres
     comes_to_its_end(either, site, id, tmp_path / "gate")
 
 
-def test_a_page_is_told_by_a_web_socket_with_either_script(either: Page, site: Site, tmp_path: Path) -> None:
+def test_a_page_is_updated_by_a_web_socket_with_either_script(either: Page, site: Site, tmp_path: Path) -> None:
     id = f"socket-{uuid4()}"
     either.goto(f"{site.address}/page/task_status/{id}/#waits")
     with either.expect_websocket() as opened:

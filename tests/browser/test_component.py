@@ -125,7 +125,7 @@ def test_a_bar_moves_from_its_first_record_however_soon_the_next_one_comes(lab: 
         ({"attempt": 2, "rate": 0.25}, "running", "29 of 100 rows · 15 rows/min · attempt 2"),
     ],
 )
-def test_each_state_is_told_in_words(lab: Lab, stub: Stub, fields: Record, state: str, text: str) -> None:
+def test_each_state_is_reported_in_words(lab: Lab, stub: Stub, fields: Record, state: str, text: str) -> None:
     stub.put("a", record(current=29, **ROWS, **fields))
 
     expect(lab.open("a")).to_have_attribute("data-state", state)
@@ -434,7 +434,7 @@ def test_all_bars_of_a_page_share_one_stream(lab: Lab, stub: Stub) -> None:
     assert [request.keys for request in stub.log] == [["a", "b", "c"]]
 
 
-def test_a_bar_that_comes_later_opens_the_stream_anew_once_and_one_that_goes_does_not(lab: Lab, stub: Stub) -> None:
+def test_a_bar_that_comes_later_opens_the_stream_again_once_and_one_that_goes_does_not(lab: Lab, stub: Stub) -> None:
     for key in "abcd":
         stub.put(key, record(current=1, **ROWS))
     lab.open("a", "b")
@@ -746,7 +746,7 @@ def test_a_hidden_tab_holds_no_stream_and_polls_each_fifteen_seconds(lab: Lab, s
 # ---- what is told to the page
 
 
-def test_each_newer_record_is_an_event_and_the_end_is_told_once(lab: Lab, stub: Stub) -> None:
+def test_each_newer_record_is_an_event_and_the_end_is_reported_once(lab: Lab, stub: Stub) -> None:
     stub.put("a", record(1, current=1, **ROWS))
     lab.open("a")
     expect(lab.part("percent")).to_have_text("1%")

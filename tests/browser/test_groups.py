@@ -151,7 +151,7 @@ def test_a_group_ends_once_with_its_last_bar(
     expect(bench.part("percent")).to_have_text("100%" if state == "succeeded" else "80%")
 
 
-def test_bars_that_come_go_or_get_another_job_are_counted_anew(bench: Bench, stub: Stub) -> None:
+def test_bars_that_come_go_or_get_another_job_are_counted_again(bench: Bench, stub: Stub) -> None:
     for key, current in {"a": 100, "b": 50, "c": 20}.items():
         stub.put(key, record(current=current, **ROWS, state="succeeded" if key == "a" else "running"))
     bench.open("a")
@@ -260,7 +260,7 @@ def test_cancelling_the_group_cancels_each_job_that_is_not_over(bench: Bench, st
     expect(bench.group).to_have_attribute("data-state", "cancelled")
 
 
-def test_a_cancel_that_fails_is_told_and_can_be_tried_again(bench: Bench, stub: Stub) -> None:
+def test_a_cancel_that_fails_is_reported_and_can_be_tried_again(bench: Bench, stub: Stub) -> None:
     stub.cancel_status = 500
     stub.put("a", record(1, current=1, **ROWS))
     bench.open("a", cancel="")

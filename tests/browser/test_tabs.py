@@ -122,7 +122,7 @@ def test_the_next_tab_leads_when_the_leader_is_closed(context: BrowserContext, s
     stub.until(lambda: stub.open_streams == 1)
 
 
-def test_a_hidden_leader_hands_over_and_is_told_by_the_next(context: BrowserContext, stub: Stub) -> None:
+def test_a_hidden_leader_hands_over_and_is_updated_by_the_next(context: BrowserContext, stub: Stub) -> None:
     stub.put("a", record(1, current=1, **ROWS))
     labs = [open_tab(context, stub, "a") for _ in range(2)]
     expect_all(labs, 1)
@@ -137,7 +137,7 @@ def test_a_hidden_leader_hands_over_and_is_told_by_the_next(context: BrowserCont
     assert (len(stub.stream_requests), stub.polls) == (2, [])
 
 
-def test_a_leader_that_is_told_to_freeze_hands_over_and_catches_up_when_it_resumes(
+def test_a_leader_that_is_asked_to_freeze_hands_over_and_catches_up_when_it_resumes(
     context: BrowserContext, stub: Stub
 ) -> None:
     stub.put("a", record(1, current=1, **ROWS))

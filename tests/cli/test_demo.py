@@ -228,7 +228,7 @@ def children(pid: int) -> set[int]:
     raise AssertionError("this kernel does not tell the children of a process")
 
 
-def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_reported(tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         ended = run("demo", "--port", str(taken.getsockname()[1]), TMPDIR=str(tmp_path))
     assert ended.returncode == 1
@@ -237,7 +237,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_package_that_is_missing_is_told_with_the_command_that_brings_it(tmp_path: Path) -> None:
+def test_a_package_that_is_missing_is_reported_with_the_command_that_brings_it(tmp_path: Path) -> None:
     code = "import sys; sys.modules['flask'] = None; from progresskit.cli import main; sys.exit(main(['demo']))"
     ended = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True)
     assert ended.returncode == 2

@@ -156,7 +156,7 @@ def test_it_listens_at_a_socket_of_files(url: str, kit: Kit, tmp_path: Path) -> 
         assert not path.exists()
 
 
-def test_a_port_that_is_taken_is_told(url: str) -> None:
+def test_a_port_that_is_taken_is_reported(url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         ended = run("serve", "--port", port, PROGRESSKIT_URL=url, PROGRESSKIT_SECRET_KEY=SECRET)
@@ -177,7 +177,7 @@ def test_it_needs_a_backend_that_others_see() -> None:
 
 
 @pytest.mark.parametrize("package", ["uvicorn", "httptools", "itsdangerous"])
-def test_a_missing_package_is_told_with_what_to_install(url: str, package: str) -> None:
+def test_a_missing_package_is_reported_with_what_to_install(url: str, package: str) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; from progresskit.cli import main; sys.exit(main(['serve']))"
     ended = subprocess.run(
         [sys.executable, "-c", code],
@@ -255,7 +255,7 @@ def test_a_stranger_makes_it_hold_little(served: tuple[subprocess.Popen[str], st
         assert memory(process.pid) - before < 10_000_000
 
 
-def test_it_serves_its_own_hosts_and_those_it_is_told_of(url: str) -> None:
+def test_it_serves_its_own_hosts_and_those_it_is_given(url: str) -> None:
     def status(address: str, host: str) -> int:
         headers = {"Host": host}
         return httpx.get(f"{address}progresskit.js", headers=headers, trust_env=False, timeout=PATIENCE).status_code

@@ -17,7 +17,7 @@ def running(**fields: Any) -> Progress:
     [(0, "0s"), (0.4, "0s"), (17, "17s"), (59.6, "1m"), (200, "3m 20s"), (3600, "1h"), (3605, "1h"), (7500, "2h 5m"),
      (90_061, "1d 1h"), (-3, "0s")],
 )  # fmt: skip
-def test_a_duration_is_told_by_its_two_largest_units(seconds: float, shown: str) -> None:
+def test_a_duration_is_reported_by_its_two_largest_units(seconds: float, shown: str) -> None:
     assert text.duration(seconds) == shown
 
 
@@ -33,7 +33,7 @@ def test_a_duration_is_told_by_its_two_largest_units(seconds: float, shown: str)
         ({"current": 1536, "total": 5 * 2**20, "unit": "B"}, "1.5 KiB/5.0 MiB"),
     ],
 )
-def test_a_count_is_told_with_its_total_and_unit(fields: dict[str, Any], shown: str) -> None:
+def test_a_count_is_reported_with_its_total_and_unit(fields: dict[str, Any], shown: str) -> None:
     assert text.count(running(**fields)) == shown
 
 

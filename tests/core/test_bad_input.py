@@ -437,7 +437,7 @@ ERRORS = [Mute(), ValueError(UNCLEAN), ValueError("x" * 10_000_000), KeyError(10
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_any_error_can_be_told(kit: Kit, backend: FlakyBackend, error: Any) -> None:
+def test_any_error_can_be_reported(kit: Kit, backend: FlakyBackend, error: Any) -> None:
     kit.observe("job").fail(error)
     kit.publisher.step()
     progress = backend.store.read(["job"])["job"]

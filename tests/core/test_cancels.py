@@ -273,7 +273,9 @@ def test_a_request_that_was_missed_without_a_word_is_found_with_the_heartbeat(
     assert job.cancel_requested
 
 
-def test_what_is_told_of_another_run_or_another_job_stops_nothing(kit: Kit, backend: CountedBackend, run: Run) -> None:
+def test_what_is_reported_of_another_run_or_another_job_stops_nothing(
+    kit: Kit, backend: CountedBackend, run: Run
+) -> None:
     job = kit.observe("job")
     run(2)
     backend.taken()
@@ -287,7 +289,7 @@ def test_what_is_told_of_another_run_or_another_job_stops_nothing(kit: Kit, back
 
 
 @pytest.mark.parametrize("failing", ["subscribe_cancels", "add"])
-def test_a_backend_that_cannot_tell_is_asked_once_a_second_and_publishing_goes_on(
+def test_a_backend_that_cannot_report_is_asked_once_a_second_and_publishing_goes_on(
     kit: Kit, backend: CountedBackend, run: Run, failing: str
 ) -> None:
     backend.failing = {failing}

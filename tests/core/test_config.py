@@ -113,7 +113,7 @@ def test_a_name_that_is_no_setting_gets_the_one_that_is_nearest(wrong: str, mean
         (5, "url must be a string: one looks like "),
     ],
 )
-def test_a_url_without_its_scheme_is_told_so(url: Any, hint: str) -> None:
+def test_a_url_without_its_scheme_is_reported_as_such(url: Any, hint: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         resolve({"url": url}, {}, {})
     assert str(refused.value).startswith(hint)
@@ -203,7 +203,7 @@ def test_an_url_without_a_secret_is_shown_as_it_is(url: str) -> None:
     assert redact(url) == url
 
 
-def test_what_is_shown_tells_which_server_it_is() -> None:
+def test_what_is_shown_reports_which_server_it_is() -> None:
     assert redact("redis://user:hunter2@localhost:6379/0?timeout=5") == "redis://user:***@localhost:6379/0?..."
 
 
@@ -282,7 +282,7 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(
     assert 'pip install "progresskit[sql]"' in str(missing.value)
 
 
-def test_a_package_that_an_adapter_misses_is_told_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_package_that_an_adapter_misses_is_reported_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "guarded.py").write_text(
         "from progresskit.config import needs_extra\nwith needs_extra('guarded', 'sql'):\n    import not_there_at_all\n"
     )

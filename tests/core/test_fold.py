@@ -118,7 +118,7 @@ def test_the_owners_write_is_taken_if_it_is_newer(attempt: int, seq: int, expect
     assert effect(folded(start("job", seq=2)), update("job", seq, attempt=attempt)) is expected
 
 
-def test_a_heartbeat_restores_a_record_that_is_missing_in_the_run_it_was_told() -> None:
+def test_a_heartbeat_restores_a_record_that_is_missing_in_the_run_it_was_given() -> None:
     assert version(folded(update("job", 8, run=3))) == (3, 1, 8)
 
 

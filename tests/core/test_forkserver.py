@@ -48,7 +48,7 @@ def test_no_process_outlives_its_server(url: str) -> None:
         os.close(file)
 
 
-def test_what_cannot_be_connected_to_is_told_and_keeps_nobody_else_from_it(
+def test_what_cannot_be_connected_to_is_reported_and_keeps_nobody_else_from_it(
     url: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server = ForkServer()

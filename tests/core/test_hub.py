@@ -532,7 +532,9 @@ def test_a_push_from_before_a_request_to_cancel_does_not_take_it_back(clock: Fak
 # Attached observers.
 
 
-def test_a_remote_subject_tells_the_present_state_and_each_change(kit: Kit, backend: FlakyBackend, look: Look) -> None:
+def test_a_remote_subject_reports_the_present_state_and_each_change(
+    kit: Kit, backend: FlakyBackend, look: Look
+) -> None:
     backend.store.write([start("job", current=1)])
     observer, told = RecordingObserver(), list[float]()
     detach = kit.subject("job").attach(observer)

@@ -123,7 +123,7 @@ def test_closing_stores_what_was_reported(remembered: list[Remembered]) -> None:
     del job
 
 
-def test_a_job_that_lives_on_when_its_kit_is_closed_or_configured_anew_can_still_end(
+def test_a_job_that_lives_on_when_its_kit_is_closed_or_reconfigured_can_still_end(
     make_kit: Callable[..., Kit],
 ) -> None:
     backend = MemoryBackend()
@@ -150,7 +150,7 @@ def test_a_closed_kit_opens_again_when_it_is_used(remembered: list[Remembered]) 
     assert threads() <= before
 
 
-def test_configuring_anew_flushes_what_there_was_to_where_it_was(remembered: list[Remembered]) -> None:
+def test_reconfiguring_flushes_what_there_was_to_where_it_was(remembered: list[Remembered]) -> None:
     kit = Kit("remembered://")
     with kit.observe("old"):
         pass
@@ -185,7 +185,7 @@ def test_the_environment_configures_a_kit_that_nobody_configured(
     assert kit.settings.lease == 12
 
 
-def test_a_framework_may_tell_its_settings_which_come_after_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_framework_may_pass_its_settings_which_come_after_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROGRESSKIT_PREFIX", "environment")
     kit = Kit(interval=5)
     kit.host_settings({"INTERVAL": 7, "PREFIX": "framework", "LEASE": 60})

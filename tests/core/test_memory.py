@@ -11,7 +11,7 @@ from progresskit.memory import SWEEP_SECONDS, MemoryBackend
 from progresskit.testing import LIFE, FakeClock, RecordingObserver, start, update
 
 
-def test_it_is_the_default_and_tells_that_other_processes_see_nothing_of_it() -> None:
+def test_it_is_the_default_and_reports_that_other_processes_see_nothing_of_it() -> None:
     backend = backend_class(Settings().url).from_url("memory://", Settings())
     assert isinstance(backend, MemoryBackend)
     assert backend.shared is False
@@ -32,7 +32,7 @@ def test_records_that_nobody_asks_for_again_do_not_pile_up() -> None:
     assert len(backend._entries) == 1
 
 
-def test_a_closed_one_has_forgotten_everything_and_tells_nobody() -> None:
+def test_a_closed_one_has_forgotten_everything_and_notifies_nobody() -> None:
     backend, observer = MemoryBackend(), RecordingObserver()
     backend.subscribe(observer.notify_all, lambda: None).add(["job"])
     backend.write([start("job")])
@@ -42,7 +42,7 @@ def test_a_closed_one_has_forgotten_everything_and_tells_nobody() -> None:
     assert len(observer.records) == 1
 
 
-def test_listeners_are_told_before_the_write_returns() -> None:
+def test_listeners_are_notified_before_the_write_returns() -> None:
     backend, observer = MemoryBackend(), RecordingObserver()
     backend.subscribe(observer.notify_all, lambda: None).add(["job"])
     for seq in range(1, 5):

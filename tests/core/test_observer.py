@@ -61,7 +61,7 @@ def test_observe_inside_a_job_joins_it(kit: Kit, step: Step, stored: Stored) -> 
     assert stored("job").state is State.SUCCEEDED
 
 
-def test_joining_may_tell_more_about_the_job(kit: Kit) -> None:
+def test_joining_may_report_more_about_the_job(kit: Kit) -> None:
     with kit.observe("job") as job, kit.observe(total=5, description="now", unit="rows", meta={"a": 1}):
         progress = job.progress
         assert (progress.total, progress.description, progress.unit, progress.meta) == (5, "now", "rows", {"a": 1})
@@ -331,7 +331,7 @@ def test_a_job_that_is_cancellable_is_stopped_by_its_own_reports(kit: Kit, step:
         step()
 
 
-def test_a_job_that_is_not_cancellable_is_told_and_goes_on(kit: Kit, step: Step, stored: Stored) -> None:
+def test_a_job_that_is_not_cancellable_is_notified_and_goes_on(kit: Kit, step: Step, stored: Stored) -> None:
     with kit.observe("job") as job:
         step()
         kit.cancel("job")
@@ -437,7 +437,7 @@ async def test_the_end_of_a_block_never_stalls_the_loop(make_kit: Callable[..., 
 # Those who watch from within.
 
 
-def test_an_observer_is_told_of_changes_once_each_and_of_the_newest_state_only(kit: Kit, step: Step) -> None:
+def test_an_observer_is_notified_of_changes_once_each_and_of_the_newest_state_only(kit: Kit, step: Step) -> None:
     job, observer = kit.observe("job", total=1_000), RecordingObserver()
     job.attach(observer)
     step()
@@ -451,7 +451,7 @@ def test_an_observer_is_told_of_changes_once_each_and_of_the_newest_state_only(k
     assert [progress.current for progress in observer.records] == [0, 500, 501]
 
 
-def test_the_final_state_is_told_before_the_end_returns(kit: Kit) -> None:
+def test_the_final_state_is_reported_before_the_end_returns(kit: Kit) -> None:
     observer = RecordingObserver()
     with kit.observe("job") as job:
         job.attach(observer)
@@ -485,7 +485,7 @@ def test_an_observer_that_raises_harms_neither_the_job_nor_the_others(
     assert "broken observer" in caplog.text
 
 
-def test_who_is_detached_is_told_nothing_more(kit: Kit, step: Step) -> None:
+def test_who_is_detached_is_sent_nothing_more(kit: Kit, step: Step) -> None:
     job, gone, kept = kit.observe("job"), RecordingObserver(), RecordingObserver()
     detach = job.attach(gone)
     job.attach(kept)
@@ -498,7 +498,7 @@ def test_who_is_detached_is_told_nothing_more(kit: Kit, step: Step) -> None:
     assert (len(gone.records), len(kept.records)) == (1, 3)
 
 
-def test_an_observer_may_ask_the_job_and_detach_itself_while_it_is_told(kit: Kit, step: Step) -> None:
+def test_an_observer_may_ask_the_job_and_detach_itself_while_it_is_notified(kit: Kit, step: Step) -> None:
     job = kit.observe("job")
     seen: list[float] = []
 
@@ -520,7 +520,7 @@ def test_an_observer_attached_inside_a_joined_block_watches_the_job(kit: Kit) ->
     assert observer.states == [State.SUCCEEDED]
 
 
-def test_they_are_told_while_the_backend_is_down_too(kit: Kit, step: Step, backend: FlakyBackend) -> None:
+def test_they_are_notified_while_the_backend_is_down_too(kit: Kit, step: Step, backend: FlakyBackend) -> None:
     backend.down = True
     observer = RecordingObserver()
     with kit.observe("job") as job:
@@ -626,7 +626,7 @@ def test_not_even_an_observer_that_wants_out_ends_the_publisher(
         assert [progress.state for progress in kit.watch("second")] == [State.SUCCEEDED]
 
 
-def test_those_attached_to_a_job_that_is_dropped_are_told_of_its_end(kit: Kit, step: Step) -> None:
+def test_those_attached_to_a_job_that_is_dropped_are_notified_of_its_end(kit: Kit, step: Step) -> None:
     job, observer = kit.observe("job"), RecordingObserver()
     job.attach(observer)
     step()

@@ -71,7 +71,7 @@ def test_a_key_that_cannot_be_stored_unchanged_is_no_users(kit: Kit, key: str) -
     assert signed_in_key(SimpleNamespace(user="a\ufffd")) == "a\ufffd"
 
 
-def test_an_owner_is_told_to_nobody_with_the_record(kit: Kit) -> None:
+def test_an_owner_is_reported_to_nobody_with_the_record(kit: Kit) -> None:
     with kit.observe("a", owner="ada"):
         record = stored(kit, "a")
     assert "owner" not in record.to_dict()
@@ -83,7 +83,7 @@ def test_a_loop_has_an_owner_too(kit: Kit) -> None:
     assert stored(kit, "a").owner == "7"
 
 
-def test_a_child_has_the_owner_of_its_parent_unless_told(kit: Kit) -> None:
+def test_a_child_has_the_owner_of_its_parent_by_default(kit: Kit) -> None:
     with kit.observe("a", owner="ada"), kit.observe("b"), kit.observe("c", owner="bob"):
         assert [stored(kit, id).owner for id in "abc"] == ["ada", "ada", "bob"]
 

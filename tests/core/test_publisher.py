@@ -203,7 +203,7 @@ def test_a_batch_holds_an_id_once_even_when_two_jobs_have_it(
     assert stored("job").state is State.FAILED
 
 
-def test_the_run_that_the_backend_told_goes_with_later_records(
+def test_the_run_that_the_backend_returned_goes_with_later_records(
     kit: Kit, step: Step, backend: FlakyBackend, stored: Stored
 ) -> None:
     backend.store.write([start("job", state=State.SUCCEEDED)])
@@ -217,7 +217,7 @@ def test_the_run_that_the_backend_told_goes_with_later_records(
     assert stored("job").version.run == 2
 
 
-def test_what_is_shown_in_the_process_has_the_run_that_the_backend_told(
+def test_what_is_shown_in_the_process_has_the_run_that_the_backend_returned(
     kit: Kit, step: Step, backend: FlakyBackend
 ) -> None:
     backend.store.write([start("job", state=State.SUCCEEDED)])

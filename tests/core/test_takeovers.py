@@ -34,7 +34,7 @@ def processes(backend: FlakyBackend, clock: FakeClock) -> tuple[Kit, Kit]:
     return older, newer
 
 
-def test_the_older_start_is_told_at_its_next_write_where_the_backend_says_the_run(
+def test_the_older_start_is_reported_at_its_next_write_where_the_backend_says_the_run(
     backend: FlakyBackend, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     older, newer = processes(backend, clock)
@@ -55,7 +55,7 @@ def test_the_older_start_is_told_at_its_next_write_where_the_backend_says_the_ru
         job.succeed()
 
 
-def test_the_older_start_is_told_within_a_heartbeat_where_it_does_not(
+def test_the_older_start_is_reported_within_a_heartbeat_where_it_does_not(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     backend = Terse(clock)

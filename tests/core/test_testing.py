@@ -30,7 +30,7 @@ from progresskit.testing.expiry import KeepContract
 from progresskit.testing.folding import FoldContract
 
 
-def test_a_clock_stands_still_until_it_is_told_to_advance() -> None:
+def test_a_clock_stands_still_until_it_is_advanced() -> None:
     clock = FakeClock(5)
     assert (clock(), clock()) == (5, 5)
     clock.advance(2.5)
@@ -39,7 +39,7 @@ def test_a_clock_stands_still_until_it_is_told_to_advance() -> None:
         clock.advance(-1)
 
 
-def test_a_recording_observer_remembers_all_that_it_is_told() -> None:
+def test_a_recording_observer_remembers_all_records() -> None:
     observer = RecordingObserver()
     assert isinstance(observer, Observer)
     assert (observer.records, observer.last, observer.states) == ([], None, [])
@@ -50,7 +50,7 @@ def test_a_recording_observer_remembers_all_that_it_is_told() -> None:
     assert observer.states == [State.PENDING, State.RUNNING, State.FAILED]
 
 
-def test_waiting_finds_what_was_told_before_and_what_another_thread_tells_later() -> None:
+def test_waiting_finds_what_was_reported_before_and_what_another_thread_reports_later() -> None:
     observer = RecordingObserver()
     observer.notify(record("job", current=1))
     assert observer.wait_for(lambda progress: progress.current == 1, timeout=0).current == 1
@@ -223,16 +223,16 @@ class AsksWhoWasRefused(MemoryBackend):
     ("backend", "part", "by"),
     [
         (NeverTells, WatchContract, "test_no_version_goes_back_and_what_is_last_arrives"),
-        (NeverTells, PushContract, "test_each_change_of_a_watched_job_is_told"),
+        (NeverTells, PushContract, "test_each_change_of_a_watched_job_is_reported"),
         (TellsOnce, WatchContract, "test_no_version_goes_back_and_what_is_last_arrives"),
         (TellsOnce, PushContract, "test_the_newest_state_always_arrives"),
         (KeepsCancelsToItself, WatchContract, "test_a_request_to_cancel_is_seen"),
-        (KeepsCancelsToItself, PushContract, "test_a_request_to_cancel_is_told"),
-        (NeverAsks, CancelPushContract, "test_a_request_to_the_next_run_is_told_too"),
-        (AsksWhoWasRefused, CancelPushContract, "test_a_request_that_is_refused_is_not_told"),
+        (KeepsCancelsToItself, PushContract, "test_a_request_to_cancel_is_reported"),
+        (NeverAsks, CancelPushContract, "test_a_request_to_the_next_run_is_reported_too"),
+        (AsksWhoWasRefused, CancelPushContract, "test_a_request_that_is_refused_is_not_reported"),
     ],
 )
-def test_each_fault_of_what_is_told_is_found_too(
+def test_each_fault_of_what_is_reported_is_found_too(
     backend: type[MemoryBackend], part: type, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (watching, capabilities):

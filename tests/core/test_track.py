@@ -372,7 +372,7 @@ class Lengthless(list[int]):
 
 
 @pytest.mark.parametrize("items", [Lengthless([0]), range(10**30), range(2**60)])
-def test_a_length_that_cannot_be_told_is_a_total_that_is_not_known(
+def test_a_length_that_cannot_be_known_is_a_total_that_is_not_known(
     kit: Kit, step: Step, stored: Stored, items: Any
 ) -> None:
     loop = iter(kit.track(items, id="job"))

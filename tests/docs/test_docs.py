@@ -235,7 +235,7 @@ def test_every_command_is_in_the_reference_and_on_the_index(capsys: pytest.Captu
     assert commands == set(re.findall(r"`(\w+)", rows)) == set(re.findall(r"`(?:progresskit )?(\w+)`", line))
 
 
-def test_every_extra_is_named_where_the_readme_tells_how_to_install() -> None:
+def test_every_extra_is_named_where_the_readme_explains_how_to_install() -> None:
     extras = tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]["optional-dependencies"].keys() - {
         "dev",
         "docs",

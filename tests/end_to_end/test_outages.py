@@ -224,7 +224,7 @@ def test_the_network_is_cut_for_half_a_minute(scenario: Scenario, jobs: Jobs) ->
     scenario.expect_to_go_on(jobs)
 
 
-def test_after_all_that_each_bar_was_told_its_end_once_and_no_page_was_loaded_again(
+def test_after_all_that_each_bar_was_sent_its_end_once_and_no_page_was_loaded_again(
     scenario: Scenario, steady: ProgressObserver
 ) -> None:
     bars = {len(page.run(SHOWN)) for page in scenario.all_pages}

@@ -104,7 +104,7 @@ def test_the_first_poll_asks_the_backend_and_watches_nothing(
     assert not listens()
 
 
-def test_who_polls_often_is_answered_from_memory_and_told_of_each_change(
+def test_who_polls_often_is_answered_from_memory_and_sent_each_change(
     kit: Kit, surface: Surface, backend: Counted
 ) -> None:
     with kit.observe("a", total=3) as observer:
@@ -180,7 +180,7 @@ def test_a_job_that_is_polled_no_more_is_watched_no_more(
         assert eventually(in_memory(surface, backend))
 
 
-def test_closing_the_kit_ends_it_and_the_next_poll_begins_anew(
+def test_closing_the_kit_ends_it_and_the_next_poll_begins_again(
     kit: Kit, surface: Surface, backend: Counted, listens: Callable[[], bool]
 ) -> None:
     with kit.observe("a"):
@@ -193,7 +193,7 @@ def test_closing_the_kit_ends_it_and_the_next_poll_begins_anew(
     assert len(backend.reads) == before + 1
 
 
-def test_a_kit_that_is_configured_anew_shows_nothing_of_before(kit: Kit, surface: Surface, backend: Counted) -> None:
+def test_a_kit_that_is_reconfigured_shows_nothing_of_before(kit: Kit, surface: Surface, backend: Counted) -> None:
     with kit.observe("a"):
         kit.flush()
         assert eventually(in_memory(surface, backend))

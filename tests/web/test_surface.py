@@ -97,7 +97,7 @@ def test_a_query_that_cannot_be_is_answered_with_what_is_wrong(kit: Kit, query: 
 
 
 @pytest.mark.parametrize("id", [None, "", "import 42", True, 1.5, object()])
-def test_a_bar_for_no_job_is_told_to_who_makes_the_page(kit: Kit, id: Any) -> None:
+def test_a_bar_for_no_job_is_reported_to_who_makes_the_page(kit: Kit, id: Any) -> None:
     with pytest.raises(InvalidId):
         Surface(kit).key_of_bar(id, cancel=False, ttl=60)
 

@@ -112,7 +112,7 @@ def test_the_user_is_part_of_what_is_signed() -> None:
     assert (grant.ids, grant.user) == (("a", "b"), "7")
 
 
-def test_an_owner_is_told_from_others_whatever_the_framework_gives() -> None:
+def test_an_owner_is_distinguished_from_others_whatever_the_framework_gives() -> None:
     progresskit.configure("memory://", flush_seconds=30)
     with progresskit.observe("a", owner=7):
         progresskit.flush()

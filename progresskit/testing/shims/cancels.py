@@ -74,7 +74,7 @@ class CancelRequestContract(ShimFixtures):
         assert response.status_code == 404
         assert response.headers["Retry-After"] == "1"
 
-    def test_cancelling_what_is_done_tells_that_it_is(self, client: httpx.Client, id: str) -> None:
+    def test_cancelling_what_is_done_reports_that_it_is(self, client: httpx.Client, id: str) -> None:
         finish(id)
         response = client.post(f"{sign(id, 'cancel')}/cancel/", headers=SAME)
         assert response.status_code == 202

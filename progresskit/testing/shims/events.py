@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class EventsContract(ShimFixtures):
     """The events of streams."""
 
-    def test_a_stream_tells_of_each_change_and_ends_after_the_final_one(
+    def test_a_stream_reports_each_change_and_ends_after_the_final_one(
         self, client: httpx.Client, id: str, key: str
     ) -> None:
         with running(id) as observer, streaming(client, f"{key}/events/") as events:
@@ -81,7 +81,7 @@ class EventsContract(ShimFixtures):
         [block, *_] = sent_events(client.get(f"{key}/events/", headers={"Last-Event-ID": before.cursor}))
         assert block["id"] == after.cursor
 
-    def test_a_reconnect_in_the_middle_is_told_only_what_is_new(self, client: httpx.Client, id: str, key: str) -> None:
+    def test_a_reconnect_in_the_middle_is_sent_only_what_is_new(self, client: httpx.Client, id: str, key: str) -> None:
         with running(id) as observer:
             headers = {"Last-Event-ID": stored(id).cursor}
             with streaming(client, f"{key}/events/", headers=headers) as events:
@@ -153,7 +153,7 @@ class EventsContract(ShimFixtures):
         headers = {"Last-Event-ID": "end"} if by == "header" else {}
         assert client.get("events/", params=params, headers=headers).status_code == 204
 
-    def test_a_stream_of_bad_keys_only_tells_of_each_and_ends(self, client: httpx.Client) -> None:
+    def test_a_stream_of_bad_keys_only_reports_each_and_ends(self, client: httpx.Client) -> None:
         events = sent_events(client.get("events/", params={"key": ["one", "~two"]}))
         assert [json.loads(event["data"]) for event in events] == [
             {"key": "one", "job": None},
@@ -161,7 +161,7 @@ class EventsContract(ShimFixtures):
         ]
         assert events[-1]["id"] == "end"
 
-    def test_two_keys_of_one_job_are_both_told(self, client: httpx.Client, id: str) -> None:
+    def test_two_keys_of_one_job_are_both_sent(self, client: httpx.Client, id: str) -> None:
         finish(id)
         keys = [sign(id), sign(id, "cancel")]
         events = sent_events(client.get("events/", params={"key": keys}))

@@ -43,7 +43,7 @@ def unread_stream(base_url: str, key: str) -> Iterator[None]:
 class LimitsContract(ShimFixtures):
     """The limits of connections."""
 
-    def test_past_the_budget_a_stream_tells_what_there_is_and_asks_to_come_again(
+    def test_past_the_budget_a_stream_reports_what_there_is_and_asks_to_come_again(
         self, client: httpx.Client, id: str, key: str
     ) -> None:
         progresskit.configure("memory://", max_streams=1)

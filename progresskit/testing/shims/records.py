@@ -44,7 +44,7 @@ class RecordsContract(ShimFixtures):
         assert "Retry-After" not in response.headers
 
     @pytest.mark.parametrize("form", ['"{}"', 'W/"{}"', '"other", W/"{}"', '"a,b" , "{}"', "*"])
-    def test_who_has_the_newest_is_told_so(self, client: httpx.Client, id: str, key: str, form: str) -> None:
+    def test_who_has_the_newest_is_notified(self, client: httpx.Client, id: str, key: str, form: str) -> None:
         with running(id):
             response = client.get(f"{key}/", headers={"If-None-Match": form.format(stored(id).cursor)})
             assert response.status_code == 304

@@ -92,7 +92,7 @@ class RefusalsContract(ShimFixtures):
             ("progresskit.js", "GET, HEAD"),
         ],
     )
-    def test_a_wrong_method_is_told_the_right_one(self, client: httpx.Client, path: str, allow: str) -> None:
+    def test_a_wrong_method_is_sent_the_right_one(self, client: httpx.Client, path: str, allow: str) -> None:
         wrong = {"GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"} - set(allow.split(", "))
         for method in wrong if self.any_method else wrong - {"BREW"}:
             response = client.request(method, path)

@@ -128,7 +128,7 @@ class RunsContract(ShimFixtures):
         """Return a site that decides in one of the ways."""
         return Site(request.param, self.user_of)
 
-    def test_a_stream_ends_before_it_tells_of_a_run_that_is_not_its_viewers(
+    def test_a_stream_ends_before_it_reports_a_run_that_is_not_its_viewers(
         self, client: httpx.Client, id: str, way: Site
     ) -> None:
         way.begin(id, "ada", description="ada's")
@@ -140,7 +140,7 @@ class RunsContract(ShimFixtures):
         assert is_refused(client.get(f"{way.key(id)}/events/", headers=ADA))
         assert is_refused(client.get(f"{way.key(id)}/", headers=ADA))
 
-    def test_among_many_a_run_of_another_is_told_as_null_and_the_others_go_on(
+    def test_among_many_a_run_of_another_is_sent_as_null_and_the_others_go_on(
         self, client: httpx.Client, id: str, way: Site
     ) -> None:
         keys = {name: way.key(f"{id}-{name}") for name in ("a", "b")}
@@ -181,7 +181,7 @@ class RunsContract(ShimFixtures):
             other_run(way, id)
             assert is_refused(answer())
 
-    def test_a_long_poll_for_many_is_told_null_of_another_users_run(
+    def test_a_long_poll_for_many_is_sent_null_of_another_users_run(
         self, client: httpx.Client, id: str, way: Site
     ) -> None:
         keys = {name: way.key(f"{id}-{name}") for name in ("a", "b")}

@@ -62,7 +62,7 @@ class UsersContract(ShimFixtures):
         assert eventually(lambda: client.get(f"{id}/", headers=ADA).json()["state"] == "succeeded")
         assert is_refused(client.get(f"{id}/", headers=BOB))
 
-    def test_who_has_no_job_of_an_id_cannot_tell_whether_there_is_one(
+    def test_who_has_no_job_of_an_id_cannot_know_whether_there_is_one(
         self, client: httpx.Client, id: str, store_url: str
     ) -> None:
         self.configure(store_url)
@@ -110,7 +110,7 @@ class UsersContract(ShimFixtures):
             with running(id, owner=owner):
                 assert eventually(lambda: seen_by() == ([owner] if owner else []))  # noqa: B023
 
-    def test_no_page_is_told_of_an_owner_and_a_job_cannot_make_one_up(
+    def test_no_page_is_sent_an_owner_and_a_job_cannot_make_one_up(
         self, client: httpx.Client, id: str, store_url: str
     ) -> None:
         self.configure(store_url, max_streams=0)
@@ -140,7 +140,7 @@ class UsersContract(ShimFixtures):
             statuses = [client.get(f"{id}/", headers={"X-User": name}).status_code for name in ("root", "ada", "bob")]
         assert statuses == [200, 200, 404]
 
-    def test_who_is_signed_in_cannot_be_told_so_nobody_is_let_in(self, client: httpx.Client, id: str) -> None:
+    def test_who_is_signed_in_cannot_be_known_so_nobody_is_let_in(self, client: httpx.Client, id: str) -> None:
         def fail(request: Any) -> str:
             raise LookupError("no session")
 

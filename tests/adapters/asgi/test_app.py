@@ -100,7 +100,7 @@ def test_no_poll_on_a_kept_connection_waits_for_an_acknowledgement(address: str,
             assert quickest(poll) < STALL_SECONDS
 
 
-def test_a_stream_tells_each_change_at_once_and_ends(client: httpx.Client, kit: Kit, id: str, key: str) -> None:
+def test_a_stream_reports_each_change_at_once_and_ends(client: httpx.Client, kit: Kit, id: str, key: str) -> None:
     with kit.observe(id, total=4) as observer, streaming(client, f"{key}/events/") as events:
         for number in range(4):
             observer.set_progress(number)
@@ -153,7 +153,7 @@ def test_a_page_has_a_bar_that_works(address: str, site: Site, kit: Kit) -> None
     assert httpx.get(f"{address}{found[2]}", trust_env=False, timeout=PATIENCE).status_code == 200
 
 
-def test_a_socket_is_told_of_what_it_watches(address: str, kit: Kit, id: str, key: str) -> None:
+def test_a_socket_is_sent_what_it_watches(address: str, kit: Kit, id: str, key: str) -> None:
     with kit.observe(id) as observer, opened(address) as socket:
         socket.send(json.dumps({"watch": [key, "bad"]}))
         sent_events = {message["key"]: message["job"] for message in (received(socket), received(socket))}

@@ -167,7 +167,7 @@ async def test_of_two_viewers_each_sees_what_it_may(site: Site) -> None:
 
 
 @in_loop
-async def test_while_the_site_is_asked_the_others_are_told_and_the_viewer_gets_nothing(site: Site) -> None:
+async def test_while_the_site_is_asked_the_others_are_served_and_the_viewer_gets_nothing(site: Site) -> None:
     await site.abegin("a", "ada")
     other = await site.abegin("b", "ada")
     answer, is_asked = asyncio.Event(), asyncio.Event()
@@ -200,7 +200,7 @@ async def test_while_the_site_is_asked_the_others_are_told_and_the_viewer_gets_n
 
 
 @in_loop
-async def test_what_came_while_the_site_was_asked_is_told_as_the_newest_only(site: Site) -> None:
+async def test_what_came_while_the_site_was_asked_is_reported_as_the_newest_only(site: Site) -> None:
     await site.abegin("a", "ada")
     answer, is_asked = asyncio.Event(), asyncio.Event()
 
@@ -283,7 +283,7 @@ async def test_a_slow_reader_gets_nothing_of_another_users_run_afterwards(site: 
 
 
 @in_loop
-async def test_a_socket_is_told_null_and_goes_on_with_its_other_keys(site: Site) -> None:
+async def test_a_socket_is_sent_null_and_goes_on_with_its_other_keys(site: Site) -> None:
     a, b = await site.abegin("a", "ada"), await site.abegin("b", "ada")
     token = Surface(site.kit).sign("a")
     async with reading(site, "ada", "ws/") as socket:
@@ -307,7 +307,7 @@ async def test_a_socket_is_told_null_and_goes_on_with_its_other_keys(site: Site)
 
 
 @in_loop
-async def test_a_socket_that_gives_a_key_up_while_the_site_is_asked_is_told_nothing(site: Site) -> None:
+async def test_a_socket_that_gives_a_key_up_while_the_site_is_asked_is_sent_nothing(site: Site) -> None:
     await site.abegin("a", "ada")
     answer, is_asked = asyncio.Event(), asyncio.Event()
 
@@ -487,7 +487,7 @@ async def test_each_key_of_a_socket_is_asked_about_when_it_is_watched(site: Site
 # By a real server
 
 
-def test_a_socket_of_a_real_server_is_told_null_of_another_users_run() -> None:
+def test_a_socket_of_a_real_server_is_sent_null_of_another_users_run() -> None:
     site = Site(authorize=owner_only)
 
     def told(socket: ClientConnection) -> Any:

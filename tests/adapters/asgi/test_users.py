@@ -86,7 +86,7 @@ def test_an_owner_is_who_is_signed_in(kit: Kit, address: str) -> None:
         assert statuses(address, "/progress/a/") == [200, 404, 404]
 
 
-def test_a_socket_tells_an_owner_and_nobody_else(kit: Kit, address: str) -> None:
+def test_a_socket_serves_an_owner_and_nobody_else(kit: Kit, address: str) -> None:
     def first(who: dict[str, str]) -> Any:
         with connect(
             f"{address.replace('http', 'ws')}/progress/ws/", additional_headers=who, proxy=None, open_timeout=PATIENCE
@@ -182,7 +182,7 @@ def test_a_bar_may_open_for_who_is_signed_in_only(kit: Kit, address: str) -> Non
         assert statuses(address, path) == [200, 404, 404]
 
 
-def test_where_all_bars_are_bound_each_is_told_to_whom(kit: Kit) -> None:
+def test_where_all_bars_are_bound_each_is_given_its_user(kit: Kit) -> None:
     kit.configure("memory://", secret_key=SECRET, bind_tokens_to_user=True)
     with pytest.raises(ConfigurationError, match="`user`"):
         ProgressApp(kit=kit).progress_bar("a")

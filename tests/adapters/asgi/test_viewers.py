@@ -189,7 +189,7 @@ def test_a_key_that_was_given_up_ends_nothing(kit: Kit, address: str, expire: Ca
 # What a socket is asked
 
 
-def test_a_key_that_is_watched_twice_is_told_once_at_each_change(kit: Kit, address: str) -> None:
+def test_a_key_that_is_watched_twice_is_reported_once_at_each_change(kit: Kit, address: str) -> None:
     with kit.observe("a") as job, opened(address) as page:
         kit.flush()
         for _ in range(2):
@@ -201,7 +201,7 @@ def test_a_key_that_is_watched_twice_is_told_once_at_each_change(kit: Kit, addre
         assert received(page)["job"]["current"] == 2
 
 
-def test_what_is_watched_no_longer_is_not_told(kit: Kit, address: str) -> None:
+def test_what_is_watched_no_longer_is_not_reported(kit: Kit, address: str) -> None:
     both = Surface(kit).sign(["a", "b"])
     with kit.observe("a") as a, kit.observe("b") as b, opened(address) as page:
         kit.flush()
@@ -322,7 +322,7 @@ def test_sockets_are_below_ws_only(address: str) -> None:
 # Kits and loops that end
 
 
-def test_a_kit_that_is_configured_anew_ends_its_streams_and_serves_on(kit: Kit, address: str) -> None:
+def test_a_kit_that_is_reconfigured_ends_its_streams_and_serves_on(kit: Kit, address: str) -> None:
     with httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False) as client:
         with streaming(client, "/progress/a/events/") as events, opened(address) as page:
             assert events.next("retry") == "1000"

@@ -136,7 +136,7 @@ def is_clerk(thread: threading.Thread) -> bool:
 
 
 @pytest.mark.parametrize("service", ["redis"], indirect=True)
-def test_those_who_listen_are_told_that_they_have_missed_something_and_of_all_after_it(
+def test_those_who_listen_are_notified_that_they_have_missed_something_and_of_all_after_it(
     service: tuple[Server, CeleryBackend],
 ) -> None:
     server, backend = service

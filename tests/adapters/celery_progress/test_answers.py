@@ -91,7 +91,7 @@ def test_an_id_that_nobody_knows_is_pending(pair: Pair) -> None:
     ],
     ids=str,
 )
-def test_a_task_that_reports_is_told_alike_while_it_runs_and_when_it_is_done(
+def test_a_task_that_reports_is_reported_alike_while_it_runs_and_when_it_is_done(
     pair: Pair, steps: list[tuple[Any, ...]]
 ) -> None:
     with open_gate(pair.gate()) as gate:
@@ -104,7 +104,7 @@ def test_a_task_that_reports_is_told_alike_while_it_runs_and_when_it_is_done(
     assert info["result"] == {"rows": len(steps), "name": "Zoë"}
 
 
-def test_a_count_without_a_total_is_told_alike(pair: Pair) -> None:
+def test_a_count_without_a_total_is_reported_alike(pair: Pair) -> None:
     with open_gate(pair.gate()) as gate:
         pair.same(pair.send("counts", gate, 4), at(4))
 
@@ -116,12 +116,12 @@ def test_two_recorders_of_one_task_report_to_the_same_job(pair: Pair) -> None:
     pair.same(id, state("SUCCESS"))
 
 
-def test_a_failure_is_told_with_its_message(pair: Pair) -> None:
+def test_a_failure_is_reported_with_its_message(pair: Pair) -> None:
     info = pair.same(pair.send("fails"), state("FAILURE"))
     assert (info["success"], info["result"]) == (False, "no such row: <b>7</b>")
 
 
-def test_a_retry_is_told_with_its_seconds_and_the_next_attempt_goes_on(pair: Pair) -> None:
+def test_a_retry_is_reported_with_its_seconds_and_the_next_attempt_goes_on(pair: Pair) -> None:
     with open_gate(pair.gate()) as before, open_gate(pair.gate()) as after:
         waiting = pair.send("retries", 3600, before, after)
         info = pair.same(waiting, state("RETRY"))
@@ -137,11 +137,11 @@ def test_a_retry_is_told_with_its_seconds_and_the_next_attempt_goes_on(pair: Pai
         site.client.control.revoke(waiting)
 
 
-def test_an_ignored_task_is_told_as_such(pair: Pair) -> None:
+def test_an_ignored_task_is_reported_as_such(pair: Pair) -> None:
     assert pair.same(pair.send("ignores"), state("IGNORED"))["result"] == "nothing to do"
 
 
-def test_a_task_that_was_revoked_before_it_began_is_told_as_such(pair: Pair) -> None:
+def test_a_task_that_was_revoked_before_it_began_is_reported_as_such(pair: Pair) -> None:
     id = f"revoked-{uuid4()}"
     for site in pair.both:
         assert site.client.control.revoke(id, reply=True, limit=1, timeout=PATIENCE)
@@ -149,7 +149,7 @@ def test_a_task_that_was_revoked_before_it_began_is_told_as_such(pair: Pair) -> 
     assert pair.same(id, state("REVOKED"))["result"] == "Task revoked"
 
 
-def test_a_task_that_was_terminated_is_told_as_such(pair: Pair) -> None:
+def test_a_task_that_was_terminated_is_reported_as_such(pair: Pair) -> None:
     with open_gate(pair.gate()) as gate:
         id = pair.send("reports", gate, (1, 3))
         pair.same(id, at(1))
@@ -167,12 +167,12 @@ def test_a_task_that_was_terminated_is_told_as_such(pair: Pair) -> None:
         ("BAKING", {"crust": "brown"}),
     ],
 )
-def test_a_state_that_the_task_sets_itself_is_told_alike(pair: Pair, word: str, meta: Any) -> None:
+def test_a_state_that_the_task_sets_itself_is_reported_alike(pair: Pair, word: str, meta: Any) -> None:
     with open_gate(pair.gate()) as gate:
         pair.same(pair.send("own_words", gate, word, meta), state(word))
 
 
-def test_a_task_that_has_begun_and_not_reported_is_told_of_as_the_original_does(
+def test_a_task_that_has_begun_and_not_reported_is_reported_as_the_original_does(
     needs: Callable[[str], None], tmp_path: Path
 ) -> None:
     needs("redis")
@@ -192,7 +192,7 @@ def mirror(current: int, total: int | None, description: str | None) -> dict[str
     return {"status": "PROGRESS", "result": about}
 
 
-def test_what_celery_was_told_of_a_task_is_told_in_the_words_of_the_original() -> None:
+def test_what_celery_knows_of_a_task_is_reported_in_the_words_of_the_original() -> None:
     # Where it was told after the record was read, or where the record cannot be read.
     assert json.dumps(status("id", mirror(0, None, None), None)).encode() == UNKNOWN
     told = {"pending": False, "current": 0, "total": 3, "percent": 0, "description": ""}
@@ -204,7 +204,7 @@ def test_what_celery_was_told_of_a_task_is_told_in_the_words_of_the_original() -
     }
 
 
-def test_a_task_that_celery_says_has_started_is_told_of_as_such() -> None:
+def test_a_task_that_celery_says_has_started_is_reported_as_such() -> None:
     current_app.conf.task_track_started = True
     try:
         told = status("id", mirror(0, None, None), None)
@@ -233,7 +233,7 @@ def test_a_problem_is_logged_once_though_its_texts_differ(caplog: pytest.LogCapt
 # Groups.
 
 
-def test_a_group_is_told_alike_from_its_tasks(pair: Pair) -> None:
+def test_a_group_is_reported_alike_from_its_tasks(pair: Pair) -> None:
     with open_gate(pair.gate()) as gate:
         group = f"group-{uuid4()}"
         parts = [("reports", (gate, (1, 3, "one"))), ("reports", (gate, (2, 7))), *[("fails", ())] * 3]
@@ -308,7 +308,7 @@ def test_a_recorder_in_a_childs_block_reports_to_its_task(needs: Callable[[str],
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_a_site_with_authorize_tells_nobody_else(needs: Callable[[str], None], tmp_path: Path, kind: str) -> None:
+def test_a_site_with_authorize_serves_nobody_else(needs: Callable[[str], None], tmp_path: Path, kind: str) -> None:
     needs("redis")
     with running(tmp_path, authorize=kind, worker=False) as site:
         assert site.get("guest-1") == (200, UNKNOWN)

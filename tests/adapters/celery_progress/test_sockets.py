@@ -104,7 +104,7 @@ def send(sites: tuple[Site, ...], id: str, task: str, *args: Any, **options: Any
 # What a page is told.
 
 
-def test_a_page_is_told_alike_from_its_opening_to_the_end_of_the_task(pair: Pair) -> None:
+def test_a_page_is_updated_alike_from_its_opening_to_the_end_of_the_task(pair: Pair) -> None:
     id = f"steps-{uuid4()}"
     steps = [(0, 3), (1, 3, "one"), (2, 3, "Zoë")]
     with page(id, *pair.both) as opened, gates(pair.ours.folder, 3) as each:
@@ -120,7 +120,7 @@ def test_a_page_is_told_alike_from_its_opening_to_the_end_of_the_task(pair: Pair
         assert opened.hear()["state"] == "SUCCESS"
 
 
-def test_nobody_is_told_of_an_unknown_task_unless_they_ask(pair: Pair) -> None:
+def test_nobody_is_sent_an_unknown_task_unless_they_ask(pair: Pair) -> None:
     with page("nobody-knows", *pair.both) as opened:
         for _ in range(2):
             opened.ask()
@@ -135,7 +135,7 @@ def test_a_page_that_comes_late_asks_for_the_result(pair: Pair) -> None:
         assert opened.hear()["result"] == "no such row: <b>7</b>"
 
 
-def test_each_page_of_a_task_is_told(pair: Pair) -> None:
+def test_each_page_of_a_task_is_reported(pair: Pair) -> None:
     id = f"two-{uuid4()}"
     with page(id, *pair.both) as one, page(id, *pair.both) as other, gates(pair.ours.folder, 1) as each:
         send(pair.both, id, "steps", name_of(each), (1, 3))
@@ -145,14 +145,14 @@ def test_each_page_of_a_task_is_told(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize(("task", "state"), [("fails", "FAILURE"), ("ignores", "IGNORED")])
-def test_the_end_of_a_task_is_told_alike(pair: Pair, task: str, state: str) -> None:
+def test_the_end_of_a_task_is_reported_alike(pair: Pair, task: str, state: str) -> None:
     id = f"{task}-{uuid4()}"
     with page(id, *pair.both) as opened:
         send(pair.both, id, task)
         assert opened.hear_until(state)["complete"] is True
 
 
-def test_a_task_that_was_revoked_before_it_began_is_told_as_such(pair: Pair) -> None:
+def test_a_task_that_was_revoked_before_it_began_is_reported_as_such(pair: Pair) -> None:
     id = f"revoked-{uuid4()}"
     with page(id, *pair.both) as opened:
         for site in pair.both:
@@ -161,7 +161,7 @@ def test_a_task_that_was_revoked_before_it_began_is_told_as_such(pair: Pair) -> 
         assert opened.hear_until("REVOKED")["result"] == "Task revoked"
 
 
-def test_a_task_that_was_terminated_is_told_as_such(pair: Pair) -> None:
+def test_a_task_that_was_terminated_is_reported_as_such(pair: Pair) -> None:
     id = f"terminated-{uuid4()}"
     with page(id, *pair.both) as opened, gates(pair.ours.folder, 1) as each:
         send(pair.both, id, "steps", name_of(each), (1, 3))
@@ -171,7 +171,7 @@ def test_a_task_that_was_terminated_is_told_as_such(pair: Pair) -> None:
         assert opened.hear_until("REVOKED")["result"] == "Task terminated"
 
 
-def test_of_a_state_that_no_page_knows_a_page_is_told_if_it_asks_only(pair: Pair) -> None:
+def test_of_a_state_that_no_page_knows_a_page_is_answered_if_it_asks_only(pair: Pair) -> None:
     id = f"words-{uuid4()}"
     with page(id, *pair.both) as opened, gates(pair.ours.folder, 2) as each:
         send(pair.both, id, "own_words_first", name_of(each), "BAKING")
@@ -184,7 +184,7 @@ def test_of_a_state_that_no_page_knows_a_page_is_told_if_it_asks_only(pair: Pair
         assert opened.hear()["state"] == "SUCCESS"
 
 
-def test_a_retry_is_told_where_the_original_keeps_its_worker_from_going_on(pair: Pair) -> None:
+def test_a_retry_is_reported_where_the_original_keeps_its_worker_from_going_on(pair: Pair) -> None:
     id = f"retries-{uuid4()}"
     with page(id, pair.ours) as opened, gates(pair.ours.folder, 2) as (before, after):
         pair.ours.send("retries", 0, str(before), str(after), id=id)
@@ -219,7 +219,7 @@ def test_a_socket_outlives_an_outage_of_the_store(needs: Callable[[str], None], 
         assert opened.hear_until("SUCCESS")["result"] == "at last"
 
 
-def test_a_socket_goes_on_with_a_kit_that_is_configured_anew_and_ends_with_one_that_is_closed(
+def test_a_socket_goes_on_with_a_kit_that_is_reconfigured_and_ends_with_one_that_is_closed(
     needs: Callable[[str], None], tmp_path: Path
 ) -> None:
     needs("redis")

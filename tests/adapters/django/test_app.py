@@ -68,13 +68,13 @@ def test_the_project_sets_what_it_likes() -> None:
 
 
 @override_settings(PROGRESSKIT={"URI": "redis://localhost"})
-def test_a_setting_that_does_not_exist_is_told_at_the_start() -> None:
+def test_a_setting_that_does_not_exist_is_reported_at_the_start() -> None:
     with pytest.raises(progresskit.ConfigurationError, match="'uri'"):
         use_django_settings()
 
 
 @override_settings(SECRET_KEY="")
-def test_a_project_without_a_secret_key_starts_and_whoever_signs_is_told() -> None:
+def test_a_project_without_a_secret_key_starts_and_whoever_signs_gets_an_error() -> None:
     use_django_settings()
     with pytest.raises(progresskit.ConfigurationError, match="SECRET_KEY"):
         render('{% progress_bar "import-42" %}')
@@ -143,7 +143,7 @@ def test_one_context_may_render_two_pages() -> None:
     assert [template.render(context).count("<script") for _ in range(2)] == [1, 1]
 
 
-def test_an_id_that_is_none_is_told_to_who_wrote_the_page() -> None:
+def test_an_id_that_is_none_is_reported_to_who_wrote_the_page() -> None:
     with pytest.raises(progresskit.InvalidId):
         render("{% progress_bar nothing %}")
 

@@ -58,13 +58,13 @@ def test_a_secret_key_of_its_own_comes_first() -> None:
     assert kits.default().settings.secret_key == "its own"
 
 
-def test_a_setting_that_does_not_exist_is_told_at_the_start() -> None:
+def test_a_setting_that_does_not_exist_is_reported_at_the_start() -> None:
     with pytest.raises(progresskit.ConfigurationError, match="'uri'"):
         ProgressKit(site(PROGRESSKIT_URI="redis://localhost"))
 
 
 @pytest.mark.parametrize("key", [None, "", b""])
-def test_an_app_without_a_secret_key_is_told_at_the_start(key: object) -> None:
+def test_an_app_without_a_secret_key_is_reported_at_the_start(key: object) -> None:
     with pytest.raises(
         progresskit.ConfigurationError, match=r"there is none: set SECRET_KEY.* `authorize` or `allow_anonymous`"
     ):
@@ -72,7 +72,7 @@ def test_an_app_without_a_secret_key_is_told_at_the_start(key: object) -> None:
 
 
 @pytest.mark.parametrize("open_by", [{"PROGRESSKIT_ALLOW_ANONYMOUS": True}, {"PROGRESSKIT_AUTHORIZE": owner_only}])
-def test_an_app_that_needs_no_key_starts_without_and_whoever_signs_is_told(open_by: dict[str, object]) -> None:
+def test_an_app_that_needs_no_key_starts_without_and_whoever_signs_gets_an_error(open_by: dict[str, object]) -> None:
     app = site(SECRET_KEY=None, **open_by)
     ProgressKit(app)
     with app.test_request_context(), pytest.raises(progresskit.ConfigurationError, match="SECRET_KEY"):
@@ -150,7 +150,7 @@ def test_a_site_below_a_folder_finds_itself(client: FlaskClient) -> None:
     assert html.count('src="/shop/progress/') == 4
 
 
-def test_an_id_that_is_none_is_told_to_who_wrote_the_page() -> None:
+def test_an_id_that_is_none_is_reported_to_who_wrote_the_page() -> None:
     app = site()
     ProgressKit(app)
     with app.test_request_context(), pytest.raises(progresskit.InvalidId):

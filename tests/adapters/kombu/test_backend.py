@@ -74,7 +74,7 @@ def fold(backend: KombuBackend, *writes: Write) -> None:
 # Who knows what
 
 
-def test_one_who_comes_late_sees_what_runs_and_what_has_ended_whoever_tells_it(join: Join) -> None:
+def test_one_who_comes_late_sees_what_runs_and_what_has_ended_whoever_reports_it(join: Join) -> None:
     worker, watcher = join(), join()
     watcher.read(["any"])
     worker.write([word("running", kind="mail"), start("ended"), start("asked")])
@@ -389,7 +389,7 @@ def test_what_is_neither_a_url_nor_a_connection_is_refused() -> None:
         KombuBackend(5)  # type: ignore[arg-type]
 
 
-def test_no_connection_is_made_before_it_is_needed_and_no_password_is_told() -> None:
+def test_no_connection_is_made_before_it_is_needed_and_no_password_is_shown() -> None:
     url = "kombu+redis://user:hunter2@127.0.0.1:1/0"
     backend = backend_class(url).from_url(url, Settings(url=url))
     for call in (lambda: backend.write([start("job")]), lambda: backend.read(["job"])):

@@ -154,7 +154,7 @@ def test_a_broker_that_refuses_connections_is_tried_until_it_does_not(broker: Se
         pair.recovers()
 
 
-def test_one_who_joins_while_all_connect_again_is_told_what_they_know(broker: Server) -> None:
+def test_one_who_joins_while_all_connect_again_is_shown_what_they_know(broker: Server) -> None:
     url = f"kombu+{broker.url}"
     with closing(KombuBackend(url)) as worker, closing(KombuBackend(url)) as late:
         worker.write([start("job", state=State.SUCCEEDED)])

@@ -137,7 +137,7 @@ def exchange(one: Host, other: Host) -> None:
     assert not other.adopt(one.kept(one.replica.known()))
 
 
-def test_two_who_were_told_in_different_orders_come_to_agree_whatever_was_said() -> None:
+def test_two_who_were_notified_in_different_orders_come_to_agree_whatever_was_said() -> None:
     said = [
         word("job"),
         start("job", token="x"),
@@ -175,7 +175,7 @@ def test_a_write_shows_when_its_sender_takes_another_for_the_owner() -> None:
 # What a replica keeps
 
 
-def test_what_is_told_is_all_that_there_is_to_know() -> None:
+def test_what_is_reported_is_all_that_there_is_to_know() -> None:
     clock, later = FakeClock(), FakeClock(5.0)
     knows = host(word("job", kind="mail"), start("job", kind="mail", lease=20), clock=clock)
     knows.fold(Changes(cancels=["job"]))
@@ -189,7 +189,7 @@ def test_what_is_told_is_all_that_there_is_to_know() -> None:
     assert hears.listed("mail") == knows.listed("mail")
 
 
-def test_lease_and_ttl_of_what_was_told_run_from_when_the_job_was_heard_of() -> None:
+def test_lease_and_ttl_of_what_was_reported_run_from_when_the_job_was_heard_of() -> None:
     clock, later = FakeClock(), FakeClock(5.0)
     knows, hears = host(start("job", lease=20, ttl=60), clock=clock), Host(later)
     clock.advance(15)
@@ -202,7 +202,7 @@ def test_lease_and_ttl_of_what_was_told_run_from_when_the_job_was_heard_of() -> 
     assert hears.read(["job"]) == {}
 
 
-def test_listeners_hear_of_what_was_told_and_of_requests_in_it() -> None:
+def test_listeners_hear_of_what_was_reported_and_of_requests_in_it() -> None:
     knows, hears = host(start("job")), Host(FakeClock())
     knows.fold(Changes(cancels=["job"]))
     observer, asked = RecordingObserver(), list[Any]()
@@ -256,7 +256,7 @@ def test_a_worker_that_returned_to_a_forgotten_job_is_not_forgotten_by_who_hears
     assert knows.read(["job"])["job"].current == other.read(["job"])["job"].current == 2
 
 
-def test_running_jobs_are_told_before_those_that_are_done_and_those_heard_of_last_first() -> None:
+def test_running_jobs_are_reported_before_those_that_are_done_and_those_heard_of_last_first() -> None:
     clock = FakeClock()
     knows = Host(clock)
     for id, state in {"a": State.FAILED, "b": State.RUNNING, "c": State.FAILED, "d": State.RUNNING}.items():
@@ -370,7 +370,7 @@ def test_many_who_join_at_once_are_answered_together_once() -> None:
     assert answering.due >= first + PAUSE_SECONDS
 
 
-def test_what_another_has_told_is_not_told_again() -> None:
+def test_what_another_has_reported_is_not_reported_again() -> None:
     answering = Answering()
     answering.greeted({"a", "b", "c"}, 0.0)
     answering.answered(["a", "b"], complete=False)

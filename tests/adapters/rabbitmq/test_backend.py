@@ -102,7 +102,7 @@ def test_the_newest_record_of_a_process_that_closes_is_kept(opened: Callable[...
     assert read(opened(), "job").current == 49
 
 
-def test_an_update_that_nobody_kept_is_told_to_who_comes_by_those_at_work(
+def test_an_update_that_nobody_kept_is_reported_to_who_comes_by_those_at_work(
     opened: Callable[..., RabbitMQBackend],
 ) -> None:
     worker, late = opened(), opened()
@@ -111,7 +111,7 @@ def test_an_update_that_nobody_kept_is_told_to_who_comes_by_those_at_work(
     until(lambda: read(late, "job").current == 2)
 
 
-def test_what_a_worker_said_too_late_does_not_count_for_itself_when_it_reads_all_anew(
+def test_what_a_worker_said_too_late_does_not_count_for_itself_when_it_reads_all_again(
     opened: Callable[..., RabbitMQBackend],
 ) -> None:
     worker, other = opened(), opened()
@@ -257,7 +257,7 @@ def test_who_comes_late_lists_jobs_as_those_do_who_were_there_whatever_their_clo
         assert [progress.id for progress in listed] == ["b", "a", "d", "c"]
 
 
-def test_one_who_listens_and_fails_is_no_reason_to_connect_anew(
+def test_one_who_listens_and_fails_is_no_reason_to_connect_again(
     opened: Callable[..., RabbitMQBackend], caplog: pytest.LogCaptureFixture
 ) -> None:
     worker, viewer, told = opened(), opened(), Event()
@@ -289,7 +289,7 @@ def test_times_are_the_brokers(opened: Callable[..., RabbitMQBackend], monkeypat
 # The journal.
 
 
-def test_a_journal_that_was_lost_is_told_once_and_filled_again(
+def test_a_journal_that_was_lost_is_reported_once_and_filled_again(
     opened: Callable[..., RabbitMQBackend], channel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A write that is under way may wait so long for what does not come back.
@@ -317,7 +317,7 @@ def test_a_journal_that_was_lost_is_told_once_and_filled_again(
         assert (str(read(backend, "job").version), read(backend, "job").current) == ("1.1.2", 2)
 
 
-def test_a_lost_journal_is_told_though_somebody_begins_to_watch_in_the_middle_of_the_write(
+def test_a_lost_journal_is_reported_though_somebody_begins_to_watch_in_the_middle_of_the_write(
     opened: Callable[..., RabbitMQBackend], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = opened()
@@ -420,7 +420,7 @@ def test_a_backend_that_was_never_used_connects_nowhere() -> None:
     backend.close()
 
 
-def test_a_closed_backend_begins_anew(opened: Callable[..., RabbitMQBackend]) -> None:
+def test_a_closed_backend_begins_again(opened: Callable[..., RabbitMQBackend]) -> None:
     backend = opened()
     backend.write([start("job")])
     backend.close()
@@ -459,7 +459,7 @@ def test_a_url_has_pikas_options_and_two_of_ours(url: str, opened: Callable[...,
         "amqp://x@localhost/",
     ],
 )
-def test_a_wrong_address_is_told_at_once_and_without_the_password(url: str) -> None:
+def test_a_wrong_address_is_reported_at_once_and_without_the_password(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         RabbitMQBackend(url)
     assert "secret" not in str(caught.value)
@@ -510,7 +510,7 @@ def test_missing_rights_are_named(
 
 
 @pytest.mark.parametrize(("part", "wrong"), [("guest:guest", "guest:secret"), ("store-", "no-store-")])
-def test_a_wrong_password_or_virtual_host_is_told_with_a_hint(
+def test_a_wrong_password_or_virtual_host_is_reported_with_a_hint(
     part: str, wrong: str, url: str, opened: Callable[..., RabbitMQBackend]
 ) -> None:
     with pytest.raises(BackendError, match=r"password|virtual host") as caught:

@@ -220,7 +220,7 @@ def test_what_a_watcher_sees_never_goes_back_while_its_connection_is_cut(
     assert len(lost) >= 4
 
 
-def test_a_broker_out_of_memory_is_told_and_can_still_be_asked_for_what_is_known(
+def test_a_broker_out_of_memory_is_reported_and_can_still_be_asked_for_what_is_known(
     harmed: RabbitMQ, opened: Callable[..., RabbitMQBackend]
 ) -> None:
     worker, viewer = opened(), opened()

@@ -247,7 +247,7 @@ def fail(*news: object) -> None:
     raise RuntimeError("it had to")
 
 
-def test_one_who_fails_ends_nothing_and_the_others_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_who_fails_ends_nothing_and_the_others_are_notified(caplog: pytest.LogCaptureFixture) -> None:
     subscriptions, replica = SubscriptionList(Lock()), JournalReplica(bodies=True, limit=10)
     observer, asked, lost = RecordingObserver(), list[str](), list[int]()
     calls: list[tuple[Callable[..., None], Callable[..., None], Callable[[], None]]] = [

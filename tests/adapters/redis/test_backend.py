@@ -160,7 +160,7 @@ def test_the_rights_that_the_page_names_are_enough(stack: ExitStack) -> None:
 
 
 @pytest.mark.parametrize("credentials", ["progress:wr0ng@", "", ":wr0ng@", "reader:s3cret@"])
-def test_who_is_refused_is_told_what_to_check_and_no_password(stack: ExitStack, credentials: str) -> None:
+def test_who_is_refused_is_shown_what_to_check_and_no_password(stack: ExitStack, credentials: str) -> None:
     acl = [f"progress on >s3cret {RIGHTS}", "reader on >s3cret ~* &* -@all +ping"]
     redis = stack.enter_context(Redis(acl=acl, password="root's"))
     backend = stack.enter_context(closing(RedisBackend(f"redis://{credentials}127.0.0.1:{redis.port}/0")))

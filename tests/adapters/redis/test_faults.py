@@ -91,7 +91,7 @@ def test_a_server_that_forgot_the_scripts_is_given_them_again(redis: Redis, back
     assert len(backend.read(ids)) == 350
 
 
-def test_a_restart_that_nobody_saw_is_told_of_once_so_that_all_is_sent_again(
+def test_a_restart_that_nobody_saw_is_reported_once_so_that_all_is_sent_again(
     redis: Redis, backend: RedisBackend
 ) -> None:
     backend.write([start("live"), start("ended", state=State.SUCCEEDED)])
@@ -103,7 +103,7 @@ def test_a_restart_that_nobody_saw_is_told_of_once_so_that_all_is_sent_again(
     assert backend.read(["live", "ended"]).keys() == {"live"}
 
 
-def test_a_client_that_was_given_tells_of_a_restart_too(redis: Redis, stack: ExitStack) -> None:
+def test_a_client_that_was_given_reports_a_restart_too(redis: Redis, stack: ExitStack) -> None:
     from redis import Redis as Client
 
     client = stack.enter_context(closing(Client.from_url(redis.url)))
@@ -116,7 +116,7 @@ def test_a_client_that_was_given_tells_of_a_restart_too(redis: Redis, stack: Exi
     assert backend.write([update("live", 2)]) == {"live": 1}
 
 
-def test_a_restart_that_was_told_of_already_is_not_told_of_again(redis: Redis, backend: RedisBackend) -> None:
+def test_a_restart_that_was_reported_already_is_not_reported_again(redis: Redis, backend: RedisBackend) -> None:
     backend.write([start("live")])
     redis.kill()
     with pytest.raises(BackendUnavailable):
@@ -239,7 +239,7 @@ def test_a_connection_that_is_cut_in_the_middle_of_a_batch_loses_nothing_that_is
 # Who listens.
 
 
-def test_a_listener_that_was_cut_off_connects_again_and_tells_that_it_may_have_missed_something(
+def test_a_listener_that_was_cut_off_connects_again_and_reports_that_it_may_have_missed_something(
     redis: Redis, backend: RedisBackend
 ) -> None:
     observer, lost = RecordingObserver(), Event()
@@ -325,7 +325,7 @@ def test_a_listener_that_is_too_slow_is_cut_off_by_the_server_and_gets_the_newes
     assert len(observer.records) < seq
 
 
-def test_an_error_in_who_is_told_ends_nothing(backend: RedisBackend, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_in_who_is_notified_ends_nothing(backend: RedisBackend, caplog: pytest.LogCaptureFixture) -> None:
     told = list[int]()
 
     def tell(records: Any) -> None:
@@ -522,7 +522,7 @@ def test_a_slot_that_moves_is_followed_by_writers_readers_and_listeners(
     assert {progress.id for progress in backend.list(kind=None, states=None, limit=200)} == {*ids}
 
 
-def test_who_listens_to_nothing_else_on_the_node_that_has_taken_a_slot_is_told_that_something_may_be_missing(
+def test_who_listens_to_nothing_else_on_the_node_that_has_taken_a_slot_is_notified_that_something_may_be_missing(
     cluster: RedisCluster, stack: ExitStack
 ) -> None:
     backend = stack.enter_context(closing(RedisBackend(cluster.fresh())))
@@ -538,7 +538,7 @@ def test_who_listens_to_nothing_else_on_the_node_that_has_taken_a_slot_is_told_t
     assert lost.wait(PATIENCE)
 
 
-def test_a_slot_that_has_moved_with_all_that_is_in_it_is_not_told_as_a_loss(
+def test_a_slot_that_has_moved_with_all_that_is_in_it_is_not_reported_as_a_loss(
     cluster: RedisCluster, stack: ExitStack
 ) -> None:
     backend = stack.enter_context(closing(RedisBackend(cluster.fresh())))
@@ -556,7 +556,7 @@ def test_a_slot_that_has_moved_with_all_that_is_in_it_is_not_told_as_a_loss(
     assert {progress.version.seq for progress in backend.read(ids).values()} == {3}
 
 
-def test_a_node_that_was_restarted_unseen_is_told_of_by_whichever_job_is_written_first(stack: ExitStack) -> None:
+def test_a_node_that_was_restarted_unseen_is_reported_by_whichever_job_is_written_first(stack: ExitStack) -> None:
     cluster = stack.enter_context(RedisCluster())
     backend = stack.enter_context(closing(RedisBackend(cluster.url)))
     clients = nodes(cluster, stack)
@@ -609,7 +609,7 @@ def test_jobs_of_the_other_nodes_are_written_while_one_is_away(stack: ExitStack)
     assert {progress.version.seq for progress in backend.read(ids).values()} == {2}
 
 
-def test_a_cluster_without_channels_of_shards_tells_by_those_of_all(stack: ExitStack) -> None:
+def test_a_cluster_without_channels_of_shards_reports_by_those_of_all(stack: ExitStack) -> None:
     cluster = RedisCluster()
     for node in cluster.nodes:
         node._settings = [*node._settings, *(f'rename-command {name} ""' for name in ("SPUBLISH", "SSUBSCRIBE"))]

@@ -113,14 +113,14 @@ def test_the_registry_finds_it_by_the_scheme_of_the_url(scheme: str, url: str, a
         ("mysql://u:geh%E2%82%ACeim@host/x", "no password with letters that Latin-1 does not have"),
     ],
 )
-def test_a_mistake_in_the_url_is_told_at_once_and_says_what_to_do(url: str, hint: str) -> None:
+def test_a_mistake_in_the_url_is_reported_at_once_and_says_what_to_do(url: str, hint: str) -> None:
     with pytest.raises(ConfigurationError) as told:
         SQLBackend(url)
     assert hint in str(told.value)
     assert "geheim" not in str(told.value)
 
 
-def test_a_prefix_that_no_table_can_have_is_told_at_once(url: str) -> None:
+def test_a_prefix_that_no_table_can_have_is_reported_at_once(url: str) -> None:
     with pytest.raises(ConfigurationError, match="longer than 64 letters"):
         SQLBackend(url, prefix="p" * 60)
     with closing(SQLBackend(url, prefix="p" * 59)) as backend:
@@ -204,7 +204,7 @@ def test_who_may_only_read_reads(with_rights: Callable[[str], str], backend: SQL
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_every_call_tells_of_a_dropped_table_once_and_then_makes_it_again(
+def test_every_call_reports_a_dropped_table_once_and_then_makes_it_again(
     call: Callable[[SQLBackend], object], backend: SQLBackend, ask: Callable[[str], Any]
 ) -> None:
     backend.write([start("job")])
@@ -420,7 +420,7 @@ def test_a_viewer_inside_a_transaction_sees_what_is_new(engine: Engine, url: str
 # Ids and text.
 
 
-def test_kinds_are_told_apart_by_a_space_at_the_end(backend: SQLBackend) -> None:
+def test_kinds_are_distinguished_by_a_space_at_the_end(backend: SQLBackend) -> None:
     backend.write([start("a", kind="mail"), start("b", kind="mail "), start("c", kind="Mail")])
     assert [progress.id for progress in backend.list(kind="mail", states=None, limit=9)] == ["a"]
     assert [progress.id for progress in backend.list(kind="mail ", states=None, limit=9)] == ["b"]

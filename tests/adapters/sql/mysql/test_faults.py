@@ -93,7 +93,7 @@ def calls(backend: SQLBackend, seq: int) -> list[Callable[[], object]]:
     ]
 
 
-def test_a_server_that_was_killed_is_told_of_and_used_again_when_it_is_back(
+def test_a_server_that_was_killed_is_reported_and_used_again_when_it_is_back(
     private: MariaDB, backend: SQLBackend
 ) -> None:
     backend.write([start("job")])
@@ -106,7 +106,9 @@ def test_a_server_that_was_killed_is_told_of_and_used_again_when_it_is_back(
         assert backend.read(["job"])["job"].version.seq == seq, "no connection of before is in the way"
 
 
-def test_a_server_that_was_restarted_unseen_is_told_to_the_writer_once(private: MariaDB, backend: SQLBackend) -> None:
+def test_a_server_that_was_restarted_unseen_is_reported_to_the_writer_once(
+    private: MariaDB, backend: SQLBackend
+) -> None:
     backend.write([start("job")])
     private.kill()
     quietly(private.start)
@@ -156,7 +158,7 @@ def test_a_connection_that_is_cut_in_the_middle_of_a_batch_leaves_all_of_it_or_n
                 assert {progress.version.seq for progress in backend.read(ids).values()} == {seq}
 
 
-def test_refused_connections_are_told_and_pass(private: MariaDB, url: str) -> None:
+def test_refused_connections_are_reported_and_pass(private: MariaDB, url: str) -> None:
     with Proxy(private.port) as proxy:
         through = make_url(url).set(port=proxy.port).render_as_string(hide_password=False)
         with closing(SQLBackend(through)) as backend:
@@ -185,7 +187,7 @@ def test_a_server_that_only_allows_reading_is_read(private: MariaDB, backend: SQ
     backend.write([update("job", 2)])
 
 
-def test_a_full_server_is_told_and_what_was_stored_stays(private: MariaDB, backend: SQLBackend) -> None:
+def test_a_full_server_is_reported_and_what_was_stored_stays(private: MariaDB, backend: SQLBackend) -> None:
     backend.write([start("job")])
     batch = [start(f"job-{number}", result="x" * 60_000) for number in range(200)]
     taken = list[int]()
@@ -202,7 +204,7 @@ def test_a_full_server_is_told_and_what_was_stored_stays(private: MariaDB, backe
     assert len(backend.write(batch)) == 200, "there is room again, and the table with it"
 
 
-def test_no_connection_left_is_told_and_passes(private: MariaDB, url: str) -> None:
+def test_no_connection_left_is_reported_and_passes(private: MariaDB, url: str) -> None:
     database = make_url(url).database
     private.execute("CREATE USER one@127.0.0.1 IDENTIFIED BY 's3cret' WITH MAX_USER_CONNECTIONS 1")
     private.execute(f"GRANT ALL ON {database}.* TO one@127.0.0.1")
@@ -222,14 +224,14 @@ def test_no_connection_left_is_told_and_passes(private: MariaDB, url: str) -> No
 
 
 @pytest.mark.parametrize("wrong", [{"password": "s3cret-but-wrong"}, {"username": "nobody"}, {"database": "store_x"}])
-def test_who_is_not_let_in_is_told_so_and_may_be_let_in_later(wrong: dict[str, str], url: str) -> None:
+def test_who_is_not_let_in_is_notified_and_may_be_let_in_later(wrong: dict[str, str], url: str) -> None:
     there = make_url(url).set(**wrong).render_as_string(hide_password=False)  # type: ignore[arg-type]
     with closing(SQLBackend(there)) as backend:
         refused(lambda: backend.read(["job"]))
         refused(lambda: backend.write([start("job")]))
 
 
-def test_a_host_that_nobody_knows_is_told() -> None:
+def test_a_host_that_nobody_knows_is_reported() -> None:
     with closing(SQLBackend("mysql://u:s3cret@no-such-host.invalid/x")) as backend:
         refused(lambda: backend.read(["job"]))
 
@@ -334,7 +336,7 @@ STAY = {
 
 
 @pytest.mark.parametrize("number", [*PASS, *STAY])
-def test_an_error_of_the_server_is_told_as_what_it_is(number: int) -> None:
+def test_an_error_of_the_server_is_reported_as_what_it_is(number: int) -> None:
     message = PASS.get(number) or STAY.get(number) or ""
     with pytest.raises(pymysql.Error) as raised:
         packet = b"\xff" + number.to_bytes(2, "little") + b"#HY000" + message.encode()
@@ -343,7 +345,7 @@ def test_an_error_of_the_server_is_told_as_what_it_is(number: int) -> None:
         assert unavailable(error) == (number in PASS)
 
 
-def test_errors_without_a_number_are_told_as_what_they_are() -> None:
+def test_errors_without_a_number_are_reported_as_what_they_are() -> None:
     assert unavailable(pymysql.err.InterfaceError(0, ""))
     assert unavailable(pymysql.err.InternalError("Packet sequence number wrong - got 3 expected 1"))
     assert unavailable(pymysql.err.Error("Already closed"))

@@ -110,7 +110,7 @@ def test_it_pushes_unless_the_url_says_that_nobody_can_listen() -> None:
         (f"{HOST}?pooler=yes", "the URL's option pooler must be on or off, not 'yes'"),
     ],
 )
-def test_a_mistake_in_the_url_is_told_at_once_and_says_what_to_do(url: str, hint: str) -> None:
+def test_a_mistake_in_the_url_is_reported_at_once_and_says_what_to_do(url: str, hint: str) -> None:
     with pytest.raises(ConfigurationError) as told:
         SQLBackend(url)
     assert hint in str(told.value)
@@ -249,7 +249,7 @@ def test_an_engine_that_the_job_uses_too_can_be_given(url: str, engine: Engine) 
 # Two writers.
 
 
-def test_a_start_that_is_ignored_is_told_a_run_of_then_whatever_begins_meanwhile(
+def test_a_start_that_is_ignored_is_given_a_run_of_then_whatever_begins_meanwhile(
     url: str, backend: SQLBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     postgresql = cast("PostgreSQL", backend._dialect)
@@ -478,7 +478,7 @@ def test_a_kind_may_be_any_text(kind: str | None, backend: SQLBackend) -> None:
     assert backend.read(["other"])["other"].kind == "other"
 
 
-def test_no_password_is_told_by_an_error() -> None:
+def test_no_password_is_shown_by_an_error() -> None:
     with (
         closing(SQLBackend("postgresql+psycopg://u:geheim@127.0.0.1:1/x?password=geheim")) as backend,
         pytest.raises(BackendUnavailable) as told,
@@ -502,7 +502,7 @@ def test_what_is_wrong_with_the_server_and_not_with_a_record_passes(url: str) ->
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_every_call_tells_of_a_dropped_table_once_and_then_makes_it_again(
+def test_every_call_reports_a_dropped_table_once_and_then_makes_it_again(
     call: Callable[[SQLBackend], object], url: str, backend: SQLBackend
 ) -> None:
     backend.write([start("job")])
@@ -513,7 +513,7 @@ def test_every_call_tells_of_a_dropped_table_once_and_then_makes_it_again(
     call(backend)
 
 
-def test_the_writer_is_told_when_a_reader_has_made_the_table_again(url: str, backend: SQLBackend) -> None:
+def test_the_writer_is_notified_when_a_reader_has_made_the_table_again(url: str, backend: SQLBackend) -> None:
     backend.write([start("job")])
     with connect(url) as connection:
         connection.execute("DROP TABLE progresskit_jobs")
@@ -567,7 +567,7 @@ def test_a_batch_is_one_notification_or_as_many_as_its_ids_need(url: str, backen
             assert len(payloads) <= sum(len(id) + 1 for id in ids) // 7_800 + 1
 
 
-def test_a_write_that_is_ignored_is_not_told(url: str, backend: SQLBackend) -> None:
+def test_a_write_that_is_ignored_is_not_reported(url: str, backend: SQLBackend) -> None:
     backend.write([start("job"), start("other")])
     backend.write([update("job", 5)])
     with connect(url) as connection:

@@ -124,7 +124,7 @@ def sessions(server: PostgreSQL) -> int:
 # Away.
 
 
-def test_a_killed_server_is_told_of_and_used_again_when_it_is_back(
+def test_a_killed_server_is_reported_and_used_again_when_it_is_back(
     harmed: PostgreSQL, backend: PostgreSQLBackend
 ) -> None:
     backend.write([start("job")])
@@ -151,7 +151,7 @@ def test_an_end_that_was_taken_survives_a_crash(harmed: PostgreSQL, backend: Pos
     assert [records[id].state for id in ids] == [State.SUCCEEDED] * len(ids)
 
 
-def test_a_writer_whose_idle_connection_did_not_survive_a_crash_is_told_that_something_may_be_missing(
+def test_a_writer_whose_idle_connection_did_not_survive_a_crash_is_notified_that_something_may_be_missing(
     harmed: PostgreSQL, backend: PostgreSQLBackend
 ) -> None:
     backend.write([start("job")])
@@ -257,7 +257,7 @@ def test_a_listener_notices_that_the_server_does_not_know_of_it(
 # Cut, refused.
 
 
-def test_a_connection_cut_in_the_middle_of_a_write_is_told_of(harmed: PostgreSQL, url: str) -> None:
+def test_a_connection_cut_in_the_middle_of_a_write_is_reported(harmed: PostgreSQL, url: str) -> None:
     with Proxy(harmed.port) as proxy, closing(SQLBackend(make_url(url).set(port=proxy.port))) as backend:
         assert isinstance(backend, PostgreSQLBackend)
         ids = [f"job-{number}" for number in range(300)]
@@ -308,7 +308,7 @@ def test_a_server_without_a_free_place_is_tried_again(harmed: PostgreSQL, url: s
 # Not able to write.
 
 
-def test_a_database_that_is_read_only_is_read_and_told_of(harmed: PostgreSQL, url: str) -> None:
+def test_a_database_that_is_read_only_is_read_and_reported(harmed: PostgreSQL, url: str) -> None:
     with closing(SQLBackend(url)) as backend:
         backend.write([start("job")])
     read_only = f"{url}%20-cdefault_transaction_read_only%3Don"
@@ -320,7 +320,7 @@ def test_a_database_that_is_read_only_is_read_and_told_of(harmed: PostgreSQL, ur
         assert [progress.id for progress in backend.list(kind=None, states=None, limit=9)] == ["job"]
 
 
-def test_a_server_whose_disk_is_full_is_told_of(url: str, backend: PostgreSQLBackend) -> None:
+def test_a_server_whose_disk_is_full_is_reported(url: str, backend: PostgreSQLBackend) -> None:
     """As the server itself says it; the rest of what may go wrong with it has the same class."""
     backend.write([start("job")])
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:

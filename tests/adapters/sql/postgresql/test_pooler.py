@@ -83,7 +83,7 @@ def test_statements_are_not_prepared_in_sessions_of_others(lax: Pooler, schema: 
 
 
 @pytest.mark.parametrize("query", ["", "&pooler=on&listen=on"])
-def test_where_nothing_is_told_it_is_said_once_and_looked_again_and_again(
+def test_where_nothing_is_reported_it_is_said_once_and_looked_again_and_again(
     query: str, lax: Pooler, schema: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(listening, "POLL_SECONDS", 0.05)
@@ -102,7 +102,7 @@ def test_where_nothing_is_told_it_is_said_once_and_looked_again_and_again(
         assert lent.connection.execute("SELECT pg_listening_channels()").fetchall() == [], "whose session it is now"
 
 
-def test_nobody_waits_while_it_is_not_known_whether_anything_is_told(
+def test_nobody_waits_while_it_is_not_known_whether_anything_is_reported(
     lax: Pooler, schema: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(listening, "POLL_SECONDS", 0.05)
@@ -123,7 +123,7 @@ def test_nobody_waits_while_it_is_not_known_whether_anything_is_told(
 
 
 @pytest.mark.parametrize("looks", [listening.TRIAL_POLLS, 0])
-def test_where_a_session_is_its_clients_own_a_change_is_told_be_it_that_the_first_word_came_too_late(
+def test_where_a_session_is_its_clients_own_a_change_is_reported_be_it_that_the_first_word_came_too_late(
     looks: int, postgresql: PostgreSQL, schema: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(listening, "TRIAL_POLLS", looks)

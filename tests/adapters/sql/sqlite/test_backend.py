@@ -97,7 +97,7 @@ def test_a_url_of_a_database_in_memory_is_refused_with_what_to_use(url: str) -> 
         ("geheim", "not a database URL"),
     ],
 )
-def test_a_mistake_in_the_url_is_told_at_once_and_says_what_to_do(url: str, hint: str, tmp_path: Path) -> None:
+def test_a_mistake_in_the_url_is_reported_at_once_and_says_what_to_do(url: str, hint: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as told:
         SQLBackend(url.format(folder=tmp_path))
     assert hint.format(folder=tmp_path) in str(told.value)
@@ -383,7 +383,7 @@ def test_an_error_names_the_database_without_a_password_or_query(tmp_path: Path)
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_every_call_tells_of_a_dropped_table_once_and_then_makes_it_again(
+def test_every_call_reports_a_dropped_table_once_and_then_makes_it_again(
     call: Callable[[SQLBackend], object], path: Path, backend: SQLBackend
 ) -> None:
     backend.write([start("job")])

@@ -79,7 +79,7 @@ def test_a_database_that_is_locked_from_the_start_is_opened_later(path: Path, ba
     assert backend.write([start("job")]) == {"job": 1}
 
 
-def test_a_full_disk_is_told_and_what_was_stored_stays(path: Path) -> None:
+def test_a_full_disk_is_reported_and_what_was_stored_stays(path: Path) -> None:
     pages, connections = [1_000_000], list[sqlite3.Connection]()
 
     def limit(connection: sqlite3.Connection, record: object) -> None:
@@ -102,7 +102,7 @@ def test_a_full_disk_is_told_and_what_was_stored_stays(path: Path) -> None:
     engine.dispose()
 
 
-def test_no_space_for_a_file_of_our_own_is_told_and_passes(path: Path, backend: SQLBackend) -> None:
+def test_no_space_for_a_file_of_our_own_is_reported_and_passes(path: Path, backend: SQLBackend) -> None:
     resource = pytest.importorskip("resource")
     backend.write([start("job")])
     batch = [start(f"job-{number}", meta={"x": "y" * 2_000}) for number in range(500)]
@@ -117,7 +117,7 @@ def test_no_space_for_a_file_of_our_own_is_told_and_passes(path: Path, backend: 
     assert len(backend.write(batch)) == 500
 
 
-def test_a_file_that_was_removed_is_told_of_once_and_then_made_anew(path: Path, backend: SQLBackend) -> None:
+def test_a_file_that_was_removed_is_reported_once_and_then_made_again(path: Path, backend: SQLBackend) -> None:
     backend.write([start("job"), start("other")])
     remove(path)
     refused(lambda: backend.write([update("job", 2)]))
@@ -141,7 +141,7 @@ def test_a_file_that_was_removed_and_comes_back_is_used_again(path: Path, backen
     assert backend.read(["job"])["job"].version.seq == 2
 
 
-def test_a_file_that_was_replaced_is_used_and_every_writer_is_told_once(path: Path, backend: SQLBackend) -> None:
+def test_a_file_that_was_replaced_is_used_and_every_writer_is_notified_once(path: Path, backend: SQLBackend) -> None:
     with closing(SQLBackend(f"sqlite:///{path}.new")) as other:
         other.write([start("another")])
     backend.write([start("job")])
