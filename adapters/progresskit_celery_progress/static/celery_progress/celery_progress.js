@@ -145,7 +145,7 @@ class CeleryProgressBar {
     }
 
     notify(callback, ...values) {
-        this[callback](this.progressBarElement, this.progressBarmessageElement, ...values);
+        this[callback](this.progressBarElement, this.progressBarMessageElement, ...values);
     }
 
     // ---- the connection
@@ -161,7 +161,7 @@ class CeleryProgressBar {
         }
     }
 
-    /** Returns the answer of the server; tells of each attempt that did not reach it, and throws after the last. */
+    /** Returns the answer of the server; reports each attempt that did not reach it, and throws after the last. */
     async ask() {
         for (let attempt = 1; ; attempt++) {
             try {
