@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from . import background, forks
 from .abc import SupportsPush
-from .audience import notify
 from .backoff import LONGEST_SECONDS, Backoff
 from .errors import Unsupported
+from .observer_list import notify
 from .progress import State
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .abc import Backend, Subscription
-    from .audience import Notify
     from .config import Settings
+    from .observer_list import Notify
     from .progress import Progress
 
     Waiting = dict[AbstractEventLoop, list[Future[None]]]

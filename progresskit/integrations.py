@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from . import scope
 from .errors import BackendError, ConfigurationError, FlushTimeout, InvalidValue
 from .kit import default, owner_key
-from .observer import JoinedObserver, silent
+from .observer import JoinedObserver, job_of, null_job
 from .progress import State, fit_id
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Integration:
         outer = scope.current_job() if inline else None
         if outer is not None and owner is None:
             owner = outer.owner
-        job = self.kit._open_job(
+        observer = self.kit._open_job(
             fit_id(id),
             kind=kind,
             parent=None if outer is None else outer.id,
@@ -139,8 +139,8 @@ class Integration:
             cancellable=cancellable,
             owner=owner,
         )
-        run = Run(self, job, attempt)
-        self.kit.publisher.register(job, unless=run._was_cancelled if queued else None)
+        run = Run(self, observer, attempt)
+        self.kit.publisher.register(job_of(observer), unless=run._was_cancelled if queued else None)
         return run
 
     # In a process that supervises workers.
@@ -250,10 +250,11 @@ class Run:
     context in which the task's function is called. The first end counts, later ones are ignored.
     """
 
-    __slots__ = ("_attempt", "_integration", "_job", "_scope")
+    __slots__ = ("_attempt", "_integration", "_job", "_observer", "_scope")
 
-    def __init__(self, integration: Integration, job: ProgressObserver, attempt: int) -> None:
-        self._integration, self._job, self._attempt = integration, job, attempt
+    def __init__(self, integration: Integration, observer: ProgressObserver, attempt: int) -> None:
+        self._integration, self._observer, self._attempt = integration, observer, attempt
+        self._job = job_of(observer)
         self._scope: scope.Scope | None = None
 
     def __repr__(self) -> str:
@@ -272,7 +273,7 @@ class Run:
     def enter(self) -> Self:
         """Make the job the surrounding one of this context, until `leave`."""
         self.leave()
-        self._scope = scope.enter(self._job, self)
+        self._scope = scope.enter(self._observer, self)
         return self
 
     def leave(self) -> None:
@@ -284,9 +285,9 @@ class Run:
     def succeed(self, result: Any = None) -> None:
         """End the job as succeeded; the record has the result where `expose_results` is on and JSON can hold it."""
         try:
-            self._job.succeed(result if self._integration.kit.settings.expose_results else None)
+            self._observer.succeed(result if self._integration.kit.settings.expose_results else None)
         except InvalidValue:  # strict mode: the queue can carry results that JSON cannot
-            self._job.succeed()
+            self._observer.succeed()
 
     def fail(self, error: BaseException | str) -> None:
         """End the job as failed; the text of the error is not shown to viewers, unless it is a `PublicError`."""
@@ -369,7 +370,7 @@ class RunObserver(JoinedObserver):
     """Reports to the job of a run and does not end it; without a run it accepts reports and ignores them."""
 
     def __init__(self, run: Run | None) -> None:
-        super().__init__(silent() if run is None else run._job)
+        super().__init__(null_job() if run is None else run._observer)
 
 
 def current_run(id: JobId | None = None) -> Run | None:

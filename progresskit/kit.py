@@ -18,10 +18,10 @@ from .abc import SupportsListing
 from .config import backend_class, resolve
 from .errors import InvalidValue, Unsupported
 from .hub import Hub
-from .observer import IgnoredObserver, JoinedObserver, ProgressObserver, silent
+from .observer import IgnoredObserver, JoinedObserver, ProgressObserver, job_of, null_job
 from .progress import Failure, State, check_id
 from .publisher import Publisher
-from .recorder import word
+from .snapshots import Identity, external_update
 from .track import AsyncLoop, EitherLoop, count_loop
 from .urls import redact
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from logging import Logger
 
     from .abc import Backend
-    from .audience import Notify
     from .config import Settings
     from .executor import BlockingExecutor
     from .hub import Viewer
+    from .observer_list import Notify
     from .progress import JobId, Progress
 
 Checked = TypeVar("Checked")
@@ -287,9 +287,9 @@ class Kit:
         try:
             opened.update(total=total, description=description, unit=unit, meta=meta)
         except InvalidValue:
-            opened.detach()
+            job_of(opened).detach()
             raise
-        self.publisher.register(opened)
+        self.publisher.register(job_of(opened))
         return opened
 
     def _joining(self, id: str | None) -> ProgressObserver | None:
@@ -297,7 +297,7 @@ class Kit:
         job = scope.current_job()
         if job is not None:
             return job if id in (None, job.id) else None
-        return silent() if id is None and scope.is_orphaned() else None
+        return null_job() if id is None and scope.is_orphaned() else None
 
     @overload
     def track(
@@ -366,7 +366,7 @@ class Kit:
         job = scope.current_job()
         if job is not None:
             return JoinedObserver(job)
-        return IgnoredObserver(self._warn_of_thread) if self._is_suspicious() else JoinedObserver(silent())
+        return IgnoredObserver(self._warn_of_thread) if self._is_suspicious() else JoinedObserver(null_job())
 
     def _is_suspicious(self) -> bool:
         """Return True in a thread without a job while others have one: it was not handed a context, perhaps."""
@@ -410,13 +410,15 @@ class Kit:
         """Make a job, whatever surrounds it, which is published once it is given to `publisher.register`."""
         return ProgressObserver(
             self.publisher,
-            os.urandom(16).hex() if id is None else check_id(id),
-            token=os.urandom(8).hex(),
-            kind=kind,
-            parent=parent,
-            attempt=attempt,
+            Identity(
+                os.urandom(16).hex() if id is None else check_id(id),
+                token=os.urandom(8).hex(),
+                kind=kind,
+                parent=parent,
+                attempt=attempt,
+                owner=None if owner is None else owner_key(owner),
+            ),
             cancellable=cancellable,
-            owner=None if owner is None else owner_key(owner),
         )
 
     def _update_externally(
@@ -434,7 +436,7 @@ class Kit:
 
         The `owner` holds until a worker starts the job, which has to name it again.
         """
-        update = word(
+        update = external_update(
             self.publisher,
             id,
             state,
@@ -549,7 +551,7 @@ class Kit:
 
     def _override(self, id: str, state: State, error: Failure | None = None) -> None:
         publisher = self.publisher
-        publisher.override(word(publisher, id, state, kind=None, attempt=1, error=error))
+        publisher.override(external_update(publisher, id, state, kind=None, attempt=1, error=error))
 
     async def acancel(self, id: JobId) -> bool:
         """Do what `cancel` does without blocking the event loop."""

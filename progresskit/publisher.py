@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .abc import Backend
     from .config import Settings
-    from .observer import ProgressObserver
+    from .job import Job
     from .progress import State, Write
 
 GRACE_SECONDS = 0.75
@@ -138,8 +138,8 @@ class Publisher:
     """
     Publishes the jobs of this process and external updates of others; may be called in any thread.
 
-    It is also what a job knows of its kit: the clocks, the lease, strictness and the `verdicts`, which are the states
-    of jobs that a queue's control exceptions end.
+    It also holds what a job needs of its kit: clocks, lease, strictness, and `control_exceptions`, which map exceptions
+    of a queue to the states of jobs that they end.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Publisher:
         settings: Settings,
         clock: Callable[[], float],
         wall: Callable[[], float],
-        verdicts: dict[type[BaseException], State] | None = None,
+        control_exceptions: dict[type[BaseException], State] | None = None,
         *,
         threaded: bool = True,
     ) -> None:
@@ -156,7 +156,7 @@ class Publisher:
         # Without the grace, a worker whose last heartbeat is a moment old when it dies would look silent too early.
         self.lease = settings.lease + min(settings.heartbeat_seconds, GRACE_SECONDS)
         self.ttl, self.strict = settings.ttl, settings.strict
-        self.verdicts = {} if verdicts is None else verdicts
+        self.control_exceptions = {} if control_exceptions is None else control_exceptions
         self._generation = 0
         self._backend, self._settings, self._threaded = backend, settings, threaded
         self._reset()
@@ -200,7 +200,7 @@ class Publisher:
 
     # Jobs.
 
-    def register(self, job: ProgressObserver, unless: Callable[[], bool] | None = None) -> None:
+    def register(self, job: Job, unless: Callable[[], bool] | None = None) -> None:
         """Publish the job from now on, or only its end if `unless`, called in the publisher's thread, returns True."""
         id, token, weak = job.id, job.token, ref(job)
         self._post(lambda: self._rounds.register(id, token, weak, unless))
@@ -213,7 +213,7 @@ class Publisher:
         """Call `act` in the publisher's thread; safe in a finalizer."""
         self._inbox.put(act)
 
-    def end(self, job: ProgressObserver, write: Write) -> Callable[[], None]:
+    def end(self, job: Job, write: Write) -> Callable[[], None]:
         """
         Publish the last record of a job.
 

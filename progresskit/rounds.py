@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .abc import Backend
     from .config import Settings
-    from .observer import ProgressObserver
+    from .job import Job
     from .outbox import Flush
     from .progress import Write
 
@@ -102,7 +102,7 @@ class Rounds:
 
     # Messages; called in the thread.
 
-    def register(self, id: str, token: str, job: ref[ProgressObserver], unless: Callable[[], bool] | None) -> None:
+    def register(self, id: str, token: str, job: ref[Job], unless: Callable[[], bool] | None) -> None:
         """Sample a job from now on, unless the function returns True."""
         if unless is not None and unless():
             return

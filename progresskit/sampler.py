@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from logging import Logger
     from weakref import ref
 
-    from .observer import ProgressObserver
+    from .job import Job
     from .progress import Write
 
 SPACING = 0.9
 """The share of an interval between two samples of a busy job: rounds may be a little early."""
 
 
-class Sample(NamedTuple):
+class DueWrite(NamedTuple):
     """A record to be written, and when the run of its job began, by the publisher's clock."""
 
     write: Write
@@ -32,7 +32,7 @@ class _LiveJob:
 
     __slots__ = ("due", "job", "logged", "sent")
 
-    def __init__(self, job: ref[ProgressObserver], now: float) -> None:
+    def __init__(self, job: ref[Job], now: float) -> None:
         self.job = job
         self.due = now  # not before, so that a wake-up makes no extra record of a busy job
         self.sent = now
@@ -58,13 +58,13 @@ class Sampler:
         """The time of the next regular round; None while no job is live."""
         return self._next_round if self._live else None
 
-    def jobs(self) -> list[ProgressObserver]:
+    def jobs(self) -> list[Job]:
         """Return the live jobs that have not been dropped."""
         return [job for live in list(self._live.values()) if (job := live.job()) is not None]
 
     # Which jobs are live.
 
-    def register(self, token: str, job: ref[ProgressObserver], now: float) -> None:
+    def register(self, token: str, job: ref[Job], now: float) -> None:
         """Sample a job from now on."""
         if not self._live:
             self._next_round = now
@@ -87,7 +87,7 @@ class Sampler:
 
     # One round.
 
-    def sample(self, now: float, *, all_changes: bool = False) -> Iterator[Sample]:
+    def sample(self, now: float, *, all_changes: bool = False) -> Iterator[DueWrite]:
         """
         Yield what is to be written of the jobs.
 
@@ -101,7 +101,7 @@ class Sampler:
             write = self._write_of(job, live, now)
             if write is not None:
                 live.due, live.sent = scheduled + SPACING * self._interval, now
-                yield Sample(write, job.began)
+                yield DueWrite(write, job.began)
 
     def _schedule(self, now: float) -> float:
         """Return the time for which this round was scheduled, and schedule the next one."""
@@ -112,7 +112,7 @@ class Sampler:
         self._next_round = scheduled + self._interval
         return scheduled
 
-    def _write_of(self, job: ProgressObserver, live: _LiveJob, now: float) -> Write | None:
+    def _write_of(self, job: Job, live: _LiveJob, now: float) -> Write | None:
         try:
             return job.sample() or (job.resend() if now - live.sent >= self._heartbeat else None)
         except Exception:
@@ -124,10 +124,10 @@ class Sampler:
 
     # What the outbox reports.
 
-    def latest(self) -> Iterable[Sample]:
+    def latest(self) -> Iterable[DueWrite]:
         """Return the last record of each live job, to be written again."""
         writes = [(job.resend(), job.began) for job in self.jobs()]
-        return [Sample(write, began) for write, began in writes if write is not None]
+        return [DueWrite(write, began) for write, began in writes if write is not None]
 
     def mark_stored(self, token: str | None, run: int) -> None:
         """Note that a record of a job is stored in this run, and notify the job's observers."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .abc import Backend
-    from .observer import ProgressObserver
+    from .job import Job
     from .progress import Write
 
 MOST = 500
@@ -48,7 +48,7 @@ class Takeovers:
         if write.state in FINAL_STATES:
             self._known.discard(write.token or "")
 
-    def look(self, jobs: Callable[[], Iterable[ProgressObserver]], down: bool) -> None:
+    def look(self, jobs: Callable[[], Iterable[Job]], down: bool) -> None:
         """Read the records of live jobs if that is due."""
         now = self._clock()
         if not self._reading or down or now < self._due:
@@ -64,7 +64,7 @@ class Takeovers:
             if record is not None and record.version.run > job.run:
                 self._report(job.id, job.token)
 
-    def _chosen(self, jobs: list[ProgressObserver]) -> list[ProgressObserver]:
+    def _chosen(self, jobs: list[Job]) -> list[Job]:
         """Return the next ones of many."""
         if len(jobs) <= MOST:
             return jobs

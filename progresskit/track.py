@@ -4,8 +4,8 @@ Counting a loop at C speed.
 `compress(items, repeat(True, N))` hands items through and takes one from the `repeat` for each, all in C; how far the
 loop is, is what the `repeat` has left, which `operator.length_hint` reads from any thread without disturbing it. A
 generator chained behind the items runs when they are used up. It is given a token: if the loop is left early the
-generator never runs, and the token's `__del__` tells. Another generator, chained before the items, runs when the first
-one is asked for, in the context of the loop's body: there it makes the job the surrounding one.
+generator never runs, and the token's `__del__` runs instead. Another generator, chained before the items, runs when the
+first one is asked for, in the context of the loop's body: there it makes the job the current one.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from . import scope
 from .errors import Cancelled
+from .observer import job_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
+    from .counting import LoopCounter
+    from .job import Job
     from .observer import ProgressObserver
-    from .reports import Counter
     from .scope import Scope
 
 Item = TypeVar("Item")
@@ -32,25 +34,27 @@ _BLOCK = 4_096
 
 
 def count_loop(
-    items: Iterable[Item], job: ProgressObserver, total: float | None, unit: str | None, opened: bool
+    items: Iterable[Item], observer: ProgressObserver, total: float | None, unit: str | None, opened: bool
 ) -> Iterator[Item]:
     """
-    Return an iterator over the items that the job counts by; at its end it ends the job if that was opened for it.
+    Return an iterator over the items by which the job counts; its end is the end of a job that was opened for it.
 
     Within a loop that counts for the same job already, the items are returned as they are.
     """
-    counter = _StoppableCounter(job.id) if job.cancellable else _LoopCounter()
-    if not job.count_with(counter, total, unit):
+    counter = _StoppableCounter(observer.id) if observer.cancellable else _RepeatCounter()
+    if not job_of(observer).count_with(counter, total, unit):
         return iter(items)
-    loop = _Loop(job, counter, opened)
+    loop = _Loop(observer, counter, opened)
     return chain(_at_start(loop), compress(items, counter.selectors()), _at_end(loop))
 
 
 class EitherLoop:
-    """A loop over items that can be iterated in both ways, as a QuerySet of Django's: it is one or the other."""
+    """A loop over items that can be iterated with and without `async`, as a QuerySet of Django."""
 
-    def __init__(self, items: Any, job: ProgressObserver, total: float | None, unit: str | None, opened: bool) -> None:
-        self._counted = items, job, total, unit, opened
+    def __init__(
+        self, items: Any, observer: ProgressObserver, total: float | None, unit: str | None, opened: bool
+    ) -> None:
+        self._counted = items, observer, total, unit, opened
 
     def __iter__(self) -> Iterator[Any]:
         return count_loop(*self._counted)
@@ -61,18 +65,23 @@ class EitherLoop:
 
 class AsyncLoop(Generic[Item]):
     """
-    Does for an async iterable what `count_loop` does; each step is made in Python anyway.
+    The loop of `count_loop` over an async iterable, where each step runs Python code anyway.
 
     It is no async generator: one that is dropped is closed by the event loop some time later, and until then its job
-    would surround the code after the loop.
+    would be the current one of the code after the loop.
     """
 
     def __init__(
-        self, items: AsyncIterable[Item], job: ProgressObserver, total: float | None, unit: str | None, opened: bool
+        self,
+        items: AsyncIterable[Item],
+        observer: ProgressObserver,
+        total: float | None,
+        unit: str | None,
+        opened: bool,
     ) -> None:
-        self._counted = job, total, unit
-        self._counter = _StepCounter(job.id)
-        self._loop: _Loop | None = _Loop(job, self._counter, opened)
+        self._counted = job_of(observer), total, unit
+        self._counter = _StepCounter(observer.id)
+        self._loop: _Loop | None = _Loop(observer, self._counter, opened)
         self._items = items
         self._iterator: AsyncIterator[Item] | None = None
         self._counting = False
@@ -119,17 +128,18 @@ class _Loop:
     It cannot be seen whether by a `break` or by an error.
     """
 
-    __slots__ = ("_complete", "_counter", "_job", "_opened", "_scope")
+    __slots__ = ("_complete", "_counter", "_observer", "_opened", "_scope")
 
-    def __init__(self, job: ProgressObserver, counter: Counter, opened: bool) -> None:
-        self._job, self._counter, self._opened = job, counter, opened
+    def __init__(self, observer: ProgressObserver, counter: LoopCounter, opened: bool) -> None:
+        self._observer, self._counter, self._opened = observer, counter, opened
         self._scope: Scope | None = None
         self._complete = False
 
     def enter_scope(self) -> None:
-        """Make the job the surrounding one of the loop's body, which runs in this context."""
-        if scope.current_job() is not self._job:
-            self._scope = scope.enter(self._job)
+        """Make the job the current one of the loop's body, which runs in this context."""
+        current = scope.current_job()
+        if current is None or job_of(current) is not job_of(self._observer):
+            self._scope = scope.enter(self._observer)
 
     def leave_scope(self) -> None:
         if self._scope is not None:
@@ -138,21 +148,21 @@ class _Loop:
     def complete(self) -> None:
         self._complete = True
         self._counter.finish()
-        self._job.stop_counting(self._counter)
+        job_of(self._observer).stop_counting(self._counter)
         self.leave_scope()
         if self._opened:
-            self._job.succeed()
+            self._observer.succeed()
 
     def __del__(self) -> None:
         # As for a job's own finalizer: what takes a lock is left to the publisher's thread.
         if not self._complete:
             self.leave_scope()
             self._counter.left = True
-            job, counter, opened = self._job, self._counter, self._opened
+            job, counter, opened = job_of(self._observer), self._counter, self._opened
             job.call_later(lambda: _leave(job, counter, opened))
 
 
-def _leave(job: ProgressObserver, counter: Counter, opened: bool) -> None:
+def _leave(job: Job, counter: LoopCounter, opened: bool) -> None:
     job.stop_counting(counter)
     if opened:
         job.abandon()
@@ -170,8 +180,8 @@ def _at_end(loop: _Loop) -> Iterator[Item]:
     yield  # a generator, whose first `next` comes when the items are used up
 
 
-class _LoopCounter:
-    """Counts a loop that nobody can stop from outside."""
+class _RepeatCounter:
+    """Counts a loop that cannot be stopped from outside."""
 
     def __init__(self) -> None:
         self.left = False
@@ -192,10 +202,10 @@ class _LoopCounter:
         self._finished = True
 
     def stop(self) -> None:
-        """Nothing: the job is not cancellable."""
+        """Do nothing: the job is not cancellable."""
 
 
-class _StoppableCounter(_LoopCounter):
+class _StoppableCounter(_RepeatCounter):
     """
     Counts in blocks, each a `repeat` of its own; to stop the loop, what is left of the block is taken away from it.
 
@@ -234,7 +244,7 @@ class _StoppableCounter(_LoopCounter):
 
 
 class _StepCounter:
-    """Counts a loop that tells of each step."""
+    """Counts a loop that calls `step` for each item."""
 
     def __init__(self, id: str) -> None:
         self.left = False

@@ -15,6 +15,7 @@ from progresskit.abc import Backend
 from progresskit.errors import BackendUnavailable
 from progresskit.integrations import Integration
 from progresskit.kit import Kit
+from progresskit.observer import job_of
 from progresskit.progress import FINAL_STATES, State
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class Play:
             problem = self._problem(job)
             assert problem is None, f"{job}: {problem}"
         for run in (run for runs in self._runs.values() for run in runs):
-            run.observer.detach()
+            job_of(run.observer).detach()
 
     def _do(self, step: Step) -> None:
         match step:
@@ -224,7 +225,7 @@ class Play:
             case End(kit, job, state):
                 if (place := self._live(kit, job)) is not None:
                     run = self._runs[job][place]
-                    run.observer.end(state)
+                    job_of(run.observer).end(state)
                     stored = None if self._lines[kit].cut else self._clock()
                     self._runs[job][place] = run._replace(state=state, ended=True, stored=stored)
             case UpdateExternally(kit, job, state):

@@ -17,6 +17,7 @@ from progresskit.cli.demo.work.primes import find_gap
 from progresskit.cli.demo.work.reading import examine
 from progresskit.cli.demo.work.sources import compile_all, index, standard_library
 from progresskit.errors import Cancelled, PublicError
+from progresskit.observer import job_of
 
 Put = Callable[[str | bytes], Path]
 
@@ -113,7 +114,7 @@ def test_the_encoding_is_named_as_people_know_it(put: Put, tmp_path: Path) -> No
 def test_an_import_that_is_cancelled_leaves_no_table(put: Put, tmp_path: Path) -> None:
     path = put("a,b\n" + "1,2\n" * 5000)
     with pytest.raises(Cancelled), progresskit.observe(cancellable=True) as job:
-        job.request_cancel()
+        job_of(job).request_cancel()
         import_file(str(path), str(tmp_path / "table.db"))
     assert list(tmp_path.iterdir()) == [path]
 

@@ -12,6 +12,7 @@ from progresskit import BackendUnavailable, Kit, Subscription
 from progresskit.cancels import ASK_SECONDS, LINGER_SECONDS, SOON_SECONDS
 from progresskit.integrations import Integration
 from progresskit.memory import MemoryBackend
+from progresskit.observer import job_of
 from progresskit.progress import Write
 from progresskit.testing import FakeClock
 from tests.services.waiting import wait_until
@@ -226,7 +227,7 @@ def test_a_kit_without_a_thread_stops_listening_too(kit: Kit, backend: CountedBa
     run(1)
     kit.close()
     assert backend.listeners == []
-    job.detach()
+    job_of(job).detach()
 
 
 def test_a_forked_child_forgets_the_listener_and_makes_its_own(kit: Kit, backend: CountedBackend, run: Run) -> None:

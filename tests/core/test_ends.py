@@ -9,6 +9,7 @@ import pytest
 
 from progresskit import BackendError, BackendUnavailable, InvalidId, InvalidValue, Kit, Progress, State
 from progresskit.integrations import Integration
+from progresskit.observer import job_of
 from progresskit.testing import FakeClock, start, update, word
 
 from .doubles import FlakyBackend, wait_for_removals
@@ -152,7 +153,7 @@ def test_the_process_that_ended_a_job_does_not_restore_it_once_it_was_forgotten(
     kit: Kit, step: Step, backend: FlakyBackend
 ) -> None:
     for id in ("kept", "forgotten"):
-        kit.observe(id).end(State.SUCCEEDED, wait=False)
+        job_of(kit.observe(id)).end(State.SUCCEEDED, wait=False)
     step()
     assert kit.forget("forgotten")
     backend.down = True
@@ -171,7 +172,7 @@ def test_an_end_that_waits_to_be_stored_is_forgotten_with_its_job(
     job = kit.observe("job")
     step()
     backend.refused = {"job"}
-    job.end(State.SUCCEEDED, wait=False)
+    job_of(job).end(State.SUCCEEDED, wait=False)
     step()
     clock.advance(60)
     assert kit.forget("job"), "all that the store knows is that it is not heard of"

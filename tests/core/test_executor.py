@@ -12,6 +12,7 @@ import pytest
 from progresskit import BackendUnavailable, Kit, Progress
 from progresskit.executor import BATCH, COUNT
 from progresskit.memory import MemoryBackend
+from progresskit.observer import job_of
 from progresskit.testing import start
 
 PATIENCE = 60.0
@@ -225,4 +226,4 @@ def test_a_kit_that_is_being_closed_keeps_nobody_waiting(make_kit: Callable[...,
     over.set()
     closing.join(PATIENCE)
     assert not closing.is_alive()
-    job.detach()
+    job_of(job).detach()

@@ -466,6 +466,7 @@ PREAMBLE = """
 import json, os, signal, sys, threading, time
 from progresskit import Backend, Cancelled, Kit
 from progresskit.memory import MemoryBackend
+from progresskit.observer import job_of
 from progresskit.progress import Role, State, Write
 
 class LogBackend(Backend):
@@ -773,7 +774,7 @@ if len(sys.argv) == 1:
     print(json.dumps([kit.get(f"job-{number}").state for number in range(200)]))
 else:
     for number in range(200):
-        kit.observe(f"job-{number}").end(State.SUCCEEDED, wait=False)
+        job_of(kit.observe(f"job-{number}")).end(State.SUCCEEDED, wait=False)
 """,
         tmp_path,
     )

@@ -13,6 +13,7 @@ import pytest
 
 from progresskit import Cancelled, InvalidId, Kit, Progress, ProgressObserver, PublicError, State, Subject
 from progresskit.integrations import Integration
+from progresskit.observer import job_of
 from progresskit.progress import check_id
 from progresskit.testing import FakeClock, RecordingObserver
 
@@ -240,7 +241,7 @@ def test_an_error_is_kept_by_its_type_and_message_and_only_what_is_meant_for_peo
     secret.fail(ValueError("password=hunter2"))
     public.fail(NoHeader("The file has no header."))
     text.fail("The disk is full")
-    inner.end(State.FAILED, error="password=hunter2")  # by an integration: from anywhere
+    job_of(inner).end(State.FAILED, error="password=hunter2")  # by an integration: from anywhere
     assert secret.progress.error == ("ValueError", "password=hunter2", False)
     assert public.progress.error == ("NoHeader", "The file has no header.", True)
     assert secret.progress.redacted().to_dict()["error"] == {"type": "ValueError", "message": None}
@@ -297,6 +298,21 @@ def test_a_joined_observer_that_is_dropped_ends_nothing(kit: Kit) -> None:
         del joined
         gc.collect()
         assert not job.progress.done
+
+
+PUBLIC = {
+    "advance", "attach", "cancel_requested", "cancellable", "check_cancelled", "dropped", "fail", "id", "owner",
+    "progress", "set_progress", "succeed", "update",
+}  # fmt: skip
+
+
+def test_a_handle_shows_the_public_interface_only(kit: Kit) -> None:
+    opened = kit.observe("job")
+    with opened:
+        joined = kit.observe()
+    for handle in (opened, joined, kit.current()):
+        assert isinstance(handle, ProgressObserver)
+        assert {name for name in dir(handle) if not name.startswith("_")} == PUBLIC
 
 
 def test_a_job_may_be_entered_more_than_once_and_ends_with_its_first_block(kit: Kit) -> None:

@@ -25,7 +25,9 @@ from progresskit import (
 from progresskit.backoff import FIRST_SECONDS, LONGEST_SECONDS
 from progresskit.cancels import ASK_SECONDS
 from progresskit.integrations import Integration
+from progresskit.job import Job
 from progresskit.memory import MemoryBackend
+from progresskit.observer import job_of
 from progresskit.outbox import BATCH, RECENT_SECONDS
 from progresskit.progress import Role, Write
 from progresskit.testing import FakeClock, RecordingObserver, start
@@ -576,14 +578,14 @@ def test_whatever_the_backend_raises_it_is_tried_again_and_nothing_is_lost(
 def test_a_job_that_cannot_be_sampled_does_not_keep_the_others_from_being_written(
     kit: Kit, step: Step, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sample = ProgressObserver.sample
+    sample = Job.sample
 
-    def failing(job: ProgressObserver) -> object:
+    def failing(job: Job) -> object:
         if job.id == "bad":
             raise RuntimeError("a mistake of ours")
         return sample(job)
 
-    monkeypatch.setattr(ProgressObserver, "sample", failing)
+    monkeypatch.setattr(Job, "sample", failing)
     jobs = [kit.observe("bad"), kit.observe("good")]
     step()
     assert stored("good").state is State.RUNNING
@@ -684,7 +686,7 @@ def test_a_job_that_ends_while_its_kit_is_being_closed_is_stored(make_kit: Calla
     closing.start()
     assert backend.held.wait(60)
     closing.join(0.2)  # until it asks the thread to end, which is not to be seen from here
-    job.end(State.SUCCEEDED, wait=False)
+    job_of(job).end(State.SUCCEEDED, wait=False)
     backend.answer.set()
     closing.join(60)
     assert not closing.is_alive()
@@ -743,14 +745,14 @@ def test_an_error_that_should_not_be_does_not_end_the_thread(
     monkeypatch.setattr(publisher, "LONGEST_SECONDS", 0.02)
     kit = make_kit(backend=FlakyBackend(monotonic), interval=0.01)
     failures = iter([RuntimeError("first"), ZeroDivisionError("second")])
-    sample = ProgressObserver.sample
+    sample = Job.sample
 
-    def failing(job: ProgressObserver) -> object:
+    def failing(job: Job) -> object:
         for error in failures:
             raise error
         return sample(job)
 
-    monkeypatch.setattr(ProgressObserver, "sample", failing)
+    monkeypatch.setattr(Job, "sample", failing)
     job = kit.observe("job")
     job.advance()
     kit.flush(60)

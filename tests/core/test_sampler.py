@@ -8,6 +8,8 @@ from weakref import ref
 import pytest
 
 from progresskit import Kit, ProgressObserver
+from progresskit.job import Job
+from progresskit.observer import job_of
 from progresskit.sampler import Sampler
 from progresskit.testing import FakeClock
 
@@ -26,7 +28,7 @@ def job(kit: Kit, sampler: Sampler) -> ProgressObserver:
 
 def make(kit: Kit, sampler: Sampler, id: str, now: float = 0.0) -> ProgressObserver:
     job = kit.observe(id)
-    sampler.register(job.token, ref(job), now)
+    sampler.register(job_of(job).token, ref(job_of(job)), now)
     return job
 
 
@@ -77,7 +79,7 @@ def test_rounds_are_due_while_a_job_is_live(kit: Kit, sampler: Sampler, clock: F
     assert sampler.due == pytest.approx(5.0 + 2 * INTERVAL), "a late round keeps the rhythm"
     sampled(sampler, 6.0)
     assert sampler.due == pytest.approx(6.0 + INTERVAL), "rounds that were missed are not made up for"
-    sampler.remove(job.token)
+    sampler.remove(job_of(job).token)
     assert sampler.due is None
     assert len(sampler) == 0
 
@@ -85,27 +87,27 @@ def test_rounds_are_due_while_a_job_is_live(kit: Kit, sampler: Sampler, clock: F
 def test_a_job_that_was_dropped_is_removed(kit: Kit, sampler: Sampler) -> None:
     kept, dropped = make(kit, sampler, "kept"), make(kit, sampler, "dropped")
     assert not sampler.remove_dropped()
-    dropped.detach()  # or its finalizer would keep it until its end is published
+    job_of(dropped).detach()  # or its finalizer would keep it until its end is published
     del dropped
     gc.collect()
     assert sampled(sampler, 0.0) == ["kept"]
     assert sampler.remove_dropped()
     assert not sampler.remove_dropped()
-    assert sampler.jobs() == [kept]
+    assert sampler.jobs() == [job_of(kept)]
     assert len(sampler) == 1
 
 
 def test_a_job_that_cannot_be_sampled_is_logged_once_and_harms_no_other(
     kit: Kit, sampler: Sampler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sample = ProgressObserver.sample
+    sample = Job.sample
 
-    def failing(job: ProgressObserver) -> object:
+    def failing(job: Job) -> object:
         if job.id == "bad":
             raise RuntimeError("a mistake of ours")
         return sample(job)
 
-    monkeypatch.setattr(ProgressObserver, "sample", failing)
+    monkeypatch.setattr(Job, "sample", failing)
     jobs = [make(kit, sampler, "bad"), make(kit, sampler, "good")]
     assert [sampled(sampler, now) for now in (0.0, 1.0, 2.0)] == [["good"], [], []]
     assert len(caplog.records) == 1
@@ -124,7 +126,7 @@ def test_the_last_records_of_live_jobs_can_be_written_again(kit: Kit, sampler: S
 def test_a_job_learns_the_run_in_which_it_is_stored(kit: Kit, sampler: Sampler) -> None:
     job = make(kit, sampler, "job")
     sampled(sampler, 0.0)
-    sampler.mark_stored(job.token, 3)
+    sampler.mark_stored(job_of(job).token, 3)
     assert job.progress.version.run == 3
     sampler.mark_stored("unknown", 4)
     sampler.mark_stored(None, 4)

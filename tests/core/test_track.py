@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from progresskit import Cancelled, Kit, Progress, State
-from progresskit.recorder import Recorder
+from progresskit.snapshots import SnapshotBuilder
 from progresskit.track import _BLOCK
 
 from .doubles import FlakyBackend
@@ -388,13 +388,13 @@ def test_a_collection_in_the_middle_of_a_sample_loses_no_end(
     next(loop)
     step()
     next(loop)
-    snapshot = Recorder.snapshot
+    snapshot = SnapshotBuilder.snapshot
 
     def collecting(*arguments: Any) -> Progress:
         gc.collect()  # as may happen at any allocation
         return snapshot(*arguments)
 
-    monkeypatch.setattr(Recorder, "snapshot", collecting)
+    monkeypatch.setattr(SnapshotBuilder, "snapshot", collecting)
     cycle: list[Any] = [loop]
     cycle.append(cycle)
     del loop, cycle

@@ -1,4 +1,4 @@
-"""Those who are told of a job in this process."""
+"""The observers that are attached to a job in this process."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     Notify = Observer | Callable[[Progress], Any]
 
 
-class Audience:
-    """The observers attached to a job: each is told the newest record only, and none is harmed by another's errors."""
+class ObserverList:
+    """The observers of one job: each gets the newest record only, and an error of one does not affect the others."""
 
-    __slots__ = ("_attached", "_lock", "_told")
+    __slots__ = ("_attached", "_lock", "_notified")
 
     def __init__(self) -> None:
         self._lock = RLock()
         self._attached: tuple[list[Notify], ...] = ()
-        self._told: tuple[int, bool] = (0, False)
+        self._notified: tuple[int, bool] = (0, False)
 
     def attach(self, observer: Notify) -> Callable[[], None]:
-        """Tell the observer from now on; call what is returned to detach it."""
+        """Notify the observer from now on; return a function that detaches it."""
         attached = [observer]  # an object of its own, as the same observer may be attached twice
         with self._lock:
             self._attached += (attached,)
@@ -37,20 +37,20 @@ class Audience:
 
         return detach
 
-    def tell(self, progress: Progress) -> None:
-        """Tell them of a record, unless they know it or a newer one."""
+    def notify(self, progress: Progress) -> None:
+        """Notify all observers of a record, unless they had it or a newer one."""
         if not self._attached:
             return
         with self._lock:
-            news = (progress.version.seq, progress.cancel_requested)
-            if news > self._told:
-                self._told = news
+            version = (progress.version.seq, progress.cancel_requested)
+            if version > self._notified:
+                self._notified = version
                 for (observer,) in self._attached:
                     notify(observer, progress)
 
 
 def notify(observer: Notify, progress: Progress) -> None:
-    """Tell one observer, which may be a plain callable; an error it raises is logged."""
+    """Notify one observer, which may be a plain callable; an error that it raises is logged."""
     try:
         if isinstance(observer, Observer):
             observer.notify(progress)

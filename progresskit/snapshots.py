@@ -1,4 +1,4 @@
-"""Turns the state of a job into the records that are written of it."""
+"""Builds the records of a job from what it has reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Clocks(Protocol):
-    """The two clocks of a kit, and how long its records count."""
+    """The two clocks of a kit, and the lease and ttl of its records in seconds."""
 
     lease: float
     ttl: float
@@ -27,8 +27,8 @@ class Clocks(Protocol):
         """Return seconds since the epoch."""
 
 
-class Reading(NamedTuple):
-    """What a job has reported, at one moment."""
+class Sample(NamedTuple):
+    """The values that a job has reported, at one moment."""
 
     current: float
     total: float | None
@@ -38,8 +38,8 @@ class Reading(NamedTuple):
     cancel_requested: bool
 
 
-class Outcome(NamedTuple):
-    """How a job, or an attempt of it, came out."""
+class Result(NamedTuple):
+    """The end of a job, or of an attempt of it; or that it is running."""
 
     state: State
     result: Any = None
@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
 
 
 def failure(error: BaseException | Failure | str | None) -> Failure | None:
-    """Return what is kept of an error."""
+    """Return the part of an error that is recorded: its type and message."""
     if error is None or isinstance(error, Failure):
         return error
     if isinstance(error, str):
@@ -56,16 +56,16 @@ def failure(error: BaseException | Failure | str | None) -> Failure | None:
     try:
         message: str | None = validation.text(str(error), validation.MESSAGE_LENGTH)
     except Exception:
-        message = None  # an error that cannot even say what it is
+        message = None  # its __str__ raises
     return Failure(validation.text(type(error).__name__), message, isinstance(error, PublicError))
 
 
 def public_failure(text: str) -> Failure:
-    """Return a failure with a text that was written for the people who watch the job."""
+    """Return a failure with a text that is meant for viewers of the job."""
     return Failure("Error", validation.text(text, validation.MESSAGE_LENGTH), public=True)
 
 
-def word(
+def external_update(
     clocks: Clocks,
     id: str,
     state: State,
@@ -75,10 +75,10 @@ def word(
     error: BaseException | Failure | str | None,
     owner: str | None = None,
 ) -> Write:
-    """Return what somebody else than the worker says of a job: that it is pending, or how it came out."""
+    """Return the write of a sender or supervisor: the job is pending, or has ended in this state."""
     now = moment(clocks.wall())
     seq = 1 if state.final else 0
-    said = Progress(
+    progress = Progress(
         id=id,
         state=state,
         version=Version(1, attempt, seq),
@@ -99,14 +99,14 @@ def word(
         seq=seq,
         state=state,
         kind=kind,
-        body=encode(said),
+        body=encode(progress),
         lease=clocks.lease,
         ttl=clocks.ttl,
         created=milliseconds(now),
     )
 
 
-RUNNING = Outcome(State.RUNNING)
+RUNNING = Result(State.RUNNING)
 
 
 class Identity(NamedTuple):
@@ -121,11 +121,11 @@ class Identity(NamedTuple):
     owner: str | None = None
 
 
-class Recorder:
+class SnapshotBuilder:
     """
-    The records of one job, numbered in order.
+    Builds the records of one job, numbered in order.
 
-    Not for several threads at once: the job guards it.
+    For one thread at a time: the job guards it.
     """
 
     __slots__ = (
@@ -147,7 +147,7 @@ class Recorder:
         self.identity = identity
         self.run = self._seq = 0
         self.started = False
-        self.seen: Reading | None = None
+        self.seen: Sample | None = None
         self.last: Progress | None = None
         self.write: Write | None = None
         self._clocks = clocks
@@ -156,13 +156,13 @@ class Recorder:
         self._life = life_of(milliseconds(self._created))
         self._rate = RateEstimator(0, self.began)
 
-    def record(self, reading: Reading, outcome: Outcome = RUNNING) -> Write:
-        """Make the next record of the job, to be written."""
+    def record(self, sample: Sample, result: Result = RUNNING) -> Write:
+        """Return the next record of the job, to be written."""
         self._seq += 1
         job = self.identity
-        self._rate.sample(reading.current, self._clocks.clock())
-        self.seen = reading
-        self.last = self.snapshot(reading, outcome)
+        self._rate.sample(sample.current, self._clocks.clock())
+        self.seen = sample
+        self.last = self.snapshot(sample, result)
         self.write = Write(
             id=job.id,
             role=Role.START,
@@ -170,7 +170,7 @@ class Recorder:
             run=self.run,
             attempt=job.attempt,
             seq=self._seq,
-            state=outcome.state,
+            state=result.state,
             kind=job.kind,
             body=encode(self.last),
             lease=self._clocks.lease,
@@ -180,42 +180,42 @@ class Recorder:
         return self.again(self.write)
 
     def again(self, write: Write) -> Write:
-        """Return a record as it is to be written by what is known of the job's start by now."""
+        """Return a record with the role and run that are known by now."""
         return write._replace(role=Role.UPDATE if self.started else Role.START, run=self.run)
 
     def mark_stored(self, run: int | None) -> None:
-        """Note that a record is stored, and in which run."""
+        """Note that a record is stored, and the number of its run."""
         self.started = True
         if run and run != self.run:
             self.run = run
             if self.last is not None:
                 self.last = self.last._replace(version=self.last.version._replace(run=run))
 
-    def snapshot(self, reading: Reading, outcome: Outcome = RUNNING) -> Progress:
+    def snapshot(self, sample: Sample, result: Result = RUNNING) -> Progress:
         """Return the job as it stands, under the number of the last record made."""
         now, job = moment(self._clocks.wall()), self.identity
-        estimate = self._rate.estimate(reading.total)
+        estimate = self._rate.estimate(sample.total)
         return Progress(
             id=job.id,
-            state=outcome.state,
+            state=result.state,
             version=Version(self.run or 1, job.attempt, self._seq),
             kind=job.kind,
-            current=reading.current,
-            total=reading.total,
-            unit=reading.unit,
-            description=reading.description and validation.text(reading.description),
-            meta=reading.meta,
+            current=sample.current,
+            total=sample.total,
+            unit=sample.unit,
+            description=sample.description and validation.text(sample.description),
+            meta=sample.meta,
             rate=estimate.rate,
-            eta=estimate.eta if outcome.state is State.RUNNING else None,
-            result=outcome.result,
-            error=outcome.error,
-            cancel_requested=reading.cancel_requested,
+            eta=estimate.eta if result.state is State.RUNNING else None,
+            result=result.result,
+            error=result.error,
+            cancel_requested=sample.cancel_requested,
             parent=job.parent,
             created_at=self._created,
             started_at=self._created,
             updated_at=now,
-            finished_at=now if outcome.state.final else None,
-            next_retry_at=outcome.next_retry_at,
+            finished_at=now if result.state.final else None,
+            next_retry_at=result.next_retry_at,
             lease=self._clocks.lease,
             owner=job.owner,
             life=self._life,

@@ -1,0 +1,168 @@
+"""
+The count of a job: the slots that reports are stored in, and what loops and the publisher do with them.
+
+The slots are attributes of the handle that user code has, because a call that passed a report on would cost more than
+the report. Everything else about the count is here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+from weakref import ref
+
+from . import validation
+
+OPEN = validation.LIMIT // 2
+"""The gate while it is open: larger counts are checked one by one, so that the hot path need not look at the sum."""
+
+SHUT = -1
+"""The gate while each report takes the slow path."""
+
+
+class LoopCounter(Protocol):
+    """Counts for `track()`, outside of Python."""
+
+    left: bool
+    """True once its loop was left early: it counts no more."""
+
+    def done(self) -> int:
+        """Return how many items are done: the one in hand is not."""
+
+    def finish(self) -> None:
+        """Count the last item as done too: the loop has asked for another one."""
+
+    def stop(self) -> None:
+        """Raise Cancelled in the loop instead of giving it another item."""
+
+
+class CountSlots:
+    """
+    The values that `advance` and `set_progress` read and write.
+
+    `_gate` is the largest count that is stored without another look and `_step` is 1, or the gate is shut: -1 and None.
+    """
+
+    __slots__ = ("__weakref__", "_current", "_description", "_gate", "_step", "_total")
+
+    _current: float
+    _description: str | None
+    _gate: int
+    _step: int | None
+    _total: Any
+    """The total as it was given, so that `set_progress` recognises it by identity."""
+
+    def __init__(self) -> None:
+        self._current = 0
+        self._description = None
+        self._gate, self._step = OPEN, 1
+        self._total = None
+
+
+class Reported(NamedTuple):
+    """The values that the slots held at one moment."""
+
+    current: float
+    description: str | None
+
+
+class Count:
+    """
+    The count of a job, apart from the slots, which are referred to weakly: they belong to a handle that may be dropped.
+
+    For one thread at a time: the job guards it.
+    """
+
+    __slots__ = ("_counter", "_last", "_slots", "total", "total_is_given", "unit")
+
+    def __init__(self, slots: CountSlots) -> None:
+        self._slots = ref(slots)
+        self._last = Reported(0, None)
+        self._counter: LoopCounter | None = None
+        self.total: float | None = None
+        self.total_is_given = False
+        """False for the total of a loop, which another loop replaces."""
+        self.unit: str | None = None
+
+    @property
+    def current(self) -> float:
+        """How many items are done, those of a loop that counts included."""
+        current, counter = self._read().current, self._counter
+        return current if counter is None else min(current + counter.done(), validation.LIMIT)
+
+    @property
+    def description(self) -> str | None:
+        """The text that was reported last, neither cut nor cleaned yet."""
+        return self._read().description
+
+    def _read(self) -> Reported:
+        slots = self._slots()
+        if slots is not None:
+            self.keep(slots)
+        return self._last
+
+    def keep(self, slots: CountSlots) -> None:
+        """Keep what the slots hold, also for when their handle is gone; safe in its finalizer."""
+        self._last = Reported(slots._current, slots._description)
+
+    def _store(self, current: float) -> None:
+        slots = self._slots()
+        if slots is None:
+            self._last = self._last._replace(current=current)
+        else:
+            slots._current = current
+
+    def open_gate(self) -> None:
+        """Let reports be stored without another look, unless a loop counts: both would count the same items."""
+        slots = self._slots()
+        if slots is not None and self._counter is None and slots._current <= OPEN:
+            slots._gate, slots._step = OPEN, 1
+        else:
+            self.shut_gate()
+
+    def shut_gate(self) -> None:
+        """Have each report take the slow path."""
+        slots = self._slots()
+        if slots is not None:
+            slots._gate, slots._step = SHUT, None
+
+    # Loops.
+
+    @property
+    def is_looped(self) -> bool:
+        """True while a loop counts."""
+        return self._counter is not None
+
+    def is_free(self) -> bool:
+        """Return whether a loop may count: no other one does, or that was left."""
+        if self._counter is not None and self._counter.left:
+            self.fold()
+        return self._counter is None
+
+    def restart(self, total: float | None) -> None:
+        """Begin at 0 again, with the total of a loop."""
+        self._store(0)
+        self.total = total
+        slots = self._slots()
+        if slots is not None:
+            slots._total = None
+
+    def count_with(self, counter: LoopCounter) -> None:
+        """Add what the counter counts."""
+        self._counter = counter
+        self.shut_gate()
+
+    def fold(self, counter: LoopCounter | None = None) -> None:
+        """
+        Store what a loop has counted in the slots; it counts no more.
+
+        With a `counter`, without effect if another one counts.
+        """
+        if self._counter is not None and counter in (None, self._counter):
+            self._store(self.current)
+            self._counter = None
+
+    def stop_loop(self) -> None:
+        """Raise Cancelled in the loop that counts, if there is one."""
+        counter = self._counter
+        if counter is not None:
+            counter.stop()

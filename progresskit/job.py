@@ -1,0 +1,331 @@
+"""
+A job of this process, as the rest of the kit knows it: its life, its records, and the observers attached to it.
+
+User code has handles of it, which share it and expose none of this: see observer.py. A handle refers to the job, and
+the job to the slots of its opener's handle only weakly, so that a job whose handle is dropped can be ended.
+"""
+
+from __future__ import annotations
+
+import sys
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Protocol
+
+from . import validation
+from .counting import Count
+from .errors import Cancelled, InvalidValue
+from .observer_list import ObserverList
+from .progress import State
+from .snapshots import Clocks, Result, Sample, SnapshotBuilder, failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from .counting import CountSlots, LoopCounter
+    from .observer_list import Notify
+    from .progress import Failure, Progress, Write
+    from .snapshots import Identity
+
+
+class Sink(Clocks, Protocol):
+    """The publisher, as far as a job needs it."""
+
+    strict: bool
+    control_exceptions: dict[type[BaseException], State]
+
+    @property
+    def generation(self) -> int:
+        """The number of forks until now: a job of another generation belongs to the parent process."""
+
+    def wake(self) -> None:
+        """Sample the jobs soon: one of them reports again after a quiet time."""
+
+    def call_later(self, act: Callable[[], None]) -> None:
+        """Call `act` in the publisher's thread; safe in a finalizer."""
+
+    def end(self, job: Job, write: Write) -> Callable[[], None]:
+        """Publish the last record; return a function that waits until it is stored, or until waiting is no use."""
+
+
+class Job:
+    """
+    One job, from the call that opens it to its end.
+
+    `slots` are those of the handle that opened it. Raises InvalidValue for a `kind` that is no text if the kit is
+    strict.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_builder",
+        "_generation",
+        "_is_quiet",
+        "_lock",
+        "_observers",
+        "_sink",
+        "cancel_requested",
+        "cancellable",
+        "count",
+        "dropped",
+        "has_ended",
+        "id",
+        "meta",
+    )
+
+    def __init__(self, sink: Sink, identity: Identity, slots: CountSlots, *, cancellable: bool = False) -> None:
+        self.id, self.cancellable = identity.id, cancellable
+        self.cancel_requested = False
+        self.dropped = 0
+        """How many bad values were dropped."""
+        self.has_ended = self._is_quiet = False  # two fields, because reports change the second without a lock
+        self._sink, self._generation = sink, sink.generation
+        self._lock = RLock()  # a finalizer may run, and report, while its own thread holds the lock
+        self._observers = ObserverList()
+        self.count = Count(slots)
+        self.meta: Mapping[str, Any] = {}
+        kind = self.validated("kind", validation.text, identity.kind)
+        self._builder = SnapshotBuilder(sink, identity._replace(kind=kind))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+    @property
+    def token(self) -> str:
+        """Distinguishes this start of the job from every other one."""
+        return self._builder.identity.token
+
+    @property
+    def owner(self) -> str | None:
+        """The key of the user who owns the job; None if it has no owner."""
+        return self._builder.identity.owner
+
+    @property
+    def run(self) -> int:
+        """The number of this run; 0 while it is not known."""
+        return self._builder.run
+
+    @property
+    def began(self) -> float:
+        """When the job began in this process, by the kit's monotonic clock."""
+        return self._builder.began
+
+    @property
+    def progress(self) -> Progress:
+        """The job as it stands in this process."""
+        with self._lock:
+            last, sample = self._builder.last, self._sample()
+            if last is not None and (self.has_ended or sample == self._builder.seen):
+                return last
+            return self._builder.snapshot(sample)
+
+    # Reports, on the slow path.
+
+    def admit(self) -> bool:
+        """
+        Do what the gate was shut for; return whether the job still takes reports.
+
+        Raises Cancelled in a cancellable job that was asked to stop.
+        """
+        if self.has_ended:
+            return False
+        if self._must_stop:
+            raise Cancelled(self.id)
+        if self._is_quiet:
+            self._is_quiet = False
+            self.open_gate()
+            self._sink.wake()
+        return True
+
+    def check_cancelled(self) -> None:
+        """Raise Cancelled if the job was asked to stop."""
+        if self.cancel_requested:
+            raise Cancelled(self.id)
+
+    def validated(self, name: str, convert: Callable[[Any], Any], value: Any) -> Any:
+        """Return the value as it is kept; None for None and for a bad value, which is dropped."""
+        if value is None:
+            return None
+        try:
+            return convert(value)
+        except ValueError as problem:
+            self.drop(name, problem)
+            return None
+
+    def drop(self, name: str, problem: ValueError) -> None:
+        """Count a bad value; the first one is logged. Raises InvalidValue if the kit is strict."""
+        if self._sink.strict:
+            raise InvalidValue(f"{name} {problem}") from None
+        self.dropped += 1
+        if self.dropped == 1:
+            from logging import getLogger
+
+            getLogger("progresskit").warning(
+                "Job %s: dropped a bad value; later ones are dropped without a warning: %s %s", self.id, name, problem
+            )
+
+    def open_gate(self) -> None:
+        """Let reports be stored without another look, unless there is something to do first."""
+        if self.has_ended or self._is_quiet or self._must_stop:
+            self.count.shut_gate()
+        else:
+            self.count.open_gate()
+
+    @property
+    def _must_stop(self) -> bool:
+        return self.cancel_requested and self.cancellable
+
+    # Loops.
+
+    def count_with(self, counter: LoopCounter, total: float | None, unit: str | None = None) -> bool:
+        """
+        Add what the counter counts, in that unit; return False if another one counts already.
+
+        If the job was given no total, the loop makes it its own: the count restarts at 0, with this total.
+        """
+        unit = self.validated("unit", validation.text, unit)
+        with self._lock:
+            if not self.count.is_free() or self.has_ended:
+                return False
+            if unit is not None:
+                self.count.unit = unit
+            if not self.count.total_is_given:
+                self.count.restart(self.validated("total", validation.count, total))
+            self.count.count_with(counter)
+        if self._must_stop:
+            counter.stop()
+        return True
+
+    def stop_counting(self, counter: LoopCounter | None = None) -> None:
+        """Keep what the counter, or any, has counted, and count by calls again."""
+        with self._lock:
+            self.count.fold(counter)
+        self.open_gate()
+
+    # The publisher.
+
+    def _sample(self) -> Sample:
+        count = self.count
+        return Sample(count.current, count.total, count.description, count.unit, self.meta, self.cancel_requested)
+
+    def sample(self) -> Write | None:
+        """
+        Return a record to be written if the job has changed since the last one, or has none yet.
+
+        If it has not, the next report wakes the publisher.
+        """
+        with self._lock:
+            if self.has_ended:
+                return None
+            sample = self._sample()
+            if sample != self._builder.seen:
+                return self._builder.record(sample)
+            self._is_quiet = True
+            self.count.shut_gate()
+            return None
+
+    def resend(self) -> Write | None:
+        """Return the last record, to be written again; None once the job has ended in this process."""
+        with self._lock:
+            last = self._builder.write
+            return None if self.has_ended or last is None else self._builder.again(last)
+
+    def mark_stored(self, run: int | None) -> None:
+        """Note that a record is stored, and the number of its run."""
+        with self._lock:
+            self._builder.mark_stored(run)
+
+    def request_cancel(self) -> None:
+        """Ask the job to stop."""
+        self.cancel_requested = True
+        if self.cancellable:
+            self.count.shut_gate()
+            self.count.stop_loop()
+
+    def call_later(self, act: Callable[[], None]) -> None:
+        """Call `act` in the publisher's thread, between two rounds; safe in a finalizer."""
+        self._sink.call_later(act)
+
+    # Observers.
+
+    def attach(self, observer: Notify) -> Callable[[], None]:
+        """Notify the observer from now on; return a function that detaches it."""
+        return self._observers.attach(observer)
+
+    def notify_observers(self) -> None:
+        """Notify the attached observers of the last record, unless they had it."""
+        if self._builder.last is not None:
+            self._observers.notify(self._builder.last)
+
+    # The end.
+
+    def end(
+        self,
+        state: State,
+        *,
+        result: Any = None,
+        error: BaseException | Failure | str | None = None,
+        next_retry_at: datetime | None = None,
+        wait: bool = True,
+    ) -> Callable[[], None]:
+        """
+        End the job in this process, in a final state or in `retrying`; without effect once it has ended.
+
+        Returns a function that finishes the end: it waits until the record is stored, at most `flush_seconds`, and
+        notifies the attached observers. It has been called already unless `wait` is False.
+        """
+        if self._generation != self._sink.generation:
+            self.detach()
+            return do_nothing
+        result = self.validated("result", lambda value: validation.plain(value, validation.RESULT_BYTES), result)
+        with self._lock:
+            if self.has_ended:
+                return do_nothing
+            self.count.fold()
+            write = self._builder.record(self._sample(), Result(state, result, failure(error), next_retry_at))
+            self.has_ended = True
+            self.count.shut_gate()
+        wait_until_stored = self._sink.end(self, write)
+
+        def finish() -> None:
+            wait_until_stored()
+            self.notify_observers()
+
+        if wait:
+            finish()
+        return finish
+
+    def end_by(self, error: BaseException | None, wait: bool = True) -> Callable[[], None]:
+        """End the job as a block that was left with this exception, or with none."""
+        if error is None:
+            return self.end(State.SUCCEEDED, wait=wait)
+        state = _state_after(error, self._sink.control_exceptions)
+        return self.end(state, error=error if state is State.FAILED else None, wait=wait)
+
+    def abandon(self) -> None:
+        """End the job as cancelled, without waiting."""
+        self.end(State.CANCELLED, wait=False)
+        self.notify_observers()
+
+    def detach(self) -> None:
+        """Report nothing more and end nothing: the job belongs to the process that this one was forked from."""
+        self.has_ended = True
+        self.count.shut_gate()
+        self._lock, self._observers = RLock(), ObserverList()
+
+
+def _state_after(error: BaseException, control_exceptions: Mapping[type[BaseException], State]) -> State:
+    """Return the state of a job whose block was left with this exception."""
+    for kind, state in control_exceptions.items():
+        if isinstance(error, kind):
+            return state
+    if isinstance(error, Cancelled | GeneratorExit | KeyboardInterrupt):
+        return State.CANCELLED
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and isinstance(error, asyncio.CancelledError):
+        return State.CANCELLED
+    return State.FAILED
+
+
+def do_nothing() -> None:
+    """Finish the end of a job that had ended before."""
