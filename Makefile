@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 python := $(VENV)/bin/python
 # Much of the time is spent waiting for servers, so there is room for more files at once than there are cores.
-beside := -n 5 --dist loadfile --no-loadscope-reorder
+beside := -n 6 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## list these
@@ -64,8 +64,7 @@ format: $(VENV)/.installed-all,test ## let ruff mend what it can
 
 .PHONY: types
 types: $(VENV)/.installed-all,test ## mypy, strict; pyright reads what users type
-	$(python) -m mypy
-	$(python) -m pyright --pythonpath $(python) tests/typing/api.py
+	@$(python) -m pyright --pythonpath $(python) tests/typing/api.py & pyright=$$!; $(python) -m mypy && wait $$pyright
 
 .PHONY: docs
 docs: $(VENV)/.installed-docs ## docs/ as a searchable site in build/site

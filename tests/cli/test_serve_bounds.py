@@ -160,7 +160,7 @@ HALF = {
 def test_a_request_has_to_be_complete_in_time(
     address: str, kit: Kit, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 1.0)
     with kit.observe("a") as observer, ExitStack() as stack:
         kit.flush()
         client = stack.enter_context(httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False))

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from progresskit import Cancelled, Kit, State
 from tests.services.waiting import PATIENCE
 
-PACE_SECONDS = 0.005
+PACE_SECONDS = 0.02
+"""Between two reports of a job: a sample of the publisher finds some new ones, and each costs the machine little."""
 
 
 def kit_on(url: str) -> Kit:
