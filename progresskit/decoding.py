@@ -12,11 +12,25 @@ import json
 import re
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import isfinite
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
-from . import validation
-from .progress import VERDICT_FIELDS, Failure, Progress, State, Version, check_id, life_of
+from . import bodies, validation
+from .progress import (
+    STATES_IN_JSON,
+    VERDICT_FIELDS,
+    Details,
+    Failure,
+    Progress,
+    State,
+    Version,
+    body_starts_with,
+    check_id,
+    created_in,
+    life_of,
+    with_created,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,14 +50,29 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
     """
     Return the record of what is stored; `stalled` is for the backend to say, by the clock it judges leases with.
 
-    `id` is the one under which the record was found, which counts more than the one in its body. Raises ValueError for
-    what is no record: a body that is not a JSON object.
+    `id` is the one under which the record was found, which counts more than the one in its body. A body that is laid
+    out as `progresskit.bodies` says is not decoded before one of the record's details is asked for. Raises ValueError
+    for what is no record: a body that is not a JSON object.
     """
+    found = _encoded(stored, id)
+    if found is not None:
+        return _undecoded(stored, stalled, *found)
     body = _body(stored)
     return Progress(
         id=check_id(body.get("id")) if id is None else id,
         state=stored.state,
         version=Version(stored.run, stored.attempt, stored.seq),
+        **_details(body, stored.created)._asdict(),
+        stalled=stalled and stored.state is State.RUNNING,
+        cancel_requested=stored.cancel_requested,
+        lease=_count(body.get("lease")) or None,
+        owner=_text(body.get("owner")),
+        life=life_of(stored.born),
+    )
+
+
+def _details(body: dict[str, Any], created: str | None) -> Details:
+    return Details(
         kind=_text(body.get("kind")),
         current=0 if (current := _count(body.get("current"))) is None else current,
         total=_count(body.get("total")),
@@ -54,18 +83,95 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
         eta=_count(body.get("eta")),
         result=body.get("result"),
         error=_failure(body.get("error")),
-        stalled=stalled and stored.state is State.RUNNING,
-        cancel_requested=stored.cancel_requested,
         parent=_text(body.get("parent")),
-        created_at=_time(stored.created or body.get("created_at")),
+        created_at=_time(created or body.get("created_at")),
         started_at=_time(body.get("started_at")),
         updated_at=_time(body.get("updated_at")),
         finished_at=_time(body.get("finished_at")),
         next_retry_at=_time(body.get("next_retry_at")),
-        lease=_count(body.get("lease")) or None,
-        owner=_text(body.get("owner")),
+    )
+
+
+# Bodies that are sent to pages as they are.
+
+
+class EncodedRecord(NamedTuple):
+    """A body whose public part is sent as it is; `created` takes the place of its `created_at`."""
+
+    text: str
+    before: str
+    after: str
+    created: str | None
+    has_private_error: bool
+
+    def details(self) -> Details:
+        """Return the details, decoded."""
+        return _details(_object(self.text), self.created)
+
+    def json(self, store_fields: str) -> str:
+        """Return the JSON of the record, with these fields in their place, and without a private error."""
+        return f"{self.before}{store_fields}{self.after}}}"
+
+
+def _encoded(stored: Stored, id: str | None) -> tuple[EncodedRecord, _Private, str] | None:
+    """Return the body of a record, unless it has to be decoded: it must say what the store says."""
+    parts = bodies.split(stored.body) if stored.verdict is None else None
+    if parts is None:
+        return None
+    before, after, text = parts
+    private = _private(text)
+    if id is None:
+        id = check_id(before[len('{"id":"') : before.find('","kind":')])
+    state = STATES_IN_JSON[stored.state]
+    if private is None or not (
+        before.startswith(body_starts_with(id))
+        and before.startswith(state, before.find(_STATE))
+        and before.endswith(f'"attempt":{stored.attempt},')
+    ):
+        return None
+    if stored.created is not None and stored.created != created_in(parts):
+        if not _WRITTEN_TIME.fullmatch(stored.created):
+            return None
+        after = with_created(parts, stored.created)
+    return EncodedRecord(stored.body, before, after, stored.created, private.has_private_error), private, id
+
+
+_STATE = ',"state":'
+_WRITTEN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+
+
+class _Private(NamedTuple):
+    lease: float | None
+    owner: str | None
+    has_private_error: bool
+
+
+@lru_cache(1_024)
+def _private(text: str) -> _Private | None:
+    """Return what no page gets of a body, of the jobs of one process most often the same."""
+    try:
+        body = _object(f"{{{text[1:]}")
+    except ValueError:
+        return None
+    error = _failure(body.get("error"))
+    return _Private(_count(body.get("lease")) or None, _text(body.get("owner")), error is not None and not error.public)
+
+
+def _undecoded(stored: Stored, stalled: bool, source: EncodedRecord, private: _Private, id: str) -> Progress:
+    return Progress.from_source(
+        source,
+        id,
+        stored.state,
+        Version(stored.run, stored.attempt, stored.seq),
+        stalled=stalled and stored.state is State.RUNNING,
+        cancel_requested=stored.cancel_requested,
+        lease=private.lease,
+        owner=private.owner,
         life=life_of(stored.born),
     )
+
+
+# Bodies that have to be decoded.
 
 
 def _body(stored: Stored) -> dict[str, Any]:

@@ -11,9 +11,14 @@ import json
 import sys
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
+from functools import lru_cache
+from json.encoder import encode_basestring
+from math import isfinite
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
+from . import bodies
+from .bodies import Body
 from .errors import InvalidId
 
 if TYPE_CHECKING:
@@ -116,19 +121,9 @@ class Failure(NamedTuple):
     public: bool = False
 
 
-class Progress(NamedTuple):
-    """
-    One immutable record of a job, complete in itself: a newer one replaces it whole.
+class Details(NamedTuple):
+    """The fields of a record that its writer sets; see the properties of `Progress`."""
 
-    `current` and `total` count in `unit`, `rate` is per second, `eta` is in seconds as of `updated_at`, and all times
-    are aware datetimes in UTC. `lease` (seconds) is how long the worker may be silent before the job counts as
-    stalled, `owner` the key of the user whose job it is, `life` stands for all runs of the id since the store last knew
-    none of it. These three are not part of the JSON.
-    """
-
-    id: str
-    state: State
-    version: Version
     kind: str | None = None
     current: Number = 0
     total: Number | None = None
@@ -139,17 +134,239 @@ class Progress(NamedTuple):
     eta: float | None = None
     result: Any = None
     error: Failure | None = None
-    stalled: bool = False
-    cancel_requested: bool = False
     parent: str | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
     updated_at: datetime | None = None
     finished_at: datetime | None = None
     next_retry_at: datetime | None = None
-    lease: float | None = None
-    owner: str | None = None
-    life: str = "0"
+
+
+class Source(Protocol):
+    """What a store holds of a record: it is decoded when one of its details is asked for, and sent without that."""
+
+    @property
+    def has_private_error(self) -> bool:
+        """True where an error has a message that is not meant for the public."""
+
+    def details(self) -> Details:
+        """Return the details, decoded."""
+
+    def json(self, store_fields: str) -> str:
+        """Return the JSON of the record, with these fields in their place, and without a private error."""
+
+
+_set = object.__setattr__
+
+
+class Progress:
+    """
+    One immutable record of a job, complete in itself: a newer one replaces it whole.
+
+    `current` and `total` count in `unit`, `rate` is per second, `eta` is in seconds as of `updated_at`, and all times
+    are aware datetimes in UTC. `lease` (seconds) is how long the worker may be silent before the job counts as
+    stalled, `owner` the key of the user whose job it is, `life` stands for all runs of the id since the store last knew
+    none of it. These three are not part of the JSON.
+    """
+
+    __slots__ = (
+        "_details",
+        "_source",
+        "cancel_requested",
+        "id",
+        "lease",
+        "life",
+        "owner",
+        "stalled",
+        "state",
+        "version",
+    )
+
+    id: str
+    state: State
+    version: Version
+    stalled: bool
+    cancel_requested: bool
+    lease: float | None
+    owner: str | None
+    life: str
+    _details: Details | None
+    _source: Source | None
+
+    def __init__(
+        self,
+        id: str,
+        state: State,
+        version: Version,
+        kind: str | None = None,
+        current: Number = 0,
+        total: Number | None = None,
+        unit: str | None = None,
+        description: str | None = None,
+        meta: Mapping[str, Any] = {},
+        rate: float | None = None,
+        eta: float | None = None,
+        result: Any = None,
+        error: Failure | None = None,
+        stalled: bool = False,
+        cancel_requested: bool = False,
+        parent: str | None = None,
+        created_at: datetime | None = None,
+        started_at: datetime | None = None,
+        updated_at: datetime | None = None,
+        finished_at: datetime | None = None,
+        next_retry_at: datetime | None = None,
+        lease: float | None = None,
+        owner: str | None = None,
+        life: str = "0",
+    ) -> None:
+        _set(self, "id", id)
+        _set(self, "state", state)
+        _set(self, "version", version)
+        _set(self, "stalled", stalled)
+        _set(self, "cancel_requested", cancel_requested)
+        _set(self, "lease", lease)
+        _set(self, "owner", owner)
+        _set(self, "life", life)
+        _set(self, "_source", None)
+        details = Details(
+            kind,
+            current,
+            total,
+            unit,
+            description,
+            meta,
+            rate,
+            eta,
+            result,
+            error,
+            parent,
+            created_at,
+            started_at,
+            updated_at,
+            finished_at,
+            next_retry_at,
+        )
+        _set(self, "_details", details)
+
+    @classmethod
+    def from_source(
+        cls,
+        source: Source,
+        id: str,
+        state: State,
+        version: Version,
+        *,
+        stalled: bool,
+        cancel_requested: bool,
+        lease: float | None,
+        owner: str | None,
+        life: str,
+    ) -> Progress:
+        """Return a record whose details are decoded when one of them is asked for."""
+        record = cls.__new__(cls)
+        _set(record, "id", id)
+        _set(record, "state", state)
+        _set(record, "version", version)
+        _set(record, "stalled", stalled)
+        _set(record, "cancel_requested", cancel_requested)
+        _set(record, "lease", lease)
+        _set(record, "owner", owner)
+        _set(record, "life", life)
+        _set(record, "_source", source)
+        _set(record, "_details", None)
+        return record
+
+    @property
+    def details(self) -> Details:
+        """The fields that the writer has set, together."""
+        return self._details or self._decode()
+
+    def _decode(self) -> Details:
+        assert self._source is not None
+        details = self._source.details()
+        _set(self, "_details", details)
+        return details
+
+    @property
+    def kind(self) -> str | None:
+        """The type of job, such as a task's name."""
+        return (self._details or self._decode()).kind
+
+    @property
+    def current(self) -> Number:
+        """How much is done; it may pass `total`."""
+        return (self._details or self._decode()).current
+
+    @property
+    def total(self) -> Number | None:
+        """How much there is to do; None where that is unknown."""
+        return (self._details or self._decode()).total
+
+    @property
+    def unit(self) -> str | None:
+        """What is counted; bytes are "B"."""
+        return (self._details or self._decode()).unit
+
+    @property
+    def description(self) -> str | None:
+        """What the job is doing, in at most 500 characters."""
+        return (self._details or self._decode()).description
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """Values of the job's own, at most 8 KiB of JSON."""
+        return (self._details or self._decode()).meta
+
+    @property
+    def rate(self) -> float | None:
+        """How much is done per second; None where that is unknown."""
+        return (self._details or self._decode()).rate
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds left as of `updated_at`; None where that is unknown."""
+        return (self._details or self._decode()).eta
+
+    @property
+    def result(self) -> Any:
+        """What a job that succeeded has returned, at most 64 KiB of JSON."""
+        return (self._details or self._decode()).result
+
+    @property
+    def error(self) -> Failure | None:
+        """Why the job, or its last attempt, failed."""
+        return (self._details or self._decode()).error
+
+    @property
+    def parent(self) -> str | None:
+        """The id of the job in which this one was opened."""
+        return (self._details or self._decode()).parent
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When the run was first heard of."""
+        return (self._details or self._decode()).created_at
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When a worker began."""
+        return (self._details or self._decode()).started_at
+
+    @property
+    def updated_at(self) -> datetime | None:
+        """When this record was made."""
+        return (self._details or self._decode()).updated_at
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When the run ended."""
+        return (self._details or self._decode()).finished_at
+
+    @property
+    def next_retry_at(self) -> datetime | None:
+        """When the next attempt is due, while `retrying`."""
+        return (self._details or self._decode()).next_retry_at
 
     @property
     def done(self) -> bool:
@@ -210,13 +427,69 @@ class Progress(NamedTuple):
 
     def to_json(self) -> str:
         """Return `to_dict()` as compact JSON."""
-        return _encode(self.to_dict())
+        if self._source is not None and not self._source.has_private_error:
+            return self._source.json(self._store_fields())
+        return f"{_before(self, self.error)}{self._store_fields()}{_after(self)}}}"
+
+    def _store_fields(self) -> str:
+        """Return the JSON of the fields that only the store knows, which stand together."""
+        return (
+            f'"version":"{self.version}","cursor":"{self.cursor}","stalled":{_BOOLEANS[self.stalled]},'
+            f'"cancel_requested":{_BOOLEANS[self.cancel_requested]},'
+        )
 
     def redacted(self) -> Progress:
         """Return the record without the message of an error that was not meant for the public."""
-        if self.error is None or self.error.public or self.error.message is None:
+        if self._source is not None and not self._source.has_private_error:
             return self
-        return self._replace(error=self.error._replace(message=None))
+        shown = _without_private(self.error)
+        return self if shown is self.error else self._replace(error=shown)
+
+    _fields: ClassVar[tuple[str, ...]]
+
+    def _asdict(self) -> dict[str, Any]:
+        """Return all fields by name."""
+        return {name: getattr(self, name) for name in self._fields}
+
+    def _replace(self, **changes: Any) -> Progress:
+        """Return the record with other values in these fields."""
+        return Progress(**{**self._asdict(), **changes})
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a record cannot be changed: {name}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a record cannot be changed: {name}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Progress):
+            return NotImplemented
+        if self is other:
+            return True
+        if self._source is not None and self._source == other._source:
+            return self._state_in_store() == other._state_in_store()
+        return self._asdict() == other._asdict()
+
+    def _state_in_store(self) -> tuple[object, ...]:
+        return self.id, self.cursor, self.state, self.cancel_requested, self.lease, self.owner
+
+    __hash__ = None  # type: ignore[assignment]  # as that of `meta`
+
+    def __repr__(self) -> str:
+        return f"Progress({', '.join(f'{name}={value!r}' for name, value in self._asdict().items())})"
+
+    def __reduce__(self) -> tuple[type[Progress], tuple[Any, ...]]:
+        return Progress, tuple(self._asdict().values())
+
+
+Progress._fields = tuple(name for name in Progress.__init__.__annotations__ if name != "return")
+
+
+def _without_private(error: Failure | None) -> Failure | None:
+    """Return an error without a message that is not meant for the public."""
+    if error is None or error.public or error.message is None:
+        return error
+    return error._replace(message=None)
 
 
 def percentage(current: Number, total: Number | None) -> float | None:
@@ -261,6 +534,7 @@ def milliseconds(moment: datetime | None) -> int:
 BASE_36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
+@lru_cache(4_096)
 def life_of(born: int) -> str:
     """Return the name of the life of an id that began with a run created then (milliseconds since the epoch)."""
     digits, born = "", max(born, 0)
@@ -460,6 +734,9 @@ def restores(write: Write) -> bool:
 
 def created_at(body: str) -> str | None:
     """Return that field of a body; None where there is none, for others may have written the body."""
+    parts = bodies.split(body)
+    if parts is not None:
+        return created_in(parts)
     try:
         created = json.loads(body).get("created_at")
     except (ValueError, AttributeError, RecursionError):
@@ -467,17 +744,91 @@ def created_at(body: str) -> str | None:
     return created if isinstance(created, str) else None
 
 
+_CREATED = '"created_at":'
+
+
+def created_in(parts: Body) -> str | None:
+    """Return `created_at` of a body in parts."""
+    begin = parts.after.find(_CREATED) + len(_CREATED)  # before it is only an id, which holds no quotation marks
+    return None if parts.after[begin] == "n" else parts.after[begin + 1 : begin + 25]
+
+
+def with_created(parts: Body, created: str) -> str:
+    """Return the second half of a body with another `created_at`, as `format_time` writes it."""
+    before, name, rest = parts.after.partition(_CREATED)
+    return f'{before}{name}"{created}"{rest[rest.index(",") :]}'
+
+
 def encode(progress: Progress) -> str:
-    """Return the body of a record as it is stored: all that the backend does not keep beside it."""
-    body = progress.to_dict()
-    for name in ("done", "percent", "attempt", "version", "cursor", "stalled", "cancel_requested"):
-        del body[name]
-    if progress.error is not None and progress.error.public:
-        body["error"]["public"] = True
-    body["lease"] = progress.lease
+    """
+    Return the body of a record as it is stored: all that the backend does not keep beside it.
+
+    It is JSON whose public part pages get as it is; see `progresskit.bodies`.
+    """
+    error = progress.error
+    private = f',"lease":{_number(progress.lease)}'
     if progress.owner is not None:
-        body["owner"] = progress.owner
-    return _encode(body)
+        private += f',"owner":{_string(progress.owner)}'
+    if error is not None and (error.public or error.message is not None):
+        # Of two fields of one name the last counts, for whoever reads the body as JSON.
+        public = ',"public":true' if error.public else ""
+        private += f',"error":{{"type":{_string(error.type)},"message":{_string(error.message)}{public}}}'
+    return bodies.join(Body(_before(progress, _without_private(error)), _after(progress), f"{private}}}"))
+
+
+def body_starts_with(id: str) -> str:
+    """Return how the body of a job begins."""
+    return f'{{"id":"{id}","kind":'
+
+
+STATES_IN_JSON = {
+    state: f',"state":"{state.value}","done":{"true" if state in FINAL_STATES else "false"},' for state in State
+}
+"""The part of a body that says how the job stands; no field before it can hold that text."""
+
+_BOOLEANS = ("false", "true")
+
+
+def _before(progress: Progress, error: Failure | None) -> str:
+    """Return the JSON of a record up to the fields that only the store knows."""
+    kind, current, total, unit, description, meta, rate, eta, result, *_ = progress.details
+    return (
+        f'{body_starts_with(progress.id)}{_string(kind)}{STATES_IN_JSON[progress.state]}"current":{_number(current)},'
+        f'"total":{_number(total)},"unit":{_string(unit)},"percent":{_number(progress.percent)},'
+        f'"description":{_string(description)},"meta":{_encode(dict(meta)) if meta else "{}"},'
+        f'"rate":{_number(rate)},"eta":{_number(eta)},"result":{"null" if result is None else _encode(result)},'
+        f'"error":{"null" if error is None else _encode({"type": error.type, "message": error.message})},'
+        f'"attempt":{progress.version.attempt},'
+    )
+
+
+def _after(progress: Progress) -> str:
+    """Return the JSON of a record from behind the fields that only the store knows, but for the bracket."""
+    created, started, updated, finished, next_retry = progress.details[-5:]
+    return (
+        f'"parent":{_string(progress.parent)},"created_at":{_time(created)},"started_at":{_time(started)},'
+        f'"updated_at":{_time(updated)},"finished_at":{_time(finished)},"next_retry_at":{_time(next_retry)}'
+    )
+
+
+def _string(text: str | None) -> str:
+    return "null" if text is None else encode_basestring(text)
+
+
+def _number(value: Number | None) -> str:
+    if value is None:
+        return "null"
+    kind = type(value)
+    return repr(value) if kind is int or (kind is float and isfinite(value)) else _encode(value)
+
+
+def _time(moment: datetime | None) -> str:
+    return "null" if moment is None else _encoded_time(moment)
+
+
+@lru_cache(1_024)
+def _encoded_time(moment: datetime) -> str:
+    return f'"{format_time(moment)}"'
 
 
 VERDICT_FIELDS = ("error", "result", "updated_at", "finished_at", "next_retry_at", "rate", "eta")

@@ -1,0 +1,54 @@
+"""
+The layout of a stored body: JSON of which pages get the public part as it is, so that only the worker encodes it.
+
+A body is one JSON object in four parts, separated by tabs, which JSON takes for white space and never holds otherwise:
+
+    {"id":…,"attempt":1,           the first half of what a page gets
+    "parent":…,"next_retry_at":…   the other half; the fields that only the store knows go between the two
+    ,"crc32":…                     of both halves
+    ,"lease":30.0,…}               what no page gets: lease, owner, and an error with its text
+
+Every release, and every function of a database, reads it as JSON. Any other text, such as a body of an earlier release
+or one that was changed since, is no such body, and has to be decoded before it can be shown.
+"""
+
+from __future__ import annotations
+
+from binascii import crc32
+from typing import NamedTuple
+
+SEPARATOR = "\t"
+
+NESTING = 100
+"""How many lists and objects the public part of a body may hold to be sent without a look at how deep they are."""
+
+
+class Body(NamedTuple):
+    """The parts of a body: what a page gets before and after the fields of the store, and what no page gets."""
+
+    before: str
+    after: str
+    private: str
+
+
+def join(body: Body) -> str:
+    """Return the text of a body."""
+    before, after, private = body
+    public = before + SEPARATOR + after
+    return f'{public}{SEPARATOR},"crc32":{crc32(public.encode("utf-8", "surrogatepass"))}{SEPARATOR}{private}'
+
+
+def split(text: str) -> Body | None:
+    """Return the parts of a body; None unless `join` made it and the public part is unchanged."""
+    parts = text.split(SEPARATOR, 4)
+    if len(parts) != 4:
+        return None
+    before, after, checksum, private = parts
+    public = text[: len(before) + 1 + len(after)]
+    if "\r" in public or "\n" in public or public.count("{") + public.count("[") > NESTING:
+        return None  # a line break would end an event of a stream
+    try:
+        is_unchanged = checksum == f',"crc32":{crc32(public.encode())}'
+    except UnicodeEncodeError:
+        return None
+    return Body(before, after, private) if is_unchanged else None
