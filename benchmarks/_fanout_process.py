@@ -2,7 +2,7 @@
 One process of `fanout.py`: the jobs, or a server that shows them; Redis is between them.
 
     python _fanout_process.py jobs URL JOBS
-    python _fanout_process.py progresskit|sse-starlette URL 0
+    python _fanout_process.py progresskit|sse-starlette|bare URL 0
 
 A server says where it listens. Each answers a line on its standard input with what it has done and used so far; jobs
 that are told `stop` report no more.
@@ -23,7 +23,8 @@ from typing import Any
 
 import uvicorn
 
-from progresskit import Kit
+from progresskit import Kit, Progress, State
+from progresskit.progress import Version, moment
 from progresskit_asgi import ProgressApp
 
 HERTZ = 10
@@ -77,6 +78,51 @@ def sse_starlette(kit: Kit) -> Any:
     return Starlette(routes=[Route("/progress/{id}/events/", stream)])
 
 
+class BareSender:
+    """The floor: an ASGI application that sends each of its streams ready-made bytes ten times a second."""
+
+    def __init__(self, kit: Kit) -> None:
+        record = Progress(
+            "job-0",
+            State.RUNNING,
+            Version(1, 1, 100_000),
+            current=100_000,
+            total=1_000_000,
+            unit="rows",
+            rate=float(HERTZ),
+            eta=90_000.5,
+            created_at=moment(time()),
+            started_at=moment(time()),
+            updated_at=moment(time()),
+        )
+        self._event = f"id: {record.cursor}\nevent: progress\ndata: {record.to_json()}\n\n".encode()
+        self._sends: list[Any] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._sends.append(send)
+        self._task = self._task or asyncio.create_task(self._run())
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def _run(self) -> None:
+        due = monotonic()
+        while True:
+            due += 1 / HERTZ
+            await asyncio.sleep(max(due - monotonic(), 0))
+            for send in self._sends:
+                await send({"type": "http.response.body", "body": self._event, "more_body": True})
+
+
+APPS: dict[str, Any] = {
+    "progresskit": lambda kit: ProgressApp(kit=kit),
+    "sse-starlette": sse_starlette,
+    "bare": BareSender,
+}
+
+
 def used() -> dict[str, float]:
     with open("/proc/self/statm") as statm:
         resident = int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -96,8 +142,8 @@ def run_jobs(url: str, count: int) -> None:
 def serve(name: str, url: str) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    kit = Kit(url, allow_anonymous=True, max_streams=most)
-    app: Any = ProgressApp(kit=kit) if name == "progresskit" else sse_starlette(kit)
+    kit = Kit(url, open=True, max_streams=most)
+    app = APPS[name](kit)
     listening = socket.create_server(("127.0.0.1", 0), backlog=4_096)
     config = uvicorn.Config(
         app, log_level="critical", access_log=False, lifespan="off", loop="asyncio", http="httptools", ws="none"

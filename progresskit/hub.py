@@ -1,13 +1,15 @@
 """
-Watches the backend once for all viewers of the process, in a thread of its own.
+Watches the backend once for all viewers of the process.
 
-As in the publisher, the thread owns the state and is told through an inbox; `step` is one round. A viewer has a box
-with one place per job: the newest record waits there, however slow the viewer is.
+A viewer has a mailbox with one place per job: the newest record waits there, however slow the viewer is. Records that
+the backend pushes go to the mailboxes in the thread that brings them, for each switch to another thread may cost 5 ms
+beside a busy one. All other work is done by the hub's own thread, in rounds (`step`), and handed over through an inbox.
 """
 
 from __future__ import annotations
 
 import sys
+from collections import deque
 from contextlib import suppress
 from enum import Enum
 from queue import Empty, SimpleQueue
@@ -42,24 +44,25 @@ DONE_SECONDS = 1.0
 """A job that is done may begin again: where it is polled, it is read this often."""
 
 
-class _Box:
-    """Where records wait for one viewer."""
+class Mailbox:
+    """Holds the newest record of each job until the viewer takes it."""
 
     def __init__(self) -> None:
-        self.ids: set[str] = set()  # the hub's thread changes it, and nobody else
+        self.ids: set[str] = set()  # changed in the hub's turn only
         self.closed = False
         self._ready = Condition()
         self._records: dict[str, Progress] = {}
         self._waiter: tuple[AbstractEventLoop, Future[None]] | None = None
 
-    def put(self, progress: Progress, waiting: Waiting) -> None:
-        """Put a record in place of an older one; note whom of an event loop to wake."""
+    def put(self, records: Iterable[Progress], waiting: Waiting) -> None:
+        """Put records in place of older ones; add a reader of an event loop that waits for them to `waiting`."""
         with self._ready:
-            self._records[progress.id] = progress
+            for progress in records:
+                self._records[progress.id] = progress
             self._wake(waiting)
 
     def close(self, waiting: Waiting) -> None:
-        """Let nobody wait for what will not come."""
+        """End the wait of every reader: no more records will come."""
         with self._ready:
             self.closed = True
             self._wake(waiting)
@@ -72,12 +75,14 @@ class _Box:
             self._waiter = None
 
     def take(self, timeout: float | None) -> dict[str, Progress]:
+        """Return the records, by id; wait for one, `timeout` seconds at most."""
         with self._ready:
             self._ready.wait_for(lambda: self._records or self.closed, timeout)
             taken, self._records = self._records, {}
         return taken
 
     async def atake(self, timeout: float | None) -> dict[str, Progress]:
+        """Return the records without blocking the event loop."""
         from asyncio import get_running_loop, wait
 
         loop = get_running_loop()
@@ -91,22 +96,28 @@ class _Box:
         return self.take(0)
 
 
-class _CallbackBox(_Box):
-    """Calls an observer, in the hub's thread."""
+class CallbackMailbox(Mailbox):
+    """Calls an observer with the records, in the hub's thread: a slow observer must not delay a backend's thread."""
 
-    def __init__(self, observer: Notify) -> None:
+    def __init__(self, observer: Notify, schedule: Callable[[Callable[[], None]], None]) -> None:
         super().__init__()
-        self._observer = observer
+        self._observer, self._schedule = observer, schedule
 
-    def put(self, progress: Progress, waiting: Waiting) -> None:
-        notify(self._observer, progress)
+    def put(self, records: Iterable[Progress], waiting: Waiting) -> None:
+        """Put records in place of older ones, and have the observer called with them."""
+        super().put(records, waiting)
+        self._schedule(self._notify)
+
+    def _notify(self) -> None:
+        for progress in self.take(0).values():
+            notify(self._observer, progress)
 
 
 class Viewer:
     """Sees some jobs: first as they are, then each change, the newest state only."""
 
-    def __init__(self, hub: Hub, box: _Box) -> None:
-        self._hub, self._box = hub, box
+    def __init__(self, hub: Hub, mailbox: Mailbox) -> None:
+        self._hub, self._mailbox = hub, mailbox
 
     def get(self, timeout: float | None = None) -> dict[str, Progress]:
         """
@@ -114,28 +125,28 @@ class Viewer:
 
         An empty dict means that the time is over, or that the kit was closed.
         """
-        return self._box.take(timeout)
+        return self._mailbox.take(timeout)
 
     async def aget(self, timeout: float | None = None) -> dict[str, Progress]:
         """Do the same without blocking the event loop."""
-        return await self._box.atake(timeout)
+        return await self._mailbox.atake(timeout)
 
     def add(self, ids: Collection[str]) -> None:
         """See these jobs as well, each as it is first."""
-        self._hub.join(self._box, ids)
+        self._hub.subscribe(self._mailbox, ids)
 
     def drop(self, ids: Collection[str]) -> None:
         """See these jobs no longer; what was on its way may still come."""
-        self._hub.part(self._box, ids)
+        self._hub.unsubscribe(self._mailbox, ids)
 
     @property
     def closed(self) -> bool:
         """True once the kit was closed: nothing more will come."""
-        return self._box.closed
+        return self._mailbox.closed
 
     def close(self) -> None:
         """Watch no longer."""
-        self._hub.leave(self._box)
+        self._hub.unsubscribe(self._mailbox)
 
     def __enter__(self) -> Viewer:
         return self
@@ -165,11 +176,11 @@ class Knowledge(Enum):
 class _Watched:
     """A job that has viewers."""
 
-    __slots__ = ("behind_since", "boxes", "check", "knowledge", "last", "new")
+    __slots__ = ("behind_since", "check", "knowledge", "last", "mailboxes", "new")
 
     def __init__(self) -> None:
-        self.boxes: set[_Box] = set()
-        self.new: set[_Box] = set()  # these have not been told the present state
+        self.mailboxes: set[Mailbox] = set()
+        self.new: set[Mailbox] = set()  # these have not received the present state
         self.last: Progress | None = None
         self.knowledge = Knowledge.IN_DOUBT
         self.check: float | None = None  # when its lease has run out, unless a record arrives
@@ -205,6 +216,54 @@ class _Watched:
             self.knowledge = Knowledge.CURRENT
 
 
+class _Delivery:
+    """Records on their way to mailboxes: each mailbox, and each event loop with readers, is woken once for all."""
+
+    def __init__(self) -> None:
+        self._news: dict[Mailbox, list[Progress]] = {}
+        self._waiting: Waiting = {}
+
+    def add(self, mailboxes: Iterable[Mailbox], progress: Progress) -> None:
+        """Have `flush` put the record into these mailboxes."""
+        for mailbox in mailboxes:
+            self._news.setdefault(mailbox, []).append(progress)
+
+    def close(self, mailbox: Mailbox) -> None:
+        """Close the mailbox; `flush` wakes its reader."""
+        mailbox.close(self._waiting)
+
+    def flush(self) -> None:
+        """Fill the mailboxes and wake the readers."""
+        news, self._news = self._news, {}
+        for mailbox, records in news.items():
+            mailbox.put(records, self._waiting)
+        waiting, self._waiting = self._waiting, {}
+        for loop, futures in waiting.items():
+            with suppress(RuntimeError):  # the loop has been closed, and its readers with it
+                loop.call_soon_threadsafe(_resolve, futures)
+
+
+class _Schedule:
+    """When the hub's thread has work, in seconds of its clock."""
+
+    def __init__(self, now: float) -> None:
+        self.tick = self.done_tick = now
+        """When jobs that only polling tells of are read next: those that are not done, and those that are."""
+        self.retry = now
+        """Reading is not tried before this moment."""
+        self.backoff = Backoff()
+        self.next: float | None = None
+        """When the thread looks at its work again by itself; None for never."""
+
+    def fail(self, now: float) -> None:
+        """Put off reading after a failure."""
+        self.retry = now + self.backoff.next()
+
+    def is_late_for(self, deadline: float) -> bool:
+        """Return True where the thread would look again only after this moment."""
+        return self.next is None or deadline < self.next
+
+
 class Hub:
     """One upstream watch, any number of viewers."""
 
@@ -224,38 +283,42 @@ class Hub:
         self._thread: Thread | None = None
         self._thread_lock = Lock()
         self._closing = False
-        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        # A finalizer may fill these at any moment, even in a thread that is using them: they take no lock.
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._signal: SimpleQueue[None] = SimpleQueue()
+        self._callbacks: deque[Callable[[], None]] = deque()
+        self._turn = Lock()
+        """Held by the thread that uses the state below; by the hub's own during a whole round, reads included."""
         self._watched: dict[str, _Watched] = {}
-        self._listener: Subscription | None = None
-        self._waiting: Waiting = {}
-        self._backoff = Backoff()
-        self._tick = self._done_tick = self._retry = self._clock()
+        self._listener: Listener | None = None
+        self._delivery = _Delivery()
+        self._schedule = _Schedule(self._clock())
 
     # What other threads call.
 
     def view(self, ids: Collection[str]) -> Viewer:
         """Return a viewer of the jobs, which need not exist yet."""
-        box = _Box()
-        self.join(box, ids)
-        return Viewer(self, box)
+        mailbox = Mailbox()
+        self.subscribe(mailbox, ids)
+        return Viewer(self, mailbox)
 
     def attach(self, id: str, observer: Notify) -> Callable[[], None]:
         """Call the observer in the hub's thread; call what is returned to detach it."""
-        box = _CallbackBox(observer)
-        self.join(box, (id,))
-        return lambda: self.leave(box)
+        mailbox = CallbackMailbox(observer, self._call_later)
+        self.subscribe(mailbox, (id,))
+        return lambda: self.unsubscribe(mailbox)
 
-    def join(self, box: _Box, ids: Collection[str]) -> None:
-        """Put what becomes of these jobs into the box, beginning with how they are."""
+    def subscribe(self, mailbox: Mailbox, ids: Collection[str]) -> None:
+        """Put the present state of these jobs and every change into the mailbox."""
         forks.notice()
         if self._thread is None and self._threaded:
             with self._thread_lock:
                 if self._thread is None:
                     self._thread = self._start()
         wanted = frozenset(ids)
-        self._inbox.put(lambda: self._add(box, wanted))
+        self._hand_over(lambda: self._add(mailbox, wanted))
         if self._closing:
-            box.close({})
+            mailbox.close({})
 
     def _start(self) -> Thread:
         try:
@@ -264,23 +327,19 @@ class Hub:
             raise Unsupported(f"jobs are watched in a thread, and there can be none here: {error}") from error
 
     def latest(self, id: str) -> Progress | None:
-        """Return the newest record of a job that is viewed, as far as the thread has come; None for any other."""
+        """Return the newest record of a job that is viewed, as far as it is known here; None for any other."""
         watched = self._watched.get(id)
         return None if watched is None else watched.last
 
-    def part(self, box: _Box, ids: Collection[str]) -> None:
-        """Put nothing of these jobs into the box any more."""
-        unwanted = frozenset(ids)
-        self._inbox.put(lambda: self._remove(box, unwanted))
-
-    def leave(self, box: _Box) -> None:
-        """Put nothing into the box any more."""
-        self._inbox.put(lambda: self._remove(box, frozenset(box.ids)))
+    def unsubscribe(self, mailbox: Mailbox, ids: Collection[str] | None = None) -> None:
+        """Put no more records of these jobs, of all unless some are given, into the mailbox."""
+        unwanted = None if ids is None else frozenset(ids)
+        self._hand_over(lambda: self._remove(mailbox, frozenset(mailbox.ids) if unwanted is None else unwanted))
 
     def reread(self, ids: Collection[str]) -> None:
         """Read these again soon: their records were removed."""
         removed = frozenset(ids)
-        self._inbox.put(lambda: self._doubt(removed))
+        self._hand_over(lambda: self._doubt(removed))
 
     def _doubt(self, ids: Collection[str]) -> None:
         for id in ids:
@@ -288,45 +347,91 @@ class Hub:
                 self._watched[id].doubt()
 
     def close(self) -> None:
-        """End the thread; viewers get nothing more and wait no longer."""
+        """End the thread; viewers get no more records and wait no longer."""
         self._closing = True
-        self._inbox.put(_nothing)
+        self._signal.put(None)
         if self._thread is not None and not sys.is_finalizing():
             self._thread.join(self._settings.flush_seconds)
 
-    # The thread.
+    def _hand_over(self, call: Callable[[], None]) -> None:
+        """Have the hub's thread make a call."""
+        self._inbox.append(call)
+        self._signal.put(None)
+
+    def _call_later(self, callback: Callable[[], None]) -> None:
+        """Have the hub's thread make a call into code that is not the kit's."""
+        self._callbacks.append(callback)
+        self._signal.put(None)
+
+    # The threads of the backend.
+
+    def _pushed(self, records: Iterable[Progress]) -> None:
+        """Deliver records here and now, unless the hub's thread is in a round, or has calls to make before."""
+        taken = list(records)
+        if self._thread is not None and self._turn.acquire(blocking=False):
+            try:
+                if not self._inbox and not self._closing:
+                    self._take(taken)
+                    self._delivery.flush()
+                    return
+            finally:
+                self._turn.release()
+        self._hand_over(lambda: self._take(taken))
+
+    def _lost(self) -> None:
+        self._hand_over(self._doubt_all)
+
+    def _doubt_all(self) -> None:
+        for watched in self._watched.values():
+            watched.doubt()
+
+    # The hub's thread.
 
     def _run(self) -> None:
         wait: float | None = None
         while not self._closing:
             try:
                 with suppress(Empty):
-                    self._inbox.get(timeout=wait)()
+                    self._signal.get(timeout=wait)
                 wait = self.step()
             except BaseException as error:
                 # No known error arrives here. Whatever it is, the viewers must not lose their thread by it.
                 self._failed(error, exc_info=True)
                 wait = LONGEST_SECONDS
-        self._drain()
-        self._unlisten()
-        for watched in self._watched.values():
-            for box in watched.boxes:
-                box.close(self._waiting)
-        self._wake_loops()
+        with self._turn:
+            self._drain()
+            self._unlisten()
+            for watched in self._watched.values():
+                for mailbox in watched.mailboxes:
+                    self._delivery.close(mailbox)
+            self._delivery.flush()
 
     def step(self) -> float | None:
         """Do one round: take what was handed over, read what is due; return the seconds to the next, None for never."""
-        self._drain()
-        now = self._clock()
-        if now >= self._retry:
-            self._read(now)
-        self._wake_loops()
-        return self._until_next()
-
-    def _drain(self) -> None:
         with suppress(Empty):
             while True:
-                self._inbox.get_nowait()()
+                self._signal.get_nowait()
+        with self._turn:
+            wait = self._round()
+        while self._callbacks:
+            self._callbacks.popleft()()
+        return wait
+
+    def _round(self) -> float | None:
+        try:
+            self._drain()
+            now = self._clock()
+            if now >= self._schedule.retry:
+                self._read(now)
+        finally:
+            self._delivery.flush()
+        wait = self._until_next()
+        self._schedule.next = None if wait is None else self._clock() + wait
+        return wait
+
+    def _drain(self) -> None:
+        while self._inbox:
+            self._inbox.popleft()()
 
     def _until_next(self) -> float | None:
         if not self._watched:
@@ -335,39 +440,39 @@ class Hub:
         if any(watched.is_in_doubt for watched in self._watched.values()):
             deadlines.append(self._clock())
         if self._polled(done=False):
-            deadlines.append(self._tick)
+            deadlines.append(self._schedule.tick)
         if self._polled(done=True):
-            deadlines.append(self._done_tick)
-        return max(max(min(deadlines), self._retry) - self._clock(), 0) if deadlines else None
+            deadlines.append(self._schedule.done_tick)
+        return max(max(min(deadlines), self._schedule.retry) - self._clock(), 0) if deadlines else None
 
     def _polled(self, done: bool) -> list[str]:
         """Return the ids, those that are done or the others, that only polling tells of: none where it is pushed."""
-        if self._listener is not None or isinstance(self._backend, SupportsPush):
+        if self._listener is not None or isinstance(self._backend, Pushes):
             return []
         return [id for id, watched in self._watched.items() if watched.is_done is done]
 
-    def _add(self, box: _Box, ids: frozenset[str]) -> None:
-        box.ids.update(ids)
+    def _add(self, mailbox: Mailbox, ids: frozenset[str]) -> None:
+        mailbox.ids.update(ids)
         for id in ids:
             watched = self._watched.setdefault(id, _Watched())
-            watched.boxes.add(box)
-            watched.new.add(box)
+            watched.mailboxes.add(mailbox)
+            watched.new.add(mailbox)
             watched.doubt()
 
-    def _remove(self, box: _Box, ids: frozenset[str]) -> None:
+    def _remove(self, mailbox: Mailbox, ids: frozenset[str]) -> None:
         gone = []
-        box.ids -= ids
+        mailbox.ids -= ids
         for id in ids:
             watched = self._watched.get(id)
             if watched is not None:
-                watched.boxes.discard(box)
-                watched.new.discard(box)
-                if not watched.boxes:
+                watched.mailboxes.discard(mailbox)
+                watched.new.discard(mailbox)
+                if not watched.mailboxes:
                     del self._watched[id]
                     gone.append(id)
         if self._listener is not None and gone:
             if self._watched:
-                self._listener.remove(gone)
+                self._listener.unwatch(gone)
             else:
                 self._unlisten()
 
@@ -377,15 +482,8 @@ class Hub:
             listener.close()
 
     def _read(self, now: float) -> None:
-        """Read what is due, and put what is new into the boxes."""
-        due = {id for id, watched in self._watched.items() if watched.is_in_doubt or _is_over(watched.check, now)}
-        interval = self._settings.interval
-        if now >= self._tick:
-            due.update(self._polled(done=False))
-            self._tick = (self._tick if now - self._tick < interval else now) + interval
-        if now >= self._done_tick:
-            due.update(self._polled(done=True))
-            self._done_tick = now + max(DONE_SECONDS, interval)
+        """Read what is due, and deliver what is new."""
+        due = self._due(now)
         if not due:
             return
         try:
@@ -394,7 +492,7 @@ class Hub:
         except Exception as error:
             self._failed(error)
             return
-        self._backoff.reset()
+        self._schedule.backoff.reset()
         for id in due:
             watched = self._watched[id]
             watched.confirm()
@@ -406,6 +504,18 @@ class Hub:
                 watched.last = None
             self._arrived(watched, record, now, LEASE_CHECK_SECONDS)
             self._greet(watched)
+
+    def _due(self, now: float) -> set[str]:
+        """Return the ids to be read now."""
+        due = {id for id, watched in self._watched.items() if watched.is_in_doubt or _is_over(watched.check, now)}
+        schedule, interval = self._schedule, self._settings.interval
+        if now >= schedule.tick:
+            due.update(self._polled(done=False))
+            schedule.tick = (schedule.tick if now - schedule.tick < interval else now) + interval
+        if now >= schedule.done_tick:
+            due.update(self._polled(done=True))
+            schedule.done_tick = now + max(DONE_SECONDS, interval)
+        return due
 
     def _began_again(self, watched: _Watched, record: Progress, now: float) -> bool:
         """Tell whether the backend had forgotten a job, and it began again."""
@@ -420,41 +530,43 @@ class Hub:
         return watched.fall_behind(now) >= (before.lease or self._settings.lease)
 
     def _listen(self, ids: Collection[str]) -> None:
-        if isinstance(self._backend, SupportsPush):
+        if isinstance(self._backend, Pushes):
             if self._listener is None:
-                self._listener = self._backend.subscribe(self._pushed, self._lost)
-            self._listener.add([id for id in ids if self._watched[id].is_in_doubt])
+                self._listener = self._backend.listen(self._pushed, self._lost)
+            self._listener.watch([id for id in ids if self._watched[id].is_in_doubt])
 
     def _failed(self, error: BaseException, exc_info: bool = False) -> None:
-        if not self._backoff.failures:
+        if not self._schedule.backoff.failures:
             _log().warning("Progress cannot be read now; it is tried again: %s", error, exc_info=exc_info)
-        self._retry = self._clock() + self._backoff.next()
+        self._schedule.fail(self._clock())
 
-    def _pushed(self, records: Iterable[Progress]) -> None:
-        taken = list(records)
-        self._inbox.put(lambda: self._take(taken))
-
-    def _lost(self) -> None:
-        self._inbox.put(self._doubt_all)
-
-    def _doubt_all(self) -> None:
-        for watched in self._watched.values():
-            watched.doubt()
+    # Records.
 
     def _take(self, records: list[Progress]) -> None:
+        """Take records that the backend has pushed; wake the hub's thread where one of them gives it work sooner."""
         now = self._clock()
+        is_sooner = False
         for progress in records:
             watched = self._watched.get(progress.id)
             if watched is not None:
-                if watched.last is not None and progress.life != watched.last.life:
-                    watched.doubt()  # which of the two is over is for the backend to say
-                    continue
-                if watched.last is not None and progress.version < watched.last.version:
-                    watched.doubt()  # late, or of a job that begins again in a backend that had forgotten it
-                elif watched.last is not None and _takes_back_a_request(progress, watched.last):
-                    watched.doubt()  # late, or of a backend that had forgotten it
-                    continue
-                self._arrived(watched, progress, now, progress.lease or self._settings.lease)
+                self._take_one(watched, progress, now)
+                check = watched.check
+                is_sooner |= watched.is_in_doubt or (check is not None and self._schedule.is_late_for(check))
+        if is_sooner:
+            self._signal.put(None)
+
+    def _take_one(self, watched: _Watched, progress: Progress, now: float) -> None:
+        before = watched.last
+        if before is not None:
+            if progress.life != before.life:
+                watched.doubt()  # which of the two is over is for the backend to say
+                return
+            if progress.version < before.version:
+                watched.doubt()  # late, or of a job that begins again in a backend that had forgotten it
+            elif _takes_back_a_request(progress, before):
+                watched.doubt()  # late, or of a backend that had forgotten it
+                return
+        self._arrived(watched, progress, now, progress.lease or self._settings.lease)
 
     def _arrived(self, watched: _Watched, progress: Progress | None, now: float, lease: float) -> None:
         """Take a record that was read or pushed; its lease, if it has one, is looked at again after `lease` seconds."""
@@ -469,21 +581,12 @@ class Hub:
             watched.check = now + LEASE_CHECK_SECONDS
         if before is None or _is_newer(progress, before):
             watched.last = progress
-            for box in watched.boxes - watched.new:
-                box.put(progress, self._waiting)
+            self._delivery.add(watched.mailboxes - watched.new if watched.new else watched.mailboxes, progress)
 
     def _greet(self, watched: _Watched) -> None:
         if watched.last is not None:
-            for box in watched.new:
-                box.put(watched.last, self._waiting)
+            self._delivery.add(watched.new, watched.last)
         watched.new.clear()
-
-    def _wake_loops(self) -> None:
-        """Wake the readers of each event loop with one call."""
-        waiting, self._waiting = self._waiting, {}
-        for loop, futures in waiting.items():
-            with suppress(RuntimeError):  # the loop has been closed, and its readers with it
-                loop.call_soon_threadsafe(_resolve, futures)
 
 
 def _is_newer(progress: Progress, before: Progress) -> bool:
@@ -519,10 +622,6 @@ def _resolve(futures: list[Future[None]]) -> None:
     for future in futures:
         if not future.done():
             future.set_result(None)
-
-
-def _nothing() -> None:
-    """Wake the thread, no more."""
 
 
 def _log() -> Logger:

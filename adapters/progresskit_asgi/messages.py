@@ -112,13 +112,12 @@ class FanoutRecord(RenderedRecord):
     `before` is the one that was sent before it: while the run is the same, it is one object.
     """
 
-    __slots__ = ("_messages", "cursor", "done")
+    __slots__ = ("_messages",)
 
     def __init__(self, record: Progress, before: FanoutRecord | None = None) -> None:
         super().__init__(record)
         if before is not None and before.run == self.run:
             self.run = before.run
-        self.cursor, self.done = record.cursor, record.done
         self._messages: dict[Form, Message] = {}
 
     def message(self, form: Form) -> Message:

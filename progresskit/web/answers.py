@@ -42,8 +42,8 @@ def not_modified(rendered: RenderedRecord, form: Form) -> Response:
 
 def _headers(rendered: RenderedRecord, form: Form) -> dict[str, str | None]:
     return HEADERS | {
-        "ETag": tag(rendered.record.cursor, form[0]),
-        "Retry_After": None if rendered.record.done else RETRY_AFTER,
+        "ETag": tag(rendered.cursor, form[0]),
+        "Retry_After": None if rendered.done else RETRY_AFTER,
     }
 
 

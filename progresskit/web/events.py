@@ -36,10 +36,11 @@ DONE = b"event: done\ndata: -\n\n"
 class RenderedRecord:
     """A record on its way to viewers: each form of it is rendered once, on demand, and shared by all viewers."""
 
-    __slots__ = ("_events", "_texts", "answers", "record", "run")
+    __slots__ = ("_events", "_texts", "answers", "cursor", "done", "record", "run")
 
     def __init__(self, record: Progress) -> None:
         self.record, self.run = record, run_of(record)
+        self.cursor, self.done = record.cursor, record.done
         self._texts: dict[Form, str] = {}
         self._events: dict[Form, bytes] = {}
         self.answers: dict[tuple[int, Form], Response] = {}
@@ -59,8 +60,8 @@ class RenderedRecord:
         form = html, exposed
         event = self._events.get(form)
         if event is None:
-            event = _event(self.text(html, exposed), self.record.cursor).encode("utf-8", "replace")
-            event = self._events[form] = event + DONE if html and self.record.done else event
+            event = _event(self.text(html, exposed), self.cursor).encode("utf-8", "replace")
+            event = self._events[form] = event + DONE if html and self.done else event
         return event
 
 
@@ -146,7 +147,7 @@ class EventEncoder:
         (self.unfinished.discard if record.done else self.unfinished.add)(record.id)
 
     def _encode_single(self, rendered: RenderedRecord) -> bytes:
-        return b"" if rendered.record.cursor == self.seen else rendered.event(*self.form)
+        return b"" if rendered.cursor == self.seen else rendered.event(*self.form)
 
     def _encode_named(self, due: Mapping[str, RenderedRecord | None]) -> list[tuple[str | None, str | None]]:
         if self.form[0]:

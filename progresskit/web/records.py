@@ -101,18 +101,18 @@ def _is_old(context: RequestContext, jobs: Jobs, found: Found) -> bool:
 
 
 def _are_done(jobs: Jobs, found: Found) -> bool:
-    return all(id in found and found[id].record.done for id in jobs.names.values() if id is not None)
+    return all(id in found and found[id].done for id in jobs.names.values() if id is not None)
 
 
 def _etag(context: RequestContext, jobs: Jobs, found: Found) -> str | None:
     """Return a tag of what is told, other than that of its HTML; None where a single job is not known."""
     if jobs.single:
-        return tag(next(iter(found.values())).record.cursor, context.html) if found else None
+        return tag(next(iter(found.values())).cursor, context.html) if found else None
     return _etag_of_many(context, jobs, found)
 
 
 def _etag_of_many(context: RequestContext, jobs: Jobs, found: Found) -> str:
-    cursors = [name + (f" {found[id].record.cursor}" if id in found else "") for name, id in jobs.names.items()]
+    cursors = [name + (f" {found[id].cursor}" if id in found else "") for name, id in jobs.names.items()]
     return tag(sha256("\n".join(cursors).encode("utf-8", "replace")).hexdigest()[:32], context.html)
 
 
@@ -125,7 +125,7 @@ def _answer(context: RequestContext, jobs: Jobs, found: Found, applied: str | No
         return unknown(RETRY_AFTER, **HEADERS, Preference_Applied=applied)
     (rendered,) = found.values()
     form = context.html, context.settings.expose_errors
-    is_seen = none_match(context.request.headers, tag(rendered.record.cursor, html=form[0]))
+    is_seen = none_match(context.request.headers, tag(rendered.cursor, html=form[0]))
     response = (not_modified if is_seen else full)(rendered, form)
     if applied is None:
         return response

@@ -59,7 +59,7 @@ async def _open(context: RequestContext, jobs: Jobs) -> Response:
             jobs, found = await context.admit(jobs, await context.look(jobs.ids))
             if jobs.are_refused:
                 return refused()
-            ended = any(rendered.record.done and rendered.record.cursor == seen for rendered in found.values())
+            ended = any(rendered.done and rendered.cursor == seen for rendered in found.values())
         else:
             ended = seen == END
         if ended:

@@ -624,7 +624,7 @@ def test_a_viewer_that_leaves_in_the_middle_is_forgotten(live: Kit) -> None:
         observer = RecordingObserver()
         live.subject("job").attach(observer)
         observer.wait_for(lambda progress: True)
-        assert len(live.hub._watched["job"].boxes) == 1
+        assert len(live.hub._watched["job"].mailboxes) == 1
 
 
 def test_a_stall_is_seen_by_whoever_watches(live: Kit) -> None:
