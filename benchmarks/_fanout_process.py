@@ -142,7 +142,7 @@ def run_jobs(url: str, count: int) -> None:
 def serve(name: str, url: str) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    kit = Kit(url, open=True, max_streams=most)
+    kit = Kit(url, allow_anonymous=True, max_streams=most)
     app = APPS[name](kit)
     listening = socket.create_server(("127.0.0.1", 0), backlog=4_096)
     config = uvicorn.Config(

@@ -290,7 +290,7 @@ class Hub:
         self._turn = Lock()
         """Held by the thread that uses the state below; by the hub's own during a whole round, reads included."""
         self._watched: dict[str, _Watched] = {}
-        self._listener: Listener | None = None
+        self._listener: Subscription | None = None
         self._delivery = _Delivery()
         self._schedule = _Schedule(self._clock())
 
@@ -447,7 +447,7 @@ class Hub:
 
     def _polled(self, done: bool) -> list[str]:
         """Return the ids, those that are done or the others, that only polling tells of: none where it is pushed."""
-        if self._listener is not None or isinstance(self._backend, Pushes):
+        if self._listener is not None or isinstance(self._backend, SupportsPush):
             return []
         return [id for id, watched in self._watched.items() if watched.is_done is done]
 
@@ -472,7 +472,7 @@ class Hub:
                     gone.append(id)
         if self._listener is not None and gone:
             if self._watched:
-                self._listener.unwatch(gone)
+                self._listener.remove(gone)
             else:
                 self._unlisten()
 
@@ -530,10 +530,10 @@ class Hub:
         return watched.fall_behind(now) >= (before.lease or self._settings.lease)
 
     def _listen(self, ids: Collection[str]) -> None:
-        if isinstance(self._backend, Pushes):
+        if isinstance(self._backend, SupportsPush):
             if self._listener is None:
-                self._listener = self._backend.listen(self._pushed, self._lost)
-            self._listener.watch([id for id in ids if self._watched[id].is_in_doubt])
+                self._listener = self._backend.subscribe(self._pushed, self._lost)
+            self._listener.add([id for id in ids if self._watched[id].is_in_doubt])
 
     def _failed(self, error: BaseException, exc_info: bool = False) -> None:
         if not self._schedule.backoff.failures:
