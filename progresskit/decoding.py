@@ -27,7 +27,7 @@ from .progress import (
     Version,
     body_starts_with,
     check_id,
-    created_in,
+    has_created,
     life_of,
     with_created,
 )
@@ -129,7 +129,7 @@ def _encoded(stored: Stored, id: str | None) -> tuple[EncodedRecord, _Private, s
         and before.endswith(f'"attempt":{stored.attempt},')
     ):
         return None
-    if stored.created is not None and stored.created != created_in(parts):
+    if stored.created is not None and not has_created(parts, stored.created):
         if not _WRITTEN_TIME.fullmatch(stored.created):
             return None
         after = with_created(parts, stored.created)

@@ -279,7 +279,7 @@ class Hub:
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
-        """Start again without viewers; the thread and the listener belong to the parent."""
+        """Start again without viewers; the thread and the subscription belong to the parent."""
         self._thread: Thread | None = None
         self._thread_lock = Lock()
         self._closing = False
@@ -290,7 +290,7 @@ class Hub:
         self._turn = Lock()
         """Held by the thread that uses the state below; by the hub's own during a whole round, reads included."""
         self._watched: dict[str, _Watched] = {}
-        self._listener: Subscription | None = None
+        self._subscription: Subscription | None = None
         self._delivery = _Delivery()
         self._schedule = _Schedule(self._clock())
 
@@ -400,7 +400,7 @@ class Hub:
                 wait = LONGEST_SECONDS
         with self._turn:
             self._drain()
-            self._unlisten()
+            self._end_subscription()
             for watched in self._watched.values():
                 for mailbox in watched.mailboxes:
                     self._delivery.close(mailbox)
@@ -447,7 +447,7 @@ class Hub:
 
     def _polled(self, done: bool) -> list[str]:
         """Return the ids, those that are done or the others, that only polling tells of: none where it is pushed."""
-        if self._listener is not None or isinstance(self._backend, SupportsPush):
+        if self._subscription is not None or isinstance(self._backend, SupportsPush):
             return []
         return [id for id, watched in self._watched.items() if watched.is_done is done]
 
@@ -470,16 +470,16 @@ class Hub:
                 if not watched.mailboxes:
                     del self._watched[id]
                     gone.append(id)
-        if self._listener is not None and gone:
+        if self._subscription is not None and gone:
             if self._watched:
-                self._listener.remove(gone)
+                self._subscription.remove(gone)
             else:
-                self._unlisten()
+                self._end_subscription()
 
-    def _unlisten(self) -> None:
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.close()
+    def _end_subscription(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            subscription.close()
 
     def _read(self, now: float) -> None:
         """Read what is due, and deliver what is new."""
@@ -487,7 +487,7 @@ class Hub:
         if not due:
             return
         try:
-            self._listen(due)
+            self._subscribe(due)
             records = self._backend.read(due)
         except Exception as error:
             self._failed(error)
@@ -529,11 +529,11 @@ class Hub:
         # A worker that lives would have written again by then what the backend had lost.
         return watched.fall_behind(now) >= (before.lease or self._settings.lease)
 
-    def _listen(self, ids: Collection[str]) -> None:
+    def _subscribe(self, ids: Collection[str]) -> None:
         if isinstance(self._backend, SupportsPush):
-            if self._listener is None:
-                self._listener = self._backend.subscribe(self._pushed, self._lost)
-            self._listener.add([id for id in ids if self._watched[id].is_in_doubt])
+            if self._subscription is None:
+                self._subscription = self._backend.subscribe(self._pushed, self._lost)
+            self._subscription.add([id for id in ids if self._watched[id].is_in_doubt])
 
     def _failed(self, error: BaseException, exc_info: bool = False) -> None:
         if not self._schedule.backoff.failures:
@@ -575,7 +575,7 @@ class Hub:
             return
         if before is None or progress.version >= before.version:
             watched.catch_up()
-        if self._listener is not None and progress.state is State.RUNNING and not progress.stalled:
+        if self._subscription is not None and progress.state is State.RUNNING and not progress.stalled:
             watched.check = now + lease
         elif watched.knowledge is Knowledge.BEHIND:
             watched.check = now + LEASE_CHECK_SECONDS

@@ -101,7 +101,7 @@ class Version(NamedTuple):
     seq: int
 
     def __str__(self) -> str:
-        return f"{self.run}.{self.attempt}.{self.seq}"
+        return "%d.%d.%d" % self  # noqa: UP031 (records are sent by the thousand, and this is the fastest)
 
     @classmethod
     def parse(cls, text: str) -> Version:
@@ -170,6 +170,7 @@ class Progress:
     """
 
     __slots__ = (
+        "_cursor",
         "_details",
         "_source",
         "cancel_requested",
@@ -190,6 +191,7 @@ class Progress:
     lease: float | None
     owner: str | None
     life: str
+    _cursor: str
     _details: Details | None
     _source: Source | None
 
@@ -228,6 +230,7 @@ class Progress:
         _set(self, "lease", lease)
         _set(self, "owner", owner)
         _set(self, "life", life)
+        _set(self, "_cursor", "")
         _set(self, "_source", None)
         details = Details(
             kind,
@@ -273,6 +276,7 @@ class Progress:
         _set(record, "lease", lease)
         _set(record, "owner", owner)
         _set(record, "life", life)
+        _set(record, "_cursor", "")
         _set(record, "_source", source)
         _set(record, "_details", None)
         return record
@@ -391,9 +395,14 @@ class Progress:
     @property
     def cursor(self) -> str:
         """What a viewer has seen: life and version, with `s` while stalled and `c` while cancelling."""
+        return self._cursor or self._make_cursor()
+
+    def _make_cursor(self) -> str:
         stalled = "s" if self.stalled else ""
         asked = "c" if self.cancel_requested and not self.done else ""
-        return f"{self.life}-{self.version}{stalled}{asked}"
+        cursor = f"{self.life}-{self.version}{stalled}{asked}"
+        _set(self, "_cursor", cursor)
+        return cursor
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of the record, as every transport sends it."""
@@ -779,6 +788,11 @@ def encode(progress: Progress) -> str:
 def body_starts_with(id: str) -> str:
     """Return how the body of a job begins."""
     return f'{{"id":"{id}","kind":'
+
+
+def has_created(parts: Body, created: str) -> bool:
+    """Return True where that is `created_at` of a body in parts."""
+    return f'{_CREATED}"{created}",' in parts.after  # no other text in there has quotation marks inside
 
 
 STATES_IN_JSON = {

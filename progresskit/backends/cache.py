@@ -1,4 +1,4 @@
-"""What was decoded last of each job."""
+"""The records that were decoded last, by job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIZE = 2_048
 """How many records are kept."""
 
 BYTES = 2**23
-"""So long what is stored of them is together; a record takes about twice its own in memory."""
+"""The length of what is stored of all these together; a record takes about twice as much memory."""
 
 
 class DecodeCache:
@@ -50,21 +50,22 @@ class DecodeCache:
     def _keep(self, id: str, stored: object, record: Progress) -> None:
         if len(self._records) >= SIZE or self._bytes >= BYTES:
             self.clear()
+        length = len(stored) if isinstance(stored, bytes) else _length(stored)
         replaced = self._records.get(id)
-        self._records[id] = stored, record
-        # Threads that do this at once may miscount, until all is forgotten.
-        self._bytes += _length(stored) - (0 if replaced is None else _length(replaced[0]))
+        self._records[id] = stored, record, length
+        # Threads that do this at once may miscount, until all records are forgotten.
+        self._bytes += length - (0 if replaced is None else replaced[2])
 
     def __len__(self) -> int:
         return len(self._records)
 
     def clear(self) -> None:
         """Forget all records."""
-        self._records: dict[str, tuple[object, Progress]] = {}
+        self._records: dict[str, tuple[object, Progress, int]] = {}
         self._bytes = 0
 
 
 def _length(stored: object) -> int:
-    """Return how long what is stored is: a text, or a row in which there are texts."""
+    """Return the length of a stored text, or of the texts in a stored row."""
     parts = stored if isinstance(stored, tuple) else (stored,)
     return sum(len(part) for part in parts if isinstance(part, bytes | str))

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 
+PRIVATE = ("owner", "7731", "lease", "98.765", "password", "crc32")
+"""Names and values of the fields that no page gets."""
+
 
 def bad_keys(id: str) -> list[str]:
     now = time.time()
@@ -154,6 +157,28 @@ class RefusalsContract(ShimFixtures):
             f"events/?key={secret}",
         ):
             assert "password" not in client.get(path).text
+
+    def test_no_private_field_leaves_the_server(self, client: httpx.Client, id: str) -> None:
+        progresskit.configure("memory://", lease=98.765)
+        with pytest.raises(ValueError, match="password"), running(id, owner="owner-7731"):
+            raise ValueError("password=1")
+        key = sign(id, "cancel")
+        parts = {"key": [key, sign([id, f"{id}-other"])]}
+        answers = [
+            client.get(f"{key}/"),
+            client.get("", params=parts),
+            client.get(f"{key}/events/"),
+            client.get("events/", params={"key": [key, key]}),
+            client.post(f"{key}/cancel/", headers=SAME),
+            client.get(f"{key}/", params={"as": "html"}),
+            client.get("", params={**parts, "as": "html"}),
+            client.get(f"{key}/events/", params={"as": "html"}),
+            client.get("events/", params={"key": [key, key], "as": "html"}),
+        ]
+        for answer in answers:
+            assert id in answer.text, answer.url
+            sent = f"{answer.text} {answer.headers}"
+            assert not [private for private in PRIVATE if private in sent], answer.url
 
     def test_a_site_may_show_all_errors(self, client: httpx.Client, id: str, key: str) -> None:
         progresskit.configure("memory://", expose_errors=True)

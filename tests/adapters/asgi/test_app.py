@@ -164,6 +164,23 @@ def test_a_socket_is_sent_what_it_watches(address: str, kit: Kit, id: str, key: 
             pass
 
 
+def test_no_private_field_is_sent_to_a_socket(address: str, kit: Kit, id: str, key: str) -> None:
+    with pytest.raises(ValueError, match="password"), kit.observe(id, owner="owner-7731") as observer:
+        observer.set_progress(1)
+        kit.flush()
+        with opened(address) as socket:
+            socket.send(json.dumps({"watch": [key]}))
+            texts = [socket.recv(PATIENCE)]
+        raise ValueError("password=1")
+    kit.flush()
+    with opened(address) as socket:
+        socket.send(json.dumps({"watch": [key]}))
+        texts.append(socket.recv(PATIENCE))
+    assert [json.loads(text)["job"]["state"] for text in texts] == ["running", "failed"]
+    for text in map(str, texts):
+        assert not [private for private in ("owner", "7731", "lease", "password", "crc32") if private in text], text
+
+
 def test_a_page_of_another_site_gets_no_socket(address: str) -> None:
     with pytest.raises(InvalidStatus) as refused, opened(address, Origin("http://elsewhere.example")):
         pass

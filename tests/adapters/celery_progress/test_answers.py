@@ -14,10 +14,13 @@ import pytest
 from celery import Celery, current_app
 from celery.result import AsyncResult
 
+from progresskit.decoding import decode
 from progresskit.errors import BackendUnavailable
 from progresskit.kit import default
 from progresskit.memory import MemoryBackend
+from progresskit.progress import Failure, State, Stored, encode
 from progresskit.progress import Progress as Record
+from progresskit.testing import record
 from progresskit_celery_progress.reading import records_of
 from progresskit_celery_progress.status import status
 from tests.services import server
