@@ -94,7 +94,7 @@ class ProgressApp:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> tuple[Connection, str | None] | None:
         """Answer; return the connection of a stream that stays open, and the client that a place was acquired for."""
-        self._surface.kit.warn_unshared("a web server")
+        self._surface.warn_unshared()
         answer = await self._surface.aanswer(messages.request(scope, self._prefix))
         await send(messages.start(answer.status, answer.headers))
         stream = answer.body
@@ -122,7 +122,7 @@ class ProgressApp:
         if request.path.removesuffix("/") != "ws" or not self._surface.serves_host_of(request):
             await _deny(send)
             return
-        self._surface.kit.warn_unshared("a web server")
+        self._surface.warn_unshared()
         await Socket(self._surface.context(request), self._fanout, receive, send).run()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

@@ -7,7 +7,7 @@ A process may be either, so the view is chosen when the address is resolved.
 
 from __future__ import annotations
 
-from asyncio import get_running_loop
+from asyncio import _get_running_loop
 from typing import Any
 
 from django.urls.resolvers import RegexPattern, URLPattern
@@ -18,17 +18,9 @@ from .views import async_view, view
 class _ByServer(URLPattern):
     def resolve(self, path: str) -> Any:
         match = super().resolve(path)
-        if match is not None and _is_in_event_loop():
+        if match is not None and _get_running_loop() is not None:
             match.func = async_view
         return match
-
-
-def _is_in_event_loop() -> bool:
-    try:
-        get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 app_name = "progresskit"

@@ -33,10 +33,12 @@ surface = Surface(before_wait=_close_databases, in_thread=_in_thread)
 @non_atomic_requests
 def view(request: HttpRequest, path: str) -> HttpResponseBase:
     """Answer under WSGI."""
-    surface.kit.warn_unshared("a web server")
+    surface.warn_unshared()
     server = Server.THREADS if request.META.get("wsgi.multithread") else Server.ONE_BY_ONE
     # WSGI hands over bytes as if they were Latin-1.
-    query = request.META.get("QUERY_STRING", "").encode("latin-1", "replace").decode("utf-8", "replace")
+    query = request.META.get("QUERY_STRING", "")
+    if query:
+        query = query.encode("latin-1", "replace").decode("utf-8", "replace")
     answer = surface.answer(_request(request, path, query, server))
     return _response(answer, answer.body)
 
@@ -45,7 +47,7 @@ def view(request: HttpRequest, path: str) -> HttpResponseBase:
 @non_atomic_requests
 async def async_view(request: HttpRequest, path: str) -> HttpResponseBase:
     """Answer under ASGI."""
-    surface.kit.warn_unshared("a web server")
+    surface.warn_unshared()
     answer = await surface.aanswer(_request(request, path, request.META.get("QUERY_STRING", ""), Server.LOOP))
     return _response(answer, _Awaited(answer.body) if isinstance(answer.body, Stream) else answer.body)
 
@@ -57,8 +59,19 @@ class _Headers:
         self._meta = meta
 
     def get(self, name: str, /) -> str | None:
-        value: str | None = self._meta.get(f"HTTP_{name.upper().replace('-', '_')}")
+        value: str | None = self._meta.get(_META_NAMES[name])
         return value
+
+
+class _MetaNames(dict[str, str]):
+    """The names that headers have in `META`; each is made once."""
+
+    def __missing__(self, name: str) -> str:
+        self[name] = f"HTTP_{name.upper().replace('-', '_')}"
+        return self[name]
+
+
+_META_NAMES = _MetaNames()
 
 
 class _Awaited:
@@ -81,7 +94,9 @@ def _request(request: HttpRequest, path: str, query: str, server: Server) -> Req
 
 def _response(answer: Response, body: Any) -> HttpResponseBase:
     kind = HttpResponse if isinstance(body, bytes) else StreamingHttpResponse
-    response: HttpResponseBase = kind(body, status=answer.status, headers=answer.headers)
-    if "Content-Type" not in answer.headers:
-        del response.headers["Content-Type"]  # Django's default
+    headers = answer.headers
+    if "Content-Type" in headers:
+        return kind(body, status=answer.status, headers=headers)
+    response: HttpResponseBase = kind(body, content_type="", status=answer.status, headers=headers)
+    del response.headers["Content-Type"]  # which Django sets on every response
     return response

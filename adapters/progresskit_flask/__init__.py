@@ -95,7 +95,7 @@ class ProgressKit:
         return Markup('<progress-bar src="{}"{}>{}</progress-bar>{}').format(source, button, fallback, _script())
 
     def _view(self, path: str) -> Response:
-        self._surface.kit.warn_unshared("a web server")
+        self._surface.warn_unshared()
         server = Server.THREADS if request.environ.get("wsgi.multithread") else Server.ONE_BY_ONE
         query = request.query_string.decode("utf-8", "replace")
         peer, abort = request.remote_addr, wsgi_abort(request.environ)

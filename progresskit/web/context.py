@@ -142,8 +142,6 @@ class RequestContext(NamedTuple):
         """
         if not jobs.guards:
             return jobs, found
-        if not jobs.guards:
-            return jobs, dict(found)
         past = {rendered.record.id for _, guard, rendered in jobs.guarded(found) if guard.is_past(rendered)}
         if past:
             found = {**found, **await self.read(past)}

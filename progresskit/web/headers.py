@@ -20,6 +20,8 @@ def none_match(headers: Headers, etag: str) -> bool:
     value = headers.get("if-none-match")
     if not value:
         return False
+    if value == etag:
+        return True
     return value.strip() == "*" or etag in _TAG.findall(value)
 
 

@@ -61,14 +61,20 @@ def bad_keys() -> Response:
 
 async def _show(context: RequestContext, jobs: Jobs) -> Response:
     jobs, found = await context.admit(jobs, await context.look(jobs.ids))
-    wait = min(wait_seconds(context.request.headers), LONGEST_WAIT)
-    if context.request.server is not Server.LOOP:
-        wait = min(wait, int(context.settings.stream_seconds))
+    wait = _wait_of(context)
     if wait and context.request.method == "GET" and _is_waited_for(context, jobs, found):
         held = await _hold(context, jobs, found, wait)
         if held is not None:
             return _answer(context, *held, f"wait={wait}")
     return _answer(context, jobs, found, None)
+
+
+def _wait_of(context: RequestContext) -> int:
+    """Return for how many seconds the request may be held."""
+    wait = wait_seconds(context.request.headers)
+    if wait and context.request.server is not Server.LOOP:
+        wait = min(wait, int(context.settings.stream_seconds))
+    return min(wait, LONGEST_WAIT)
 
 
 async def _hold(context: RequestContext, jobs: Jobs, found: Found, wait: float) -> tuple[Jobs, Found] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -9,6 +10,8 @@ from progresskit.errors import ConfigurationError
 
 FILES = ("progresskit.js", "progress-group.js", "openapi.json")
 _PARAMETERS = 1_000
+_SHORT = 500
+"""The routes of paths up to this length are remembered."""
 
 
 def mount_path(prefix: Any) -> str:
@@ -34,6 +37,10 @@ class Route(NamedTuple):
 
 def find(path: str) -> Route | None:
     """Return the route of a path; the slash at the end may be missing, but no file has one."""
+    return _found_before(path) if len(path) <= _SHORT else _find(path)
+
+
+def _find(path: str) -> Route | None:
     if path in FILES:
         return Route("file", file=path)
     match path.removesuffix("/").split("/"):
@@ -48,6 +55,9 @@ def find(path: str) -> Route | None:
         case [key, "cancel"]:
             return Route("cancel", "POST", key=key)
     return None
+
+
+_found_before = lru_cache(1_000)(_find)
 
 
 class Query(NamedTuple):

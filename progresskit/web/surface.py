@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
     from typing import Any
 
+    from progresskit.config import Settings
     from progresskit.hub import Viewer
     from progresskit.kit import Kit
     from progresskit.progress import JobId, Progress
@@ -68,6 +69,7 @@ class Surface:
         """Requests may be for these, and for those of the setting `allowed_hosts`; None: any, unless that is set."""
         self._host_logged = False
         self._polls: PollCache | None = None
+        self._checked: Settings | None = None  # those that `warn_unshared` has looked at
         self._fallback = Fallback()
 
     @property
@@ -79,6 +81,13 @@ class Surface:
     def kit(self) -> Kit:
         """The kit whose jobs are shown."""
         return self._kit or kits.default()
+
+    def warn_unshared(self) -> None:
+        """Warn, once, where other processes cannot see the jobs that are shown; a shim calls it for each request."""
+        kit = self.kit
+        if self._checked is not kit.settings:
+            self._checked = kit.settings
+            kit.warn_unshared("a web server")
 
     def check(self, *, site_loaded: bool = False) -> None:
         """Raise ConfigurationError for wrong settings: see `Kit.check`; also if the site lets no page watch a job."""

@@ -129,8 +129,13 @@ _opened_before = lru_cache(1_000)(_opened)
 
 
 def _chosen(keys: Keys) -> tuple[bytes, ...]:
-    given = [keys] if isinstance(keys, str | bytes) else keys or ()
-    return tuple([key.encode() if isinstance(key, str) else key for key in given if key])
+    given = (keys,) if isinstance(keys, str | bytes) else tuple(keys or ())
+    return _encoded(given)
+
+
+@lru_cache(16)
+def _encoded(keys: tuple[str | bytes, ...]) -> tuple[bytes, ...]:
+    return tuple([key.encode() if isinstance(key, str) else key for key in keys if key])
 
 
 def _signer(keys: tuple[bytes, ...]) -> Signer | None:

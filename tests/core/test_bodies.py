@@ -117,11 +117,35 @@ def test_what_could_break_a_stream_is_decoded_even_with_its_checksum(inside: str
     assert bodies.split(bodies.join(parts._replace(after=parts.after + inside))) is None
 
 
-def test_the_first_moment_is_found_in_every_body() -> None:
-    created = "2023-11-14T22:13:20.000Z"
-    body = encode(record("job", meta={"created_at": "x"}, parent="a"))
-    assert created_at(body) == created_at(json.dumps(json.loads(body))) == created
-    assert created_at(encode(record("job", created_at=None))) is None
+@pytest.mark.parametrize("created", [None, moment(1_700_000_000)])
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {},
+        {"created_at": "1970-01-01T00:00:00.000Z"},
+        {"a": '"created_at":"1970-01-01T00:00:00.000Z","started_at":null'},
+        {"a": [{"created_at": None, "started_at": None, "lease": 1}] * 40},
+    ],
+)
+def test_when_a_job_was_first_heard_of_is_found_in_its_record(created: Any, meta: dict[str, Any]) -> None:
+    progress = record("job", meta=meta, created_at=created, finished_at=moment(3), lease=5.0)
+    body = encode(progress)
+    assert created_at(body) == progress.to_dict()["created_at"]
+    assert created_at(json.dumps(json.loads(body))) == created_at(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"created_at":"right","meta":{"created_at":"wrong"}}',
+        '{"created_at":"right","lease":30.0}',
+        '{ "created_at" : "right" }',
+        '{"created_at":"right","meta":{"created_at":null,"started_at":null,"updated_at":null,"finished_at":null,'
+        '"next_retry_at":null,"lease":1}}',
+    ],
+)
+def test_it_is_found_in_a_record_that_somebody_else_encoded(body: str) -> None:
+    assert created_at(body) == "right"
 
 
 def test_a_record_cannot_be_changed_and_is_copied_with_other_values() -> None:

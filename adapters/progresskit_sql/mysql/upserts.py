@@ -7,7 +7,6 @@ store them. So it is given only the strings that need it; most do not, and all e
 
 from __future__ import annotations
 
-import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +29,6 @@ FINAL = "state IN ('succeeded', 'failed', 'cancelled')"
 OLDER = f"(VALUES(opened_at) < opened_at AND opened_at <= VALUES(heard_at) + {SKEW_SECONDS})"
 
 NAMES = ROLES | FATES | {"final": FINAL, "older": OLDER}
-
-CREATED = '"created_at":'
-TAIL = re.compile(
-    r'"created_at":(?:null|"([^"]*)"),"started_at":(?:null|"[^"]*"),"updated_at":(?:null|"[^"]*"),'
-    r'"finished_at":(?:null|"[^"]*"),"next_retry_at":(?:null|"[^"]*"),"lease":[^{}"]*}$'
-)
-"""How a body ends that `progresskit.progress.encode` made; that it is the end proves that no `meta` is looked into."""
 
 BESIDE_ROWS = 64
 """Bytes of a packet that are no statement, and some more."""
@@ -65,7 +57,7 @@ class Upserts:
         run = 1 if write.role is Role.WORD else max(write.run, 1)
         role = ROLES[f"late_{write.role.value}" if write.late else write.role.value]
         id, token, kind, body, begun = (
-            _literal(cursor, value) for value in (write.id, write.token, write.kind, write.body, created(write.body))
+            _literal(cursor, value) for value in (write.id, write.token, write.kind, write.body, created_at(write.body))
         )
         # The columns stand in this order in upsert.sql: one may refer to those before it.
         heard_at, expires_at, opened_at = (
@@ -105,14 +97,6 @@ def _parts(rows: list[str], room: int) -> Iterator[list[str]]:
         left -= size
     if part:
         yield part
-
-
-def created(body: str) -> str | None:
-    """Return `created_at` of a record, without taking it all apart."""
-    end = TAIL.match(body, max(body.rfind(CREATED), 0))
-    if end is not None:
-        return end[1]
-    return created_at(body)
 
 
 def text(name: str) -> str:

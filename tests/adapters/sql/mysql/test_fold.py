@@ -11,11 +11,9 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import given
 
-from progresskit.progress import State, Stored, encode, moment
+from progresskit.progress import State, Stored
 from progresskit.testing import FakeClock
-from progresskit.testing.writes import record
 from progresskit_sql import SQLBackend
-from progresskit_sql.mysql.upserts import TAIL, created
 from tests.adapters.sql.fold import ADDED, History, Row, histories, play, shown, thorough, write_together_and_alone
 from tests.services import missing, server
 
@@ -69,34 +67,3 @@ def test_any_history_is_stored_as_the_pure_fold_stores_it(database: Database, hi
 
 def test_a_batch_comes_out_as_its_writes_would_one_by_one_and_in_any_order(database: Database) -> None:
     write_together_and_alone(database)
-
-
-@pytest.mark.parametrize("created_at", [None, moment(1_700_000_000)])
-@pytest.mark.parametrize(
-    "meta",
-    [
-        {},
-        {"created_at": "1970-01-01T00:00:00.000Z"},
-        {"a": '"created_at":"1970-01-01T00:00:00.000Z","started_at":null'},
-        {"a": [{"created_at": None, "started_at": None, "lease": 1}] * 40},
-    ],
-)
-def test_when_a_job_was_first_heard_of_is_found_in_its_record(created_at: Any, meta: dict[str, Any]) -> None:
-    progress = record("job", meta=meta, created_at=created_at, finished_at=moment(3), lease=5.0)
-    body = encode(progress)
-    assert created(body) == progress.to_dict()["created_at"]
-    assert TAIL.match(body, body.rfind('"created_at":')), "without taking it apart"
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        '{"created_at":"right","meta":{"created_at":"wrong"}}',
-        '{"created_at":"right","lease":30.0}',
-        '{ "created_at" : "right" }',
-        '{"created_at":"right","meta":{"created_at":null,"started_at":null,"updated_at":null,"finished_at":null,'
-        '"next_retry_at":null,"lease":1}}',
-    ],
-)
-def test_it_is_found_in_a_record_that_somebody_else_encoded(body: str) -> None:
-    assert created(body) == "right"
