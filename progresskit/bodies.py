@@ -3,10 +3,10 @@ The layout of a stored body: JSON of which pages get the public part as it is, s
 
 A body is one JSON object in four parts, separated by tabs, which JSON takes for white space and never holds otherwise:
 
-    {"id":…,"attempt":1,           the first half of what a page gets
-    "parent":…,"next_retry_at":…   the other half; the fields that only the store knows go between the two
+    {"id":…,"attempt":1,           the first half of the public part
+    "parent":…,"next_retry_at":…   the other half; a page gets the fields that only the store knows in between
     ,"crc32":…                     of both halves
-    ,"lease":30.0,…}               what no page gets: lease, owner, and an error with its text
+    ,"lease":30.0,…}               the private part: lease, owner, and an error with its text
 
 Every release, and every function of a database, reads it as JSON. Any other text, such as a body of an earlier release
 or one that was changed since, is no such body, and has to be decoded before it can be shown.
@@ -24,7 +24,7 @@ NESTING = 100
 
 
 class Body(NamedTuple):
-    """The parts of a body: what a page gets before and after the fields of the store, and what no page gets."""
+    """The parts of a body: the public ones before and after the fields of the store, and the private one."""
 
     before: str
     after: str

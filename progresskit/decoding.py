@@ -2,8 +2,8 @@
 Decodes stored records, whichever release has written them, and isolates those that cannot be decoded.
 
 During a rolling upgrade one store holds the records of two releases: unknown fields are ignored, missing ones have the
-defaults of `Progress`, and a value that cannot be is as good as missing. What remains undecodable counts as absent, and
-never keeps others from being read.
+defaults of `Progress`, and a value that cannot be is as good as missing. A record that remains undecodable counts as
+absent, and never keeps others from being read.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ REPORTED = 1_000
 
 def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Progress:
     """
-    Return the record of what is stored; `stalled` is for the backend to say, by the clock it judges leases with.
+    Return a stored record, decoded; `stalled` is for the backend to say, by the clock it judges leases with.
 
     `id` is the one under which the record was found, which counts more than the one in its body. A body that is laid
     out as `progresskit.bodies` says is not decoded before one of the record's details is asked for. Raises ValueError
-    for what is no record: a body that is not a JSON object.
+    for a body that is not a JSON object.
     """
     found = _encoded(stored, id)
     if found is not None:
@@ -114,7 +114,7 @@ class EncodedRecord(NamedTuple):
 
 
 def _encoded(stored: Stored, id: str | None) -> tuple[EncodedRecord, _Private, str] | None:
-    """Return the body of a record, unless it has to be decoded: it must say what the store says."""
+    """Return the body of a record, unless it has to be decoded: it must agree with the store."""
     parts = bodies.split(stored.body) if stored.verdict is None else None
     if parts is None:
         return None
@@ -148,7 +148,7 @@ class _Private(NamedTuple):
 
 @lru_cache(1_024)
 def _private(text: str) -> _Private | None:
-    """Return what no page gets of a body, of the jobs of one process most often the same."""
+    """Return the private part of a body; for most jobs of a process it is the same text."""
     try:
         body = _object(f"{{{text[1:]}")
     except ValueError:
@@ -231,7 +231,7 @@ def _finite(text: str) -> float | None:
     return number if -LARGEST <= number <= LARGEST else None
 
 
-# What another program has written may hold `NaN`, `Infinity` and `1e999`, which no browser could read.
+# The text of another program may hold `NaN`, `Infinity` and `1e999`, which no browser could read.
 _parse = json.JSONDecoder(parse_float=_finite, parse_constant=lambda text: None).decode
 
 
@@ -265,7 +265,7 @@ def _failure(value: Any) -> Failure | None:
     return Failure(value["type"], _text(value.get("message")), value.get("public") is True)
 
 
-# What other processes have sent, and records of a store whose columns have no types.
+# Writes that other processes have sent, and records of a store whose columns have no types.
 
 
 def check_write(write: Write) -> Write:
@@ -278,7 +278,7 @@ def check_write(write: Write) -> Write:
 
 
 def check_stored(stored: Stored) -> Stored:
-    """Return what was stored; a ValueError unless each field is of its type, so that it can be folded."""
+    """Return the stored record; a ValueError unless each field is of its type, so that it can be folded."""
     if not _are_numbers(stored.opened):
         raise ValueError("a time that cannot be")
     _check(stored[:3], (stored.body,), (stored.token, stored.verdict, stored.created))
@@ -314,7 +314,7 @@ def decode_each(
     """Call `decode` with those arguments for the record of one job; None where it fails, which is logged once."""
     try:
         return decode(*arguments, **options)
-    except Exception as error:  # of a text that anybody may have written, anything
+    except Exception as error:  # the text may be of any program, and raise any error
         report_undecodable(id, error)
         return None
 

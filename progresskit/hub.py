@@ -136,12 +136,12 @@ class Viewer:
         self._hub.subscribe(self._mailbox, ids)
 
     def drop(self, ids: Collection[str]) -> None:
-        """See these jobs no longer; what was on its way may still come."""
+        """See these jobs no longer; records that are on their way may still come."""
         self._hub.unsubscribe(self._mailbox, ids)
 
     @property
     def closed(self) -> bool:
-        """True once the kit was closed: nothing more will come."""
+        """True once the kit was closed: no more records will come."""
         return self._mailbox.closed
 
     def close(self) -> None:
@@ -164,7 +164,7 @@ class Knowledge(Enum):
     """How the newest record of a job that viewers have seen relates to the backend's."""
 
     IN_DOUBT = "in doubt"
-    """The backend is to be read: nothing is known yet, or an update may have been missed."""
+    """The backend is to be read: no record is known yet, or an update may have been missed."""
 
     CURRENT = "current"
     """It was the backend's when that was last read, or was pushed since."""
@@ -294,7 +294,7 @@ class Hub:
         self._delivery = _Delivery()
         self._schedule = _Schedule(self._clock())
 
-    # What other threads call.
+    # Called by other threads.
 
     def view(self, ids: Collection[str]) -> Viewer:
         """Return a viewer of the jobs, which need not exist yet."""
@@ -303,7 +303,7 @@ class Hub:
         return Viewer(self, mailbox)
 
     def attach(self, id: str, observer: Notify) -> Callable[[], None]:
-        """Call the observer in the hub's thread; call what is returned to detach it."""
+        """Call the observer in the hub's thread; call the returned function to detach it."""
         mailbox = CallbackMailbox(observer, self._call_later)
         self.subscribe(mailbox, (id,))
         return lambda: self.unsubscribe(mailbox)
@@ -395,7 +395,7 @@ class Hub:
                     self._signal.get(timeout=wait)
                 wait = self.step()
             except BaseException as error:
-                # No known error arrives here. Whatever it is, the viewers must not lose their thread by it.
+                # No known error arrives here, and no error at all may cost the viewers their thread.
                 self._failed(error, exc_info=True)
                 wait = LONGEST_SECONDS
         with self._turn:
@@ -407,7 +407,11 @@ class Hub:
             self._delivery.flush()
 
     def step(self) -> float | None:
-        """Do one round: take what was handed over, read what is due; return the seconds to the next, None for never."""
+        """
+        Do one round: make the calls that were handed over, and read the jobs that are due.
+
+        Returns the seconds to the next round; None where only a call makes one necessary.
+        """
         with suppress(Empty):
             while True:
                 self._signal.get_nowait()
@@ -482,7 +486,7 @@ class Hub:
             subscription.close()
 
     def _read(self, now: float) -> None:
-        """Read what is due, and deliver what is new."""
+        """Read the jobs that are due, and deliver new records."""
         due = self._due(now)
         if not due:
             return
@@ -526,7 +530,7 @@ class Hub:
             return False
         if before.done and record.version.run < before.version.run:
             return True
-        # A worker that lives would have written again by then what the backend had lost.
+        # A worker that lives would have written its record again by then.
         return watched.fall_behind(now) >= (before.lease or self._settings.lease)
 
     def _subscribe(self, ids: Collection[str]) -> None:
@@ -603,7 +607,7 @@ def _has_lost_its_end(record: Progress, before: Progress) -> bool:
     """
     Tell whether the backend knows less of a life than viewers do: a database that crashed may lose the last moment.
 
-    What they have seen stays. Only what the backend decides is taken from it: whether the job stalls, and is to stop.
+    The record that they have seen stays, with the backend's `stalled` and `cancel_requested`.
     """
     return (
         not before.done

@@ -1,8 +1,8 @@
 """
-The record of a job, how records are ordered, and the one rule by which a write changes what is stored.
+The record of a job, how records are ordered, and the one rule by which a write changes the stored one.
 
-Everything here is a pure value or a pure function. `fold` is the model against which every backend is tested: whatever
-a backend does in SQL, Lua or a loop has to come out as this does.
+Everything here is a pure value or a pure function. `fold` is the model against which every backend is tested: the
+result of a backend's SQL, Lua or loop has to be the same.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def check_id(id: object) -> str:
     Return the id as text: an int or a UUID, such as a primary key, is converted, text is returned as it is.
 
     Raises InvalidId unless it is 1 to 128 of `A-Z a-z 0-9 _ . : -` and starts with a letter or digit. A queue's task
-    whose id is another has its job under what `fit_id` returns.
+    with another id has its job under the id that `fit_id` returns.
     """
     text = _id_text(id)
     if text is not None and 0 < len(text) <= ID_LENGTH and ID_ALPHABET.issuperset(text) and text[0] not in "_.:-":
@@ -59,7 +59,7 @@ def _id_text(id: object) -> str | None:
     if uuid is not None and isinstance(id, uuid.UUID):
         return str(id)
     if isinstance(id, Integral) and not isinstance(id, bool):
-        number = int(id)  # of an IntEnum, or of numpy, whose own text may be another
+        number = int(id)  # an IntEnum and numpy's numbers may have another text
         return str(number) if number.bit_length() <= 4 * ID_LENGTH else ""  # Python refuses to write endless ones
     return None
 
@@ -94,7 +94,7 @@ FINAL_STATES = frozenset((State.SUCCEEDED, State.FAILED, State.CANCELLED))
 
 
 class Version(NamedTuple):
-    """Orders what is stored of a job: the run, the attempt within it, and the number of the record within that."""
+    """Orders the records of a job: the run, the attempt within it, and the number of the record within that."""
 
     run: int
     attempt: int
@@ -105,7 +105,7 @@ class Version(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Version:
-        """Read `"<run>.<attempt>.<seq>"`; a ValueError for anything else."""
+        """Read `"<run>.<attempt>.<seq>"`; a ValueError for any other text."""
         run, attempt, seq = text.split(".")
         version = cls(int(run), int(attempt), int(seq))
         if str(version) != text:
@@ -143,7 +143,7 @@ class Details(NamedTuple):
 
 
 class Source(Protocol):
-    """What a store holds of a record: it is decoded when one of its details is asked for, and sent without that."""
+    """A record as it is stored: decoded when one of its details is asked for, and sent without decoding it."""
 
     @property
     def has_private_error(self) -> bool:
@@ -309,12 +309,12 @@ class Progress:
 
     @property
     def unit(self) -> str | None:
-        """What is counted; bytes are "B"."""
+        """The unit of the count; bytes are "B"."""
         return (self._details or self._decode()).unit
 
     @property
     def description(self) -> str | None:
-        """What the job is doing, in at most 500 characters."""
+        """The present activity of the job, in at most 500 characters."""
         return (self._details or self._decode()).description
 
     @property
@@ -334,7 +334,7 @@ class Progress:
 
     @property
     def result(self) -> Any:
-        """What a job that succeeded has returned, at most 64 KiB of JSON."""
+        """The result of a job that succeeded, at most 64 KiB of JSON."""
         return (self._details or self._decode()).result
 
     @property
@@ -394,7 +394,7 @@ class Progress:
 
     @property
     def cursor(self) -> str:
-        """What a viewer has seen: life and version, with `s` while stalled and `c` while cancelling."""
+        """The state that a viewer has seen: life and version, with `s` while stalled and `c` while cancelling."""
         return self._cursor or self._make_cursor()
 
     def _make_cursor(self) -> str:
@@ -556,27 +556,27 @@ def life_of(born: int) -> str:
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-# What is written, what is stored, and the fold that leads from one to the other.
+# Writes, stored records, and the fold that leads from one to the other.
 
 
 class Role(Enum):
-    """Who speaks in a write."""
+    """The origin of a write."""
 
     START = "start"  # a worker that begins a job, and has not heard yet that its first record is stored
     UPDATE = "update"  # a worker whose start is stored
-    WORD = "word"  # somebody else: the sender of a task, or the process that looks after the workers
+    WORD = "word"  # an external update: of the sender of a task, or the process that supervises the workers
 
 
 class Write(NamedTuple):
     """
     One record on its way to a backend.
 
-    `token` is what the worker's start was given, None for a word from outside. `run` is the run that the worker was
+    `token` is that of the worker's start, None for an external update. `run` is the run that the worker was
     told it has, 0 while it does not know. `body` is the record as JSON (see `encode`). `lease` and `ttl` are seconds.
 
     `age` is how many seconds before it is sent the worker's run began, or the word from outside was made, by the
     monotonic clock of its process. `late` is set on a start that could not be sent at once, or was sent with an unknown
-    outcome, and on an end that is sent again after an outage: it must not replace what began later. `created` is
+    outcome, and on an end that is sent again after an outage: it must not replace a run that began later. `created` is
     the `created_at` of the record in milliseconds since the epoch.
     """
 
@@ -598,7 +598,7 @@ class Write(NamedTuple):
 
 class Stored(NamedTuple):
     """
-    What a backend keeps of one job, apart from when it was last heard of and when it expires.
+    The stored record of one job, apart from the times at which it was last heard of and expires.
 
     `body` is the last record of the sender or the owner. `verdict` is the record of a final word from outside that
     came on top of it, and `created` the time (RFC 3339) at which the run was first heard of. They stand beside `body`
@@ -624,7 +624,7 @@ class Stored(NamedTuple):
 
 
 SKEW_SECONDS = 2.0
-"""By how much the clocks of two processes may differ that judge by what both of them wrote."""
+"""How far the clocks of two processes may differ that judge by times which both have written."""
 
 
 def is_ahead(heard: float, now: float, lease: float) -> bool:
@@ -638,16 +638,16 @@ def is_over(heard: float, now: float, lease: float) -> bool:
 
 
 class Effect(Enum):
-    """What a write did."""
+    """The effect of a write."""
 
-    TAKEN = "taken"  # what is stored has changed
+    TAKEN = "taken"  # the stored record has changed
     RENEWED = "renewed"  # it has not, but the job was heard of: lease and ttl start again, `opened` is more exact
     IGNORED = "ignored"
 
 
 def fold(stored: Stored | None, write: Write, now: float) -> tuple[Stored | None, Effect]:
     """
-    Return what is stored after a write, and what the write did; the four rules of the contract.
+    Return the stored record after a write, and the effect of the write; the four rules of the contract.
 
     `now` is the time of the store, in seconds of a clock that all its processes share.
     """
@@ -680,7 +680,7 @@ def _takes_over(stored: Stored, write: Write, began: float, now: float) -> bool:
     Say whether a worker's write replaces a record that is not its own.
 
     A start that comes at once does. A late one, and an update where the store had lost the record, do so by when their
-    runs began. What a sender has announced goes on with any start, and with an update that is not late.
+    runs began. A job that a sender has announced goes on with any start, and with an update that is not late.
     """
     if write.role is Role.START:
         return not write.late or _awaits(stored, write) or not _precedes(began, stored, now)
@@ -696,7 +696,7 @@ def _fold_word(stored: Stored | None, write: Write, made: float, now: float) -> 
         if stored.state is not State.PENDING:
             return stored, Effect.IGNORED
         return stored._replace(opened=min(stored.opened, made)), Effect.RENEWED
-    # What announces a job may be said a moment after its task was sent, and so after the task was refused.
+    # The announcement of a job may be made a moment after its task was sent, and so after the task was refused.
     is_about_this_run = not _precedes(made, stored, now) or (stored.state is State.PENDING and not write.late)
     if stored.state in FINAL_STATES or not is_about_this_run:
         return stored, Effect.IGNORED
@@ -779,7 +779,7 @@ def encode(progress: Progress) -> str:
     if progress.owner is not None:
         private += f',"owner":{_string(progress.owner)}'
     if error is not None and (error.public or error.message is not None):
-        # Of two fields of one name the last counts, for whoever reads the body as JSON.
+        # Of two fields of one name the last counts for a reader of JSON.
         public = ',"public":true' if error.public else ""
         private += f',"error":{{"type":{_string(error.type)},"message":{_string(error.message)}{public}}}'
     return bodies.join(Body(_before(progress, _without_private(error)), _after(progress), f"{private}}}"))
@@ -846,4 +846,4 @@ def _encoded_time(moment: datetime) -> str:
 
 
 VERDICT_FIELDS = ("error", "result", "updated_at", "finished_at", "next_retry_at", "rate", "eta")
-"""The fields that a final word from outside sets on what was stored; the others stay as the owner left them."""
+"""The fields that a final external update sets on the stored record; the others stay as the owner left them."""

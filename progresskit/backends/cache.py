@@ -17,7 +17,7 @@ SIZE = 2_048
 """How many records are kept."""
 
 BYTES = 2**23
-"""The length of what is stored of all these together; a record takes about twice as much memory."""
+"""The length of all these together, as they are stored; a record takes about twice as much memory."""
 
 
 class DecodeCache:
@@ -38,7 +38,7 @@ class DecodeCache:
         *arguments: Arguments.args,
         **options: Arguments.kwargs,
     ) -> Progress | None:
-        """Return the record of what is stored, from `decode` unless an equal value was decoded; None if that fails."""
+        """Return the record of a stored value, from `decode` unless an equal value was decoded; None if that fails."""
         known = self._records.get(id)
         if known is not None and known[0] == stored:
             return known[1]
