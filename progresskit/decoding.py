@@ -105,8 +105,11 @@ class EncodedRecord(NamedTuple):
     has_private_error: bool
 
     def details(self) -> Details:
-        """Return the details, decoded."""
-        return _details(_object(self.text), self.created)
+        """Return the details, decoded; defaults where another program has made a body with a checksum and no JSON."""
+        try:
+            return _details(_object(self.text), self.created)
+        except ValueError:
+            return Details()
 
     def json(self, store_fields: str) -> str:
         """Return the JSON of the record, with these fields in their place, and without a private error."""

@@ -10,6 +10,8 @@ from progresskit.progress import State, Stored
 if TYPE_CHECKING:
     from progresskit.progress import Progress, Write
 
+_STATES = {state.value: state for state in State}
+
 
 def head(write: Write) -> bytes:
     """Return all of a write but its id and body, as the scripts take it; no word may be empty or have a space in it."""
@@ -41,7 +43,7 @@ def unpack(packed: bytes) -> Progress:
         attempt=int(attempt),
         seq=int(seq),
         token=None,  # it is nobody's business but the writer's
-        state=State(state),
+        state=_STATES[state],
         body=body,
         verdict=verdict or None,
         created=None if created == "-" else created,

@@ -79,6 +79,13 @@ def test_a_run_that_was_announced_keeps_its_first_moment() -> None:
         assert json.loads(decode(stored(without, created=created), id="job").to_json())["created_at"] == created
 
 
+def test_a_body_with_a_checksum_that_is_no_json_has_no_details() -> None:
+    parts = bodies.split(encode(record("job", current=3)))
+    assert parts is not None
+    progress = decode(stored(bodies.join(parts._replace(after="}"))), id="job")
+    assert (progress.id, progress.state, progress.current) == ("job", State.RUNNING, 0)
+
+
 def test_a_first_moment_that_is_no_time_of_ours_is_not_sent() -> None:
     kept = stored(encode(record("job")), created='2001","owner":"')
     assert json.loads(decode(kept, id="job").to_json())["created_at"] is None
