@@ -207,6 +207,14 @@ def test_what_celery_knows_of_a_task_is_reported_in_the_words_of_the_original() 
     }
 
 
+@pytest.mark.parametrize("state", [State.RUNNING, State.FAILED, State.CANCELLED])
+def test_no_private_field_of_the_record_is_in_an_answer(state: State) -> None:
+    made = record("id", state, current=1, owner="owner-7731", lease=98.765, error=Failure("ValueError", "password=1"))
+    kept = Stored(1, 1, 1, None, state, encode(made))
+    answer = json.dumps(status("id", {"status": "PENDING", "result": None}, decode(kept, id="id")))
+    assert not [private for private in ("owner", "7731", "lease", "98.765", "password", "crc32") if private in answer]
+
+
 def test_a_task_that_celery_says_has_started_is_reported_as_such() -> None:
     current_app.conf.task_track_started = True
     try:
