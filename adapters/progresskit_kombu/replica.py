@@ -83,7 +83,7 @@ class MergingReplica(Replica):
                 changed.append(record.id)
             if differ(merged.stored, record.stored):
                 better.add(record.id)
-        entries.evict()
+        entries.evict(sum(len(entries[id].stored.body) for id in changed))
         return Outcome({}, entries.cancel_requested(changed, now), (), changed), better
 
     def _was_forgotten(self, record: SharedRecord) -> bool:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from .changes import Changes
 
+ROOM = 0.9
+"""The share of the characters that is left when records had to go, so that this does not happen at each message."""
+
 SWEEP_SECONDS = 60.0
 """How often expired records are removed."""
 
@@ -84,22 +87,19 @@ class BoundedRecordStore(RecordStore):
         super().__init__()
         self._records, self._characters = records, characters
         self._size = 0
+        """At most too large: it contains replaced records until all are counted again."""
         self._candidates: list[tuple[float, str]] = []
         """When the jobs that go next were last heard of, and their ids; the next one is the last."""
 
-    def __setitem__(self, id: str, entry: Entry) -> None:
-        replaced = self.get(id)
-        self._size += _length(entry) - (0 if replaced is None else _length(replaced))
-        super().__setitem__(id, entry)
-
-    def __delitem__(self, id: str) -> None:
-        self._size -= _length(self[id])
-        super().__delitem__(id)
-
-    def evict(self) -> None:
-        """Remove records until the others are within the bounds."""
-        while len(self) > self._records or self._size > self._characters:
-            del self[self._oldest()]
+    def evict(self, added: int) -> None:
+        """Remove records until the others are within the bounds, after so many characters were added."""
+        self._size += added
+        bound = self._characters
+        if self._size > bound:
+            self._size = sum(map(_length, self.values()))
+            bound *= ROOM if self._size > bound else 1
+        while len(self) > self._records or self._size > bound:
+            self._size -= _length(self.pop(self._oldest()))
 
     def _oldest(self) -> str:
         while self._candidates:
@@ -133,7 +133,7 @@ class Replica:
         cancelled = entries.request_cancel(changes.cancels, time)
         forgotten = entries.bury(changes.forgets, order)
         runs = {write.id: entries[write.id].stored.run for write in changes.writes if write.id in entries}
-        entries.evict()
+        entries.evict(sum(len(write.body) for write in changes.writes))
         return Outcome(runs, cancelled, forgotten, [*updated, *cancelled])
 
     def take(self, write: Write, stamp: Stamp) -> bool:
