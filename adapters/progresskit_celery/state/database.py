@@ -7,19 +7,15 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from progresskit.errors import BackendUnavailable
+from progresskit.backends.stores import ServerClock, retry_conflicts
 
 from .courier import Courier
 from .store import Store
-from .time_of_server import ServerTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from .store import Change, Edit, Meta
-
-ROUNDS = 20
-"""How often a batch is tried that others come in between of."""
 
 SERVER_TIME = {
     "postgresql": "SELECT extract(epoch FROM clock_timestamp())::float8",
@@ -44,7 +40,7 @@ class RowStore(Store):
     def __init__(self, app: Any, clock: Callable[[], float] | None) -> None:
         super().__init__(app, clock)
         self._courier = Courier(self._leave)
-        self._server_time = ServerTime()
+        self._server_clock = ServerClock()
 
     @abstractmethod
     def _leave(self) -> None:
@@ -72,12 +68,14 @@ class RowStore(Store):
             self._courier.call(str(self), partial(self._change, edits))
 
     def _change(self, edits: Mapping[str, Edit]) -> None:
-        for _ in range(ROUNDS):
+        def attempt(ids: Collection[str]) -> Collection[str]:
             try:
-                return self._edit(edits)
+                self._edit(edits)
             except Conflict:
-                continue
-        raise BackendUnavailable(f"{self}: too many write the same jobs")
+                return ids
+            return ()
+
+        retry_conflicts(edits, attempt, self)
 
     def name(self, record: str) -> str:
         """Tell ids apart that differ in capitals only, also where the database does not."""
@@ -91,7 +89,7 @@ class RowStore(Store):
         query = SERVER_TIME.get(self._vendor())
         if self._clock or query is None:
             return self._host_time()
-        return self._server_time(lambda: float(ask(query)))
+        return self._server_clock(lambda: float(ask(query)))
 
     def _done(self, change: Change) -> datetime:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from math import ceil
 from threading import Lock
@@ -10,11 +11,11 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from progresskit.backends import keep_inherited
+from progresskit.backends.stores import ServerClock, retry_conflicts
 from progresskit.errors import BackendError, BackendUnavailable
 from progresskit.urls import describe
 
 from .store import KeyValueStore
-from .time_of_server import ServerTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
 pymemcache: Any = import_module("pymemcache.exceptions")
 
 CONNECT_SECONDS, CALL_SECONDS = 2.0, 5.0
-
-ROUNDS = 50
-"""How often an edit is tried that others come in between of."""
-
-LAG_SECONDS = 2.0
-"""A server states whole seconds, which it counts from its start."""
 
 MONTH = 30 * 86_400
 """A server takes more seconds than that for a time since the epoch."""
@@ -43,7 +38,7 @@ class CacheStore(KeyValueStore):
         super().__init__(app, clock)
         self._lock = Lock()
         self._made: Any = None
-        self._server_time = ServerTime(LAG_SECONDS)
+        self._server_clock = ServerClock()
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
@@ -70,7 +65,7 @@ class CacheStore(KeyValueStore):
         return (BackendError if fault else BackendUnavailable)(f"{self}: {told}")
 
     def _now(self, client: Any) -> float:
-        return self._clock() if self._clock else self._server_time(lambda: _server_time(client))
+        return self._clock() if self._clock else self._server_clock(lambda: _server_time(client))
 
     def _load(self, client: Any, ids: Collection[str]) -> tuple[dict[str, tuple[Any, Any]], float]:
         keys = {self._key(id): id for id in ids}
@@ -86,13 +81,11 @@ class CacheStore(KeyValueStore):
     def change(self, edits: Mapping[str, Edit]) -> None:
         """Read all in a round trip, and swap one after the other; again those that somebody else has changed."""
         with self._client() as client:
-            left = dict(edits)
-            for _ in range(ROUNDS):
-                found, now = self._load(client, left)
-                left = {id: edit for id, edit in left.items() if not self._swap(client, id, edit, found.get(id), now)}
-                if not left:
-                    return
-        raise BackendUnavailable(f"{self}: too many write the same jobs")
+            retry_conflicts(edits, partial(self._swap_all, client, edits), self)
+
+    def _swap_all(self, client: Any, edits: Mapping[str, Edit], ids: Collection[str]) -> list[str]:
+        found, now = self._load(client, ids)
+        return [id for id in ids if not self._swap(client, id, edits[id], found.get(id), now)]
 
     def _swap(self, client: Any, id: str, edit: Edit, found: tuple[Any, Any] | None, now: float) -> bool:
         value, number = found or (None, None)
@@ -123,5 +116,7 @@ class CacheStore(KeyValueStore):
 
 
 def _server_time(client: Any) -> float:
-    """Return what the server states as its time; the host's time where there are several servers."""
-    return float(client.stats()[b"time"]) if hasattr(client, "stats") else time()
+    """Return the server's time, which it tells in whole seconds; the host's where there are several servers."""
+    if not hasattr(client, "stats"):
+        return time()
+    return float(client.stats()[b"time"]) + 0.5

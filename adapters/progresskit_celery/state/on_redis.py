@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets  # noqa: F401 - else redis-py does, in the first thread that connects
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha1
 from importlib.resources import files
 from math import ceil
@@ -15,6 +16,7 @@ from celery.backends.redis import redis
 
 from progresskit.backends import keep_inherited
 from progresskit.backends.channels import ChannelSubscription, new_connection
+from progresskit.backends.stores import ServerClock, retry_conflicts
 from progresskit.errors import BackendError, BackendUnavailable
 from progresskit.urls import describe
 
@@ -26,9 +28,6 @@ if TYPE_CHECKING:
     from .store import Change, Edit, Meta
 
 CONNECT_SECONDS, CALL_SECONDS = 2.0, 5.0
-
-ROUNDS = 50
-"""How often an edit is tried that others come in between of."""
 
 PIECE = 200
 """How many results a script stores, and blocks the server for, at once."""
@@ -51,8 +50,7 @@ class RedisStore(KeyValueStore):
         self._lock = Lock()
         self._client: Any = None
         self._subscriptions: set[ChannelSubscription] = set()
-        self._ahead = 0.0
-        """Seconds by which the server's clock is ahead of this process's monotonic one."""
+        self._server_clock = ServerClock()
 
     def client(self) -> Any:
         """Return the client, which several threads may use."""
@@ -94,16 +92,17 @@ class RedisStore(KeyValueStore):
         return (BackendUnavailable if passing else BackendError)(f"{self}: {describe(error, self._url)}")
 
     def now(self) -> float:
-        """Return the time as the server has told it, without asking."""
-        return self._clock() if self._clock else monotonic() + self._ahead
+        """Return the time by the server's last answer, without a call."""
+        return self._clock() if self._clock else self._server_clock.now
 
     def _load(self, keys: list[Any]) -> tuple[list[bytes | None], float]:
+        asked_at = monotonic()
         with self.client().pipeline(transaction=False) as pipe:
             pipe.time()
             for begin in range(0, len(keys), PIECE):
                 pipe.mget(keys[begin : begin + PIECE])
             (seconds, microseconds), *pieces = pipe.execute()
-        self._ahead = seconds + microseconds / 1e6 - monotonic()
+        self._server_clock.set(seconds + microseconds / 1e6, asked_at)
         return [value for piece in pieces for value in piece], self.now()
 
     def read(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
@@ -116,19 +115,14 @@ class RedisStore(KeyValueStore):
     def change(self, edits: Mapping[str, Edit]) -> None:
         """Read all, and swap all, in a round trip each; again those that somebody else has changed in between."""
         with self._guarded():
-            left = dict(edits)
-            for _ in range(ROUNDS):
-                left = self._round(left)
-                if not left:
-                    return
-        raise BackendUnavailable(f"{self}: too many write the same jobs")
+            retry_conflicts(edits, partial(self._swap_all, edits), self)
 
-    def _round(self, edits: dict[str, Edit]) -> dict[str, Edit]:
-        keys = {id: self._key(id) for id in edits}
+    def _swap_all(self, edits: Mapping[str, Edit], left: Collection[str]) -> list[str]:
+        keys = {id: self._key(id) for id in left}
         values, now = self._load([*keys.values()])
         changes: dict[str, tuple[bytes | None, Change]] = {}
-        for (id, edit), value in zip(edits.items(), values, strict=True):
-            change = edit(self._decode(value), now)
+        for id, value in zip(left, values, strict=True):
+            change = edits[id](self._decode(value), now)
             if change is not None:
                 changes[id] = value, change
         ids, failed = [*changes], list[str]()
@@ -136,7 +130,7 @@ class RedisStore(KeyValueStore):
             piece = ids[begin : begin + PIECE]
             arguments = [argument for id in piece for argument in self._arguments(id, keys[id], *changes[id])]
             failed += [piece[number - 1] for number in self._swap([keys[id] for id in piece], arguments)]
-        return {id: edits[id] for id in failed}
+        return failed
 
     def _arguments(self, id: str, key: bytes, read: bytes | None, change: Change) -> tuple[Any, ...]:
         ttl = self._backend.expires if change.ttl is None else change.ttl
@@ -163,19 +157,19 @@ class RedisStore(KeyValueStore):
         """Do nothing: there is one server."""
 
     def follow(
-        self, name: Callable[[str], str], told: Callable[[dict[str, Meta]], None], lost: Callable[[], None]
+        self, name: Callable[[str], str], on_results: Callable[[dict[str, Meta]], None], on_gap: Callable[[], None]
     ) -> ChannelSubscription:
         """Pass on each result that is stored of the watched jobs; `name` gives the id of a job's record."""
 
         def on_messages(messages: dict[str, bytes]) -> None:
-            told({id: meta for id, payload in messages.items() if (meta := self._decode(payload)) is not None})
+            on_results({id: meta for id, payload in messages.items() if (meta := self._decode(payload)) is not None})
 
-        return self._subscription(lambda id: self._key(name(id)), on_messages, lost)
+        return self._subscription(lambda id: self._key(name(id)), on_messages, on_gap)
 
-    def subscribe_cancels(
+    def follow_cancels(
         self, name: Callable[[str], str], on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
     ) -> ChannelSubscription:
-        """Pass on requests to cancel the watched jobs."""
+        """Pass on requests to cancel the jobs."""
         return self._subscription(lambda id: _cancel_channel(self._key(name(id))), on_cancel, on_gap)
 
     def _subscription(

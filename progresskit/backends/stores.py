@@ -1,0 +1,264 @@
+"""
+The base of backends that keep records in a store: databases, key-value stores, files.
+
+The adapter reads and writes records, atomically for each job; the rest of what `progresskit.abc.Backend` promises is
+done here: the fold, requests to cancel, forgetting, expiry, decoding, and noticing that the server was replaced.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable
+from math import inf
+from time import monotonic, time
+from typing import TYPE_CHECKING, NamedTuple
+
+from progresskit.abc import Backend
+from progresskit.decoding import check_stored, decode, decode_each
+from progresskit.errors import BackendUnavailable
+from progresskit.progress import FINAL_STATES, Effect, Progress, State, Stored, fold, is_over
+
+from .cache import DecodeCache
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Hashable, Mapping, Sequence
+
+    from progresskit.progress import Write
+
+CONFLICT_RETRIES = 50
+"""How often a transaction is tried again because another process has changed the same records."""
+
+CLOCK_SECONDS = 20.0
+"""How long the time of a server is derived from this process's monotonic clock before the server is asked again."""
+
+ADDED_FIELDS = 3
+"""How many fields the text of a record has gained since the first release: older texts lack them, newer have more."""
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class StoredRecord(NamedTuple):
+    """
+    A job as a store keeps it.
+
+    `heard_at`, when it was last written, and `expires_at` are seconds since the epoch by the store's clock; `lease` is
+    in seconds. A record whose `expires_at` has passed counts as absent, and the adapter may delete it.
+    """
+
+    stored: Stored
+    heard_at: float
+    lease: float
+    expires_at: float
+
+    def is_stalled(self, now: float) -> bool:
+        """Return True for a running job whose lease has run out."""
+        return self.stored.state is State.RUNNING and is_over(self.heard_at, now, self.lease)
+
+    def is_forgettable(self, now: float) -> bool:
+        """Return True where the job is done or stalled."""
+        return self.stored.state in FINAL_STATES or self.is_stalled(now)
+
+    def dump(self) -> str:
+        """
+        Return the record as three lines of text, each a JSON value.
+
+        First the fields that the fold compares, then the external update that overrides the body or nothing, last the
+        body: to fold another write into a record its body is not parsed.
+        """
+        run, attempt, seq, token, state, body, verdict, created, cancel_requested, *later = self.stored
+        times = (self.heard_at, self.lease, self.expires_at)
+        head = [run, attempt, seq, token, state.value, created, cancel_requested, *times, *later]
+        return f"{_encode(head)}\n{verdict or ''}\n{body}"
+
+    @classmethod
+    def load(cls, text: str) -> StoredRecord:
+        """Return the record of a text; raises ValueError or TypeError where it is none."""
+        head, verdict, body = text.split("\n", 2)
+        run, attempt, seq, token, state, created, cancel_requested, heard_at, lease, expires_at, *later = json.loads(
+            head
+        )
+        known = (run, attempt, seq, token, State(state), body, verdict or None, created, cancel_requested is True)
+        stored = check_stored(Stored(*known, *later[:ADDED_FIELDS]))
+        return cls(stored, float(heard_at), float(lease), float(expires_at))
+
+
+Decide = Callable[[str, StoredRecord | None, float], StoredRecord | None]
+"""Given an id, its record or None, and the store's time, returns the record to store, or None for no change."""
+
+
+class StoreBackend(Backend):
+    """
+    A backend of which the subclass gives `load` and `transact`.
+
+    A subclass that can tell one server, or database, from another calls `check_server` within each write.
+    """
+
+    def __init__(self) -> None:
+        self._decoded = DecodeCache()
+        self._written_to: Hashable = None
+
+    @abstractmethod
+    def load(self, ids: Collection[str]) -> tuple[Mapping[str, StoredRecord], float]:
+        """Return the records of those ids that there are, and the store's time; undecodable ones are left out."""
+
+    @abstractmethod
+    def transact(self, ids: Collection[str], decide: Decide) -> None:
+        """
+        Read the records of the ids, and store what `decide` returns of each, atomically for each record.
+
+        `decide` is called again for a record that another process has changed before it was stored.
+        """
+
+    def transact_writes(self, writes: Mapping[str, Write], decide: Decide) -> None:
+        """Do what `transact` does, for writes; `decide` folds them in."""
+        self.transact(writes, decide)
+
+    def write(self, batch: Sequence[Write]) -> dict[str, int]:
+        """Fold the batch in."""
+        if not batch:
+            return {}
+        writes, runs = {write.id: write for write in batch}, dict[str, int]()
+
+        def decide(id: str, record: StoredRecord | None, now: float) -> StoredRecord | None:
+            write = writes[id]
+            stored, effect = fold(record and record.stored, write, now)
+            assert stored is not None  # no write removes a record
+            runs[id] = stored.run
+            return None if effect is Effect.IGNORED else StoredRecord(stored, now, write.lease, now + write.ttl)
+
+        try:
+            self.transact_writes(writes, _living(decide))
+        except BackendUnavailable:
+            self._written_to = None  # the publisher knows now that it has to send all again
+            raise
+        return runs
+
+    def check_server(self, identity: Hashable) -> None:
+        """
+        Raise BackendUnavailable once after writes have begun to reach another server, so that all is sent again.
+
+        `identity` differs between two servers of which the second may lack what was written to the first.
+        """
+        known, self._written_to = self._written_to, identity
+        if known not in {None, identity}:
+            raise BackendUnavailable(f"{self}: another server has taken its place")
+
+    def read(self, ids: Collection[str]) -> dict[str, Progress]:
+        """Return those that are known and have not expired."""
+        if not ids:
+            return {}
+        records, now = self.load(ids)
+        return self.progress_of(records, now)
+
+    def progress_of(self, records: Mapping[str, StoredRecord], now: float) -> dict[str, Progress]:
+        """Return the records as `read` does; those that have expired or cannot be decoded are left out."""
+        found = dict[str, Progress]()
+        for id, record in records.items():
+            if now < record.expires_at:
+                stalled = record.is_stalled(now)
+                progress = self._decoded.get(id, (*record.stored, stalled), decode, record.stored, stalled, id)
+                if progress is not None:
+                    found[id] = progress
+        return found
+
+    def request_cancel(self, ids: Collection[str]) -> set[str]:
+        """Mark those that are known and not done."""
+        accepted = set[str]()
+
+        def decide(id: str, record: StoredRecord | None, now: float) -> StoredRecord | None:
+            accepted.discard(id)
+            if record is None or record.stored.state in FINAL_STATES:
+                return None
+            accepted.add(id)
+            if record.stored.cancel_requested:
+                return None
+            return record._replace(stored=record.stored._replace(cancel_requested=True))
+
+        if ids:
+            self.transact(ids, _living(decide))
+        return accepted
+
+    def cancel_requested(self, ids: Collection[str]) -> set[str]:
+        """Return those that are marked."""
+        if not ids:
+            return set()
+        records, now = self.load(ids)
+        return {id for id, record in records.items() if record.stored.cancel_requested and now < record.expires_at}
+
+    def forget(self, ids: Collection[str]) -> set[str]:
+        """Replace those that are done or stalled by records that have expired, for the adapter to delete."""
+        gone = set[str]()
+
+        def decide(id: str, record: StoredRecord | None, now: float) -> StoredRecord | None:
+            gone.discard(id)
+            if record is None or not record.is_forgettable(now):
+                return None
+            gone.add(id)
+            # Expired long ago, also by the clock of a process that is behind.
+            return record._replace(stored=record.stored._replace(body="{}", verdict=None), expires_at=0.0)
+
+        if ids:
+            self.transact(ids, _living(decide))
+        return gone
+
+    def close(self) -> None:
+        """Empty the cache; a subclass closes what it opened."""
+        self._decoded.clear()
+
+    def after_fork_in_child(self) -> None:
+        """Forget what this process knew as the parent; a subclass keeps its connections with `keep_inherited`."""
+        self._decoded = DecodeCache()
+        self._written_to = None
+
+
+def _living(decide: Decide) -> Decide:
+    """Return the same, for which a record that has expired is none."""
+    return lambda id, record, now: decide(id, record if record and now < record.expires_at else None, now)
+
+
+def load_record(id: str, text: str) -> StoredRecord | None:
+    """Return the record that `StoredRecord.dump` wrote; None where it cannot be decoded, which is logged once."""
+    return decode_each(id, StoredRecord.load, text)
+
+
+def retry_conflicts(ids: Collection[str], attempt: Callable[[Collection[str]], Collection[str]], store: object) -> None:
+    """
+    Call `attempt` with the ids, then with those it returns, until there are none left.
+
+    It returns the ids of records that another process has changed since they were read. Raises BackendUnavailable,
+    which names the store, after CONFLICT_RETRIES.
+    """
+    for _ in range(CONFLICT_RETRIES):
+        ids = attempt(ids)
+        if not ids:
+            return
+    raise BackendUnavailable(f"{store}: too many processes write the same jobs")
+
+
+class ServerClock:
+    """Seconds since the epoch by a server's clock, which is asked for each CLOCK_SECONDS."""
+
+    def __init__(self) -> None:
+        self._asked_at, self._ahead = -inf, time() - monotonic()
+
+    def __call__(self, ask: Callable[[], float]) -> float:
+        """Return the time; calls `ask`, which returns that of the server, where the last answer is too old."""
+        if self.is_due:
+            asked_at = monotonic()
+            self.set(ask(), asked_at)
+        return self.now
+
+    @property
+    def is_due(self) -> bool:
+        """True where the last answer is too old."""
+        return monotonic() - self._asked_at > CLOCK_SECONDS
+
+    def set(self, seconds: float, asked_at: float) -> None:
+        """Note the server's time, and when it was asked for, by the monotonic clock."""
+        self._asked_at, self._ahead = asked_at, seconds - (asked_at + monotonic()) / 2
+
+    @property
+    def now(self) -> float:
+        """The time by the last answer; the host's before there is one."""
+        return monotonic() + self._ahead
