@@ -178,7 +178,13 @@ def _checked(name: str, value: Any) -> Any:
     return value
 
 
-_PORTS = {"6379": "redis://", "5672": "amqp://", "5432": "postgresql+psycopg://", "3306": "mysql+pymysql://"}
+_PORTS = {
+    "6379": "redis://",
+    "5672": "amqp://",
+    "5432": "postgresql+psycopg://",
+    "3306": "mysql+pymysql://",
+    "4222": "nats://",
+}
 """What probably listens at a port."""
 
 
@@ -231,6 +237,8 @@ BACKENDS: dict[str, tuple[str, str | None]] = {
     "redis": ("progresskit_redis:RedisBackend", "redis"),
     "rediss": ("progresskit_redis:RedisBackend", "redis"),
     "unix": ("progresskit_redis:RedisBackend", "redis"),
+    "nats": ("progresskit_nats:NATSBackend", "nats"),
+    "tls": ("progresskit_nats:NATSBackend", "nats"),
     "amqp": ("progresskit_rabbitmq:RabbitMQBackend", "rabbitmq"),
     "amqps": ("progresskit_rabbitmq:RabbitMQBackend", "rabbitmq"),
     "celery": ("progresskit_celery.state:CeleryBackend", "celery"),

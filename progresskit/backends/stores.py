@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 CONFLICT_RETRIES = 50
 """How often a transaction is tried again because another process has changed the same records."""
 
+KNOWN_RECORDS = 10_000
+"""Of how many records the revisions are remembered."""
+
 CLOCK_SECONDS = 20.0
 """How long the time of a server is derived from this process's monotonic clock before the server is asked again."""
 
@@ -212,6 +215,76 @@ class StoreBackend(Backend):
         self._written_to = None
 
 
+class RevisionBackend(StoreBackend):
+    """
+    A backend whose store numbers the revisions of each record, and replaces one only where it has a given revision.
+
+    What this process has stored last is remembered with its revision, so that the next write of the same job need not
+    read it. A subclass calls `forget_revisions` when it has connected again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[str, tuple[StoredRecord | None, int]] = {}
+
+    @abstractmethod
+    def get_records(self, ids: Collection[str]) -> tuple[dict[str, tuple[StoredRecord | None, int]], float]:
+        """Return each record with its revision, None and 0 where there is none, and the store's time."""
+
+    @abstractmethod
+    def swap_records(self, records: Mapping[str, tuple[StoredRecord, int]]) -> dict[str, int]:
+        """Store those records that still have the revision that is given; return the new revisions of these."""
+
+    @abstractmethod
+    def publish_cancels(self, ids: Collection[str]) -> None:
+        """Notify the workers of jobs that were asked to stop."""
+
+    @abstractmethod
+    def time(self) -> float:
+        """Return the store's time."""
+
+    def forget_revisions(self) -> None:
+        """Read each record before it is written again."""
+        self._known.clear()
+
+    def load(self, ids: Collection[str]) -> tuple[dict[str, StoredRecord], float]:
+        """Read the records."""
+        found, now = self.get_records(ids)
+        return {id: record for id, (record, _) in found.items() if record is not None}, now
+
+    def transact(self, ids: Collection[str], decide: Decide) -> None:
+        """Swap the records, and again those that another process has changed in between."""
+        retry_conflicts(ids, lambda left: self._swap(left, decide), self)
+
+    def _swap(self, ids: Collection[str], decide: Decide) -> list[str]:
+        known = {id: found for id in ids if (found := self._known.get(id))}
+        unread = [id for id in ids if id not in known]
+        read, now = self.get_records(unread) if unread else ({}, self.time())
+        before = read | known
+        decided = {id: decide(id, before[id][0], now) for id in ids}
+        changed = {id: (record, before[id][1]) for id, record in decided.items() if record is not None}
+        stored = self.swap_records(changed) if changed else {}
+        if len(self._known) >= KNOWN_RECORDS:
+            self._known.clear()
+        self._known.update((id, (changed[id][0], revision)) for id, revision in stored.items())
+        if cancelled := [id for id in stored if _asks_to_stop(changed[id][0], before[id][0])]:
+            self.publish_cancels(cancelled)
+        # What is known may be outdated, so that no decision against a change is based on it.
+        again = [id for id in ids if id not in stored and (id in changed or id in known)]
+        for id in again:
+            self._known.pop(id, None)
+        return again
+
+    def after_fork_in_child(self) -> None:
+        """Forget what this process knew as the parent."""
+        super().after_fork_in_child()
+        self._known = {}
+
+
+def _asks_to_stop(after: StoredRecord, before: StoredRecord | None) -> bool:
+    return after.stored.cancel_requested and not (before and before.stored.cancel_requested)
+
+
 def _living(decide: Decide) -> Decide:
     """Return the same, for which a record that has expired is none."""
     return lambda id, record, now: decide(id, record if record and now < record.expires_at else None, now)
@@ -236,23 +309,29 @@ def retry_conflicts(ids: Collection[str], attempt: Callable[[Collection[str]], C
     raise BackendUnavailable(f"{store}: too many processes write the same jobs")
 
 
-class ServerClock:
-    """Seconds since the epoch by a server's clock, which is asked for each CLOCK_SECONDS."""
+def load_records(texts: Mapping[str, str]) -> dict[str, StoredRecord]:
+    """Return the records of texts, by id; what cannot be decoded is left out, and logged once."""
+    found = ((id, load_record(id, text)) for id, text in texts.items())
+    return {id: record for id, record in found if record is not None}
 
-    def __init__(self) -> None:
+
+class ServerClock:
+    """
+    Seconds since the epoch by a server's clock, which is asked for each CLOCK_SECONDS.
+
+    A `clock` that is given replaces that of the server.
+    """
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock
         self._asked_at, self._ahead = -inf, time() - monotonic()
 
     def __call__(self, ask: Callable[[], float]) -> float:
         """Return the time; calls `ask`, which returns that of the server, where the last answer is too old."""
-        if self.is_due:
-            asked_at = monotonic()
+        asked_at = monotonic()
+        if self._clock is None and asked_at - self._asked_at > CLOCK_SECONDS:
             self.set(ask(), asked_at)
         return self.now
-
-    @property
-    def is_due(self) -> bool:
-        """True where the last answer is too old."""
-        return monotonic() - self._asked_at > CLOCK_SECONDS
 
     def set(self, seconds: float, asked_at: float) -> None:
         """Note the server's time, and when it was asked for, by the monotonic clock."""
@@ -261,4 +340,4 @@ class ServerClock:
     @property
     def now(self) -> float:
         """The time by the last answer; the host's before there is one."""
-        return monotonic() + self._ahead
+        return self._clock() if self._clock else monotonic() + self._ahead

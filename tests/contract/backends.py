@@ -23,6 +23,7 @@ from progresskit.testing import (
 )
 from tests.services import missing, patience, server
 from tests.services.mariadb import MariaDB
+from tests.services.nats import NATS
 from tests.services.postgresql import PostgreSQL
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.redis import Redis
@@ -146,6 +147,17 @@ def redis_paused(url: str) -> Iterator[None]:
         redis.resume()
 
 
+@contextmanager
+def nats_paused(url: str) -> Iterator[None]:
+    """Let NATS hang, so that it answers nothing."""
+    nats = server("nats")
+    nats.pause()
+    try:
+        yield
+    finally:
+        nats.resume()
+
+
 WITHOUT_STORE = dict.fromkeys(
     (
         "test_two_processes_that_write_batches_of_many_jobs_lose_none",
@@ -204,6 +216,16 @@ BACKENDS = [
         harmed={"mariadb": lambda: MariaDB(durable=True)},
         patience=patience.MARIADB,
         plant=planting.in_mariadb,
+    ),
+    Row(
+        "nats",
+        (PushContract, CancelPushContract, SharedContract, HostsContract),
+        on("nats"),
+        service="nats",
+        outage=nats_paused,
+        harmed={"nats": NATS},
+        patience=patience.NATS,
+        plant=planting.in_nats,
     ),
     Row(
         "rabbitmq",

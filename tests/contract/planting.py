@@ -8,6 +8,7 @@ from typing import Any
 
 from progresskit_celery.state.backend import CeleryBackend
 from progresskit_celery.state.store import Change, Meta
+from progresskit_nats import NATSBackend
 from progresskit_redis import RedisBackend
 
 UPDATE = "UPDATE progresskit_jobs SET body = {} WHERE id = {}"
@@ -37,6 +38,14 @@ def in_mariadb(url: str, backend: Any, id: str, body: str) -> None:
 
 def in_redis(url: str, backend: RedisBackend, id: str, body: str) -> None:
     assert backend._server.client().hset(backend._shards.of(id).job(id), "body", body) == 0
+
+
+def in_nats(url: str, backend: NATSBackend, id: str, body: str) -> None:
+    ((before, revision),) = backend.get_records([id])[0].values()
+    assert before is not None
+    planted = before._replace(stored=before.stored._replace(body=body))
+    assert backend.swap_records({id: (planted, revision)})
+    backend.forget_revisions()
 
 
 def in_celery(url: str, backend: CeleryBackend, id: str, body: str) -> None:

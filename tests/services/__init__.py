@@ -20,6 +20,7 @@ SERVERS = {
     "mariadb": ("mariadb", "MariaDB"),
     "rabbitmq": ("rabbitmq", "RabbitMQ"),
     "memcached": ("memcached", "Memcached"),
+    "nats": ("nats", "NATS"),
 }
 
 _started: dict[tuple[int, str], Server] = {}

@@ -35,6 +35,11 @@ REDIS = {
     **_seconds("progresskit.backends.channels", "ANSWER_SECONDS"),
 }
 
+NATS = {
+    **_seconds("progresskit_nats.connection", "CONNECT_SECONDS"),
+    **_seconds("progresskit_nats.connection.Connection", "call_seconds", "connect_seconds"),
+}
+
 RABBITMQ = {
     **_seconds("progresskit_rabbitmq.node", "LAST_SECONDS"),
     **_seconds("progresskit.backends.log", "CALL_SECONDS"),

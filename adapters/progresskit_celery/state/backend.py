@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from progresskit.abc import Subscription, SupportsCancelPush, SupportsPush
-from progresskit.backends.stores import StoreBackend, load_record
+from progresskit.backends.stores import StoreBackend, load_record, load_records
 from progresskit.errors import ConfigurationError
 from progresskit.progress import ID_LENGTH, State, percentage
 from progresskit_celery.window import entered
@@ -129,8 +129,7 @@ class PushingCeleryBackend(CeleryBackend, SupportsPush, SupportsCancelPush):
 
 def records_of(results: Mapping[str, Meta]) -> dict[str, StoredRecord]:
     """Return the records that are stored as results, by id; what cannot be decoded is left out."""
-    found = ((id, load_record(id, meta.result)) for id, meta in results.items())
-    return {id: record for id, record in found if record is not None}
+    return load_records({id: meta.result for id, meta in results.items()})
 
 
 def _edit(id: str, decide: Decide, changed: set[str], meta: Meta | None, now: float) -> Change | None:

@@ -40,7 +40,7 @@ class RowStore(Store):
     def __init__(self, app: Any, clock: Callable[[], float] | None) -> None:
         super().__init__(app, clock)
         self._courier = Courier(self._leave)
-        self._server_clock = ServerClock()
+        self._server_clock = ServerClock(clock)
 
     @abstractmethod
     def _leave(self) -> None:
@@ -87,7 +87,7 @@ class RowStore(Store):
 
     def _time(self, ask: Callable[[str], Any]) -> float:
         query = SERVER_TIME.get(self._vendor())
-        if self._clock or query is None:
+        if query is None:
             return self._host_time()
         return self._server_clock(lambda: float(ask(query)))
 

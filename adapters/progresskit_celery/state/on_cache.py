@@ -38,7 +38,7 @@ class CacheStore(KeyValueStore):
         super().__init__(app, clock)
         self._lock = Lock()
         self._made: Any = None
-        self._server_clock = ServerClock()
+        self._server_clock = ServerClock(clock)
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
@@ -65,7 +65,7 @@ class CacheStore(KeyValueStore):
         return (BackendError if fault else BackendUnavailable)(f"{self}: {told}")
 
     def _now(self, client: Any) -> float:
-        return self._clock() if self._clock else self._server_clock(lambda: _server_time(client))
+        return self._server_clock(lambda: _server_time(client))
 
     def _load(self, client: Any, ids: Collection[str]) -> tuple[dict[str, tuple[Any, Any]], float]:
         keys = {self._key(id): id for id in ids}

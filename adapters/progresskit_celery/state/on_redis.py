@@ -50,7 +50,7 @@ class RedisStore(KeyValueStore):
         self._lock = Lock()
         self._client: Any = None
         self._subscriptions: set[ChannelSubscription] = set()
-        self._server_clock = ServerClock()
+        self._server_clock = ServerClock(clock)
 
     def client(self) -> Any:
         """Return the client, which several threads may use."""
@@ -93,7 +93,7 @@ class RedisStore(KeyValueStore):
 
     def now(self) -> float:
         """Return the time by the server's last answer, without a call."""
-        return self._clock() if self._clock else self._server_clock.now
+        return self._server_clock.now
 
     def _load(self, keys: list[Any]) -> tuple[list[bytes | None], float]:
         asked_at = monotonic()

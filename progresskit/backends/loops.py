@@ -1,0 +1,250 @@
+"""
+A connection of an asyncio library, for backends, whose methods are called from threads without a loop.
+
+An `AsyncioConnection` runs the loop in a thread of its own, and connects again when the connection is lost. An
+`AsyncioSubscription` is one to the messages of some jobs, on a connection of its own, so that a slow callback delays
+nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
+from logging import getLogger
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from progresskit.abc import Subscription
+
+from .reconnecting import ReconnectingThread
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Coroutine
+    from concurrent.futures import Future
+    from typing import Self
+
+    from progresskit.errors import BackendError
+
+Client = TypeVar("Client")
+Answer = TypeVar("Answer")
+Unsubscribe = Callable[[], Awaitable[None]]
+
+
+class AsyncioConnection(ReconnectingThread, Generic[Client]):
+    """
+    Runs coroutines with a client that it keeps connected.
+
+    `on_connect` is awaited with each new client before other coroutines run. `on_gap` is called, in the thread, after
+    each connection but the first.
+    """
+
+    connect_seconds: float
+    """How long a call waits for a connection."""
+
+    call_seconds: float
+    """How long a call waits for its answer."""
+
+    answers: ClassVar[tuple[type[Exception], ...]]
+    """Errors that are an answer of the server; after any other the client is replaced."""
+
+    def __init__(
+        self,
+        name: str,
+        on_connect: Callable[[Client], Awaitable[None]],
+        on_gap: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(name)
+        self._on_connect, self._on_gap = on_connect, on_gap
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._client: Client | None = None
+        self._ended: asyncio.Event | None = None
+        self._subscriptions: set[AsyncioSubscription[Client]] = set()
+
+    @abstractmethod
+    async def connect(self) -> Client:
+        """Return a connected client, which calls `end` when the connection is lost."""
+
+    @abstractmethod
+    async def disconnect(self, client: Client) -> None:
+        """Close the client."""
+
+    @abstractmethod
+    async def subscribe(self, client: Client, channel: str, receive: Callable[[bytes], None]) -> Unsubscribe:
+        """Have `receive` called with each message of a channel; return what ends that."""
+
+    @abstractmethod
+    async def flush(self, client: Client) -> None:
+        """Return when the server has confirmed what was subscribed to."""
+
+    @abstractmethod
+    def sibling(self, on_connect: Callable[[Client], Awaitable[None]], on_gap: Callable[[], None]) -> Self:
+        """Return another connection to the same server."""
+
+    @abstractmethod
+    def translated(self, error: Exception) -> BackendError:
+        """Return the kit's error for one of the library, or of the connection."""
+
+    def subscription(
+        self,
+        channel: Callable[[str], str],
+        on_messages: Callable[[dict[str, bytes]], None],
+        on_gap: Callable[[], None],
+    ) -> Subscription:
+        """Return a subscription to the channel of each job, which `close` of this connection closes."""
+        made = AsyncioSubscription(self, channel, on_messages, on_gap, self._subscriptions.discard)
+        self._subscriptions.add(made)
+        return made
+
+    def close(self) -> None:
+        """End the thread, and those of the subscriptions."""
+        for subscription in [*self._subscriptions]:
+            subscription.close()
+        super().close()
+
+    def call(self, function: Callable[[Client], Coroutine[Any, Any, Answer]]) -> Answer:
+        """Return what the coroutine returns that `function` makes of the client; connects first where necessary."""
+        with self.changed:
+            failures = self.failures
+            self.start()
+            self.hurry()
+            if not self.wait(lambda: self._client, failures, self.connect_seconds):
+                raise self.translated(self.error or TimeoutError("not connected yet"))
+        future = self.submit(function)
+        if future is None:
+            raise self.translated(ConnectionError("the connection was lost"))
+        try:
+            return future.result(self.call_seconds)
+        except CancelledError:
+            raise self.translated(ConnectionError("the connection was lost")) from None
+        except self.answers as error:
+            raise self.translated(error) from error
+        except (TimeoutError, FutureTimeout) as error:
+            future.cancel()
+            self.end()  # the answer may arrive later
+            raise self.translated(TimeoutError(f"no answer within {self.call_seconds:g} seconds")) from error
+        except Exception as error:
+            self.end()
+            raise self.translated(error) from error
+
+    def submit(self, function: Callable[[Client], Coroutine[Any, Any, Answer]]) -> Future[Answer] | None:
+        """Have the coroutine run that `function` makes of the client; None where there is no connection."""
+        with self.changed:
+            client, loop = self._client, self._loop
+        if client is None or loop is None:
+            return None
+        coroutine = function(client)
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, loop)
+        except RuntimeError:  # the loop was closed just now
+            coroutine.close()
+            return None
+
+    def end(self) -> None:
+        """End the present connection; may be called in any thread."""
+        loop, ended = self._loop, self._ended
+        if loop is not None and ended is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(ended.set)
+
+    def interrupt(self) -> None:
+        """End the connection, so that `serve` returns."""
+        super().interrupt()
+        self.end()
+
+    # The thread.
+
+    def serve(self) -> None:
+        """Connect, and run what is submitted until the connection ends."""
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        client = await self.connect()
+        try:
+            await self._on_connect(client)
+            with self.changed:
+                self._client = client
+                gap = self.failures > 0
+                self.connected()
+            if gap:
+                self._on_gap()
+            if not self.closed:
+                await self._ended.wait()
+        finally:
+            with self.changed:
+                self._client = None
+            await self.disconnect(client)
+        if not self.closed:
+            raise self.translated(ConnectionError("the connection was lost"))
+
+
+class AsyncioSubscription(Subscription, Generic[Client]):
+    """
+    Calls `on_messages` with the newest message of each job, by id, and `on_gap` when some may have been missed.
+
+    `channel` returns the channel of a job. `on_close` is called with the subscription at its end.
+    """
+
+    def __init__(
+        self,
+        connection: AsyncioConnection[Client],
+        channel: Callable[[str], str],
+        on_messages: Callable[[dict[str, bytes]], None],
+        on_gap: Callable[[], None],
+        on_close: Callable[[AsyncioSubscription[Client]], None],
+    ) -> None:
+        self._connection = connection.sibling(self._subscribe_all, on_gap)
+        self._channel, self._on_messages, self._on_close = channel, on_messages, on_close
+        self._ids: frozenset[str] = frozenset()
+        self._unsubscribes: dict[str, Unsubscribe] = {}
+        self._messages: dict[str, bytes] = {}
+        self._pid = os.getpid()
+
+    def add(self, ids: Collection[str]) -> None:
+        """Subscribe to these as well; returns when the server has confirmed it, raises BackendError otherwise."""
+        with self._connection.changed:
+            self._ids = self._ids.union(ids)
+        self._connection.call(partial(self._subscribe, ids))
+
+    def remove(self, ids: Collection[str]) -> None:
+        """Unsubscribe from these."""
+        with self._connection.changed:
+            self._ids = self._ids.difference(ids)
+        self._connection.submit(lambda client: self._unsubscribe(ids))
+
+    async def _subscribe_all(self, client: Client) -> None:
+        self._unsubscribes = {}
+        await self._subscribe(self._ids, client)
+
+    async def _subscribe(self, ids: Collection[str], client: Client) -> None:
+        for id in self._ids.intersection(ids) - self._unsubscribes.keys():
+            receive = partial(self._receive, id)
+            self._unsubscribes[id] = await self._connection.subscribe(client, self._channel(id), receive)
+        await self._connection.flush(client)
+
+    async def _unsubscribe(self, ids: Collection[str]) -> None:
+        for id in self._unsubscribes.keys() & frozenset(ids) - self._ids:
+            await self._unsubscribes.pop(id)()
+
+    def _receive(self, id: str, message: bytes) -> None:
+        if not self._messages:
+            asyncio.get_running_loop().call_soon(self._pass_on)
+        self._messages[id] = message
+
+    def _pass_on(self) -> None:
+        messages, self._messages = self._messages, {}
+        wanted = {id: message for id, message in messages.items() if id in self._ids}
+        if wanted and not self._connection.closed:
+            try:
+                self._on_messages(wanted)
+            except Exception:
+                getLogger("progresskit").exception("Unexpected error in a subscriber's callback; it continues")
+
+    def close(self) -> None:
+        """End the connection, unless it is that of the parent process."""
+        if self._pid == os.getpid():
+            self._connection.close()
+            self._on_close(self)
