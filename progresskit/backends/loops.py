@@ -162,6 +162,7 @@ class AsyncioConnection(ReconnectingThread, Generic[Client]):
 
     async def _serve(self) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        self._loop.set_exception_handler(_log)  # what the library's own tasks raise when a connection is lost
         client = await self.connect()
         try:
             await self._on_connect(client)
@@ -179,6 +180,10 @@ class AsyncioConnection(ReconnectingThread, Generic[Client]):
             await self.disconnect(client)
         if not self.closed:
             raise self.translated(ConnectionError("the connection was lost"))
+
+
+def _log(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    getLogger("progresskit").debug("In a connection's loop: %s", context.get("exception") or context.get("message"))
 
 
 class AsyncioSubscription(Subscription, Generic[Client]):

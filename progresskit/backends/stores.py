@@ -319,23 +319,31 @@ class ServerClock:
     """
     Seconds since the epoch by a server's clock, which is asked for each CLOCK_SECONDS.
 
-    A `clock` that is given replaces that of the server.
+    A `clock` that is given replaces that of the server. `lag` is how many seconds old the time that the server states
+    may be. Where the clock of this host is within what is known of the server's, it is followed itself, so that
+    processes of one host agree on what came first, however long the answer took and however coarse it is.
     """
 
-    def __init__(self, clock: Callable[[], float] | None = None) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] | None = None, lag: float = 0.0) -> None:
+        self._clock, self._lag = clock, lag
         self._asked_at, self._ahead = -inf, time() - monotonic()
 
     def __call__(self, ask: Callable[[], float]) -> float:
         """Return the time; calls `ask`, which returns that of the server, where the last answer is too old."""
-        asked_at = monotonic()
-        if self._clock is None and asked_at - self._asked_at > CLOCK_SECONDS:
-            self.set(ask(), asked_at)
+        if self._clock is None and monotonic() - self._asked_at > CLOCK_SECONDS:
+            before, host = monotonic(), time()
+            stated = ask()
+            self._asked_at = after = monotonic()
+            if host - self._lag <= stated <= host + after - before:
+                self._ahead = host - before
+            else:
+                self._ahead = stated + self._lag / 2 - (before + after) / 2
         return self.now
 
-    def set(self, seconds: float, asked_at: float) -> None:
-        """Note the server's time, and when it was asked for, by the monotonic clock."""
-        self._asked_at, self._ahead = asked_at, seconds - (asked_at + monotonic()) / 2
+    def set(self, stated: float) -> None:
+        """Note the server's time, which came with another answer just now."""
+        self._asked_at = monotonic()
+        self._ahead = stated - self._asked_at
 
     @property
     def now(self) -> float:

@@ -148,14 +148,14 @@ def redis_paused(url: str) -> Iterator[None]:
 
 
 @contextmanager
-def nats_paused(url: str) -> Iterator[None]:
-    """Let NATS hang, so that it answers nothing."""
+def nats_killed(url: str) -> Iterator[None]:
+    """Have NATS be away; what it has stored is on disk."""
     nats = server("nats")
-    nats.pause()
+    nats.kill()
     try:
         yield
     finally:
-        nats.resume()
+        nats.start()
 
 
 WITHOUT_STORE = dict.fromkeys(
@@ -222,7 +222,7 @@ BACKENDS = [
         (PushContract, CancelPushContract, SharedContract, HostsContract),
         on("nats"),
         service="nats",
-        outage=nats_paused,
+        outage=nats_killed,
         harmed={"nats": NATS},
         patience=patience.NATS,
         plant=planting.in_nats,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from typing import Any
 
 from tests.services.mariadb import MariaDB
+from tests.services.nats import NATS
 from tests.services.ports import free_port
 from tests.services.postgresql import USER, PostgreSQL
 from tests.services.rabbitmq import RabbitMQ
@@ -93,6 +95,25 @@ def rabbitmq_out_of_disk(server: RabbitMQ) -> Iterator[None]:
         server.need_disk()
 
 
+@contextmanager
+def nats_full(server: NATS) -> Iterator[None]:
+    """Give the bucket no room for anything more."""
+
+    def limited(size: int) -> Callable[[Any], Awaitable[None]]:
+        async def limit(client: Any) -> None:
+            manager = client.jetstream()
+            config = (await manager.stream_info("KV_progresskit")).config
+            await manager.update_stream(config.evolve(max_bytes=size))
+
+        return limit
+
+    server.call(limited(1))
+    try:
+        yield
+    finally:
+        server.call(limited(-1))
+
+
 def failure_modes(server: Server) -> dict[str, FailureMode]:
     """Return those of a server, by name."""
     match server:
@@ -114,4 +135,6 @@ def failure_modes(server: Server) -> dict[str, FailureMode]:
                 "out of memory": lambda: rabbitmq_out_of_memory(server),
                 "out of disk": lambda: rabbitmq_out_of_disk(server),
             }
+        case NATS():
+            return {"full": lambda: nats_full(server)}
     raise TypeError(f"{server} has no failure mode")

@@ -18,6 +18,7 @@ from progresskit import Kit, Progress
 from tests.contract.backends import BACKENDS
 from tests.services import server
 from tests.services.mariadb import MariaDB
+from tests.services.nats import NATS
 from tests.services.postgresql import USER, PostgreSQL
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.redis import Redis
@@ -86,6 +87,9 @@ class Leaks:
             case RabbitMQ():
                 host = kit.settings.url.rpartition("/")[2]
                 assert len(served.manage("GET", f"/queues/{host}")) <= QUEUES
+            case NATS():
+                (stream,) = served.call(lambda client: client.jetstream().streams_info())
+                assert stream.state.messages <= COUNT + 1
 
 
 def work_and_watch(kit: Kit, name: str, count: int = COUNT) -> None:
@@ -135,6 +139,8 @@ def connections(served: Server) -> int:
         case MariaDB():
             return int(asked(served, "SELECT count(*) FROM information_schema.processlist WHERE user = 'progresskit'"))
         case RabbitMQ():
+            return served.connections()
+        case NATS():
             return served.connections()
     raise TypeError(served)
 

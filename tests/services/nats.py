@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from urllib.request import urlopen
 
+from .ports import free_port
 from .server import Server
 
 if TYPE_CHECKING:
@@ -25,11 +28,12 @@ class NATS(Server):
     def __init__(self, *, tls: bool = False, password: str | None = None) -> None:
         super().__init__()
         self.tls, self.password = tls, password
+        self._monitor = free_port()
 
     @property
     def url(self) -> str:
         credentials = f"alice:{quote(self.password, safe='')}@" if self.password else ""
-        place = f"{credentials}127.0.0.1:{self.port}"
+        place = f"{credentials}127.0.0.1:{self.port}/"
         return f"tls://{place}?tls_ca={self.authority}" if self.tls else f"nats://{place}"
 
     @property
@@ -56,6 +60,11 @@ class NATS(Server):
 
         return asyncio.run(run())
 
+    def connections(self) -> int:
+        """Return how many clients are connected."""
+        with urlopen(f"http://127.0.0.1:{self._monitor}/varz") as answer:
+            return int(json.load(answer)["connections"])
+
     def command(self) -> Sequence[str]:
         return [self.program("nats-server"), "-c", str(self.folder / "nats.conf")]
 
@@ -66,7 +75,8 @@ class NATS(Server):
         self.call(ask)
 
     def prepare(self) -> None:
-        lines = [f"listen: 127.0.0.1:{self.port}", f'jetstream: {{store_dir: "{self.folder}/streams"}}']
+        lines = [f"listen: 127.0.0.1:{self.port}", f"http: 127.0.0.1:{self._monitor}"]
+        lines.append(f'jetstream: {{store_dir: "{self.folder}/streams"}}')
         if self.password:
             lines.append(f'authorization: {{user: alice, password: "{self.password}"}}')
         if self.tls:

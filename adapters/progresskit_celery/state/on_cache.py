@@ -27,6 +27,9 @@ pymemcache: Any = import_module("pymemcache.exceptions")
 
 CONNECT_SECONDS, CALL_SECONDS = 2.0, 5.0
 
+LAG_SECONDS = 2.0
+"""A server states whole seconds, which it counts from its start."""
+
 MONTH = 30 * 86_400
 """A server takes more seconds than that for a time since the epoch."""
 
@@ -38,7 +41,7 @@ class CacheStore(KeyValueStore):
         super().__init__(app, clock)
         self._lock = Lock()
         self._made: Any = None
-        self._server_clock = ServerClock(clock)
+        self._server_clock = ServerClock(clock, LAG_SECONDS)
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
@@ -116,7 +119,5 @@ class CacheStore(KeyValueStore):
 
 
 def _server_time(client: Any) -> float:
-    """Return the server's time, which it tells in whole seconds; the host's where there are several servers."""
-    if not hasattr(client, "stats"):
-        return time()
-    return float(client.stats()[b"time"]) + 0.5
+    """Return what the server states as its time; the host's time where there are several servers."""
+    return float(client.stats()[b"time"]) if hasattr(client, "stats") else time()

@@ -9,7 +9,6 @@ from hashlib import sha1
 from importlib.resources import files
 from math import ceil
 from threading import Lock
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from celery.backends.redis import redis
@@ -96,13 +95,12 @@ class RedisStore(KeyValueStore):
         return self._server_clock.now
 
     def _load(self, keys: list[Any]) -> tuple[list[bytes | None], float]:
-        asked_at = monotonic()
         with self.client().pipeline(transaction=False) as pipe:
             pipe.time()
             for begin in range(0, len(keys), PIECE):
                 pipe.mget(keys[begin : begin + PIECE])
             (seconds, microseconds), *pieces = pipe.execute()
-        self._server_clock.set(seconds + microseconds / 1e6, asked_at)
+        self._server_clock.set(seconds + microseconds / 1e6)
         return [value for piece in pieces for value in piece], self.now()
 
     def read(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
