@@ -17,6 +17,9 @@ A backend is seven methods, and one that makes it of a URL. It keeps these promi
    stalled cannot be forgotten.
 6. What cannot be done now raises `BackendUnavailable`; after that the same object works again once the server does.
    The calls come from several threads.
+7. Once the server was replaced by one that may lack what was written, one `write` raises `BackendUnavailable`, even
+   where nothing else was noticed: then all live jobs and recent ends are sent again. A backend that cannot tell one
+   server from another says so in its documentation.
 
 Capabilities that only some backends have are types of their own (`SupportsPush`, `SupportsCancelPush`,
 `SupportsListing`), asked for with `isinstance`.

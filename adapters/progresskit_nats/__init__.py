@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from progresskit.config import needs_extra
-
-with needs_extra("progresskit_nats", "nats"):
-    from .backend import NATSBackend
+from .backend import NATSBackend
 
 __all__ = ["NATSBackend"]

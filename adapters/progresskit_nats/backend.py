@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from progresskit.backends import keep_inherited
 from progresskit.backends.stores import RevisionBackend, ServerClock, StoredRecord, load_record, load_records
 from progresskit.errors import BackendError
 
-from .connection import CALL_SECONDS, Client, Connection
+from .connection import CALL_SECONDS, Client, Connection, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -41,6 +40,7 @@ class NATSBackend(RevisionBackend, SupportsPush, SupportsCancelPush):
 
     def __init__(self, url: str, *, prefix: str = "progresskit", clock: Callable[[], float] | None = None) -> None:
         super().__init__()
+        parse(url)
         self._url, self._server_clock = url, ServerClock(clock)
         self._name = re.sub("[.:]", "-", prefix)
         self._max_age = MAX_AGE_SECONDS
@@ -80,41 +80,34 @@ class NATSBackend(RevisionBackend, SupportsPush, SupportsCancelPush):
                 return None, error.entry.revision if error.entry else 0
             return load_record(id, entry.value.decode(errors="replace")), entry.revision
 
-        async def get_all(client: Client) -> list[tuple[StoredRecord | None, int]]:
-            return await asyncio.gather(*map(get, ids))
-
-        return dict(zip(ids, self._connection.call(get_all), strict=True)), self.time()
+        return dict(zip(ids, self._connection.call_each(get, ids), strict=True)), self.time()
 
     def swap_records(self, records: Mapping[str, tuple[StoredRecord, int]]) -> dict[str, int]:
         """Update the keys, all at once."""
 
-        async def update(id: str, record: StoredRecord, revision: int) -> int | None:
+        async def update(id: str) -> int | None:
+            record, revision = records[id]
             try:
                 stored: int = await self._bucket.update(key(id), record.dump().encode(), last=revision)
             except KeyWrongLastSequenceError:
                 return None
             return stored
 
-        async def update_all(client: Client) -> list[int | None]:
-            return await asyncio.gather(*(update(id, *record) for id, record in records.items()))
-
-        revisions = self._connection.call(update_all)
-        return {id: revision for id, revision in zip(records, revisions, strict=True) if revision is not None}
+        revisions = zip(records, self._connection.call_each(update, records), strict=True)
+        return {id: revision for id, revision in revisions if revision is not None}
 
     def transact_writes(self, writes: Mapping[str, Write], decide: Decide) -> None:
         """Have the server keep values for the longest ttl, and write."""
         longest = max(write.ttl for write in writes.values())
-
-        async def keep(client: Client) -> None:
-            config = (await self._bucket.status()).stream_info.config
-            if 0 < config.max_age < longest:
-                await self._stream.update_stream(config.evolve(max_age=longest))
-            self._max_age = longest
-
         if 0 < self._max_age < longest:
-            self._connection.call(keep)
+            self._connection.call(partial(self._keep, longest))
         super().transact_writes(writes, decide)
         self.check_server(self._created)
+
+    async def _keep(self, seconds: float, client: Client) -> None:
+        config = (await self._bucket.status()).stream_info.config
+        self._max_age = max(config.max_age, seconds)
+        await self._stream.update_stream(config.evolve(max_age=self._max_age))
 
     def time(self) -> float:
         """Return the time of a value that the server stores now, or follow the last one."""

@@ -3,66 +3,53 @@ A connection to the servers of a URL, by nats-py.
 
     nats://user:password@host:4222        nats://token@host        tls://host1,host2:4223?tls_ca=/path/ca.pem
 
-The query may hold `tls_ca`, `tls_cert` and `tls_key` (files in PEM), and `credentials` (a file of NATS's own).
+The query may name files: `credentials` of NATS's own, and with tls:// `tls_ca`, `tls_cert` and `tls_key`, in PEM.
 """
 
 from __future__ import annotations
 
 import os
 import ssl
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from nats.aio.client import Client as NATS
-from nats.errors import Error, MaxPayloadError
+from nats.errors import Error, MaxPayloadError, NoServersError
 from nats.js.errors import APIError
 
 from progresskit.backends.loops import AsyncioConnection, Unsubscribe
-from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError
+from progresskit.errors import ConfigurationError
 from progresskit.urls import check_server_url, redact
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+CONNECT_SECONDS, CALL_SECONDS, PING_SECONDS = 2, 5, 5
 
-CONNECT_SECONDS, CALL_SECONDS = 2, 5
-"""How long connecting and a call may take."""
+ONCE: dict[str, Any] = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
+"""Have nats-py not connect again: the thread does."""
 
-OPTIONS: dict[str, Any] = {
-    "allow_reconnect": False,  # the thread does
-    "max_reconnect_attempts": 1,
-    "reconnect_time_wait": 0,
-    "connect_timeout": CONNECT_SECONDS,
-    "ping_interval": 5,
-}
-
-FILES = ("tls_ca", "tls_cert", "tls_key", "credentials")
+FILES = {"nats": {"credentials"}, "tls": {"credentials", "tls_ca", "tls_cert", "tls_key"}}
 
 
 def parse(url: str) -> dict[str, Any]:
     """Return the arguments of nats-py's `connect`; raises ConfigurationError for a URL that cannot work."""
     check_server_url(url)
-    parts, options = urlsplit(url), dict[str, Any]()
+    parts = urlsplit(url)
     credentials, at, hosts = parts.netloc.rpartition("@")
     files = dict(parse_qsl(parts.query))
-    problem = (
-        "the URL of NATS looks like nats://user:password@host:4222" if not hosts or parts.path.strip("/") else None
-    )
-    for name, path in files.items():
-        if name not in FILES or (name != "credentials" and parts.scheme != "tls"):
-            problem = f"{parts.scheme}:// has no option {name}"
-        elif not os.path.exists(path):
-            problem = f"{name} names {path}, which does not exist"
-    if problem is None and parts.scheme == "tls":
-        try:
-            options["tls"] = ssl.create_default_context(cafile=files.get("tls_ca"))
-            if "tls_cert" in files:
-                options["tls"].load_cert_chain(files["tls_cert"], files.get("tls_key"))
-        except OSError as error:
-            problem = f"a file of TLS cannot be read: {error}"
-    if problem is not None:
-        raise ConfigurationError(f"{redact(url)}: {problem}")
+    try:
+        if not hosts or parts.path.strip("/"):
+            raise ValueError("the URL of NATS looks like nats://user:password@host:4222")
+        if unknown := files.keys() - FILES[parts.scheme]:
+            raise ValueError(f"{parts.scheme}:// has no option {min(unknown)}")
+        for path in files.values():
+            os.stat(path)
+        tls = ssl.create_default_context(cafile=files.get("tls_ca")) if parts.scheme == "tls" else None
+        if tls and "tls_cert" in files:
+            tls.load_cert_chain(files["tls_cert"], files.get("tls_key"))
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(f"{redact(url)}: {error}") from None
     servers = [f"{parts.scheme}://{credentials}{at}{host}" for host in hosts.split(",")]
-    return {"servers": servers, "user_credentials": files.get("credentials"), **options}
+    return {"servers": servers, "tls": tls, "user_credentials": files.get("credentials")}
 
 
 class Client(NATS):
@@ -81,35 +68,20 @@ class Connection(AsyncioConnection[Client]):
     connect_seconds = 2 * CONNECT_SECONDS
     answers = (APIError, MaxPayloadError)
 
-    def __init__(
-        self, url: str, on_connect: Callable[[Client], Awaitable[None]], on_gap: Callable[[], None] = lambda: None
-    ) -> None:
-        super().__init__("progresskit-nats", on_connect, on_gap)
-        self._url, self._options = url, parse(url)
+    new_client = Client
 
-    def sibling(self, on_connect: Callable[[Client], Awaitable[None]], on_gap: Callable[[], None]) -> Connection:
-        """Return another connection to the same servers."""
-        return Connection(self._url, on_connect, on_gap)
-
-    async def connect(self) -> Client:
+    async def connect(self, client: Client) -> None:
         """Try each server."""
-        client = Client()
 
         async def end(error: Exception | None = None) -> None:
             if error is None:  # else what is reported is not the end of the connection
                 self.end()
 
+        times = {"connect_timeout": CONNECT_SECONDS, "ping_interval": PING_SECONDS}
         try:
-            await client.connect(**self._options, **OPTIONS, error_cb=end, closed_cb=end)
-        except (Error, OSError) as error:
-            reason = client.last_error or error
-            await client.close()
-            raise self.translated(reason) from error
-        return client
-
-    async def disconnect(self, client: Client) -> None:
-        """Close the client."""
-        await client.close()
+            await client.connect(**parse(self.url) | ONCE | times, error_cb=end, closed_cb=end)
+        except NoServersError as error:
+            raise client.last_error or error from error
 
     async def subscribe(self, client: Client, channel: str, receive: Callable[[bytes], None]) -> Unsubscribe:
         """Subscribe to a subject."""
@@ -119,17 +91,7 @@ class Connection(AsyncioConnection[Client]):
 
         return (await client.subscribe(channel, cb=on_message)).unsubscribe
 
-    async def flush(self, client: Client) -> None:
-        """Wait for a PONG."""
-        await client.flush()
-
-    def translated(self, error: Exception) -> BackendError:
-        """Go by the class of the error; unknown ones may pass."""
-        if isinstance(error, BackendError):
-            return error
-        lasting = isinstance(error, MaxPayloadError) or (isinstance(error, APIError) and error.code == 400)
-        kind = BackendError if lasting or "authorization" in str(error).lower() else BackendUnavailable
-        return kind(f"{self}: {str(error) or type(error).__name__}")
-
-    def __str__(self) -> str:
-        return redact(self._url)
+    def is_lasting(self, error: Exception) -> bool:
+        """Go by the class of the error."""
+        refused = isinstance(error, APIError) and error.code == 400
+        return refused or isinstance(error, MaxPayloadError) or "authorization" in str(error).lower()

@@ -16,20 +16,31 @@ from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
 from logging import getLogger
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from progresskit.abc import Subscription
+from progresskit.errors import BackendError, BackendUnavailable
+from progresskit.urls import describe, redact
 
 from .reconnecting import ReconnectingThread
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine
+    from collections.abc import Collection, Coroutine, Iterable
     from concurrent.futures import Future
-    from typing import Self
 
-    from progresskit.errors import BackendError
 
-Client = TypeVar("Client")
+class AsyncioClient(Protocol):
+    """What is asked of the client of a library."""
+
+    async def flush(self) -> None:
+        """Return when the server has confirmed what was sent."""
+
+    async def close(self) -> None:
+        """Close the connection."""
+
+
+Client = TypeVar("Client", bound=AsyncioClient)
+Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 Unsubscribe = Callable[[], Awaitable[None]]
 
@@ -53,40 +64,42 @@ class AsyncioConnection(ReconnectingThread, Generic[Client]):
 
     def __init__(
         self,
-        name: str,
+        url: str,
         on_connect: Callable[[Client], Awaitable[None]],
         on_gap: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(name)
-        self._on_connect, self._on_gap = on_connect, on_gap
+        super().__init__(f"progresskit-{url.partition(':')[0]}")
+        self.url, self._on_connect, self._on_gap = url, on_connect, on_gap
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Client | None = None
         self._ended: asyncio.Event | None = None
         self._subscriptions: set[AsyncioSubscription[Client]] = set()
 
     @abstractmethod
-    async def connect(self) -> Client:
-        """Return a connected client, which calls `end` when the connection is lost."""
+    def new_client(self) -> Client:
+        """Return a client that is not connected; called in the loop."""
 
     @abstractmethod
-    async def disconnect(self, client: Client) -> None:
-        """Close the client."""
+    async def connect(self, client: Client) -> None:
+        """Connect the client, which from then on calls `end` when the connection is lost."""
 
     @abstractmethod
     async def subscribe(self, client: Client, channel: str, receive: Callable[[bytes], None]) -> Unsubscribe:
         """Have `receive` called with each message of a channel; return what ends that."""
 
     @abstractmethod
-    async def flush(self, client: Client) -> None:
-        """Return when the server has confirmed what was subscribed to."""
+    def is_lasting(self, error: Exception) -> bool:
+        """Return True for an error that the same call would meet again."""
 
-    @abstractmethod
-    def sibling(self, on_connect: Callable[[Client], Awaitable[None]], on_gap: Callable[[], None]) -> Self:
-        """Return another connection to the same server."""
-
-    @abstractmethod
     def translated(self, error: Exception) -> BackendError:
         """Return the kit's error for one of the library, or of the connection."""
+        if isinstance(error, BackendError):
+            return error
+        kind = BackendError if self.is_lasting(error) else BackendUnavailable
+        return kind(f"{self}: {describe(error, self.url)}")
+
+    def __str__(self) -> str:
+        return redact(self.url)
 
     def subscription(
         self,
@@ -130,6 +143,14 @@ class AsyncioConnection(ReconnectingThread, Generic[Client]):
             self.end()
             raise self.translated(error) from error
 
+    def call_each(self, function: Callable[[Item], Coroutine[Any, Any, Answer]], items: Iterable[Item]) -> list[Answer]:
+        """Return what the coroutines of the items return, all of which run at once."""
+
+        async def gather(client: Client) -> list[Answer]:
+            return await asyncio.gather(*map(function, items))
+
+        return self.call(gather)
+
     def submit(self, function: Callable[[Client], Coroutine[Any, Any, Answer]]) -> Future[Answer] | None:
         """Have the coroutine run that `function` makes of the client; None where there is no connection."""
         with self.changed:
@@ -163,8 +184,9 @@ class AsyncioConnection(ReconnectingThread, Generic[Client]):
     async def _serve(self) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         self._loop.set_exception_handler(_log)  # what the library's own tasks raise when a connection is lost
-        client = await self.connect()
+        client = self.new_client()
         try:
+            await self.connect(client)
             await self._on_connect(client)
             with self.changed:
                 self._client = client
@@ -174,10 +196,12 @@ class AsyncioConnection(ReconnectingThread, Generic[Client]):
                 self._on_gap()
             if not self.closed:
                 await self._ended.wait()
+        except Exception as error:
+            raise self.translated(error) from error
         finally:
             with self.changed:
                 self._client = None
-            await self.disconnect(client)
+            await client.close()
         if not self.closed:
             raise self.translated(ConnectionError("the connection was lost"))
 
@@ -201,7 +225,7 @@ class AsyncioSubscription(Subscription, Generic[Client]):
         on_gap: Callable[[], None],
         on_close: Callable[[AsyncioSubscription[Client]], None],
     ) -> None:
-        self._connection = connection.sibling(self._subscribe_all, on_gap)
+        self._connection = type(connection)(connection.url, self._subscribe_all, on_gap)
         self._channel, self._on_messages, self._on_close = channel, on_messages, on_close
         self._ids: frozenset[str] = frozenset()
         self._unsubscribes: dict[str, Unsubscribe] = {}
@@ -228,7 +252,7 @@ class AsyncioSubscription(Subscription, Generic[Client]):
         for id in self._ids.intersection(ids) - self._unsubscribes.keys():
             receive = partial(self._receive, id)
             self._unsubscribes[id] = await self._connection.subscribe(client, self._channel(id), receive)
-        await self._connection.flush(client)
+        await client.flush()
 
     async def _unsubscribe(self, ids: Collection[str]) -> None:
         for id in self._unsubscribes.keys() & frozenset(ids) - self._ids:

@@ -1,10 +1,17 @@
 """
 Test doubles, and the contract suites for backends and shims.
 
+<<<<<<< HEAD
 `FakeClock` and `RecordingObserver` are doubles for tests of applications. `BackendContract` is the suite that every
 backend has to pass; `PushContract`, `CancelPushContract`, `ListingContract`, `SharedContract`, `HostsContract` and
 `OutageContract` test its capabilities. With pytest and Hypothesis installed, this is the whole proof of a third party's
 backend:
+=======
+`FakeClock` and `RecordingObserver` are doubles for anybody's tests. `BackendContract` is the suite that a backend has
+to pass; `PushContract`, `CancelPushContract`, `ListingContract`, `SharedContract`, `HostsContract`,
+`OutageContract` and `ReplacementContract` go with the capabilities it has. With pytest and Hypothesis installed, this
+is the whole proof of a third party's backend:
+>>>>>>> a8b91ac (Document NATS, and promise what happens after a server was replaced)
 
     import pytest
     from progresskit.testing import BackendContract, FakeClock, ListingContract
@@ -35,7 +42,7 @@ from .contract import BackendContract
 from .doubles import FakeClock, RecordingObserver
 from .hosts import HostsContract
 from .model import Model
-from .outages import OutageContract
+from .outages import OutageContract, ReplacementContract
 from .sharing import SharedContract
 from .watching import WatchContract
 from .writes import LEASE, LIFE, TTL, record, start, update, word
@@ -56,6 +63,7 @@ __all__ = [
     "OutageContract",
     "PushContract",
     "RecordingObserver",
+    "ReplacementContract",
     "SharedContract",
     "ShimContract",
     "WatchContract",

@@ -56,3 +56,26 @@ class OutageContract:
         with outage(), suppress(BackendUnavailable):
             assert read(backend, "job").current == 1
         assert read(backend, "job").current == 1
+
+
+class ReplacementContract:
+    """
+    What a backend promises whose server, or database, can be replaced by another.
+
+    The fixture `replace_server` is called to do so; when it returns, the new one is empty and answers.
+    """
+
+    def test_one_write_fails_after_the_server_was_replaced(
+        self, backend: Backend, replace_server: Callable[[], None]
+    ) -> None:
+        insist(lambda: backend.write([start("job"), start("other")]))
+        insist(lambda: backend.write([update("job", 2, current=2)]))
+        replace_server()
+        try:
+            backend.write([update("job", 3, current=3)])
+        except BackendUnavailable:
+            insist(lambda: backend.write([update("job", 3, current=3), update("other", 1)]))
+            assert read(backend, "job").current == 3
+            backend.write([update("job", 4, current=4)])  # once is enough
+        else:
+            raise AssertionError("nothing was raised, so the record of the other job is lost")

@@ -19,6 +19,7 @@ from progresskit.testing import (
     ListingContract,
     OutageContract,
     PushContract,
+    ReplacementContract,
     SharedContract,
 )
 from tests.services import missing, patience, server
@@ -29,7 +30,7 @@ from tests.services.rabbitmq import RabbitMQ
 from tests.services.redis import Redis
 from tests.services.server import Server
 
-from . import celery_apps, planting, redis_cluster
+from . import celery_apps, planting, redis_cluster, replacing
 
 
 class Row(NamedTuple):
@@ -38,7 +39,7 @@ class Row(NamedTuple):
 
     `url` gives the address of a fresh and empty store, in a new folder or on `service`, one of `tests.services`.
     `options` are arguments beside the address and the clock. `outage` makes the store of an address unwritable for a
-    while. `left_out` are tests of the contract that the backend cannot pass, each with the reason, which is printed.
+    while, `replaced` replaces its server, or its table, by an empty one. `left_out` are tests of the contract that the backend cannot pass, each with the reason, which is printed.
     `patience` are its limits as they are set for all tests but those of outages.
     `plant` replaces the stored body of a job, given the address, the backend, the id and the body; without it, the body
     is written like any other.
@@ -51,6 +52,7 @@ class Row(NamedTuple):
     service: str | None = None
     options: Mapping[str, Any] = MappingProxyType({})
     outage: Callable[[str], AbstractContextManager[Any]] | None = None
+    replaced: Callable[[str], None] | None = None
     left_out: Mapping[str, str] = MappingProxyType({})
     harmed: Mapping[str, Callable[[], Server]] = MappingProxyType({})
     patience: Mapping[str, Any] = MappingProxyType({})
@@ -64,7 +66,8 @@ class Row(NamedTuple):
     @property
     def suite(self) -> tuple[type, ...]:
         """All parts of the contract that the backend has to pass."""
-        return (*self.parts, *((OutageContract,) if self.outage else ()), BackendContract)
+        optional = {OutageContract: self.outage, ReplacementContract: self.replaced}
+        return (*self.parts, *(part for part, hook in optional.items() if hook), BackendContract)
 
     def make(self, url: str, clock: FakeClock) -> Backend:
         """Return a backend that judges by the clock."""
@@ -175,6 +178,7 @@ BACKENDS = [
         (ListingContract, SharedContract),
         lambda folder: f"sqlite:///{folder}/progress.db",
         outage=locked,
+        replaced=replacing.sqlite_file,
         patience=patience.SQLITE,
         plant=planting.in_sqlite,
     ),
@@ -184,6 +188,7 @@ BACKENDS = [
         on("redis"),
         service="redis",
         outage=memory_full,
+        replaced=replacing.redis_server,
         harmed={"redis": lambda: Redis(persistent=True), "redis, nothing persistent": Redis},
         patience=patience.REDIS,
         plant=planting.in_redis,
@@ -203,6 +208,7 @@ BACKENDS = [
         on("postgresql"),
         service="postgresql",
         outage=table_locked,
+        replaced=replacing.postgresql_table,
         harmed={"postgresql": lambda: PostgreSQL(durable=True)},
         patience=patience.POSTGRESQL,
         plant=planting.in_postgresql,
@@ -213,6 +219,7 @@ BACKENDS = [
         on("mariadb"),
         service="mariadb",
         outage=table_read_only,
+        replaced=replacing.mariadb_table,
         harmed={"mariadb": lambda: MariaDB(durable=True)},
         patience=patience.MARIADB,
         plant=planting.in_mariadb,
@@ -223,6 +230,7 @@ BACKENDS = [
         on("nats"),
         service="nats",
         outage=nats_killed,
+        replaced=replacing.nats_bucket,
         harmed={"nats": NATS},
         patience=patience.NATS,
         plant=planting.in_nats,

@@ -126,6 +126,12 @@ class Harness:
         begin = self.row.outage
         return lambda: begin(url)
 
+    @pytest.fixture
+    def replace_server(self, url: str) -> Callable[[], None]:
+        assert self.row.replaced is not None
+        replaced = self.row.replaced
+        return lambda: replaced(url)
+
 
 def contract_of(name: str, module: str) -> type:
     """Return the class of the contract's tests for the row of that name, as a member of the module."""
