@@ -39,7 +39,8 @@ class Row(NamedTuple):
 
     `url` gives the address of a fresh and empty store, in a new folder or on `service`, one of `tests.services`.
     `options` are arguments beside the address and the clock. `outage` makes the store of an address unwritable for a
-    while, `replaced` replaces its server, or its table, by an empty one. `left_out` are tests of the contract that the backend cannot pass, each with the reason, which is printed.
+    while, `replaced` replaces its server, or its table, by an empty one. `left_out` are tests of the contract that the
+    backend cannot pass, each with the reason, which is printed.
     `patience` are its limits as they are set for all tests but those of outages.
     `plant` replaces the stored body of a job, given the address, the backend, the id and the body; without it, the body
     is written like any other.
