@@ -14,6 +14,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -27,6 +28,10 @@ from .reconnecting import ReconnectingThread
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Iterable
     from concurrent.futures import Future
+
+
+CLOSE_SECONDS = 1.0
+"""How long the library may take to close a connection."""
 
 
 class AsyncioClient(Protocol):
@@ -201,7 +206,8 @@ class AsyncioConnection(ReconnectingThread, Generic[Client]):
         finally:
             with self.changed:
                 self._client = None
-            await client.close()
+            with suppress(Exception):  # of what is given up
+                await asyncio.wait_for(client.close(), CLOSE_SECONDS)
         if not self.closed:
             raise self.translated(ConnectionError("the connection was lost"))
 
