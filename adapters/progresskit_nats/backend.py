@@ -41,13 +41,10 @@ class NATSBackend(RevisionBackend, SupportsPush, SupportsCancelPush):
     def __init__(self, url: str, *, prefix: str = "progresskit", clock: Callable[[], float] | None = None) -> None:
         super().__init__()
         parse(url)
+        self._max_age = MAX_AGE_SECONDS
         self._url, self._server_clock = url, ServerClock(clock)
         self._name = re.sub("[.:]", "-", prefix)
-        self._max_age = MAX_AGE_SECONDS
-        self._open()
-
-    def _open(self) -> None:
-        self._connection = Connection(self._url, self._open_bucket)
+        self._connection = Connection(url, self._open_bucket)
 
     @classmethod
     def from_url(cls, url: str, settings: Settings) -> NATSBackend:
@@ -150,13 +147,13 @@ class NATSBackend(RevisionBackend, SupportsPush, SupportsCancelPush):
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
         self._connection.close()
-        self._open()
+        self._connection = Connection(self._url, self._open_bucket)
         super().close()
 
     def after_fork_in_child(self) -> None:
         """Use no connection of the parent's."""
         keep_inherited(self._connection)
-        self._open()
+        self._connection = Connection(self._url, self._open_bucket)
         super().after_fork_in_child()
 
 

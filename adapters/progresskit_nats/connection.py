@@ -9,10 +9,11 @@ The query may name files: `credentials` of NATS's own, and with tls:// `tls_ca`,
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from nats.aio.client import Client as NATS
 from nats.errors import Error, MaxPayloadError, NoServersError
@@ -27,28 +28,30 @@ CONNECT_SECONDS, CALL_SECONDS, PING_SECONDS = 2, 5, 5
 ONCE: dict[str, Any] = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
 """Have nats-py not connect again: the thread does."""
 
+HOST = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(:\d{1,5})?")
 FILES = {"nats": {"credentials"}, "tls": {"credentials", "tls_ca", "tls_cert", "tls_key"}}
 
 
 def parse(url: str) -> dict[str, Any]:
     """Return the arguments of nats-py's `connect`; raises ConfigurationError for a URL that cannot work."""
     check_server_url(url)
-    parts = urlsplit(url)
-    credentials, at, hosts = parts.netloc.rpartition("@")
-    files = dict(parse_qsl(parts.query))
+    scheme, _, rest = url.partition("://")
+    place, _, query = rest.partition("?")
+    credentials, at, hosts = place.rstrip("/").rpartition("@")
+    scheme, files = scheme.lower(), dict(parse_qsl(query))
     try:
-        if not hosts or parts.path.strip("/"):
+        if not all(map(HOST.fullmatch, hosts.split(","))):
             raise ValueError("the URL of NATS looks like nats://user:password@host:4222")
-        if unknown := files.keys() - FILES[parts.scheme]:
-            raise ValueError(f"{parts.scheme}:// has no option {min(unknown)}")
+        if unknown := files.keys() - FILES[scheme]:
+            raise ValueError(f"{scheme}:// has no option {min(unknown)}")
         for path in files.values():
             os.stat(path)
-        tls = ssl.create_default_context(cafile=files.get("tls_ca")) if parts.scheme == "tls" else None
+        tls = ssl.create_default_context(cafile=files.get("tls_ca")) if scheme == "tls" else None
         if tls and "tls_cert" in files:
             tls.load_cert_chain(files["tls_cert"], files.get("tls_key"))
     except (ValueError, OSError) as error:
         raise ConfigurationError(f"{redact(url)}: {error}") from None
-    servers = [f"{parts.scheme}://{credentials}{at}{host}" for host in hosts.split(",")]
+    servers = [f"{scheme}://{credentials}{at}{host}" for host in hosts.split(",")]
     return {"servers": servers, "tls": tls, "user_credentials": files.get("credentials")}
 
 
@@ -77,9 +80,9 @@ class Connection(AsyncioConnection[Client]):
             if error is None:  # else what is reported is not the end of the connection
                 self.end()
 
-        times = {"connect_timeout": CONNECT_SECONDS, "ping_interval": PING_SECONDS}
+        options = parse(self.url) | ONCE | {"connect_timeout": CONNECT_SECONDS, "ping_interval": PING_SECONDS}
         try:
-            await client.connect(**parse(self.url) | ONCE | times, error_cb=end, closed_cb=end)
+            await client.connect(**options, error_cb=end, closed_cb=end)
         except NoServersError as error:
             raise client.last_error or error from error
 

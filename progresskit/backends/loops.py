@@ -13,7 +13,6 @@ import os
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError
-from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from functools import partial
 from logging import getLogger
@@ -140,7 +139,7 @@ class AsyncioConnection(ReconnectingThread, Generic[Client]):
             raise self.translated(ConnectionError("the connection was lost")) from None
         except self.answers as error:
             raise self.translated(error) from error
-        except (TimeoutError, FutureTimeout) as error:
+        except TimeoutError as error:
             future.cancel()
             self.end()  # the answer may arrive later
             raise self.translated(TimeoutError(f"no answer within {self.call_seconds:g} seconds")) from error

@@ -34,7 +34,7 @@ SCHEMES = [
     "redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "unix", "amqp", "amqps", "sqlite",
     "postgresql", "postgresql+psycopg", "postgresql+asyncpg", "mysql", "mysql+pymysql", "mariadb+pymysql", "memory",
     "celery", "kombu+redis", "kombu+amqp", "kombu+memory", "kombu+sqs", "kombu+nosuch", "kombu", "REDIS", "nosuch",
-    "redis+nosuch", " redis", "sqlite+pysqlite", "kombu+sentinel",
+    "redis+nosuch", " redis", "sqlite+pysqlite", "kombu+sentinel", "nats", "tls",
 ]  # fmt: skip
 
 PLACES = {
@@ -148,7 +148,7 @@ REACHED = [
     *(f"{scheme}://user:{{}}@127.0.0.1:1/{path}" for scheme, path in {
         "redis": "0", "rediss": "0", "redis+sentinel": "main/0", "redis+cluster": "0", "amqp": "vhost",
         "amqps": "vhost", "postgresql+psycopg": "db", "mysql+pymysql": "db", "mariadb": "db", "kombu+redis": "0",
-        "kombu+amqp": "vhost",
+        "kombu+amqp": "vhost", "nats": "", "tls": "",
     }.items()),
     "redis://127.0.0.1:1/0?password={}",
     "unix://user:{}@/nosuch/redis.sock?db=0&password={}",
