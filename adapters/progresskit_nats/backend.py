@@ -122,7 +122,7 @@ class NATSBackend(RevisionBackend, SupportsPush, SupportsCancelPush):
         return f"{self._name}.{kind}.{key(id)}"
 
     def publish_cancels(self, ids: Collection[str]) -> None:
-        """Publish to a subject of each job that carries nothing else."""
+        """Publish to a subject of each job for requests to cancel."""
         for subject in [self._subject("cancels", id) for id in ids]:
             self._connection.submit(partial(Client.publish, subject=subject))
 
@@ -133,7 +133,7 @@ class NATSBackend(RevisionBackend, SupportsPush, SupportsCancelPush):
         return self._connection.subscription(partial(self._subject, "cancels"), on_cancel, on_gap)
 
     def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
-        """Subscribe to what is republished of each job."""
+        """Subscribe to the republished values of each job."""
 
         def on_messages(messages: dict[str, bytes]) -> None:
             records = load_records({id: data.decode(errors="replace") for id, data in messages.items()})

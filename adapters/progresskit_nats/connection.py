@@ -77,7 +77,7 @@ class Connection(AsyncioConnection[Client]):
         """Try each server."""
 
         async def end(error: Exception | None = None) -> None:
-            if error is None:  # else what is reported is not the end of the connection
+            if error is None:  # else the connection goes on
                 self.end()
 
         options = parse(self.url) | ONCE | {"connect_timeout": CONNECT_SECONDS, "ping_interval": PING_SECONDS}

@@ -1,5 +1,5 @@
 """
-What a URL says, and the client that is made of it.
+Parses a URL, and makes its client.
 
     redis://user:password@host:6379/0        rediss:// the same over TLS        unix:///path/to.sock?db=0
     redis+sentinel://host,host:26379/service/0        redis+cluster://host:7000,host:7001        rediss+… over TLS
@@ -75,7 +75,7 @@ class Address(NamedTuple):
 
 
 def parsed(url: str) -> Address:
-    """Take a URL apart; a ConfigurationError says what is wrong with one, and never its password."""
+    """Take a URL apart; raises ConfigurationError, without the password."""
     scheme, _, rest = url.partition("://")
     if scheme.lower() not in KINDS:
         raise ConfigurationError(f"no such kind of Redis: {scheme}://; known are {', '.join(f'{k}://' for k in KINDS)}")
@@ -91,7 +91,7 @@ def parsed(url: str) -> Address:
 
 
 def _taken_apart(base: str, kind: str, rest: str) -> tuple[str, str, str]:
-    """Return what is left for one server, the hosts, and the service of Sentinels."""
+    """Return the URL of one server, the hosts, and the service of Sentinels."""
     if base == "unix":
         return rest, "", ""
     place, question, query = rest.partition("?")
@@ -120,7 +120,7 @@ def _split(hosts: str, port: int) -> tuple[tuple[str, int], ...]:
 
 
 def _completed(address: Address) -> Address:
-    """Fill in what the URL leaves open, and find out now what would not work later."""
+    """Add defaults, and check now for errors that would show later."""
     options = address.options
     if address.kind and not address.hosts:
         raise ValueError("there is no host in it")

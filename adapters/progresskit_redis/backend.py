@@ -55,7 +55,7 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
         self._subscriptions: set[ChannelSubscription] = set()
         self._homes: dict[Shard, bytes] = {}  # which process served the last write
         self._checked = 0  # how many connections there had been when that was last looked at
-        self._warned = False  # the last write failed, so that whoever writes knows to send all again
+        self._warned = False  # the last write failed, so that the publisher sends all again
 
     @classmethod
     def from_url(cls, url: str, settings: Settings) -> RedisBackend:
@@ -94,9 +94,9 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
         """
         Make the calls, and find out whether another process has taken the server's place.
 
-        That one may have forgotten what was stored before, even if nobody noticed that it was away: it is told as a
-        failure once, so that all is sent again. Only a new connection can lead to it; whether a client that was given
-        has made one is not known. Who has served other shards of a cluster takes over a slot with what is in it.
+        It may lack the records, even if no call noticed that the server was away: one write fails, so that all is sent
+        again. Only a new connection can lead to another process; whether a client that was given has made one is not
+        known. A process that serves other shards of a cluster takes over a slot with its records.
         """
         connects, known = self._server.connects, {*self._homes.values()}
         if self._server.own and connects == self._checked:
@@ -132,7 +132,7 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
         return self._decoded.get(id_of(packed), packed, unpack, packed)
 
     def request_cancel(self, ids: Collection[str]) -> set[str]:
-        """Mark those that are known and not done, and tell their workers and viewers."""
+        """Mark those that are known and not done, and notify their workers and viewers."""
         calls = []
         for shard, part in self._parts(ids):
             keys = [key for id in part for key in (shard.job(id), shard.request(id))]
@@ -144,7 +144,7 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
         return {id.decode() for id in self._flat("cancels", ids)}
 
     def forget(self, ids: Collection[str]) -> set[str]:
-        """Delete those that are done or stalled, and what the indexes have of them."""
+        """Delete those that are done or stalled, and their entries in the indexes."""
         calls = []
         for shard, part in self._parts(ids):
             keys = [shard.jobs, shard.expiring, *(shard.job(id) for id in part)]
@@ -152,7 +152,7 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
         return {id.decode() for found in self._server.run(calls) for id in found}
 
     def _flat(self, name: str, ids: Collection[str]) -> list[bytes]:
-        """Give the keys of the jobs to a script that returns a list; return what is in all of them."""
+        """Give the keys of the jobs to a script that returns a list; return all lists as one."""
         calls = [
             Call(script(name), [shard.job(id) for id in part], [self._now(), shard.before])
             for shard, part in self._parts(ids)
@@ -198,7 +198,7 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
     def subscribe_cancels(
         self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
     ) -> Subscription:
-        """Listen to another channel for each watched job, which is silent until somebody wants it to stop."""
+        """Listen to another channel for each watched job, which is silent until a cancel is requested."""
         return self._subscription(lambda id: self._shards.of(id).request_channel(id), on_cancel, on_gap)
 
     def _subscription(

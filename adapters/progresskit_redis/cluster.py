@@ -67,7 +67,7 @@ class Cluster(Server):
             return [error] * len(calls)
 
     def _follow(self, calls: Sequence[Call], results: list[Any], numbers: Sequence[int]) -> None:
-        """Find out where slots have gone; ask there once what is only in passing."""
+        """Find out where slots have gone; send calls there once while a slot is being moved."""
         if any(isinstance(results[number], self.failures.moved) for number in numbers):
             self.refresh()
             return

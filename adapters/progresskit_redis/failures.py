@@ -1,4 +1,4 @@
-"""Which of the client library's errors pass, and what is said of those that do not."""
+"""Which of the client library's errors pass, and the texts of those that do not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LIBRARIES = ("redis", "valkey")
 
 REFUSED = ("AuthenticationError", "AuthorizationError", "NoPermissionError")
-"""What is raised until somebody changes the set-up."""
+"""Errors that last until the set-up is changed."""
 
 PASSING = (
     "AskError",

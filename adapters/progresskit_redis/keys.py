@@ -1,4 +1,4 @@
-"""What the keys are called, and which of them are in one slot."""
+"""The names of the keys, and which of them are in one slot."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SHARDS = 64
-"""Into how many slots of a cluster the jobs are divided: what one script touches must be in one of them."""
+"""Into how many slots of a cluster the jobs are divided: the keys of one script must be in one of them."""
 
 
 class Shard:
     """
-    Jobs whose keys are in one slot, with the index of them.
+    The jobs that have their keys in one slot, with their index.
 
-    `suffix` is what channels have after the key: they, unlike keys, are common to all databases of a server.
+    `suffix` ends the names of channels: they, unlike keys, are common to all databases of a server.
     """
 
     def __init__(self, base: str, suffix: str = "") -> None:
@@ -32,20 +32,20 @@ class Shard:
         return self._job + id.encode()
 
     def request(self, id: str) -> bytes:
-        """Return what the channel is called, but for the suffix, on which requests to cancel the job are told."""
+        """Return the channel for requests to cancel the job, without the suffix."""
         return self._request + id.encode()
 
     def channel(self, id: str) -> bytes:
-        """Return the channel on which a job's records are told."""
+        """Return the channel of a job's records."""
         return self._job + id.encode() + self.suffix
 
     def request_channel(self, id: str) -> bytes:
-        """Return the channel on which requests to cancel a job are told."""
+        """Return the channel for requests to cancel a job."""
         return self.request(id) + self.suffix
 
     @property
     def job_base(self) -> bytes:
-        """What a job's key has before the id."""
+        """The part of a job's key before the id."""
         return self._job
 
 

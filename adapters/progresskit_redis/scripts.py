@@ -23,7 +23,7 @@ class Script(NamedTuple):
 
 class Call(NamedTuple):
     """
-    A script and what it is given; the keys are all of one slot.
+    A script and its arguments; the keys are all of one slot.
 
     Keys and arguments are bytes where that matters, so that the encoding of a client that was given does not.
     """
@@ -43,6 +43,6 @@ class Call(NamedTuple):
 
 @cache
 def script(name: str) -> Script:
-    """Return the script of a file in the folder beside this module, with what all of them begin with."""
+    """Return the script of a file in the folder beside this module, after the part that all share."""
     text = b"\n".join(TEXTS[f"{part}.lua"] for part in ("job", name))
     return Script(text, sha1(text, usedforsecurity=False).hexdigest().encode())

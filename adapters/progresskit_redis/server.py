@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 class Server(ABC):
     """
-    What the scripts run on.
+    Runs the scripts.
 
     A client that is not our own is used as it is, and never closed. `connects` counts the connections of one that is:
-    behind a new one may be another process, which has forgotten what the one before knew.
+    behind a new one may be another process, which lacks the records of the one before.
     """
 
     publish: str
-    """The command that tells those who listen."""
+    """The command that publishes to subscribers."""
 
     clustered: bool
 
@@ -52,7 +52,7 @@ class Server(ABC):
         connection.read_response()
 
     def client(self) -> Any:
-        """Return the client; one server's connects when it is used, a cluster's to learn who has which slots."""
+        """Return the client; one server's connects when it is used, a cluster's to learn which node has which slots."""
         with self._making:
             if self._client is None:
                 assert self._make is not None
@@ -69,11 +69,11 @@ class Server(ABC):
 
     @abstractmethod
     def connection(self, place: Hashable) -> Any:
-        """Return a new connection to that server, not connected yet, of which nobody else knows."""
+        """Return a new connection to that server, not connected yet, which is not in a pool."""
 
     @abstractmethod
     def refresh(self) -> None:
-        """Find out anew which server is which."""
+        """Find out again which server is which."""
 
     def translated(self, error: Exception) -> BackendError:
         """Return the kit's error for one of the client library."""
@@ -84,7 +84,7 @@ class Server(ABC):
         """Close the connections of a client of our own."""
 
     def after_fork_in_child(self) -> None:
-        """Forget what was inherited, and never close it; whoever held the lock may not be here."""
+        """Forget inherited connections, and never close them; the thread that held the lock may not exist here."""
         self._making = Lock()
         if self.own and self._client is not None:
             keep_inherited(self._client)
@@ -114,7 +114,7 @@ class Single(Server):
         return new_connection(self.client())
 
     def refresh(self) -> None:
-        """Do nothing: Sentinels are asked at each connecting."""
+        """Skip: Sentinels are asked at each connecting."""
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
@@ -126,7 +126,7 @@ class Single(Server):
 
 
 def pipelined(client: Any, calls: Sequence[Call], failures: Failures) -> list[Any]:
-    """Make calls in one pipeline, and again those whose script was not known; errors are among the results."""
+    """Make calls in one pipeline, and again those with an unknown script; errors are among the results."""
     results = executed(client, [call.by_hash() for call in calls])
     unknown = [number for number, result in enumerate(results) if isinstance(result, failures.no_script)]
     if unknown:
@@ -140,7 +140,7 @@ def executed(client: Any, commands: Sequence[Sequence[object]]) -> list[Any]:
     """Send commands in one pipeline."""
     pipeline = client.pipeline(transaction=False)
     for command in commands:
-        # Bytes come back whatever the client does for others.
+        # Bytes come back, also where the client decodes answers for others.
         pipeline.execute_command(*command, NEVER_DECODE=True)
     results: list[Any] = pipeline.execute(raise_on_error=False)
     return results

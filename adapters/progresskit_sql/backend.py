@@ -1,4 +1,4 @@
-"""The backend: what is the same for every database."""
+"""The backend, for every database."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DIALECTS: dict[str, tuple[str, str]] = {
 """Where the dialect of a database is found; it is imported when it is needed, and its driver with it."""
 
 SWEEP_SECONDS = 60.0
-"""How often a process deletes what has expired."""
+"""How often a process deletes expired records."""
 
 SWEEP_ROWS = 500
 """How much of it at once; if there is more, the next write goes on with it."""
@@ -87,7 +87,7 @@ class SQLBackend(Backend, SupportsListing):
         return backend
 
     def missing(self) -> str | None:
-        """Return the path of a file that was not there when something was to be read; nothing that reads makes it."""
+        """Return the path of a file that was missing at a read; reading does not make it."""
         if self._found:
             return None
         missing = self._dialect.missing()
@@ -104,7 +104,7 @@ class SQLBackend(Backend, SupportsListing):
                 runs = self._dialect.write(lent.connection, batch)
                 self._sweep(lent.connection)
         except BackendUnavailable:
-            self._written_to = None  # whoever writes knows now that all has to be sent again
+            self._written_to = None  # the publisher knows now that it has to send all again
             raise
         return runs
 
@@ -213,7 +213,7 @@ def _check_secrets(text: str, url: URL) -> None:
 
 
 def _no_url(database: URL | str) -> ConfigurationError:
-    # What SQLAlchemy says may hold the URL, and the URL a password.
+    # SQLAlchemy's message may hold the URL, and the URL a password.
     kind = str(database).partition("://")[0].partition("+")[0]
     return ConfigurationError(f"not a database URL; one looks like {EXAMPLES.get(kind, EXAMPLES['sqlite'])}")
 

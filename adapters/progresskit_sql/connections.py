@@ -3,12 +3,12 @@ Lends the connections of an engine, and keeps them out of forked processes.
 
 A connection to a server that was open at a fork is forgotten by the child, and never closed there: it is the parent's.
 A file of SQLite is worse: SQLite keeps the locks that a process holds in the memory of that process. A child forked
-while a connection is open takes them for its own, holds none in truth, and loses what it writes when the parent closes
+while a connection is open takes them for its own, holds none in truth, and loses its writes when the parent closes
 the last connection and removes the log. So before a fork idle connections to a file are closed, and the parent
 connects again. After a fork that ran no hooks of Python the child closes them, as soon as it notices: its closing
 leaves the parent's locks, and the log, as they are.
 
-Whatever the database, a child that is forked in the middle of a call may find a lock taken for ever. So a fork waits
+With any database, a child that is forked in the middle of a call may find a lock held indefinitely. So a fork waits
 until the calls of other threads are through.
 """
 
@@ -46,7 +46,7 @@ TRIES = 8
 
 
 class Lent(NamedTuple):
-    """A connection of the driver, and which database it leads to: another one, if what was written may be gone."""
+    """A connection of the driver, and which database it leads to: another one, if records may be gone."""
 
     connection: Any
     home: Hashable
@@ -66,7 +66,7 @@ class Connections:
 
     @contextmanager
     def lend(self) -> Iterator[Lent]:
-        """Give a connection that is ready; whatever the driver raises meanwhile becomes an error of the kit's."""
+        """Give a connection that is ready; errors of the driver become errors of the kit's."""
         with _gate.call(), self._translated():
             pool, pooled = self._engine.pool, self._take()
             try:
@@ -74,7 +74,7 @@ class Connections:
                     yield Lent(pooled.driver_connection, (self._home(pooled), self._breaks))
             except BackendError:  # the connection has no part in it
                 raise
-            except BaseException:  # whatever breaks off a call may leave an answer on its way
+            except BaseException:  # the answer to an interrupted call may arrive later
                 self._discard(pooled)
                 raise
             finally:
@@ -84,7 +84,7 @@ class Connections:
 
     @contextmanager
     def lend_for_good(self) -> Iterator[Any]:
-        """Give a connection that no pool knows of any more; whoever takes it closes it, but not after an error here."""
+        """Give a connection that no pool knows of any more; the caller closes it, but not after an error here."""
         with _gate.call(), self._translated():
             pooled = self._take()
             connection = pooled.driver_connection
@@ -148,14 +148,14 @@ class Connections:
             self._engine.dispose()
 
     def close_before_fork(self) -> None:
-        """Leave nothing to inherit that does harm, where that is ours to say."""
+        """Close connections that do harm when they are inherited, but none of a given engine."""
         if self._own and not self._dialect.fork_safe:
             self._engine.dispose()
 
     def after_fork_in_child(self) -> None:
-        """Forget what was inherited, and never close it."""
+        """Forget inherited connections, and never close them."""
         if _gate.was_quiet:
-            self.close_before_fork()  # nothing is open here but after a fork without hooks
+            self.close_before_fork()  # only after a fork without hooks is one open here
         keep_inherited(self._engine.pool)
         if self._own:
             keep_inherited(self._engine)
@@ -169,7 +169,7 @@ class _Astray(Exception):
 
 
 class _Gate:
-    """Lets calls pass beside each other, but no fork beside a call."""
+    """Lets calls run concurrently, but no fork during a call."""
 
     def __init__(self) -> None:
         self._condition = Condition()
@@ -205,7 +205,7 @@ class _Gate:
     def after_in_child(self) -> None:
         self.was_quiet = not self._calls
         self._calls = self._forks = 0  # those of threads that are not here
-        self._condition = Condition()  # whoever holds the other one may not be here
+        self._condition = Condition()  # the thread that holds the other one may not exist here
 
 
 _gate = _Gate()

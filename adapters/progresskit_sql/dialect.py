@@ -1,4 +1,4 @@
-"""What each database does in its own way."""
+"""The interface of a kind of database."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ EXAMPLES = {
     "mysql": "mysql+pymysql://user:password@host/database",
     "mariadb": "mariadb+pymysql://user:password@host/database",
 }
-"""What the URL of a database looks like."""
+"""Examples of the URL of a database."""
 
 
 class Dialect(ABC):
     """
-    The SQL of one kind of database, and what its driver has to be told.
+    The SQL of one kind of database, and how its driver is set.
 
     Connections are the driver's own, in autocommit mode. A record read is a pair of its id and an opaque row: rows
-    that are equal hold the same, so what was made of one before need not be made again.
+    that are equal hold the same, so that a record decoded before need not be decoded again.
     """
 
     shared: bool = True
-    """False where other processes see nothing of the database."""
+    """False where other processes do not see the database."""
 
     fork_safe: bool = True
     """False where a connection that is open during a fork does harm, even if the child never touches it."""
 
     errors: tuple[type[Exception], ...]
-    """What the driver raises."""
+    """The errors of the driver."""
 
     @abstractmethod
     def __init__(self, url: URL, prefix: str, clock: Callable[[], float] | None) -> None:
@@ -62,14 +62,14 @@ class Dialect(ABC):
 
     @abstractmethod
     def borrowed(self, connection: Any) -> AbstractContextManager[None]:
-        """Have a connection of somebody else's engine in autocommit mode for a while."""
+        """Have a connection of a given engine in autocommit mode for a while."""
 
     @abstractmethod
     def open(self, connection: Any, own: bool) -> Hashable:
         """Get a new connection ready, and the table; return which database it leads to."""
 
     def leads_home(self, home: Any) -> bool:
-        """Say whether a connection that led to that database when it was opened still leads to what is there now."""
+        """Say whether a connection that led to that database when it was opened still leads to the present one."""
         return True
 
     def broken(self, connection: Any) -> bool:
@@ -94,7 +94,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def unpack(self, row: Any) -> tuple[Stored, bool]:
-        """Return what a row holds, and whether the lease has run out; the token may be left out."""
+        """Return the contents of a row, and whether the lease has run out; the token may be left out."""
 
     @abstractmethod
     def request_cancel(self, connection: Any, ids: Collection[str]) -> set[str]:

@@ -3,7 +3,7 @@ Subscriptions to channels of servers that speak the protocol of Redis.
 
 A `ChannelSubscription` subscribes to one channel a job, whichever servers of a cluster the channels are on; for each of
 these servers a `Subscriber` keeps one connection, which its thread alone reads and writes: TLS allows no other. Other
-threads leave what they want in sets, and wake it.
+threads leave their requests in sets, and wake it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Messages = dict[bytes, bytes]
 
 PING_SECONDS = 15.0
-"""A connection on which nothing came for this long is checked with a PING."""
+"""A connection without a message for this long is checked with a PING."""
 
 ANSWER_SECONDS = 5.0
 """How long an answer is waited for."""
@@ -55,7 +55,7 @@ class ChannelServer(Protocol):
         """Return which server a channel is on; the same value for all channels of a server."""
 
     def connection(self, place: Hashable) -> Any:
-        """Return a new connection to that server, which nothing else uses."""
+        """Return a new connection to that server, which is not in a pool."""
 
     def refresh(self) -> None:
         """Find out again which server is where."""
@@ -141,7 +141,7 @@ class ChannelSubscription(Subscription):
         self._on_messages({id: messages[channel] for channel, id in ids.items() if id is not None})
 
     def _move_channels(self, subscriber: Subscriber) -> None:
-        """After a failure in a cluster, subscribe elsewhere to the channels whose slots have moved."""
+        """After a failure in a cluster, subscribe elsewhere to the channels of slots that have moved."""
         if not self._server.clustered:
             return
         self._server.refresh()
@@ -198,7 +198,7 @@ class Subscriber(ReconnectingThread):
         self._gaps: set[bytes] = set()  # messages may have been missed until all of these are confirmed
         self.start()
 
-    # What other threads call.
+    # Called by other threads.
 
     def add(self, channels: Collection[bytes], *, gap: bool = False) -> int:
         """Subscribe to these as well; return `failures`. With `gap`, `on_gap` is called once that is confirmed."""
@@ -274,7 +274,7 @@ class Subscriber(ReconnectingThread):
             getLogger("progresskit").debug("It is not known where channels are now: %s", later)
 
     def changes(self) -> tuple[set[bytes], set[bytes]] | None:
-        """Return what to subscribe to and to unsubscribe from since the last call; None once closed."""
+        """Return the channels to subscribe to and to unsubscribe from since the last call; None once closed."""
         assert self.waker is not None
         self.waker.clear()
         with self.changed:
@@ -317,14 +317,14 @@ class Session:
             (b"SSUBSCRIBE", b"SUNSUBSCRIBE") if sharded else (b"SUBSCRIBE", b"UNSUBSCRIBE")
         )
         self._sharded = sharded
-        # How many answers are due: the answer to an earlier subscription, ended since, confirms nothing.
+        # How many answers are due: the answer to an earlier subscription, ended since, is no confirmation.
         self._joining: Counter[bytes] = Counter()
         self._leaving: Counter[bytes] = Counter()
         self._read_at = monotonic()
         self._asked_at: float | None = None  # since when an answer is due
 
     def run(self, subscriber: Subscriber, selector: DefaultSelector) -> None:
-        """Send what the subscriber wants, and read what comes, until it is closed."""
+        """Send the requests of the subscriber, and read messages, until it is closed."""
         while (changes := subscriber.changes()) is not None:
             self.send(*changes)
             while self._receive(subscriber):
@@ -348,7 +348,7 @@ class Session:
             self._asked_at = monotonic()
 
     def _timeout(self, subscriber: Subscriber) -> float | None:
-        """Return how long to wait for the server; send a PING if nothing came for long."""
+        """Return how long to wait for the server; send a PING if no message came for long."""
         now = monotonic()
         if self._asked_at is None and subscriber.is_idle:
             return None
@@ -362,7 +362,7 @@ class Session:
         return self._asked_at + ANSWER_SECONDS - now
 
     def _receive(self, subscriber: Subscriber) -> bool:
-        """Read what has come and pass it on; return False once there is nothing more."""
+        """Read messages and pass them on; return False once there are no more."""
         messages: Messages = {}
         joined: list[bytes] = []
         read = 0

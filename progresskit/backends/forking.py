@@ -1,4 +1,4 @@
-"""What a forked child does with the connections of its parent."""
+"""How a forked child treats the connections of its parent."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ _inherited: list[object] = []
 
 def keep_inherited(*objects: object) -> None:
     """
-    Keep what a fork has left in this process for as long as it lives, unused.
+    Keep inherited objects in this process for as long as it lives, unused.
 
-    Connections, sockets and threads belong to the parent, which goes on to use them. A connection that nothing refers
-    to is closed by its finalizer, often with a farewell to the server, which would end the parent's session.
+    Connections, sockets and threads belong to the parent, which goes on to use them. A connection without references
+    is closed by its finalizer, often with a farewell to the server, which would end the parent's session.
     """
     _inherited.extend(objects)

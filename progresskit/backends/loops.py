@@ -1,9 +1,9 @@
 """
-A connection of an asyncio library, for backends, whose methods are called from threads without a loop.
+A connection of an asyncio library, for backends: their methods are called from threads without a loop.
 
 An `AsyncioConnection` runs the loop in a thread of its own, and connects again when the connection is lost. An
 `AsyncioSubscription` is one to the messages of some jobs, on a connection of its own, so that a slow callback delays
-nothing else.
+no other call.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ CLOSE_SECONDS = 1.0
 
 
 class AsyncioClient(Protocol):
-    """What is asked of the client of a library."""
+    """The interface of the client of a library."""
 
     async def flush(self) -> None:
-        """Return when the server has confirmed what was sent."""
+        """Return when the server has confirmed all that was sent."""
 
     async def close(self) -> None:
         """Close the connection."""
@@ -89,7 +89,7 @@ class AsyncioConnection(ReconnectingThread, Generic[Client]):
 
     @abstractmethod
     async def subscribe(self, client: Client, channel: str, receive: Callable[[bytes], None]) -> Unsubscribe:
-        """Have `receive` called with each message of a channel; return what ends that."""
+        """Have `receive` called with each message of a channel; return the function that unsubscribes."""
 
     @abstractmethod
     def is_lasting(self, error: Exception) -> bool:
@@ -123,7 +123,7 @@ class AsyncioConnection(ReconnectingThread, Generic[Client]):
         super().close()
 
     def call(self, function: Callable[[Client], Coroutine[Any, Any, Answer]]) -> Answer:
-        """Return what the coroutine returns that `function` makes of the client; connects first where necessary."""
+        """Return the result of the coroutine that `function` makes of the client; connects first where necessary."""
         with self.changed:
             failures = self.failures
             self.start()
@@ -148,7 +148,7 @@ class AsyncioConnection(ReconnectingThread, Generic[Client]):
             raise self.translated(error) from error
 
     def call_each(self, function: Callable[[Item], Coroutine[Any, Any, Answer]], items: Iterable[Item]) -> list[Answer]:
-        """Return what the coroutines of the items return, all of which run at once."""
+        """Return the results of the coroutines of the items, all of which run at once."""
 
         async def gather(client: Client) -> list[Answer]:
             return await asyncio.gather(*map(function, items))
@@ -182,12 +182,12 @@ class AsyncioConnection(ReconnectingThread, Generic[Client]):
     # The thread.
 
     def serve(self) -> None:
-        """Connect, and run what is submitted until the connection ends."""
+        """Connect, and run submitted coroutines until the connection ends."""
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        self._loop.set_exception_handler(_log)  # what the library's own tasks raise when a connection is lost
+        self._loop.set_exception_handler(_log)  # for errors of the library's own tasks when a connection is lost
         client = self.new_client()
         try:
             await self.connect(client)
@@ -205,7 +205,7 @@ class AsyncioConnection(ReconnectingThread, Generic[Client]):
         finally:
             with self.changed:
                 self._client = None
-            with suppress(Exception):  # of what is given up
+            with suppress(Exception):  # of a connection that is given up
                 await asyncio.wait_for(client.close(), CLOSE_SECONDS)
         if not self.closed:
             raise self.translated(ConnectionError("the connection was lost"))

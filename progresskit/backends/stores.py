@@ -1,8 +1,8 @@
 """
 The base of backends that keep records in a store: databases, key-value stores, files.
 
-The adapter reads and writes records, atomically for each job; the rest of what `progresskit.abc.Backend` promises is
-done here: the fold, requests to cancel, forgetting, expiry, decoding, and noticing that the server was replaced.
+The adapter reads and writes records, atomically for each job; the other promises of `progresskit.abc.Backend` are
+kept here: the fold, requests to cancel, forgetting, expiry, decoding, and noticing that the server was replaced.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class StoredRecord(NamedTuple):
     A job as a store keeps it.
 
     `heard_at`, when it was last written, and `expires_at` are seconds since the epoch by the store's clock; `lease` is
-    in seconds. A record whose `expires_at` has passed counts as absent, and the adapter may delete it.
+    in seconds. A record counts as absent once `expires_at` has passed, and the adapter may delete it.
     """
 
     stored: Stored
@@ -55,7 +55,7 @@ class StoredRecord(NamedTuple):
     expires_at: float
 
     def is_stalled(self, now: float) -> bool:
-        """Return True for a running job whose lease has run out."""
+        """Return True for a running job with a lease that has run out."""
         return self.stored.state is State.RUNNING and is_over(self.heard_at, now, self.lease)
 
     def is_forgettable(self, now: float) -> bool:
@@ -66,8 +66,8 @@ class StoredRecord(NamedTuple):
         """
         Return the record as three lines of text, each a JSON value.
 
-        First the fields that the fold compares, then the external update that overrides the body or nothing, last the
-        body: to fold another write into a record its body is not parsed.
+        First the fields that the fold compares, then the external update that overrides the body or an empty line, last
+        the body: to fold another write into a record its body is not parsed.
         """
         run, attempt, seq, token, state, body, verdict, created, cancel_requested, *later = self.stored
         times = (self.heard_at, self.lease, self.expires_at)
@@ -108,13 +108,13 @@ class StoreBackend(Backend):
     @abstractmethod
     def transact(self, ids: Collection[str], decide: Decide) -> None:
         """
-        Read the records of the ids, and store what `decide` returns of each, atomically for each record.
+        Read the records of the ids, and store the one that `decide` returns for each, atomically for each record.
 
         `decide` is called again for a record that another process has changed before it was stored.
         """
 
     def transact_writes(self, writes: Mapping[str, Write], decide: Decide) -> None:
-        """Do what `transact` does, for writes; `decide` folds them in."""
+        """Do the same as `transact`, for writes; `decide` folds them in."""
         self.transact(writes, decide)
 
     def write(self, batch: Sequence[Write]) -> dict[str, int]:
@@ -141,7 +141,7 @@ class StoreBackend(Backend):
         """
         Raise BackendUnavailable once after writes have begun to reach another server, so that all is sent again.
 
-        `identity` differs between two servers of which the second may lack what was written to the first.
+        `identity` differs between two servers of which the second may lack records of the first.
         """
         known, self._written_to = self._written_to, identity
         if known not in {None, identity}:
@@ -206,21 +206,21 @@ class StoreBackend(Backend):
         return gone
 
     def close(self) -> None:
-        """Empty the cache; a subclass closes what it opened."""
+        """Empty the cache; a subclass closes its connections."""
         self._decoded.clear()
 
     def after_fork_in_child(self) -> None:
-        """Forget what this process knew as the parent; a subclass keeps its connections with `keep_inherited`."""
+        """Forget the state of the parent; a subclass keeps its connections with `keep_inherited`."""
         self._decoded = DecodeCache()
         self._written_to = None
 
 
 class RevisionBackend(StoreBackend):
     """
-    A backend whose store numbers the revisions of each record, and replaces one only where it has a given revision.
+    A backend on a store that numbers the revisions of a record, and replaces it only where it has a given one.
 
-    What this process has stored last is remembered with its revision, so that the next write of the same job need not
-    read it. A subclass calls `forget_revisions` when it has connected again.
+    The last record that this process has stored is remembered with its revision, so that the next write of the same
+    job need not read it. A subclass calls `forget_revisions` when it has connected again.
     """
 
     def __init__(self) -> None:
@@ -269,14 +269,14 @@ class RevisionBackend(StoreBackend):
         self._known.update((id, (changed[id][0], revision)) for id, revision in stored.items())
         if cancelled := [id for id in stored if _asks_to_stop(changed[id][0], before[id][0])]:
             self.publish_cancels(cancelled)
-        # What is known may be outdated, so that no decision against a change is based on it.
+        # A remembered record may be outdated, so that no decision against a change is based on it.
         again = [id for id in ids if id not in stored and (id in changed or id in known)]
         for id in again:
             self._known.pop(id, None)
         return again
 
     def after_fork_in_child(self) -> None:
-        """Forget what this process knew as the parent."""
+        """Forget the revisions that the parent knew."""
         super().after_fork_in_child()
         self._known = {}
 
@@ -310,7 +310,7 @@ def retry_conflicts(ids: Collection[str], attempt: Callable[[Collection[str]], C
 
 
 def load_records(texts: Mapping[str, str]) -> dict[str, StoredRecord]:
-    """Return the records of texts, by id; what cannot be decoded is left out, and logged once."""
+    """Return the records of texts, by id; undecodable ones are left out, and logged once."""
     found = ((id, load_record(id, text)) for id, text in texts.items())
     return {id: record for id, record in found if record is not None}
 
@@ -320,7 +320,7 @@ class ServerClock:
     Seconds since the epoch by a server's clock, which is asked for each CLOCK_SECONDS.
 
     A `clock` that is given replaces that of the server. `lag` is how many seconds old the time that the server states
-    may be. Where the clock of this host is within what is known of the server's, it is followed itself, so that
+    may be. Where the clock of this host agrees with the server's answer, it is followed itself, so that
     processes of one host agree on what came first, however long the answer took and however coarse it is.
     """
 

@@ -65,7 +65,7 @@ def backend_class(app: Any) -> tuple[type[Any], str]:
     try:
         found, url = by_url(address, app.loader)
     except (ImproperlyConfigured, ImportError) as error:
-        # Of what is no URL, Celery repeats all, be it one without its scheme.
+        # Celery repeats the whole of a text that is not a URL, be it one without its scheme.
         why = type(error).__name__ if isinstance(address, str) and "@" in address else error
         raise ConfigurationError(f"{name} has a result backend that cannot be had: {why}") from None
     if issubclass(found, RPCBackend):

@@ -95,7 +95,7 @@ class CeleryBackend(StoreBackend):
         return {self._name(id): partial(_edit, id, decide, changed) for id in ids}
 
     def close(self) -> None:
-        """Close what was opened beside Celery's own connections; a later call opens it again."""
+        """Close the connections that are not Celery's own; a later call opens them again."""
         self._store.close()
         super().close()
 
@@ -121,14 +121,14 @@ class PushingCeleryBackend(CeleryBackend, SupportsPush, SupportsCancelPush):
     def subscribe_cancels(
         self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
     ) -> Subscription:
-        """Subscribe to channels that carry nothing but requests to cancel."""
+        """Subscribe to channels that carry only requests to cancel."""
         store: Any = self._store
         subscription: Subscription = store.follow_cancels(self._name, on_cancel, on_gap)
         return subscription
 
 
 def records_of(results: Mapping[str, Meta]) -> dict[str, StoredRecord]:
-    """Return the records that are stored as results, by id; what cannot be decoded is left out."""
+    """Return the records that are stored as results, by id; undecodable ones are left out."""
     return load_records({id: meta.result for id, meta in results.items()})
 
 

@@ -1,9 +1,9 @@
 """
-Runs calls in a few threads that are used for nothing else.
+Runs calls in a few threads of their own.
 
-What a database driver does cannot be bounded in time from without, connections belong to threads in Django, and whoever
-asks may be in the middle of a transaction. So each call is handed to a thread, and waited for no longer than a call may
-take.
+A call of a database driver cannot be bounded in time from another thread, connections belong to threads in Django, and
+the caller may be in the middle of a transaction. So each call is handed to a thread, and waited for no longer than a
+call may take.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ THREADS = 4
 """How many calls are under way at once."""
 
 OVERDUE = 16
-"""How many threads may be given up that wait for ever, before no more are begun in their place."""
+"""How many threads that wait indefinitely may be given up and replaced by others."""
 
 CALL_SECONDS, CLOSE_SECONDS = 5.0, 2.0
 
 
 class _Clerk:
-    """A thread, and what it does now."""
+    """A thread and its present call."""
 
     def __init__(self, thread: Thread) -> None:
         self.thread = thread
@@ -40,7 +40,7 @@ class _Clerk:
 
 
 class Courier:
-    """The threads of one store; `leave` is called in each of them at its end, to close what it has open."""
+    """The threads of one store; `leave` is called in each of them at its end, to close its connections."""
 
     def __init__(self, leave: Callable[[], None]) -> None:
         self._leave = leave
@@ -54,7 +54,7 @@ class Courier:
         self._waiting = self._overdue = 0
 
     def call(self, what: str, function: Callable[[], Answer]) -> Answer:
-        """Return what the function returns, or raise what it raises; BackendUnavailable if that takes too long."""
+        """Return the function's result or raise its error; BackendUnavailable if the call takes too long."""
         future: Future[Answer] = Future()
         with self._lock:
             self._waiting += 1

@@ -1,4 +1,4 @@
-"""What the two stores have in common that keep results as rows: they work in threads of their own."""
+"""The base of the two stores that keep results as rows: they work in threads of their own."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ SERVER_TIME = {
     "mysql": "SELECT UNIX_TIMESTAMP(NOW(6)) + 0e0",
     "mariadb": "SELECT UNIX_TIMESTAMP(NOW(6)) + 0e0",
 }
-"""What asks a database for its time; the host's is taken of others."""
+"""The query for the time of a database; for other databases the host's clock is used."""
 
 CASE_BLIND = frozenset(("mysql", "mariadb", "mssql", "microsoft"))
-"""These take two ids for the same that differ in capitals only, unless a table is told not to."""
+"""These take two ids that differ in case for the same, unless a table is declared otherwise."""
 
 
 class Conflict(Exception):
-    """Somebody else has stored the same result first: all is to be done again."""
+    """Another process has stored the same result first: the transaction is to be repeated."""
 
 
 class RowStore(Store):
@@ -44,7 +44,7 @@ class RowStore(Store):
 
     @abstractmethod
     def _leave(self) -> None:
-        """Close what this thread has open."""
+        """Close the connections of this thread."""
 
     @abstractmethod
     def _vendor(self) -> str:
@@ -56,7 +56,7 @@ class RowStore(Store):
 
     @abstractmethod
     def _edit(self, edits: Mapping[str, Edit]) -> None:
-        """Do the edits in one transaction; Conflict if somebody else has made one of the rows meanwhile."""
+        """Do the edits in one transaction; Conflict if another process has made one of the rows meanwhile."""
 
     def read(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
         """Read all by one query."""
@@ -93,7 +93,7 @@ class RowStore(Store):
 
     def _done(self, change: Change) -> datetime:
         """
-        Return when the result was done, which is what Celery's cleanup goes by.
+        Return when the result was done, by which Celery's cleanup decides.
 
         For a record it is such that the cleanup removes it when it has expired, be its ttl longer than that of
         Celery's results or shorter.

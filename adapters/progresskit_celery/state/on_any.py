@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 class AnyStore(Store):
     """
-    Reads and stores with a lock that this process alone knows, and mirrors nothing.
+    Reads and stores with a lock that this process alone knows, and does not mirror.
 
     A record lives no longer than Celery's results do. The time is that of each host.
     """
@@ -47,9 +47,9 @@ class AnyStore(Store):
         except BackendUnavailable:
             raise
         except Exception as error:
-            # What each of them raises is not known; that it passes is the better guess, for trying again does no harm.
-            told = f"{type(error).__name__}: {describe(error, self._url)}"
-            raise BackendUnavailable(f"Celery's result backend: {told}") from error
+            # Their errors are not known; that one passes is the better guess, for trying again does no harm.
+            text = f"{type(error).__name__}: {describe(error, self._url)}"
+            raise BackendUnavailable(f"Celery's result backend: {text}") from error
 
     def _load(self, ids: Collection[str]) -> dict[str, Meta]:
         # In the thread that calls: Celery makes a result backend for each.
@@ -82,4 +82,4 @@ class MemoryStore(AnyStore):
 
 
 def _nothing() -> None:
-    """There is nothing to close: what Celery opened, Celery closes."""
+    """Do nothing: Celery closes its own connections."""

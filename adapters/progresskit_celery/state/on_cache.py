@@ -1,4 +1,4 @@
-"""Memcached, by pymemcache: what was read is swapped for what is to be stored (`gets`, `cas`)."""
+"""Memcached, by pymemcache: compare-and-set (`gets`, `cas`)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class CacheStore(KeyValueStore):
                 self._made = self._backend.Client(self._backend.servers, **(self._backend.options | ours))
             yield self._made
         except BaseException as error:
-            # Whatever broke the call off, an answer may be on its way still, which the next one would take for its own.
+            # The answer to an interrupted call may arrive later, and the next call would take it for its own.
             if self._made is not None:
                 self._made.close()
             if isinstance(error, (pymemcache.MemcacheError, OSError)):
@@ -64,8 +64,8 @@ class CacheStore(KeyValueStore):
 
     def _failure(self, error: Exception) -> BackendError:
         fault = isinstance(error, pymemcache.MemcacheClientError) or "too large" in str(error)
-        told = f"{type(error).__name__}: {describe(error, self._url)}"
-        return (BackendError if fault else BackendUnavailable)(f"{self}: {told}")
+        text = f"{type(error).__name__}: {describe(error, self._url)}"
+        return (BackendError if fault else BackendUnavailable)(f"{self}: {text}")
 
     def _now(self, client: Any) -> float:
         return self._server_clock(lambda: _server_time(client))
@@ -82,7 +82,7 @@ class CacheStore(KeyValueStore):
         return {id: meta for id, (value, _) in found.items() if (meta := self._decode(value)) is not None}, now
 
     def change(self, edits: Mapping[str, Edit]) -> None:
-        """Read all in a round trip, and swap one after the other; again those that somebody else has changed."""
+        """Read all in a round trip, and swap one after the other; again those that another process has changed."""
         with self._client() as client:
             retry_conflicts(edits, partial(self._swap_all, client, edits), self)
 
@@ -119,5 +119,5 @@ class CacheStore(KeyValueStore):
 
 
 def _server_time(client: Any) -> float:
-    """Return what the server states as its time; the host's time where there are several servers."""
+    """Return the time that the server states; the host's time where there are several servers."""
     return float(client.stats()[b"time"]) if hasattr(client, "stats") else time()

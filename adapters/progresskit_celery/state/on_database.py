@@ -31,7 +31,7 @@ class DatabaseStore(RowStore):
     """
     Locks the rows that are there, and makes those that are not.
 
-    Celery's own engine is not used: outside of a worker it connects anew for each call.
+    Celery's own engine is not used: outside of a worker it connects again for each call.
     """
 
     def __init__(self, app: Any, clock: Callable[[], float] | None) -> None:
@@ -54,7 +54,7 @@ class DatabaseStore(RowStore):
         closes = self._closes
         with self._lock:
             if self._made is None:
-                self._check_open(closes)  # whoever waited for the lock may have done so until after the end
+                self._check_open(closes)  # the lock may have been waited for until after the end
                 backend = self._backend
                 engine = sa.create_engine(backend.url, **({"pool_pre_ping": True} | backend.engine_options))
                 if getattr(backend.session_manager, "engine_callback", None) is not None:
@@ -87,7 +87,7 @@ class DatabaseStore(RowStore):
                 with engine.connect() as connection:
                     yield connection
             finally:
-                if self._made is not engine:  # closed meanwhile, by somebody who did not wait for this call
+                if self._made is not engine:  # closed meanwhile, without waiting for this call
                     pool.dispose()
         except sa.exc.SQLAlchemyError as error:
             raise self._failure(error) from error
@@ -96,8 +96,8 @@ class DatabaseStore(RowStore):
         passing = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
         now = isinstance(error, passing) or getattr(error, "connection_invalidated", False)
         # Its own text would have the statement, and the values in it.
-        told = describe(getattr(error, "orig", None) or error, str(self._database))
-        return (BackendUnavailable if now else BackendError)(f"{self}: {told}")
+        text = describe(getattr(error, "orig", None) or error, str(self._database))
+        return (BackendUnavailable if now else BackendError)(f"{self}: {text}")
 
     @contextmanager
     def _transaction(self, connection: Any) -> Iterator[None]:
@@ -105,7 +105,7 @@ class DatabaseStore(RowStore):
             with connection.begin():
                 yield
             return
-        # By hand, so that it may write from the beginning: nothing that it has read changes before.
+        # By hand, with the right to write from the beginning: no row that was read changes before.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         try:
             yield
@@ -166,7 +166,7 @@ class DatabaseStore(RowStore):
 
     @property
     def _pickles(self) -> bool:
-        # Before Celery 5.7 the column pickles by itself, whatever the serializer is.
+        # Before Celery 5.7 the column pickles by itself, with any serializer.
         return isinstance(self._table.c.result.type, sa.PickleType)
 
     def _encode(self, result: Any) -> Any:
@@ -183,10 +183,10 @@ class DatabaseStore(RowStore):
                 return self._table.c.result.type.pickler.loads(bytes(payload))
             return self._backend.decode(bytes(payload))
         except Exception:
-            return None  # a result of the site's own, which is nothing to us
+            return None  # a result of the site's own, not a record
 
     def _leave(self) -> None:
-        """Nothing: the connections are the engine's."""
+        """Do nothing: the connections are the engine's."""
 
     def close(self) -> None:
         """End the threads, and close the connections."""

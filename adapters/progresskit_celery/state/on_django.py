@@ -69,7 +69,7 @@ class DjangoStore(RowStore):
         try:
             return self._backend.decode_content(row, row.result)
         except Exception:
-            return None  # a result of the site's own, which is nothing to us
+            return None  # a result of the site's own, not a record
 
     def _load(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
         alias = self._alias()
@@ -84,7 +84,7 @@ class DjangoStore(RowStore):
             try:
                 with db.transaction.atomic(using=alias):
                     if connection.vendor == "sqlite":
-                        # So that it may write from the beginning: nothing that it reads changes before.
+                        # With the right to write from the beginning, no row that is read changes before.
                         table = connection.ops.quote_name(self._model._meta.db_table)
                         _scalar(connection, f"UPDATE {table} SET status = status WHERE 0")
                     now = self._now(connection)

@@ -2,7 +2,7 @@
 `file://`: a file a result.
 
 Records are replaced whole, and while a lock is held. A task's own file is another matter, because Celery takes no
-lock: it is written while the kernel lets nobody else open it (a lease), or not at all.
+lock: it is written while the kernel lets no other process open it (a lease), or not at all.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class FileStore(KeyValueStore):
         with self._guarded():
             found = {id: meta for id in ids if (meta := self._decode(_content(self._path(id)))) is not None}
             if len(found) < len(ids):
-                os.stat(self._folder)  # a folder that is gone does not mean that nobody has reported anything
+                os.stat(self._folder)  # a missing folder does not mean that no job was reported
         return found, self._host_time()
 
     def change(self, edits: Mapping[str, Edit]) -> None:
@@ -84,7 +84,7 @@ class FileStore(KeyValueStore):
             yield
 
     def _replace(self, path: str, content: bytes, change: Change) -> None:
-        # What is left of it if the process is killed just then has a name that Celery's cleanup knows.
+        # If the process is killed just then, the file that is left has a name that Celery's cleanup knows.
         draft = f"{path}.{os.getpid()}.{get_ident()}"
         try:
             with open(draft, "wb") as file:
@@ -100,10 +100,10 @@ class FileStore(KeyValueStore):
             raise
 
     def close(self) -> None:
-        """Nothing is open between two calls."""
+        """Do nothing: no file is open between two calls."""
 
     def after_fork_in_child(self) -> None:
-        """Nothing is open between two calls."""
+        """Do nothing: no file is open between two calls."""
 
 
 def _content(path: str) -> bytes | None:
@@ -126,10 +126,10 @@ def _lock(file: Any, deadline: float) -> None:
 
 def mirror(path: str, read: bytes | None, content: bytes) -> bool:
     """
-    Write a task's own state if the file still holds what was read, in one step; return whether that was so.
+    Write a task's own state if the file still has the content that was read, in one step; return whether it did.
 
-    Whoever opens the file meanwhile waits until the lease is given back, which is a matter of microseconds; and there
-    is no lease while anybody else has it open. Not every file system has leases.
+    A process that opens the file meanwhile waits for microseconds, until the lease is given back; and there is no lease
+    while another process has the file open. Not every file system has leases.
     """
     draft = f"{path}.{os.getpid()}.{get_ident()}"
     if read is None:
@@ -148,7 +148,7 @@ def mirror(path: str, read: bytes | None, content: bytes) -> bool:
         with open(path, "r+b", buffering=0) as there, _lease(there):
             if there.read() != read:
                 return False
-            there.truncate(0)  # first, so that what is left if the process is killed here is empty, and not a mixture
+            there.truncate(0)  # first: if the process is killed here, the file is empty and not a mixture
             there.seek(0)
             there.write(content)
     except OSError:
@@ -158,7 +158,7 @@ def mirror(path: str, read: bytes | None, content: bytes) -> bool:
 
 @contextmanager
 def _lease(file: Any) -> Iterator[None]:
-    # The signal by which the kernel asks for it back must be one that does nothing: by default it ends the process.
+    # The signal by which the kernel asks for it back must be one that is ignored: the default one ends the process.
     fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
     fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     try:

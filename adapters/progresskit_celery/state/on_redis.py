@@ -1,4 +1,4 @@
-"""Redis: what was read is swapped for what is to be stored by a script, so that each edit is one step."""
+"""Redis: a script compares and sets, so that each edit is one step."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class RedisStore(KeyValueStore):
         return {id: meta for id, meta in found if meta is not None}, now
 
     def change(self, edits: Mapping[str, Edit]) -> None:
-        """Read all, and swap all, in a round trip each; again those that somebody else has changed in between."""
+        """Read all, and swap all, in a round trip each; again those that another process has changed in between."""
         with self._guarded():
             retry_conflicts(edits, partial(self._swap_all, edits), self)
 

@@ -1,5 +1,5 @@
 """
-What each result backend does in its own way.
+The interface of a result backend.
 
 A store keeps results by the id of a task, as Celery does, each with its state. The kit's records are such results,
 under ids of their own; the state of a task that is running is another one, which is mirrored only.
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 PROGRESS = "PROGRESS"
-"""The state of the kit's records, and of a task that is running, for those who know Celery only."""
+"""The state of the kit's records, and of a task that is running, for code that knows Celery only."""
 
 
 class Meta(NamedTuple):
-    """A result that is stored: the task's state, and what goes with it."""
+    """A result that is stored: the task's state, and its value."""
 
     status: str
     result: Any
@@ -34,8 +34,8 @@ class Change(NamedTuple):
     """
     A result to store.
 
-    `ttl` (seconds) and `expires` (seconds since the epoch) are None for what lives as long as Celery's results do.
-    `request` is that of the task whose own state this is. `cancelling` tells that it holds a new request to cancel.
+    `ttl` (seconds) and `expires` (seconds since the epoch) are None for a result that lives as long as Celery's own.
+    `request` is that of the task that has this state. `cancelling` is True for a new request to cancel.
     """
 
     result: Any
@@ -46,14 +46,14 @@ class Change(NamedTuple):
 
 
 Edit = Callable[[Meta | None, float], Change | None]
-"""Given what is stored and the time, returns what is to be stored, None for no change; it may be called repeatedly."""
+"""Given the stored result and the time, returns the result to store, None for no change; may be called again."""
 
 
 class Store(ABC):
     """The results of one app."""
 
     shared: bool = True
-    """False where other processes see nothing of what is stored."""
+    """False where other processes do not see the results."""
 
     mirrors: bool = True
     """False where looking at a task's state and replacing it cannot be made one step, so that it must not be."""
@@ -66,7 +66,7 @@ class Store(ABC):
 
     @cached_property
     def _backend(self) -> Any:
-        """The app's result backend, of which only what several threads may share is used."""
+        """The app's result backend, of which only the parts that threads may share are used."""
         return self._app.backend
 
     @cached_property
@@ -90,11 +90,11 @@ class Store(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Close what was opened here."""
+        """Close the connections."""
 
     @abstractmethod
     def after_fork_in_child(self) -> None:
-        """Forget what was inherited, and never close it."""
+        """Forget inherited connections, and never close them."""
 
     def _host_time(self) -> float:
         return (self._clock or time)()

@@ -2,7 +2,7 @@
 MariaDB and MySQL by way of PyMySQL; the server's clock judges leases.
 
 A call is one statement in autocommit mode. Transactions are taken for a batch with starts, so that their runs are read
-before anybody else can change them, for one that is longer than the server takes at once, and for a request to stop.
+before another process can change them, for one that is longer than the server takes at once, and for a request to stop.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from progresskit.progress import Write
 
 SERVER_CLOCK = "TIMESTAMPDIFF(MICROSECOND,'1970-01-01',UTC_TIMESTAMP(6))/1e6"
-"""Seconds since the epoch when the statement began, whatever the time zone of the session."""
+"""Seconds since the epoch when the statement began, in any time zone of the session."""
 
 NAME_LENGTH = 64
 """The server's limit for the name of a table, in letters."""
 
 LONGEST_ID = 128 * 4 + 3
-"""Bytes of an id in a statement, at most, with what stands around it."""
+"""Bytes of an id in a statement, at most, with its delimiters."""
 
 QUERIES = ("exists", "read", "list", "runs", "cancel", "cancelled", "cancels", "forgettable", "forget", "sweep")
 
@@ -61,7 +61,7 @@ class MySQL(Dialect):
         self._packet = 0
 
     def ddl(self) -> builtins.list[str]:
-        """Return what `open` runs where the table is missing."""
+        """Return the statements that `open` runs where the table is missing."""
         return [self._ddl]
 
     def engine(self) -> Engine:
@@ -129,7 +129,7 @@ class MySQL(Dialect):
             return [(row[0], row[1:]) for row in self._rows(cursor, "read", ids)]
 
     def unpack(self, row: tuple[str, str | None, str]) -> tuple[Stored, bool]:
-        """Take apart what record.sql put together."""
+        """Parse the output of record.sql."""
         head, verdict, body = row
         run, attempt, seq, state, cancel_requested, stalled, born, created = head.split(" ", 7)
         stored = Stored(
@@ -176,7 +176,7 @@ class MySQL(Dialect):
             return [(row[0], row[1:]) for row in cursor.fetchall()]
 
     def sweep(self, connection: Any, limit: int) -> int:
-        """Go along the index of when they expire; somebody else who is at it may have it to himself."""
+        """Go along the index of when they expire; another process that sweeps at the same time may go on alone."""
         with connection.cursor() as cursor:
             try:
                 count: int = cursor.execute(self._sql["sweep"], self._values(limit=limit))

@@ -9,7 +9,7 @@ DEADLOCK, LOCK_WAIT_TIMEOUT = ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT
 NO_SUCH_TABLE, NO_SUCH_COLUMN, DUPLICATE_COLUMN = ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR, ER.DUP_FIELDNAME
 
 LASTING = (DataError, IntegrityError, NotSupportedError, ProgrammingError, UnicodeError, OverflowError)
-"""What a record is at fault for, or the statement: sent again, it fails again."""
+"""Errors of a record, or of the statement: sent again, it fails again."""
 
 LASTING_CODES = frozenset(
     (
@@ -27,14 +27,14 @@ LASTING_CODES = frozenset(
 """The same, of those that PyMySQL has no class of its own for."""
 
 PASSING_CODES = frozenset((NO_SUCH_TABLE, ER.DUP_ENTRY))
-"""What PyMySQL has among those, but is gone with the next call: that makes the table, and finds the row."""
+"""PyMySQL counts these as such, but the next call succeeds: that makes the table, and finds the row."""
 
 
 def unavailable(error: Exception) -> bool:
     """
     Say whether the same may succeed later: the server is away, full, busy, read-only, or does not let us in now.
 
-    Unknown errors count as such, so that nothing of what was reported is given up for a server that is not well.
+    Unknown errors count as such, so that no record is given up for a server that is not well.
     """
     error = getattr(error, "orig", None) or error  # SQLAlchemy's own, around that of the driver
     number = code(error)

@@ -1,4 +1,4 @@
-"""How the server is reached, and what a connection of our own is told at its start."""
+"""How the server is reached, and how a connection of our own is set at its start."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ CALL_SECONDS = 5
 """How long the server may be silent while it owes an answer; a paused one is given up then."""
 
 LOCK_SECONDS = 2
-"""How long a statement waits for a lock of somebody else's."""
+"""How long a statement waits for a lock of another session."""
 
 RECYCLE_SECONDS = 600
-"""After so long a connection is made anew, in case that something on the way has forgotten an idle one."""
+"""After this time a connection is replaced, in case that a device on the way has dropped an idle one."""
 
 FILES = ("ca", "capath", "cert", "key")
 """The options of TLS that name files, without the `ssl_` before them."""
@@ -51,7 +51,7 @@ def check_driver(url: URL) -> None:
 
 
 def make_engine(url: URL) -> Engine:
-    """Make an engine in autocommit mode; what the URL says of timeouts holds."""
+    """Make an engine in autocommit mode; timeouts in the URL hold."""
     example = EXAMPLES[url.get_backend_name()]
     if not url.database:
         raise ConfigurationError(f"the URL names no database; one that does looks like {example}")
@@ -91,9 +91,9 @@ def _check(options: dict[str, Any]) -> None:
 
 class _Connection(Connection):  # type: ignore[misc]
     """
-    One that shares what it knows of TLS with the others, unless it was told how to use it.
+    One that shares its default TLS context with the others, unless the URL has options of TLS.
 
-    PyMySQL reads all authorities of the system each time it tries to connect: 30 ms of CPU, also where nobody listens.
+    PyMySQL reads all authorities of the system each time it tries to connect: 30 ms of CPU, also with no server.
     """
 
     _shared: Any = None
@@ -107,7 +107,7 @@ class _Connection(Connection):  # type: ignore[misc]
 
 
 def silent(connection: Any) -> bool:
-    """Say whether a connection that nothing is asked of is open and has nothing to say; the server is not asked."""
+    """Return True for an idle connection that is open and has no data to read; the server is not asked."""
     opened = getattr(connection, "_sock", None)
     return opened is not None and not select.select([opened], [], [], 0)[0]
 
@@ -121,7 +121,7 @@ def session() -> str:
 
 
 def prepare(connection: Any) -> None:
-    """Make a session of our own what it has to be."""
+    """Set up a session of our own."""
     _execute(connection, session())
     if ("binlog_format", "STATEMENT") not in _execute(connection, "SHOW VARIABLES LIKE 'binlog_format'"):
         _execute(connection, LOCK_ROWS)
@@ -141,7 +141,7 @@ def longest_packet(connection: Any) -> int:
 
 @contextmanager
 def autocommit(connection: Any) -> Iterator[None]:
-    """Have each statement of somebody else's session be a transaction of its own, and read as it is meant."""
+    """Make each statement of a given session a transaction of its own, in the SQL mode of ours."""
     before = connection.get_autocommit()
     _execute(connection, f"SET @progresskit = @@sql_mode, autocommit = 1, sql_mode = '{SQL_MODE}'")
     try:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from progresskit.progress import Write
 
 ROLES = {"start": 1, "update": 2, "word": 3, "late_start": 4, "late_update": 5, "late_word": 6}
-"""What `fate` holds as a write comes in."""
+"""The values of `fate` in a write."""
 
 FATES = {name: number for number, name in enumerate(("ignored", "renewed", "judged", "newer", "same_run", "next_run"))}
 FATES["afresh"] = len(FATES)
-"""What `fate` holds then, in the order of how much of the row is replaced (see upsert.sql)."""
+"""The values of `fate` in a row, in the order of how much of the row is replaced (see upsert.sql)."""
 
 FINAL = "state IN ('succeeded', 'failed', 'cancelled')"
 OLDER = f"(VALUES(opened_at) < opened_at AND opened_at <= VALUES(heard_at) + {SKEW_SECONDS})"

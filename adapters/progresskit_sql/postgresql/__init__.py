@@ -61,13 +61,13 @@ class PostgreSQL(Dialect):
 
     @classmethod
     def pushing(cls, url: URL) -> type[SQLBackend] | None:
-        """Push, unless the URL says that nobody can listen there."""
+        """Push, unless the URL switches LISTEN off."""
         from .backend import PostgreSQLBackend
 
         return PostgreSQLBackend if Address.of(url).listen else None
 
     def ddl(self) -> builtins.list[str]:
-        """Return what `open` runs where the table is missing."""
+        """Return the statements that `open` runs where the table is missing."""
         return self._ddl
 
     def engine(self) -> Engine:
@@ -93,7 +93,7 @@ class PostgreSQL(Dialect):
         return found
 
     def _make(self, connection: psycopg.Connection[Any], statements: Sequence[str]) -> None:
-        # Whoever comes first makes it, and the others wait: even with IF NOT EXISTS one of them would fail.
+        # The first session makes it, and the others wait: even with IF NOT EXISTS one of them would fail.
         lock = f"SELECT pg_advisory_xact_lock({crc32(self._table.encode())})"
         connection.execute(";\n".join((lock, *statements)).encode())
 
@@ -106,7 +106,7 @@ class PostgreSQL(Dialect):
         return unavailable(error)
 
     def write(self, connection: psycopg.Connection[Any], batch: Sequence[Write]) -> dict[str, int]:
-        """Fold the batch in, and tell of it."""
+        """Fold the batch in, and notify."""
         runs = self._fold(connection, batch)
         # A start that came once more, and late, was not taken; its run is known all the same.
         starts = [write for write in batch if write.role is Role.START]
@@ -128,14 +128,14 @@ class PostgreSQL(Dialect):
         return _with_ids(self._execute(connection, "read", ids=[*ids]))
 
     def unpack(self, row: tuple[Any, ...]) -> tuple[Stored, bool]:
-        """Give names to what record.sql selects."""
+        """Name the columns of record.sql."""
         _, run, attempt, seq, state, cancel_requested, stalled, created, verdict, body, born = row
         known = (run, attempt, seq, None, State(state), body, verdict, created or None, cancel_requested)
         stored = Stored(*known, born=born)
         return stored, stalled
 
     def request_cancel(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> set[str]:
-        """Mark them, and tell of it."""
+        """Mark them, and notify."""
         parts = self._execute(connection, "cancel", ids=[*ids], channel=self.channel, cancels=self.cancels_channel)
         return {id for *_, part in parts for id in part}
 

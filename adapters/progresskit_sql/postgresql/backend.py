@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 class PostgreSQLBackend(SQLBackend, SupportsPush, SupportsCancelPush):
     """
-    Keeps the records in a table and pushes what changes, by LISTEN and NOTIFY.
+    Keeps the records in a table and pushes changes, by LISTEN and NOTIFY.
 
     A notification says which jobs have changed, and their records are then read, those that are watched and all of them
-    together: whatever comes while that is done is read the next time. Each process that listens keeps one connection.
+    together: notifications that arrive meanwhile are taken next. Each process that listens keeps one connection.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -46,7 +46,7 @@ class PostgreSQLBackend(SQLBackend, SupportsPush, SupportsCancelPush):
     def subscribe_cancels(
         self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
     ) -> Subscription:
-        """Tell of watched jobs that are asked to stop; one that has begun anew meanwhile is not."""
+        """Pass on requests to cancel; a job that has begun again meanwhile has none."""
 
         def asked(ids: Collection[str]) -> None:
             if cancels := self.cancel_requested(ids):

@@ -1,8 +1,8 @@
 """
-psycopg, told not to wait for ever.
+psycopg with bounded waiting.
 
 libpq has no limit for how long an answer may take, and a paused server does not even look unreachable: its kernel
-confirms what it is sent. So the waiting, which psycopg does in one method of a connection, is done here.
+confirms each packet. So the waiting, which psycopg does in one method of a connection, is done here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", sele
 
 def answer(connection: psycopg.Connection[Any], steps: Generator[Any, Any, Any], *_: Any, **__: Any) -> Any:
     """
-    Run what psycopg does with the connection, a generator that says what it waits for, and return what it returns.
+    Run a generator of psycopg's, which yields the events it waits for, and return its result.
 
     Raises OperationalError, and closes the connection, when the server takes longer than ANSWER_SECONDS.
     """
@@ -63,7 +63,7 @@ def claim(connection: psycopg.Connection[Any]) -> None:
 
 @contextmanager
 def autocommit(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """Have a connection of somebody else's be as ours are, for a while."""
+    """Have a given connection behave as ours do, for a while."""
     before = connection.autocommit
     claim(connection)
     try:
@@ -75,7 +75,7 @@ def autocommit(connection: psycopg.Connection[Any]) -> Iterator[None]:
 
 
 def is_silent(connection: psycopg.Connection[Any]) -> bool:
-    """Say whether a connection that nothing is asked of is open and has nothing to say; the server is not asked."""
+    """Return True for an idle connection that is open and has no data to read; the server is not asked."""
     if connection.closed or connection.pgconn.transaction_status == TransactionStatus.UNKNOWN:
         return False
     with Selector() as selector:

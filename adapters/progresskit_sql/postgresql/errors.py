@@ -5,7 +5,7 @@ from __future__ import annotations
 from psycopg import DataError, IntegrityError, NotSupportedError, ProgrammingError
 
 LASTING = (DataError, IntegrityError, NotSupportedError, ProgrammingError, UnicodeError, OverflowError)
-"""What a record is at fault for, or the statement: sent again, it fails again."""
+"""Errors of a record, or of the statement: sent again, it fails again."""
 
 PASSING_STATES = frozenset(
     (
@@ -15,14 +15,14 @@ PASSING_STATES = frozenset(
         "42501",  # a right is missing
     )
 )
-"""Codes that psycopg has in these classes, but the next call helps, or somebody who looks after the server."""
+"""Codes that psycopg has in these classes, but the next call helps, or a change at the server."""
 
 
 def unavailable(error: Exception) -> bool:
     """
     Say whether the same may succeed later: the server is away, full, busy, read-only, or does not let us in now.
 
-    Unknown errors count as such, so that nothing of what was reported is given up for a server that is not well.
+    Unknown errors count as such, so that no record is given up for a server that is not well.
     """
     error = getattr(error, "orig", None) or error  # SQLAlchemy's own, around that of the driver
     return not isinstance(error, LASTING) or getattr(error, "sqlstate", None) in PASSING_STATES

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from progresskit_sql.connections import Connections
 
 CHECK_SECONDS = 10.0
-"""A connection on which nothing came for this long is checked: does the server still know of the subscription?"""
+"""A connection without a notification for this long is checked: does the server still know of the subscription?"""
 
 POLL_SECONDS = 1.0
 """How often everything is read again while a pooler passes no notification on."""
@@ -36,14 +36,14 @@ TRIAL_AGAIN_SECONDS = 60.0
 """How long a pooler that passed nothing on is not tried again."""
 
 TRIAL = "progresskit_trial"
-"""The channel of trials: the client that gets the session next may receive what is sent there."""
+"""The channel of trials: the client that gets the session next may receive the trial."""
 
 CONNECT_SECONDS = 8.0
 """How long the first call waits for the connection."""
 
 
 class PoolerState:
-    """What all listeners of a backend know of a pooler that gives sessions to others and passes no notification on."""
+    """The state of a pooler that passes no notification on, which all listeners of a backend share."""
 
     def __init__(self) -> None:
         self._until = 0.0
@@ -71,7 +71,7 @@ class ChannelListener(ReconnectingThread, Subscription):
     All notifications that wait to be read are taken together, so that a slow `on_notified` is called seldom and never
     with a backlog. Where it fails because of the backend, something was missed: `on_gap` is called.
 
-    A pooler that gives the session to another client after each transaction accepts LISTEN, and nothing comes of it. So
+    A pooler that gives the session to another client after each transaction accepts LISTEN without any effect. So
     a pooler is tried first; until a notification has come through it, `on_gap` is called again and again.
     """
 

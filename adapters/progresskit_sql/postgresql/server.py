@@ -21,7 +21,7 @@ CONNECT_SECONDS = 2
 """How long it may take to reach the server."""
 
 STATEMENT_MS = 3_000
-"""How long the server works on a statement, or waits for a lock of somebody else's, before it gives up by itself."""
+"""How long the server works on a statement, or waits for a lock of another session, before it gives up by itself."""
 
 KEEPALIVE = {
     "keepalives_idle": 10,
@@ -29,7 +29,7 @@ KEEPALIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 5_000,
 }
-"""An idle connection whose other end is gone is noticed after 19 s (seconds, count, ms)."""
+"""An idle connection to a server that is gone is noticed after 19 s (seconds, count, ms)."""
 
 WHOLE = frozenset(("connect_timeout", "keepalives", *KEEPALIVE))
 """The options of libpq that are whole numbers, which it looks at when it connects."""
@@ -43,7 +43,7 @@ class Address(NamedTuple):
     """
     A URL, without those of its options that are the kit's own.
 
-    `listen=off`: changes are polled, no connection is kept for being told of them. `pooler=on`: there is a pooler on
+    `listen=off`: changes are polled, no connection is kept for notifications. `pooler=on`: there is a pooler on
     the way, such as PgBouncer, that lends its connections for one transaction; then there is no listening, no prepared
     statement and no parameter that is set at the start. `schema=…`: the one that the table is in.
     """
@@ -69,7 +69,7 @@ class Address(NamedTuple):
         )
 
     def engine(self) -> Engine:
-        """Make an engine in autocommit mode; what the URL says of the connection holds."""
+        """Make an engine in autocommit mode; options in the URL hold."""
         arguments = KEEPALIVE | {"connect_timeout": CONNECT_SECONDS, "application_name": "progresskit"}
         try:
             engine = create_engine(
@@ -97,7 +97,7 @@ class Address(NamedTuple):
 
 
 def _check(url: URL) -> None:
-    """Find out now what libpq would find out when it connects: then it could not be told from a server that is away."""
+    """Check now for errors that libpq finds as it connects, where they look like a server that is away."""
     for name in url.query:
         value = _text(url, name) or ""
         try:

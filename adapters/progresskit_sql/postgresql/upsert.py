@@ -1,7 +1,7 @@
 """
 The fold as one upsert: `progresskit.progress.fold`, decided by the database.
 
-The statement is in write.sql, and what it asks again and again is named here: in it `stored` is the row that is there,
+The statement is in write.sql, and its repeated conditions are named here: in it `stored` is the row that is there,
 and `excluded`, as SQL has it, the one that is written.
 """
 
@@ -29,7 +29,7 @@ RETRIED = f"(NOT {FINAL} AND stored.attempt < excluded.attempt)"
 SAME_RUN = f"(NOT {WORD} AND NOT {EXPIRED} AND ({OWN} OR {AWAITED} OR {RETRIED}))"
 CREATED_AT = """nullif(btrim(substring(stored.body from '.*"created_at":(null|"[^"]*")'), '"'), 'null')"""
 """
-The last value of that name in the text, which is the record's own, whatever its meta and result hold.
+The last value of that name in the text, which is the record's own, whichever names its meta and result have.
 
 A cast to JSON would fail for a body that is none, and the job could never be written again.
 """
@@ -63,7 +63,7 @@ SEPARATOR, NULL = "\x1e", "\x1d"
 """
 A column of a batch is sent as one text, for psycopg takes 35 µs for an array with a single element.
 
-What stands between two values is in no id, no number and no JSON.
+The separator of two values is in no id, no number and no JSON.
 """
 
 COLUMNS = (

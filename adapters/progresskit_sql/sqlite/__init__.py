@@ -1,8 +1,8 @@
 """
 SQLite: the file is the server, and the host's clock is the one that all share.
 
-Each statement, and each row fetched, lets go of the interpreter's lock, and beside a CPU-bound thread it takes up to
-5 ms to get it back. That is why a batch is a few statements of many rows, and why what is read comes as one text.
+Each statement, and each row fetched, lets go of the interpreter's lock, and with a CPU-bound thread running it takes up
+to 5 ms to get it back. That is why a batch is a few statements of many rows, and why records are read as one text.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from progresskit.progress import Write
 
 UNIT, RECORD = "\x1f", "\x1e"
-"""What stands between the parts of a record and between records (see record.sql, read.sql); JSON holds neither."""
+"""The separators of the parts of a record and of records (see record.sql, read.sql); JSON holds neither."""
 
 
 class SQLite(Dialect):
@@ -70,7 +70,7 @@ class SQLite(Dialect):
         self._upserts = Upserts(names["table"])
 
     def ddl(self) -> builtins.list[str]:
-        """Return what `open` runs."""
+        """Return the statements that `open` runs."""
         return self._ddl
 
     def engine(self) -> Engine:
@@ -95,7 +95,7 @@ class SQLite(Dialect):
         return "born" in {column[1] for column in connection.execute(self._columns)}
 
     def _add_columns(self, connection: sqlite3.Connection) -> None:
-        """Bring a table of an earlier version up to this one; whoever comes first does so, and the others wait."""
+        """Bring a table of an earlier version up to this one; the first process does so, and the others wait."""
         with transaction(connection):
             if not self._is_complete(connection):
                 for statement in self._upgrade:
@@ -132,11 +132,11 @@ class SQLite(Dialect):
         """Fetch all as one text."""
         values = {"ids": json.dumps([*ids]), "now": self._clock()}
         text = connection.execute(self._sql["read"], values).fetchone()[0]
-        wanted = frozenset(ids)  # a body that is no JSON may hold a separator, and what follows that is no record
+        wanted = frozenset(ids)  # a body that is no JSON may hold a separator, and no record follows it
         return [each for each in _with_ids(_decoded(text).split(RECORD)) if each[0] in wanted] if text else []
 
     def unpack(self, row: str) -> tuple[Stored, bool]:
-        """Take apart what record.sql put together."""
+        """Parse the output of record.sql."""
         head, verdict, body = row.split(UNIT)
         _, run, attempt, seq, state, cancel_requested, stalled, born, created = head.split(" ", 8)
         stored = Stored(

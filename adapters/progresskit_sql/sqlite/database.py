@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
 BUSY_SECONDS = 1.0
-"""How long a call waits for a database that somebody else has locked."""
+"""How long a call waits for a database that another process has locked."""
 
 CANNOT_NOW = frozenset(
     (
@@ -44,11 +44,11 @@ PASSING = ("no such table", "closed database")
 
 
 OPTIONS = frozenset(("uri", "timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"))
-"""What a URL may say to the driver; the rest is for SQLite itself, and reaches it with `uri=true` only."""
+"""The options of the driver; the rest is for SQLite itself, and reaches it with `uri=true` only."""
 
 
 def unavailable(error: Exception) -> bool:
-    """Say whether the same may succeed later; what a result code has above its lowest byte is detail."""
+    """Say whether the same may succeed later; the bits of a result code above its lowest byte are detail."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
     return code in CANNOT_NOW or any(message in str(error) for message in PASSING)
 
@@ -111,7 +111,7 @@ def _check_folder(url: URL) -> None:
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Let readers and a writer work beside each other, and a commit wait for no disk."""
+    """Let readers and a writer work concurrently, and a commit wait for no disk."""
     _switch_to_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
 
@@ -172,7 +172,7 @@ def autocommit(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Hold the right to write from the beginning, so that nothing in between finds it taken."""
+    """Hold the right to write from the beginning, so that no statement in between finds it taken."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield

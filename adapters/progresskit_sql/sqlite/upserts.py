@@ -1,7 +1,7 @@
 """
 The fold as upserts of many rows: `progresskit.progress.fold`, decided by the database.
 
-The statements are in worker.sql and word.sql, and what they ask again and again is named here: in them `stored` is
+The statements are in worker.sql and word.sql, and their repeated conditions are named here: in them `stored` is
 the row that is there, and `excluded`, as SQL has it, the one that is written.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from progresskit.progress import Write
 
 SIZES = [1 << power for power in range(9)]
-"""A statement writes so many rows: the powers of two are enough for batches of any size, and are prepared once each."""
+"""How many rows a statement writes: the powers of two make up batches of any size, and are prepared once each."""
 
 COLUMNS = 14
 
