@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from progresskit.abc import Subscription
     from progresskit.backends.stores import Decide
-    from progresskit.config import Settings
     from progresskit.progress import Progress, Write
 
 MAX_AGE_SECONDS = 86_400.0
@@ -45,11 +45,6 @@ class NATSBackend(RevisionBackend, SupportsPush, SupportsCancelPush):
         self._url, self._server_clock = url, ServerClock(clock)
         self._name = re.sub("[.:]", "-", prefix)
         self._connection = Connection(url, self._open_bucket)
-
-    @classmethod
-    def from_url(cls, url: str, settings: Settings) -> NATSBackend:
-        """Make the backend of a URL."""
-        return cls(url, prefix=settings.prefix)
 
     async def _open_bucket(self, client: Client) -> None:
         self._stream: Any = client.jetstream(timeout=CALL_SECONDS)
@@ -84,11 +79,9 @@ class NATSBackend(RevisionBackend, SupportsPush, SupportsCancelPush):
 
         async def update(id: str) -> int | None:
             record, revision = records[id]
-            try:
-                stored: int = await self._bucket.update(key(id), record.dump().encode(), last=revision)
-            except KeyWrongLastSequenceError:
-                return None
-            return stored
+            with suppress(KeyWrongLastSequenceError):
+                return int(await self._bucket.update(key(id), record.dump().encode(), last=revision))
+            return None
 
         revisions = zip(records, self._connection.call_each(update, records), strict=True)
         return {id: revision for id, revision in revisions if revision is not None}
@@ -103,7 +96,7 @@ class NATSBackend(RevisionBackend, SupportsPush, SupportsCancelPush):
 
     async def _keep(self, seconds: float, client: Client) -> None:
         config = (await self._bucket.status()).stream_info.config
-        self._max_age = max(config.max_age, seconds)
+        self._max_age = config.max_age and max(config.max_age, seconds)  # 0 is without a limit
         await self._stream.update_stream(config.evolve(max_age=self._max_age))
 
     def time(self) -> float:

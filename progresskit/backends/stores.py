@@ -24,6 +24,9 @@ from .cache import DecodeCache
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Mapping, Sequence
 
+    from typing import Self
+
+    from progresskit.config import Settings
     from progresskit.progress import Write
 
 CONFLICT_RETRIES = 50
@@ -100,6 +103,11 @@ class StoreBackend(Backend):
     def __init__(self) -> None:
         self._decoded = DecodeCache()
         self._written_to: Hashable = None
+
+    @classmethod
+    def from_url(cls, url: str, settings: Settings) -> Self:
+        """Make the backend of a URL; the constructor takes an address and `prefix`."""
+        return cls(url, prefix=settings.prefix)  # type: ignore[call-arg]
 
     @abstractmethod
     def load(self, ids: Collection[str]) -> tuple[Mapping[str, StoredRecord], float]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from progresskit.backends.stores import Decide, StoredRecord
-    from progresskit.config import Settings
     from progresskit.progress import Progress, Write
     from progresskit_celery.window import Window
 
@@ -62,11 +61,6 @@ class CeleryBackend(StoreBackend):
         longest = self._store.longest
         if longest is not None and len(prefix) + 1 + ID_LENGTH > longest:
             raise ConfigurationError(f"the prefix {prefix!r} is too long for a result backend whose ids have {longest}")
-
-    @classmethod
-    def from_url(cls, url: str, settings: Settings) -> CeleryBackend:
-        """Make the backend of the app that the URL names: the app is imported, no connection is made."""
-        return cls(url, prefix=settings.prefix)
 
     def _name(self, id: str) -> str:
         return self._store.name(f"{self._prefix}-{id}")
