@@ -32,11 +32,7 @@ CLOCK = "=clock"
 
 
 class NATSBackend(RevisionBackend, SupportsPush, SupportsCancelPush):
-    """
-    Keeps one key a job in the bucket `prefix`; the server republishes each change once it is stored.
-
-    `clock` (seconds since the epoch) replaces the server's clock.
-    """
+    """Keeps one key a job in the bucket `prefix`; `clock` (seconds since the epoch) replaces the server's."""
 
     def __init__(self, url: str, *, prefix: str = "progresskit", clock: Callable[[], float] | None = None) -> None:
         super().__init__()
@@ -59,8 +55,6 @@ class NATSBackend(RevisionBackend, SupportsPush, SupportsCancelPush):
             raise BackendError(f"{self}: the bucket {self._name} was made by another program, and republishes nothing")
         self._created, self._max_age = info.created, info.config.max_age
         self.forget_revisions()
-
-    # Records.
 
     def get_records(self, ids: Collection[str]) -> tuple[dict[str, tuple[StoredRecord | None, int]], float]:
         """Read the keys, all at once."""
@@ -108,8 +102,6 @@ class NATSBackend(RevisionBackend, SupportsPush, SupportsCancelPush):
             return float(message.time.timestamp())
 
         return self._server_clock(lambda: self._connection.call(ask))
-
-    # Push.
 
     def _subject(self, kind: str, id: str) -> str:
         return f"{self._name}.{kind}.{key(id)}"

@@ -1,10 +1,4 @@
-"""
-A connection to the servers of a URL, by nats-py.
-
-    nats://user:password@host:4222        nats://token@host        tls://host1,host2:4223?tls_ca=/path/ca.pem
-
-The query may name files: `credentials` of NATS's own, and with tls:// `tls_ca`, `tls_cert` and `tls_key`, in PEM.
-"""
+"""A connection to the servers of a URL (see docs/how-to/nats.md), by nats-py."""
 
 from __future__ import annotations
 
@@ -26,7 +20,7 @@ from progresskit.urls import check_server_url, redact
 CONNECT_SECONDS, CALL_SECONDS, PING_SECONDS = 2, 5, 5
 
 ONCE: dict[str, Any] = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
-"""Have nats-py not connect again: the thread does."""
+"""Not again and again: the thread does that."""
 
 HOST = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(:\d{1,5})?")
 FILES = {"nats": {"credentials"}, "tls": {"credentials", "tls_ca", "tls_cert", "tls_key"}}

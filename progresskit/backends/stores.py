@@ -23,7 +23,6 @@ from .cache import DecodeCache
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Mapping, Sequence
-
     from typing import Self
 
     from progresskit.config import Settings
