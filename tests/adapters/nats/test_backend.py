@@ -37,8 +37,8 @@ def stream_of(nats: NATS) -> Any:
     [
         ("nats://", "the URL of NATS looks like"),
         ("nats://host/bucket", "the URL of NATS looks like"),
-        ("nats://host:port", "the URL of NATS looks like"),
-        ("NATS://host,", "the URL of NATS looks like"),
+        ("nats://token@host:port", "the URL of NATS looks like"),
+        ("NATS://token@host,", "the URL of NATS looks like"),
         ("nats://host?tls_ca=/etc/hosts", "no option tls_ca"),
         ("tls://host?bucket=a", "no option bucket"),
         ("tls://host?tls_ca=/no/such/file", "No such file"),
