@@ -11,7 +11,7 @@ class TestFile(BackendContract, ListingContract, SharedContract):
 
     @pytest.fixture
     def backend(self, tmp_path, clock):
-        return FileBackend(tmp_path / "progress.json", clock)
+        return FileBackend(f"jsonfile://{tmp_path}/progress.json", clock=clock)
 
     @pytest.fixture
     def url(self, tmp_path):
