@@ -1,21 +1,21 @@
 """
 Every interface of the kit.
 
-A job is a `Subject`; whoever is told of its progress is an `Observer`. They look the same in the worker, where the
-subject is the live count, and in a viewer three machines away, where it is what a `Backend` carried over.
+A job is a `Subject`; the receiver of its progress is an `Observer`. They have the same interface in the worker, where
+the subject is the live count, and in a viewer three machines away, where a `Backend` carries the records.
 
-A backend is seven methods, and one that makes it of a URL. It keeps these promises, seen through `read` and proven by
-`progresskit.testing.BackendContract`:
+A backend has seven methods, and one that makes it from a URL. It keeps these promises, as seen through `read` and
+proven by `progresskit.testing.BackendContract`:
 
-1. A write changes what is stored as `progresskit.progress.fold` says, atomically per job, whatever the order,
-   repetition and number of writers. A batch holds an id at most once.
-2. An id that nobody reported is absent from what `read` returns.
+1. A write changes the stored record as `progresskit.progress.fold` does, atomically per job, for any order, repetition
+   and number of writers. A batch holds an id at most once.
+2. An id without a report is absent from the result of `read`.
 3. A record lives `Write.ttl` seconds after the last write that was not ignored, and a running job is `stalled` when
    `Write.lease` seconds have passed since then, both by one clock that all processes share (the server's).
 4. A request to cancel stays with the run it was made in, and is refused for a job that is unknown or done.
-5. A job that was forgotten is as one that nobody reported: its next run is the first. A job that is neither done nor
-   stalled cannot be forgotten.
-6. What cannot be done now raises `BackendUnavailable`; after that the same object works again once the server does.
+5. A forgotten job is like one without a report: its next run is the first. A job that is neither done nor stalled
+   cannot be forgotten.
+6. A call that cannot succeed now raises `BackendUnavailable`; the same object works again once the server does.
    The calls come from several threads.
 7. Once the server was replaced by one that may lack what was written, one `write` raises `BackendUnavailable`, even
    where nothing else was noticed: then all live jobs and recent ends are sent again. A backend that cannot tell one
@@ -39,71 +39,71 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Observer(Protocol):
-    """Whoever is told of a job's progress."""
+    """Receives progress updates of a job."""
 
     def notify(self, progress: Progress) -> Any:
-        """Take the newest record; an error raised here is logged and reaches nobody else."""
+        """Receive the newest record; an error raised here is logged and does not affect others."""
 
 
 class Subject(Protocol):
-    """What can be observed."""
+    """An observable job."""
 
     @property
     def progress(self) -> Progress | None:
-        """The job as it stands; None where nothing is known of it."""
+        """The newest record of the job; None where it is unknown."""
 
     def attach(self, observer: Observer | Callable[[Progress], Any]) -> Callable[[], None]:
-        """Tell the observer of every change from now on, newest state only; call what is returned to detach it."""
+        """Notify the observer of changes from now on, newest state only; call the returned function to detach it."""
 
 
 class Backend(ABC):
     """Carries records between processes."""
 
     shared: bool = True
-    """False where other processes see nothing of what is written."""
+    """False where other processes do not see the records."""
 
     imports_site_code: bool = False
-    """True where `from_url` imports code of the site's: at the start, which that may be part of, it is not called."""
+    """True where `from_url` imports code of the site: it is not called while that code may still be starting."""
 
     def missing(self) -> str | None:
-        """Return what there is nothing to read from yet, such as a file without which viewers see no job; else None."""
+        """Return the name of a missing store, such as a file without which viewers see no job; else None."""
         return None
 
     @classmethod
     @abstractmethod
     def from_url(cls, url: str, settings: Settings) -> Backend:
-        """Make the backend of a URL; no connection is made before it is needed."""
+        """Make the backend of a URL; connections are made at the first use."""
 
     @abstractmethod
     def write(self, batch: Sequence[Write]) -> Mapping[str, int]:
-        """Fold the batch into what is stored; return the run that is now stored, for the ids of all starts at least."""
+        """Fold the batch into the stored records; return the run that is now stored, at least for the ids of starts."""
 
     @abstractmethod
     def read(self, ids: Collection[str]) -> dict[str, Progress]:
-        """Return the records of those ids that are known, in one round trip where that is possible."""
+        """Return the records of the known ids, in one round trip where possible."""
 
     @abstractmethod
     def request_cancel(self, ids: Collection[str]) -> set[str]:
-        """Ask the jobs to stop; return those that are known and not done, which have the request now."""
+        """Store a request to cancel; return the ids that accepted it: known jobs that are not done."""
 
     @abstractmethod
     def cancel_requested(self, ids: Collection[str]) -> set[str]:
-        """Return those of the jobs that are asked to stop."""
+        """Return the ids of the jobs with a request to cancel."""
 
     @abstractmethod
     def forget(self, ids: Collection[str]) -> set[str]:
-        """Remove the records of those jobs that are done or stalled; return the ids of those that were removed."""
+        """Remove the records of those jobs that are done or stalled; return the removed ids."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what the backend opened itself, and of nothing that it was given."""
+        """Close the connections that the backend opened itself, never those that it was given."""
 
     @abstractmethod
     def after_fork_in_child(self) -> None:
         """
-        Get ready for use in a forked child; called there before anything else.
+        Prepare for use in a forked child; called there before all other methods.
 
-        What was inherited must be forgotten and never closed: the parent still uses it.
+        Inherited connections must be forgotten and never closed: the parent still uses them.
         """
 
 
@@ -112,41 +112,41 @@ class Subscription(ABC):
 
     @abstractmethod
     def add(self, ids: Collection[str]) -> None:
-        """Listen to these as well; when this returns, no later change of them is missed."""
+        """Add ids; when this returns, no later change of them is missed."""
 
     @abstractmethod
     def remove(self, ids: Collection[str]) -> None:
-        """Listen to these no longer."""
+        """Remove ids."""
 
     @abstractmethod
     def close(self) -> None:
-        """Stop listening."""
+        """End the subscription."""
 
 
 class SupportsPush(ABC):
-    """A backend that tells of changes by itself; the others are polled."""
+    """A backend that pushes changes; the others are polled."""
 
     @abstractmethod
     def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
         """
         Call `on_update` with each changed record and each renewed one, from any thread.
 
-        `on_gap` is called whenever something may have been missed and listening works (again): the caller reads anew.
+        `on_gap` is called after updates may have been missed, once the subscription works (again): then read again.
         """
 
 
 class SupportsCancelPush(ABC):
-    """A backend that tells the workers of requests to cancel by itself; the others are asked once a second."""
+    """A backend that pushes requests to cancel to workers; the others are asked once a second."""
 
     @abstractmethod
     def subscribe_cancels(
         self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
     ) -> Subscription:
         """
-        Call `on_cancel` with those of the watched jobs that are asked to stop, from any thread; `cancel_requested`
-        knows them then.
+        Call `on_cancel` with the ids of jobs with a new request to cancel, from any thread; `cancel_requested` returns
+        them by then.
 
-        `on_gap` is called whenever a request may have been missed and listening works (again): the caller asks anew.
+        `on_gap` is called after requests may have been missed, once the subscription works (again): then ask again.
         """
 
 
@@ -155,4 +155,4 @@ class SupportsListing(ABC):
 
     @abstractmethod
     def list(self, *, kind: str | None, states: Collection[State] | None, limit: int) -> list[Progress]:
-        """Return jobs, those written last first."""
+        """Return jobs, the most recently written first."""

@@ -4,25 +4,25 @@ Settings, and the backends by URL.
 Each setting may come from four places; the first that has it wins: `configure()` or `Kit()`, the environment
 (`PROGRESSKIT_` and the name in capitals), the host framework's settings, the default.
 
-    setting                 default      unit      what it does
-    url                     memory://              which backend carries the records
+    setting                 default      unit      meaning
+    url                     memory://              the backend that carries the records
     interval                0.1          seconds   at most one write, and one poll, in this time
-    lease                   30           seconds   a running job not heard of for so long is stalled
+    lease                   30           seconds   a running job without a report for this time is stalled
     heartbeat               lease / 3    seconds   an unchanged job is written again after this time
-    ttl                     86,400       seconds   a record lives so long after it was last written
+    ttl                     86,400       seconds   a record lives for this time after its last write
     flush_seconds           2            seconds   the end of a job waits at most this long for its last record
     strict                  False                  bad values raise instead of being dropped
-    prefix                  progresskit            what keys, tables and channels in the backend are named after
+    prefix                  progresskit            prefix of keys, tables and channels in the backend
     secret_key              None                   signs the tokens of pages; a list: the first signs, all are accepted
-    authorize               None                   (request, id, right) -> bool: who may use raw ids, over HTTP
-    user                    None                   (request) -> who is signed in; None: as the web framework says it
-    allow_anonymous         False                  anybody may watch raw ids, over HTTP
-    bind_tokens_to_user     False                  the bars of pages open for whom they were made only
+    authorize               None                   (request, id, right) -> bool: decides about raw ids, over HTTP
+    user                    None                   (request) -> the signed-in user; None: the web framework's
+    allow_anonymous         False                  every client may watch raw ids, over HTTP
+    bind_tokens_to_user     False                  tokens of bars are valid for their user only
     expose_errors           False                  browsers see the messages of all errors
     expose_results          False                  the return value of a task becomes its result
     max_streams             None         count     streams and long polls at once, per process; None: by the server
     max_streams_per_client  32           count     of these, for one user or one address
-    trusted_proxies         None         count     how many of your proxies add to X-Forwarded-For; None: not said
+    trusted_proxies         None         count     how many of your proxies add to X-Forwarded-For; None: unknown
     allowed_hosts           None                   hosts that requests may be for; None: `serve`'s own, else any host
     stream_seconds          25           seconds   a stream on a threaded server is closed after this time
     terminate               False                  cancelling also kills the process of the task, where a queue can
@@ -123,7 +123,7 @@ def resolve(
 
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return what was probably meant by a name that is not known; None where that cannot be guessed."""
+    """Return the most similar known name; None if there is none."""
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(name, known, 1)), None)
@@ -139,7 +139,7 @@ def _warn_of_unknown(environ: Mapping[str, str]) -> None:
     """
     Log a warning, once per process, for each variable PROGRESSKIT_… that is no setting.
 
-    It raises nothing, for the environment may be shared with another version.
+    It does not raise, for the environment may be shared with another version.
     """
     for variable in sorted(name for name in environ if name.startswith("PROGRESSKIT_")):
         name = variable.removeprefix("PROGRESSKIT_").lower()
@@ -185,11 +185,11 @@ _PORTS = {
     "3306": "mysql+pymysql://",
     "4222": "nats://",
 }
-"""What probably listens at a port."""
+"""The likely scheme of a server, by its port."""
 
 
 def _no_url(value: Any) -> str:
-    """Say what is wrong with a value that is no URL, without repeating what may hold a password."""
+    """Return the message for a value that is not a URL, without repeating a part that may hold a password."""
     example = "one looks like 'sqlite:////var/lib/site/progress.db' or 'redis://localhost/0'"
     if not isinstance(value, str) or not value:
         return f"url must be a string: {example}"
@@ -227,7 +227,7 @@ def _amount(name: str, value: Any) -> float:
     return amount
 
 
-# Where a backend is found, and the extra that brings what it needs. The core names adapters here and nowhere else.
+# The class of each backend, and the extra with its dependencies. The core names adapters here and nowhere else.
 BACKENDS: dict[str, tuple[str, str | None]] = {
     "memory": ("progresskit.memory:MemoryBackend", None),
     "sqlite": ("progresskit_sql:SQLBackend", "sql"),
@@ -250,10 +250,10 @@ VARIANTS = {
     "rediss": ("rediss", "rediss+sentinel", "rediss+cluster"),
     "kombu": ("kombu+TRANSPORT",),
 }
-"""How a scheme may be written that is found by what is before its `+`."""
+"""The spellings of schemes that are looked up by the part before their `+`."""
 
 ALIASES = {"rabbitmq": "amqp", "pyamqp": "amqp", "valkey": "redis", "pg": "postgresql", "file": "sqlite"}
-"""What is meant by schemes that are not known and that others use."""
+"""Names of schemes in other projects, for suggestions."""
 
 ENTRY_POINTS = "progresskit.backends"
 
@@ -262,8 +262,8 @@ def backend_class(url: str) -> type[Backend]:
     """
     Return the class that serves the URL: of the kit's own table, else of the entry points of installed packages.
 
-    A scheme with a driver (`postgresql+psycopg`) is looked up whole, then by what is before the `+`. Raises
-    UnknownScheme, or MissingPackage where the adapter needs something that is not installed.
+    A scheme with a driver (`postgresql+psycopg`) is looked up whole, then by the part before the `+`. Raises
+    UnknownScheme, or MissingPackage where a dependency of the adapter is not installed.
     """
     scheme = scheme_of(url) or "..."
     for name in dict.fromkeys((scheme, scheme.split("+", 1)[0])):

@@ -27,7 +27,7 @@ class ProgressKitError(Exception):
 
 
 class ConfigurationError(ProgressKitError):
-    """The set-up is wrong; the message says what to do."""
+    """The configuration is wrong; the message names the remedy."""
 
 
 class UnknownScheme(ConfigurationError):
@@ -50,13 +50,13 @@ class InvalidValue(ProgressKitError, ValueError):
     """
     A value is bad.
 
-    Of what a job reports, in strict mode only: it is dropped and counted otherwise. Always where an `owner` is nobody
-    who is signed in, and where what `list` or `tell` was given cannot be.
+    For values that a job reports, in strict mode only: otherwise they are dropped and counted. Always for an `owner`
+    who is not signed in, and for an invalid argument of `list` or of an integration.
     """
 
 
 class BackendError(ProgressKitError):
-    """The backend could not do what was asked."""
+    """The backend could not complete a call."""
 
 
 class BackendUnavailable(BackendError):
@@ -64,11 +64,11 @@ class BackendUnavailable(BackendError):
 
 
 class FlushTimeout(ProgressKitError, TimeoutError):
-    """What was reported was not stored within the time given."""
+    """Some reports were not stored within the given time."""
 
 
 class PublicError(ProgressKitError):
-    """An error whose message may be shown to everybody who may watch the job."""
+    """An error whose message is shown to all viewers of the job."""
 
 
 class Cancelled(BaseException):

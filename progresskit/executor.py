@@ -24,11 +24,11 @@ COUNT = 8
 """How many calls may be under way at once; reads that wait for their turn are made together."""
 
 BATCH = 1_000
-"""A read of so many ids is not joined by others."""
+"""A read of this many ids is not joined by others."""
 
 
 class _Read:
-    """Some ids that are about to be read, and who waits for the records, by event loop."""
+    """Some ids that are about to be read, and the futures that wait for the records, by event loop."""
 
     def __init__(self) -> None:
         self.ids: set[str] = set()
@@ -36,7 +36,7 @@ class _Read:
 
 
 class BlockingExecutor:
-    """A few threads, started when they are needed; `read` is what returns the records of some ids."""
+    """A few threads, started when they are needed; `read` is the function that returns the records of some ids."""
 
     def __init__(self, read: Callable[[Collection[str]], Records]) -> None:
         self._read = read
@@ -49,7 +49,7 @@ class BlockingExecutor:
         return get_running_loop().run_in_executor(self._executor, copy_context().run, call, argument)
 
     def read(self, ids: Collection[str]) -> Awaitable[Records]:
-        """Read the ids, and perhaps more: those of all who wait for a thread are read together."""
+        """Read the ids: all reads that wait for a thread are joined into one."""
         loop = get_running_loop()
         waiter: Future[Records] = loop.create_future()
         with self._lock:
@@ -72,7 +72,7 @@ class BlockingExecutor:
         except BaseException as error:
             problem = error
         for loop, waiters in read.waiting.items():
-            with suppress(RuntimeError):  # the loop has been closed, and who waited is gone with it
+            with suppress(RuntimeError):  # the loop has been closed, and its futures with it
                 loop.call_soon_threadsafe(_answer, waiters, records, problem)
 
     def close(self) -> None:

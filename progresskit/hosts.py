@@ -1,8 +1,8 @@
 """
-Which hosts requests may be for.
+The hosts that requests may be for.
 
-A page anywhere can have its own name lead to this server (DNS rebinding). A browser takes it for that page's own site
-then, and lets the page read what is answered; only the name, which the browser says in `Host`, gives it away.
+Any site can let its own name resolve to this server (DNS rebinding). A browser takes this server for that site then,
+and lets its pages read the answers; only the name, which the browser sends in `Host`, reveals it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _PATTERN = re.compile(r"\*|\.?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f]*:[0-9a-f:.]
 
 
 class Hosts(NamedTuple):
-    """Hosts by their names or patterns, and whether all addresses are among them: who asks for one came by no name."""
+    """Hosts by their names or patterns, and whether all addresses are allowed: a request for one did not use a name."""
 
     patterns: tuple[str, ...] = ()
     addresses: bool = False
 
     def allow(self, host: str) -> bool:
-        """Tell whether a request may be for this, as a header says it."""
+        """Return whether a request may be for this host, in the form of a header."""
         return len(host) <= _LONGEST and _allowed(self, host)
 
 
@@ -36,7 +36,7 @@ def own_hosts(bound: str) -> Hosts:
 
 def patterns(value: Any) -> tuple[str, ...]:
     """
-    Return hosts as a setting has them, a list or a text with commas; ConfigurationError for what is none.
+    Return the hosts of a setting, a list or a text with commas; raise ConfigurationError for an invalid one.
 
     `.example.com` is that host and all below it, `*` is any. A port is no part of one.
     """

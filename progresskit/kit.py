@@ -1,5 +1,5 @@
 """
-What a user calls: a Kit puts settings, backend, publisher and hub together.
+The Kit, which connects settings, backend, publisher and hub.
 
 The functions of the `progresskit` package are the methods of one default Kit, which is made at import and, like every
 Kit, opens nothing before it is used.
@@ -54,10 +54,10 @@ class Kit:
     """
     Jobs, viewers and the one backend between them.
 
-    `url` and the settings are those of `progresskit.config`; a `backend` that is given is used in place of the URL's
-    and never closed. For tests are `clock`, which returns seconds that never go back and is taken as the time of day
-    too, and `threaded`: with False nothing is written but by `publisher.step()`, and nothing watched but by
-    `hub.step()`. Raises ConfigurationError for what cannot work.
+    `url` and the settings are those of `progresskit.config`; a given `backend` is used instead of the URL's, and never
+    closed. `clock` and `threaded` are for tests: `clock` returns seconds that never go back, and is the time of day
+    too; with `threaded=False` only `publisher.step()` writes, and only `hub.step()` reads. Raises ConfigurationError
+    for wrong settings.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Kit:
         self._host: Mapping[str, Any] = {}
         self._cancellers: tuple[Callable[[list[str]], Callable[[], None]], ...] = ()
         self._control_exceptions: dict[type[BaseException], State] = {}
-        self._warned: set[str] = set()  # of what, since each warning is logged once
+        self._warned: set[str] = set()  # the problems already logged: each warning is logged once
         self._exit_warning = unseen.ExitWarning()
         self._settings: Settings | None = None
         self._backend: Backend | None = None
@@ -90,7 +90,7 @@ class Kit:
 
     @property
     def _lock(self) -> RLock:
-        """The lock of what is open, which a fork is noticed before."""
+        """The lock of the open parts; a fork is noticed before it is taken."""
         forks.notice()
         return self._guard
 
@@ -98,9 +98,9 @@ class Kit:
 
     def configure(self, url: str | None = None, *, backend: Backend | None = None, **settings: Any) -> None:
         """
-        Choose the backend by its URL and change other settings; what was configured before is replaced.
+        Choose the backend by its URL and change other settings; the earlier configuration is replaced.
 
-        What is running is flushed and closed. Raises ConfigurationError, at once, for what cannot work.
+        Open parts are flushed and closed. Raises ConfigurationError, at once, for wrong settings.
         """
         explicit = settings if url is None else {"url": url, **settings}
         resolved = resolve(explicit, self._host)
@@ -113,10 +113,10 @@ class Kit:
 
     def host_settings(self, settings: Mapping[str, Any], *, check: bool = True) -> None:
         """
-        Take the settings of a web framework, which the environment and `configure()` come before.
+        Take the settings of a web framework; the environment and `configure()` have precedence.
 
-        Raises ConfigurationError for what cannot work, and leaves what was; without the `check`, whatever uses the kit
-        raises it.
+        Raises ConfigurationError for wrong settings, and keeps the earlier ones; without the `check`, the first use of
+        the kit raises it.
         """
         if check:
             self._check(settings, site_loaded=False)
@@ -128,10 +128,10 @@ class Kit:
 
     def check(self, *, site_loaded: bool = False) -> Settings:
         """
-        Raise ConfigurationError for what cannot work, so that a mistake is told at the start; else return the settings.
+        Raise ConfigurationError for wrong settings, so that a mistake is reported at the start; else return them.
 
-        A backend is made for that, which opens nothing, and nothing is kept: the environment may change until the kit
-        is used. One that `imports_site_code` is made only with `site_loaded`, when the site's own code is there.
+        A backend is made for that, without a connection, and discarded: the environment may change until the kit is
+        used. One that `imports_site_code` is made only with `site_loaded`, when the site's own code is imported.
         """
         return self._check(self._host, site_loaded)
 
@@ -166,7 +166,7 @@ class Kit:
 
     @property
     def publisher(self) -> Publisher:
-        """What writes for all jobs of this process."""
+        """The publisher, which writes for all jobs of this process."""
         with self._lock:
             if self._publisher is None:
                 if self._threaded:
@@ -183,7 +183,7 @@ class Kit:
 
     @property
     def hub(self) -> Hub:
-        """What watches for all viewers of this process."""
+        """The hub, which watches for all viewers of this process."""
         unseen.note_viewer()
         forks.notice()
         if (known := self._hub) is not None:
@@ -195,7 +195,7 @@ class Kit:
 
     def close(self) -> None:
         """
-        Store what was reported, for `flush_seconds` at most, and end threads and connections.
+        Store pending reports, for `flush_seconds` at most, and end threads and connections.
 
         Using the kit again opens them again.
         """
@@ -204,7 +204,7 @@ class Kit:
         close()
 
     def _let_go(self) -> Callable[[], None]:
-        """Have none of what is open any more; return what closes it, which takes its time and needs no lock."""
+        """Detach the open parts; return a function that closes them, which takes time and needs no lock."""
         publisher, hub, threads = self._publisher, self._hub, self._threads
         backend = None if self._backend is self._given else self._backend
         self._settings = self._backend = self._publisher = self._hub = self._threads = None
@@ -222,7 +222,7 @@ class Kit:
         return close
 
     def after_fork_in_child(self) -> None:
-        """Begin anew in a forked child; what was open is the parent's and stays untouched."""
+        """Start again in a forked child; open parts belong to the parent and stay untouched."""
         self._guard = RLock()
         self._threads = None
         if self._publisher is not None:
@@ -265,11 +265,10 @@ class Kit:
         joined is only reported to. With another id inside a job, a child of it is opened. Without an id and a
         surrounding job the id is a fresh one of 128 random bits.
 
-        `owner` is the user whose job it is, for `progresskit.web.owner_only`: a user object of the web framework, or
-        the key of one. A child has its parent's unless told, and a job that is joined keeps its own. No page is told
-        of it.
+        `owner` is the user of the job, for `progresskit.web.owner_only`: a user object of the web framework, or the key
+        of one. A child has its parent's by default, and a job that is joined keeps its own. It is never sent to a page.
 
-        Raises InvalidId for what is no id, and InvalidValue for an `owner` who is not signed in; for other bad values
+        Raises InvalidId for an invalid id, and InvalidValue for an `owner` who is not signed in; for other bad values
         in strict mode only.
         """
         forks.notice()
@@ -343,7 +342,7 @@ class Kit:
 
         The job is opened or joined as by `observe`. One that was opened has succeeded when the items are used up, and
         is cancelled when the loop is left before. It is the surrounding job of the loop's body. `total` is `len(items)`
-        where that can be told.
+        where that is known.
         """
         if excess:
             raise TypeError(f"track() takes the id by its name, as in track(items, id={excess[0]!r:.80})")
@@ -351,7 +350,7 @@ class Kit:
             total = _length(items)
         count: Callable[..., Any]
         if not hasattr(items, "__aiter__"):
-            count, items = count_loop, iter(items)  # what cannot be iterated raises before there is a job
+            count, items = count_loop, iter(items)  # an object that is not iterable raises before there is a job
         else:
             count = EitherLoop if hasattr(items, "__iter__") else AsyncLoop
         id = None if id is None else check_id(id)
@@ -379,7 +378,7 @@ class Kit:
         if "thread" not in self._warned:
             self._warned.add("thread")
             _log().warning(
-                "The thread %s has no job, while others have: what it reports is ignored. If it works for a job, start "
+                "The thread %s has no job, while others have: its reports are ignored. If it works for a job, start "
                 "it with contextvars.copy_context().run, or pass it the observer",
                 current_thread().name,
             )
@@ -407,7 +406,7 @@ class Kit:
         cancellable: bool = False,
         owner: Any = None,
     ) -> ProgressObserver:
-        """Make a job, whatever surrounds it, which is published once it is given to `publisher.register`."""
+        """Make a job, in any context, which is published once it is given to `publisher.register`."""
         return ProgressObserver(
             self.publisher,
             Identity(
@@ -450,27 +449,27 @@ class Kit:
     # For viewers.
 
     def get(self, id: JobId) -> Progress | None:
-        """Return the newest record of a job; None where nothing was reported of it. Raises what `get_many` raises."""
+        """Return the newest record of a job; None if it was never reported. Raises the errors of `get_many`."""
         id = check_id(id)
         return self.get_many((id,)).get(id)
 
     def get_many(self, ids: Collection[JobId]) -> dict[str, Progress]:
         """
-        Return the newest records of those jobs that something was reported of.
+        Return the newest records of those jobs that have been reported.
 
-        Raises InvalidId for what is no id, BackendUnavailable where the backend cannot be reached, and BackendError
-        where it cannot do it for another reason.
+        Raises InvalidId for an invalid id, BackendUnavailable where the backend cannot be reached, and BackendError for
+        its other failures.
         """
         unseen.note_viewer()
         return self.backend.read([check_id(id) for id in ids]) if ids else {}
 
     async def aget(self, id: JobId) -> Progress | None:
-        """Do what `get` does without blocking the event loop."""
+        """Call `get` without blocking the event loop."""
         id = check_id(id)
         return (await self.aget_many((id,))).get(id)
 
     async def aget_many(self, ids: Collection[JobId]) -> dict[str, Progress]:
-        """Do what `get_many` does without blocking the event loop."""
+        """Call `get_many` without blocking the event loop."""
         if not ids:
             return {}
         wanted = [check_id(id) for id in ids]
@@ -485,7 +484,7 @@ class Kit:
         Iterate over the records of jobs: first as they are, then each change, the newest state only.
 
         Ends when all of them are done, or when the kit is closed. Jobs that do not exist yet are waited for, and so is
-        a backend that cannot be reached. Raises InvalidId for what is no id.
+        a backend that cannot be reached. Raises InvalidId for an invalid id.
         """
         return self._watch({check_id(id) for id in ids})
 
@@ -498,7 +497,7 @@ class Kit:
                         waiting.discard(progress.id)
 
     def awatch(self, *ids: JobId) -> AsyncIterator[Progress]:
-        """Do what `watch` does without blocking the event loop."""
+        """Iterate like `watch` without blocking the event loop."""
         return self._awatch({check_id(id) for id in ids})
 
     async def _awatch(self, waiting: set[str]) -> AsyncIterator[Progress]:
@@ -511,22 +510,22 @@ class Kit:
 
     def viewer(self, *ids: JobId) -> Viewer:
         """
-        Return what `watch` and `awatch` read from; the end of a job does not end it, for the job may run again.
+        Return the viewer that `watch` and `awatch` read from; it outlives the end of a job, which may run again.
 
-        Close it after use; it is a context manager. Raises InvalidId for what is no id.
+        Close it after use; it is a context manager. Raises InvalidId for an invalid id.
         """
         return self.hub.view({check_id(id) for id in ids})
 
     def subject(self, id: JobId) -> RemoteSubject:
-        """Return the Subject of a job, wherever it runs. Raises InvalidId for what is no id."""
+        """Return the Subject of a job, wherever it runs. Raises InvalidId for an invalid id."""
         return RemoteSubject(self, check_id(id))
 
     def cancel(self, id: JobId) -> bool:
         """
-        Ask a job to stop; return False where it is not known or is done. Raises what `get_many` raises.
+        Ask a job to stop; return False where it is unknown or done. Raises the errors of `get_many`.
 
-        A job that is `stalled` has no worker who could stop, so it ends as cancelled at once. What its worker writes
-        later, if that should return, is ignored.
+        A `stalled` job has no worker that could stop, so it ends as cancelled at once. Later writes of its worker, if
+        that should return, are ignored.
         """
         id = check_id(id)
         return self._request_cancel(id, lambda: self._end_stalled(id))
@@ -540,7 +539,7 @@ class Kit:
         try:
             end()
         finally:
-            for remove in removals:  # only now: they end what still waits as cancelled
+            for remove in removals:  # only now: they end jobs that still wait as cancelled
                 remove()
         return True
 
@@ -554,7 +553,7 @@ class Kit:
         publisher.override(external_update(publisher, id, state, kind=None, attempt=1, error=error))
 
     async def acancel(self, id: JobId) -> bool:
-        """Do what `cancel` does without blocking the event loop."""
+        """Call `cancel` without blocking the event loop."""
         with self._lock:
             cancelling = self._open_threads().call(self.cancel, id)
         return await cancelling
@@ -563,11 +562,11 @@ class Kit:
         """
         End a job from outside: as cancelled, or as failed with that text; return False where it is unknown or done.
 
-        Returns when it is stored. The text is meant for all who watch the job. A worker that still works on it is asked
-        to stop, and what it writes from then on is ignored: `cancel` leaves the end to the worker, where there is one.
+        Returns when the end is stored. All viewers of the job can read the text. A worker that still runs is asked to
+        stop, and its later writes are ignored: `cancel` leaves the end to the worker, where there is one.
 
-        Raises what `get_many` raises, BackendUnavailable also where the end is not stored within `flush_seconds`, and
-        InvalidValue for a text that is no string.
+        Raises the errors of `get_many`, BackendUnavailable also where the end is not stored within `flush_seconds`, and
+        InvalidValue for a text that is not a string.
         """
         id = check_id(id)
         error = None if failed is None else Failure("Error", _checked("failed", _message, failed), public=True)
@@ -575,7 +574,7 @@ class Kit:
         return self._request_cancel(id, lambda: self._override(id, state, error))
 
     async def aend(self, id: JobId, failed: str | None = None) -> bool:
-        """Do what `end` does without blocking the event loop."""
+        """Call `end` without blocking the event loop."""
         with self._lock:
             ending = self._open_threads().call(lambda id: self.end(id, failed), id)
         return await ending
@@ -584,8 +583,8 @@ class Kit:
         """
         Remove the record of a job that is done or stalled; return False where it is unknown, or neither.
 
-        Afterwards the id is as one that nobody reported. Those who watch it are told nothing of that, and see its next
-        run. Raises what `get_many` raises.
+        Afterwards the id is unknown. Present viewers are not notified of that, and see its next run. Raises the errors
+        of `get_many`.
         """
         id = check_id(id)
         gone = bool(self.backend.forget((id,)))
@@ -596,7 +595,7 @@ class Kit:
         return gone
 
     async def aforget(self, id: JobId) -> bool:
-        """Do what `forget` does without blocking the event loop."""
+        """Call `forget` without blocking the event loop."""
         with self._lock:
             forgetting = self._open_threads().call(self.forget, id)
         return await forgetting
@@ -613,10 +612,10 @@ class Kit:
         self, *, kind: str | None = None, state: State | str | Collection[State | str] | None = None, limit: int = 100
     ) -> builtins.list[Progress]:
         """
-        Return at most `limit` jobs, those written last first; only those of the kind and states where some are given.
+        Return at most `limit` jobs, the most recently written first; only those of the kind and states, if given.
 
-        Raises InvalidValue for a kind, state or limit that cannot be, Unsupported where the backend cannot list, and
-        what `get_many` raises.
+        Raises InvalidValue for an invalid kind, state or limit, Unsupported where the backend cannot list, and the
+        errors of `get_many`.
         """
         states = None if state is None else _checked("state", _states, state)
         kind, limit = _kind(kind), _checked("limit", validation.limit, limit)
@@ -646,20 +645,20 @@ def _states(given: Any) -> list[State]:
     try:
         return [State(given)] if isinstance(given, str) else [State(one) for one in given]
     except (ValueError, TypeError):
-        raise ValueError(f"is one of {', '.join(State)}, or several of them; not {given!r:.80}") from None
+        raise ValueError(f"must be one of {', '.join(State)}, or several of them; not {given!r:.80}") from None
 
 
 def owner_key(owner: Any) -> str:
     """
-    Return what is kept of an owner, who is given as a web framework's user object or as the key of one.
+    Return the stored key of an owner, who is given as a web framework's user object or as the key of one.
 
-    Raises InvalidValue for somebody who is not signed in.
+    Raises InvalidValue for a user who is not signed in.
     """
     return _checked("owner", validation.user, owner)
 
 
 def _length(items: Any) -> int | None:
-    """Return how many there are; None where that cannot be told, or is more than can be counted."""
+    """Return the number of items; None where it is unknown, or too large to be counted."""
     try:
         length = len(items)
     except Exception:
@@ -676,14 +675,14 @@ class RemoteSubject:
 
     @property
     def progress(self) -> Progress | None:
-        """The newest record; None where nothing was reported of the job. Asks the backend, as `Kit.get` does."""
+        """The newest record; None if the job was never reported. Reads the backend, as `Kit.get` does."""
         return self._kit.get(self.id)
 
     def attach(self, observer: Notify) -> Callable[[], None]:
         """
-        Tell the observer of the present record, if there is one, and of each newer one; newest state only.
+        Notify the observer of the present record, if there is one, and of each newer one; newest state only.
 
-        It is called in the hub's thread and should be quick. Call what is returned to detach it.
+        It is called in the hub's thread and should be quick. Call the returned function to detach it.
         """
         return self._kit.hub.attach(self.id, observer)
 
@@ -698,7 +697,7 @@ _default = Kit()
 
 
 def default() -> Kit:
-    """Return the Kit whose methods the functions of `progresskit` are."""
+    """Return the default Kit: its methods are the functions of `progresskit`."""
     return _default
 
 

@@ -1,8 +1,7 @@
 """
-What a process remembers of jobs: the records, when each was last heard of, and until when it is kept.
+Records of jobs in memory, with the times of their last writes and of their expiry.
 
-The reference backend is made of these, and so are those of brokers that only pass messages on, where every process
-folds for itself.
+The reference backend uses this store, and so do those of brokers without storage, where every process folds for itself.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Tombstone(NamedTuple):
 
 
 def tombstones(packed: Iterable[Any]) -> tuple[Tombstone, ...]:
-    """Return those that were sent as JSON; what is none is left out."""
+    """Return the tombstones of a JSON message; invalid ones are left out."""
     return tuple(Tombstone(*each[:5]) for each in packed if type(each) is list and _is_tombstone(*each))
 
 
@@ -45,9 +44,9 @@ def _is_tombstone(id: Any = None, token: Any = None, *version: Any) -> bool:
 
 class Entry(NamedTuple):
     """
-    A job: its record, and the seconds at which it was last heard of and at which it is forgotten.
+    A job: its record, and the seconds of its last write and of its expiry.
 
-    `order` is what lists go by: of two jobs, the one written later has the greater.
+    `order` is the key of lists: of two jobs, the one written later has the greater.
     """
 
     stored: Stored
@@ -73,10 +72,10 @@ class Entry(NamedTuple):
 
 class RecordStore(dict[str, Entry]):
     """
-    Entries by id, those that were written last at the end.
+    Entries by id, the most recently written at the end.
 
-    All times are seconds of one clock. What has expired counts as absent in all that is asked with `now`; the methods
-    of a dict show it until it is swept. Whoever calls sees to it that nobody else does so at the same time.
+    All times are seconds of one clock. Methods with `now` treat expired entries as absent; those of a dict show them
+    until they are swept. Not thread-safe: callers need a lock.
     """
 
     def __init__(self) -> None:
@@ -85,13 +84,13 @@ class RecordStore(dict[str, Entry]):
         """The jobs that were forgotten, and the order of that, those that came last at the end."""
 
     def take(self, write: Write, now: float, order: float) -> bool:
-        """Fold a write in; tell whether it changed or renewed anything."""
+        """Fold a write in; return whether it changed or renewed a record."""
         entry = self.living(write.id, now)
-        # The order is the finer time: it is later for what came later, even where clocks are set by several processes.
+        # The order is the finer time: it increases with each write, even where several processes set the clocks.
         stored, effect = fold(entry.stored if entry else None, write, order)
         if effect is Effect.IGNORED or stored is None:
             return False
-        # The kind goes with the body, so that a list by kind agrees with what its records show.
+        # The kind goes with the body, so that a list by kind agrees with its records.
         kind = entry.kind if entry and entry.stored.body is stored.body else write.kind
         heard = now
         if entry is None:
@@ -135,7 +134,7 @@ class RecordStore(dict[str, Entry]):
         return {id for id, entry in found if entry is not None and entry.stored.cancel_requested}
 
     def forgettable(self, ids: Iterable[str], now: float) -> list[Tombstone]:
-        """Return what stands for those that are done or stalled once they are forgotten."""
+        """Return the tombstones for those jobs that are done or stalled."""
         found = ((id, self.living(id, now)) for id in ids)
         return [
             Tombstone(id, entry.stored.token, entry.stored.run, entry.stored.attempt, entry.stored.seq)
@@ -157,8 +156,7 @@ class RecordStore(dict[str, Entry]):
         """
         Remove the jobs as `remove` does, and remember that until they begin again; see `is_buried`.
 
-        For where several processes have entries, and what one of them has missed or sends once more must bring nothing
-        back.
+        For stores of several processes: a process that has missed it, or sends a write again, must not restore a job.
         """
         tombstones = [*tombstones]
         gone = self.remove(tombstones)
@@ -172,9 +170,9 @@ class RecordStore(dict[str, Entry]):
 
     def is_buried(self, write: Write, order: float) -> bool:
         """
-        Tell whether a write belongs to a run that was forgotten, and is late or sent once more.
+        Return whether a write belongs to a run that was forgotten, and is late or sent again.
 
-        The worker of a stalled job that was forgotten may return: what it goes on to write is no such thing.
+        The worker of a stalled job that was forgotten may return: its new writes are not buried.
         """
         if write.id not in self.tombstones or write.id in self:
             return False
@@ -199,6 +197,6 @@ class RecordStore(dict[str, Entry]):
         return [*islice((record for record in records if record is not None), limit)]
 
     def sweep(self, now: float) -> None:
-        """Forget what has expired."""
+        """Remove the expired entries."""
         for id in [id for id, entry in self.items() if entry.expires <= now]:
             del self[id]

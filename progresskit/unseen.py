@@ -11,7 +11,7 @@ from .urls import redact
 
 
 def why_unseen(url: str, shared: bool) -> str | None:
-    """Say why other processes do not see what is reported to this URL, or not all of them; None where they do."""
+    """Return why other processes, or some of them, do not see reports to this URL; None where all do."""
     if not shared:
         return f"{redact(url)}, which is seen by this process only"
     if is_relative(url):
@@ -20,7 +20,7 @@ def why_unseen(url: str, shared: bool) -> str | None:
 
 
 def warn(where: str, problem: str) -> None:
-    """Log a problem, and what to do."""
+    """Log a problem with its remedy."""
     from logging import getLogger
 
     getLogger("progresskit").warning(
@@ -29,22 +29,22 @@ def warn(where: str, problem: str) -> None:
 
 
 class _Process:
-    """What is known of this process."""
+    """The state of this process."""
 
     views = False
 
 
 def note_viewer() -> None:
-    """Note that this process looks at jobs itself: what it reports is not unseen."""
+    """Note that this process reads jobs itself: its reports are not unseen."""
     _Process.views = True
 
 
 class ExitWarning:
     """
-    Warns at the end of a script that reported where nothing else sees it, and did not look at it itself.
+    Warns at the end of a script with reports that no other process sees, and that it did not read itself.
 
-    A script is a program in a file, run by hand or by cron. A notebook, a test and a console are none, and whoever asks
-    for `memory://` by name wants it.
+    A script is a program in a file, run by hand or by cron; a notebook, a test and a console are not. An explicit
+    `memory://` causes no warning.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class ExitWarning:
         self._registered = False
 
     def reporting(self, url: str, shared: bool, chosen: bool) -> None:
-        """Note where the jobs go from now on, and whether somebody chose that URL."""
+        """Note the URL of the jobs from now on, and whether it was chosen explicitly."""
         self.problem = None if chosen and not shared else why_unseen(url, shared)
         if self.problem is not None and shared:
             self.problem += f" (here it is {os.path.abspath(url.removeprefix('sqlite:///').partition('?')[0])})"
@@ -78,4 +78,4 @@ def script_name() -> str | None:
 
 
 _NO_SCRIPTS = ("pytest", "ipykernel", "IPython")
-"""The modules of programs that run other people's code for somebody who looks on."""
+"""The modules of interactive programs, which run other code."""

@@ -1,8 +1,8 @@
 """
-Backend URLs: how one is shown without its secrets, and which cannot be told apart from their secrets.
+Backend URLs: removal of their secrets, and refusal of ambiguous ones.
 
-Drivers disagree about where a password ends that holds an unquoted `@`, `/`, `?`, `#` or `[`. What they take for a
-host, a port or a path they show in their errors, so such a URL is refused before any of them sees it.
+Drivers disagree about the end of a password with an unquoted `@`, `/`, `?`, `#` or `[`. They may take a part of it for
+a host, a port or a path, and show it in their errors, so such a URL is refused before any of them sees it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def redact(url: str) -> str:
     """
     Return the URL without its password, its query and its fragment, for logs, messages and `repr`.
 
-    Only what can be nothing but a scheme, a user name, hosts and a path is shown.
+    Only parts that are certainly a scheme, a user name, hosts and a path are shown.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or not _SCHEME.fullmatch(scheme):
@@ -47,7 +47,7 @@ def redact(url: str) -> str:
 
 
 def scheme_of(url: str) -> str | None:
-    """Return the scheme in small letters; None where there is none, or what cannot be one."""
+    """Return the scheme in small letters; None for a missing or an invalid one."""
     scheme, separator, _ = url.partition("://")
     return scheme.lower() if separator and _SCHEME.fullmatch(scheme) else None
 
@@ -64,10 +64,10 @@ def _shown_user(credentials: str) -> str:
 
 def is_plain(url: str) -> bool:
     """
-    Tell whether the password in the URL of a server can be told from its surroundings, by every driver.
+    Return whether every driver finds the same password in the URL of a server.
 
-    It cannot where an `@` stands behind the authority, or twice in it, where there is a bracket in the credentials, and
-    where there are no credentials and something else than `host` or `host:port` stands in their place.
+    It is ambiguous where an `@` stands behind the authority, or twice in it, where there is a bracket in the
+    credentials, and where there are no credentials and the authority is not `host` or `host:port`.
     """
     return all(map(_is_plain, _ALTERNATES.split(url)))
 
@@ -88,7 +88,7 @@ def check_server_url(url: str) -> None:
     """Raise ConfigurationError for a URL that is not plain."""
     if not is_plain(url):
         raise ConfigurationError(
-            f"{redact(url)}: the user, the password and the host cannot be told apart. Percent-encode `@ / ? # [ ] %` "
+            f"{redact(url)}: the user, the password and the host are ambiguous. Percent-encode `@ / ? # [ ] %` "
             "in a user name or a password, and `@` everywhere else (`@` is %40, `/` is %2F); the host is followed by "
             "nothing but a port"
         )

@@ -1,4 +1,4 @@
-"""What a job may report: each function returns the value as it is kept, or raises ValueError saying what is wrong."""
+"""Checks of reported values: each function returns the stored form of a value, or raises ValueError with the reason."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ DEPTH = 100
 
 def count(value: Any) -> int | float:
     """Return a number as an int where it is a whole kind of number, else as a float; 0 to 2**53."""
-    kind = type(value)  # and not isinstance(), which asks the value itself, and a lazy one may raise anything
+    kind = type(value)  # not isinstance(), which uses the value's own `__class__`, and a lazy one may raise any error
     if kind is bool or not issubclass(kind, Number):
-        raise ValueError(f"is no number but {kind.__name__}")
+        raise ValueError(f"must be a number, not {kind.__name__}")
     try:
         number: int | float = int(value) if issubclass(kind, Integral) else float(value)
     except Exception as error:
-        raise ValueError(f"is no number that counts: {type(error).__name__}") from None
+        raise ValueError(f"must be convertible to a number: {type(error).__name__}") from None
     if not 0 <= number <= LIMIT:  # which NaN is not
-        raise ValueError("is not a finite number from 0 to 2**53")
+        raise ValueError("must be a finite number from 0 to 2**53")
     return number + 0  # turns -0.0 into 0.0
 
 
 def limit(value: Any) -> int:
-    """Return how many are wanted at most, a whole number; what is over 2**53 as that."""
+    """Return a limit, a whole number; at most 2**53."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
-        raise ValueError(f"is a whole number from 0, not {value!r:.80}")
+        raise ValueError(f"must be a whole number from 0, not {value!r:.80}")
     return min(int(value), LIMIT)
 
 
 def text(value: Any, length: int = DESCRIPTION_LENGTH) -> str:
     """Return text that every store and transport takes, cut to `length` characters, the last of them an ellipsis."""
     if not issubclass(type(value), str):
-        raise ValueError(f"is no text but {type(value).__name__}")
-    value = str.__str__(value)  # whatever a subclass makes of itself
+        raise ValueError(f"must be a string, not {type(value).__name__}")
+    value = str.__str__(value)  # independent of the methods of a subclass
     if len(value) > length:
         value = f"{value[: length - 1]}…"
     return _storable(value)
@@ -55,7 +55,7 @@ def text(value: Any, length: int = DESCRIPTION_LENGTH) -> str:
 def meta(value: Any) -> dict[str, Any]:
     """Return a copy of a mapping that JSON can hold, in at most 8 KiB."""
     if not issubclass(type(value), Mapping):
-        raise ValueError(f"is no mapping but {type(value).__name__}")
+        raise ValueError(f"must be a mapping, not {type(value).__name__}")
     copied: dict[str, Any] = plain(value, META_BYTES)
     return copied
 
@@ -68,7 +68,7 @@ def plain(value: Any, limit: int) -> Any:
         size = len(encoded.encode("utf-8", "surrogatepass"))
         copied = json.loads(encoded) if size <= limit else None
     except Exception as error:
-        # A value's own methods may raise anything, and nesting too deep is a RecursionError.
+        # A value's own methods may raise any error, and nesting too deep is a RecursionError.
         raise ValueError(f"is not JSON: {type(error).__name__}") from None
     if size > limit:
         raise ValueError(f"takes {size} bytes of JSON, over {limit}")
@@ -79,14 +79,14 @@ def plain(value: Any, limit: int) -> Any:
 
 def user(value: Any) -> str:
     """
-    Return what tells a user from all others, of a framework's user object or of its key itself.
+    Return a stable key that identifies the user, from a framework's user object or from the key itself.
 
     Anonymous users raise ValueError, and so does a key that cannot be stored unchanged: two users must never share one.
     """
     key = value if _is_user_key(value) else _key_of_user(value)
     name = "" if key is None else str(key)
     if not 0 < len(name) <= USER_LENGTH:
-        raise ValueError(f"is no signed-in user, and no user's key of 1 to {USER_LENGTH} characters")
+        raise ValueError(f"must be a signed-in user, or a user's key of 1 to {USER_LENGTH} characters")
     if not _is_storable(name):
         raise ValueError("is a user's key that cannot be stored: it holds NUL or a lone surrogate")
     return name
@@ -110,14 +110,14 @@ def _key_of_user(user: Any) -> Any:
             key = getattr(user, attribute, None)
             key = key() if callable(key) else key
         except NotImplementedError:
-            continue  # Starlette's own user has names for what it does not know
+            continue  # Starlette's own user has this attribute, but not the value
         if key is not None:
             return key
     return None
 
 
 def is_deep(value: Any, depth: int = DEPTH) -> bool:
-    """Tell whether lists and objects are nested deeper than that."""
+    """Return whether lists and objects are nested deeper than that."""
     level = [value]
     for _ in range(depth + 1):
         nested = [inner for inner in level if isinstance(inner, dict | list)]
@@ -144,7 +144,7 @@ def _is_storable(value: str) -> bool:
 
 
 def _storable(value: str) -> str:
-    """Replace what PostgreSQL, JavaScript or UTF-8 would stumble over: NUL and lone surrogates."""
+    """Replace characters that PostgreSQL, JavaScript or UTF-8 cannot hold: NUL and lone surrogates."""
     if _is_storable(value):
         return value
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")

@@ -11,7 +11,7 @@ _PER = (("s", 1), ("min", _MINUTE), ("h", _HOUR))
 
 def time_left(seconds: float | None) -> str:
     """
-    Return "about 20 seconds left"; nothing where the time is not known, or less than a second.
+    Return "about 20 seconds left"; "" where the time is unknown, or less than a second.
 
     The text is as precise as an estimate can be, and less time never gives a text of more.
     """
@@ -35,7 +35,7 @@ def time_left(seconds: float | None) -> str:
 
 
 def rate(per_second: float | None, unit: str | None) -> str:
-    """Return "412 rows/s", "2.5 rows/min" for what is slow, "36.3 MiB/s" for bytes; nothing where it is not known."""
+    """Return "412 rows/s", "2.5 rows/min" for slow jobs, "36.3 MiB/s" for bytes; "" where the rate is unknown."""
     if not per_second:
         return ""
     per, seconds = next(((per, seconds) for per, seconds in _PER if per_second * seconds >= 1), _PER[-1])

@@ -103,7 +103,7 @@ def _name_of(user: Any) -> str:
     try:
         return validation.user(user)
     except ValueError as problem:
-        raise ValueError(f"a token can only be bound to a user, and this {problem}") from None
+        raise ValueError(f"user {problem}") from None
 
 
 class _Bad(Exception):

@@ -488,7 +488,7 @@ def test_strict_raises_where_the_bad_value_is_reported(backend: FlakyBackend, cl
 def test_a_job_that_strict_refuses_leaves_nothing_behind(backend: FlakyBackend, clock: FakeClock) -> None:
     kit = Kit(backend=backend, clock=clock, threaded=False, strict=True)
     for about in ({"kind": 5}, {"unit": 5}):
-        with pytest.raises(InvalidValue, match=r"^(kind|unit) is no text but int"):
+        with pytest.raises(InvalidValue, match=r"^(kind|unit) must be a string, not int"):
             kit.observe("job", **about)  # type: ignore[arg-type]
     kit.publisher.step()
     assert kit.get("job") is None

@@ -332,7 +332,7 @@ def test_jobs_are_listed_by_kind_and_state() -> None:
     {"state": "flying"}, {"state": ["failed", "flying"]}, {"state": 5}, {"state": [5]}, {"state": [[]]}, {"state": ""},
 ], ids=repr)  # fmt: skip
 def test_what_cannot_be_listed_is_refused_before_a_backend_is_asked(wanted: dict[str, Any], kit: Kit) -> None:
-    with pytest.raises(InvalidValue, match=f"^{next(iter(wanted))} is "):
+    with pytest.raises(InvalidValue, match=f"^{next(iter(wanted))} must be "):
         kit.list(**wanted)
 
 
@@ -359,7 +359,7 @@ def test_a_queue_may_say_that_a_job_waits_and_how_it_ended(kit: Kit, step: Step,
 
 
 def test_what_a_queue_says_of_a_job_is_checked_at_once(kit: Kit) -> None:
-    with pytest.raises(InvalidValue, match="kind is no text but int"):
+    with pytest.raises(InvalidValue, match="kind must be a string, not int"):
         Integration(kit).enqueued("job", kind=5)  # type: ignore[arg-type]
     with pytest.raises(InvalidValue, match="state must be final, not pending"):
         Integration(kit).end_externally("job", State.PENDING)

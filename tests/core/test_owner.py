@@ -54,9 +54,9 @@ def test_an_owner_is_a_user_or_the_key_of_one(kit: Kit, user: Any, owner: str) -
     "nobody", ["", "x" * 129, True, object(), 1.5, SimpleNamespace(is_authenticated=False, pk=None, id=7)]
 )
 def test_nobody_owns_nothing(kit: Kit, nobody: Any) -> None:
-    with pytest.raises(InvalidValue, match="owner is no signed-in user"):
+    with pytest.raises(InvalidValue, match="owner must be a signed-in user"):
         kit.observe("a", owner=nobody)
-    with pytest.raises(InvalidValue, match="owner is no signed-in user"):
+    with pytest.raises(InvalidValue, match="owner must be a signed-in user"):
         Integration(kit).enqueued("a", owner=nobody)
     kit.flush()
     assert kit.get("a") is None
