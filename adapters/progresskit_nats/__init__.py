@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from .backend import NATSBackend
+from progresskit.config import needs_extra
+
+with needs_extra("progresskit_nats", "nats"):
+    from .backend import NATSBackend
 
 __all__ = ["NATSBackend"]

@@ -37,8 +37,7 @@ class NATSBackend(RevisionBackend, SupportsPush, SupportsCancelPush):
     def __init__(self, url: str, *, prefix: str = "progresskit", clock: Callable[[], float] | None = None) -> None:
         super().__init__()
         parse(url)
-        self._max_age = MAX_AGE_SECONDS
-        self._url, self._server_clock = url, ServerClock(clock)
+        self._url, self._server_clock, self._max_age = url, ServerClock(clock), MAX_AGE_SECONDS
         self._name = re.sub("[.:]", "-", prefix)
         self._connection = Connection(url, self._open_bucket)
 
