@@ -27,8 +27,11 @@ pymemcache: Any = import_module("pymemcache.exceptions")
 
 CONNECT_SECONDS, CALL_SECONDS = 2.0, 5.0
 
-LAG_SECONDS = 2.0
-"""A server states whole seconds, which it counts from its start."""
+LAG_SECONDS = 3.5
+"""
+A server states whole seconds, counts them from the whole second of its start, and looks at its clock once a second:
+up to three seconds in all, and a moment more where it is busy.
+"""
 
 MONTH = 30 * 86_400
 """A server takes more seconds than that for a time since the epoch."""
