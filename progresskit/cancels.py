@@ -1,8 +1,8 @@
 """
 Finds out for the publisher which of its jobs are asked to stop.
 
-A backend that tells of requests by itself is listened to, and asked only for what may have been missed; any other is
-asked once a second for all jobs together. All of it happens in the publisher's thread.
+A backend that pushes requests is subscribed to, and polled only for requests that may have been missed; any other is
+polled once a second for all jobs together. All of it happens in the publisher's thread.
 """
 
 from __future__ import annotations
@@ -19,34 +19,38 @@ if TYPE_CHECKING:
     from .abc import Backend, Subscription
 
 ASK_SECONDS = 1.0
-"""How often a backend that does not tell is asked."""
+"""How often a backend without push is polled."""
 
 SOON_SECONDS = ASK_SECONDS / 4
 """The age at which a job is first asked for: it may have been cancelled while it was pending, and many end sooner."""
 
 LINGER_SECONDS = 5.0
-"""How long nobody is listened for before listening ends; the next job may come soon."""
+"""How long a subscription without jobs is kept; the next job may start soon."""
 
 
 class Cancels:
     """
     Knows of requests to cancel, for as long as jobs are live.
 
-    `post` hands something over to the publisher's thread. `belt` (seconds) is how often a backend that tells of
-    requests is asked for all jobs nevertheless, lest one was missed without a word.
+    `post` hands something over to the publisher's thread. `resync_interval` (seconds) is how often a backend
+    that pushes requests is polled for all jobs all the same, in case a message was lost.
     """
 
     def __init__(
-        self, backend: Backend, clock: Callable[[], float], post: Callable[[Callable[[], None]], None], belt: float
+        self,
+        backend: Backend,
+        clock: Callable[[], float],
+        post: Callable[[Callable[[], None]], None],
+        resync_interval: float,
     ) -> None:
         self._backend, self._clock, self._post = backend, clock, post
-        self._belt = belt if isinstance(backend, SupportsCancelPush) else ASK_SECONDS
+        self._resync_interval = resync_interval if isinstance(backend, SupportsCancelPush) else ASK_SECONDS
         self.due: float | None = None
-        """When there is something to do, apart from what `ended` asks for; None for never."""
-        self._all = 0.0  # when all jobs are asked for, whatever is known of them
+        """When the next poll is due, apart from `ended`; None for never."""
+        self._all = 0.0  # when all jobs are polled
         self._listener: Subscription | None = None
-        self._heard: set[str] = set()  # the listener watches these
-        self._doubtful: set[str] = set()  # these may be asked to stop without anybody here knowing
+        self._subscribed: set[str] = set()  # the jobs of the subscription
+        self._doubtful: set[str] = set()  # these may have a request that this process has not seen
         self._ended = False
 
     def opened(self, id: str, first: bool) -> None:
@@ -55,7 +59,7 @@ class Cancels:
         soon = now + SOON_SECONDS
         self._doubtful.add(id)
         if first:
-            self._all = now + self._belt
+            self._all = now + self._resync_interval
         self.due = soon if first or self.due is None else min(self.due, soon)
 
     def ended(self) -> None:
@@ -66,7 +70,7 @@ class Cancels:
         """Return those of the live jobs that were found to be asked to stop; a backend that is down is left alone."""
         now = self._clock()
         if self._ended and not down:
-            self._let_go(live(), now)
+            self._unsubscribe_ended(live(), now)
         if self.due is None or now < self.due:
             return ()
         ids = live()
@@ -88,7 +92,7 @@ class Cancels:
             return ()
         self._doubtful.clear()
         if asks_all:
-            self._all = now + self._belt
+            self._all = now + self._resync_interval
         self.due = self._all if told else now + ASK_SECONDS
         return asked
 
@@ -99,10 +103,10 @@ class Cancels:
         try:
             if self._listener is None:
                 self._listener = self._backend.subscribe_cancels(self._told, self._lost)
-            fresh = live - self._heard
+            fresh = live - self._subscribed
             if fresh:
                 self._listener.add(fresh)
-                self._heard |= fresh
+                self._subscribed |= fresh
                 self._doubtful |= fresh
         except Exception as error:
             _log().debug("Requests to cancel are asked for, since they cannot be listened to: %s", error)
@@ -110,13 +114,13 @@ class Cancels:
             return False
         return True
 
-    def _let_go(self, live: Set[str], now: float) -> None:
+    def _unsubscribe_ended(self, live: Set[str], now: float) -> None:
         """Listen no longer for jobs that have ended."""
         self._ended = False
         self._doubtful &= live
-        gone = self._heard - live
+        gone = self._subscribed - live
         if self._listener is not None and gone:
-            self._heard -= gone
+            self._subscribed -= gone
             try:
                 self._listener.remove(gone)
             except Exception:
@@ -130,11 +134,11 @@ class Cancels:
         self._post(lambda: self._doubt(told))
 
     def _lost(self) -> None:
-        self._post(lambda: self._doubt(self._heard))
+        self._post(lambda: self._doubt(self._subscribed))
 
     def _doubt(self, ids: Set[str]) -> None:
         # A request that is told of is asked for before it counts: it may have been made to an earlier run of the job.
-        doubtful = ids & self._heard
+        doubtful = ids & self._subscribed
         if doubtful:
             self._doubtful |= doubtful
             self.due = self._clock()
@@ -142,7 +146,7 @@ class Cancels:
     def close(self) -> None:
         """Listen no longer."""
         listener, self._listener = self._listener, None
-        self._heard = set()
+        self._subscribed = set()
         if listener is not None:
             with suppress(Exception):
                 listener.close()

@@ -1,5 +1,5 @@
 """
-The count of a job: the slots that reports are stored in, and what loops and the publisher do with them.
+The count of a job: the slots that reports are stored in, and the operations of loops and the publisher on them.
 
 The slots are attributes of the handle that user code has, because a call that passed a report on would cost more than
 the report. Everything else about the count is here.
@@ -101,7 +101,7 @@ class Count:
         return self._last
 
     def keep(self, slots: CountSlots) -> None:
-        """Keep what the slots hold, also for when their handle is gone; safe in its finalizer."""
+        """Keep the values of the slots, also for when their handle is gone; safe in its finalizer."""
         self._last = Reported(slots._current, slots._description)
 
     def _store(self, current: float) -> None:
@@ -147,13 +147,13 @@ class Count:
             slots._total = None
 
     def count_with(self, counter: LoopCounter) -> None:
-        """Add what the counter counts."""
+        """Add the counter's items to the count."""
         self._counter = counter
         self.shut_gate()
 
     def fold(self, counter: LoopCounter | None = None) -> None:
         """
-        Store what a loop has counted in the slots; it counts no more.
+        Store the items of a loop in the slots; it counts no more.
 
         With a `counter`, without effect if another one counts.
         """

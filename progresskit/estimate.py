@@ -31,7 +31,7 @@ class Estimate(NamedTuple):
     """
     Items per second, and seconds until the total is reached; None where there is not enough to estimate from.
 
-    Both come from the same state. `eta` is what remains divided by `rate`, less the time since the count last changed:
+    Both come from the same state. `eta` is the rest divided by `rate`, less the time since the count last changed:
     an item in hand is under way.
     """
 
@@ -127,5 +127,5 @@ def _interpolate(paces: Sequence[float], constant: float) -> float:
 
 
 def _significant(value: float) -> float | None:
-    """Cut to four digits, more than an estimate is worth; None for what is too large to mean anything."""
+    """Cut to four digits, more than an estimate is worth; None for a value beyond LIMIT."""
     return float(f"{value:.4g}") if value < LIMIT else None

@@ -123,7 +123,7 @@ class Job:
 
     def admit(self) -> bool:
         """
-        Do what the gate was shut for; return whether the job still takes reports.
+        Act on the reason why the gate was shut; return whether the job still takes reports.
 
         Raises Cancelled in a cancellable job that was asked to stop.
         """
@@ -179,7 +179,7 @@ class Job:
 
     def count_with(self, counter: LoopCounter, total: float | None, unit: str | None = None) -> bool:
         """
-        Add what the counter counts, in that unit; return False if another one counts already.
+        Add the counter's items, in that unit; return False if another one counts already.
 
         If the job was given no total, the loop makes it its own: the count restarts at 0, with this total.
         """
@@ -197,7 +197,7 @@ class Job:
         return True
 
     def stop_counting(self, counter: LoopCounter | None = None) -> None:
-        """Keep what the counter, or any, has counted, and count by calls again."""
+        """Keep the items of the counter, or of any, and count by calls again."""
         with self._lock:
             self.count.fold(counter)
         self.open_gate()
@@ -308,7 +308,7 @@ class Job:
         self.notify_observers()
 
     def detach(self) -> None:
-        """Report nothing more and end nothing: the job belongs to the process that this one was forked from."""
+        """Stop reporting, without an end: the job belongs to the process that this one was forked from."""
         self.has_ended = True
         self.count.shut_gate()
         self._lock, self._observers = RLock(), ObserverList()

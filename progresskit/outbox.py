@@ -68,7 +68,7 @@ class Mode(Enum):
 
 
 class _Record:
-    """The newest record of a run, or an external update, with those who wait until it is stored."""
+    """The newest record of a run, or an external update, with the callers that wait until it is stored."""
 
     __slots__ = ("delivery", "since", "waiters", "write")
 
@@ -93,7 +93,7 @@ class _Record:
         self.release()
 
     def dated(self, now: float) -> Write:
-        """Return what is written now."""
+        """Return the write, with its present age."""
         late = self.write.role is Role.START and self.delivery is not Delivery.QUEUED
         return self.write._replace(age=max(now - self.since, 0.0), late=self.write.late or late)
 
@@ -223,7 +223,7 @@ class Outbox:
 
     @property
     def down(self) -> bool:
-        """True while nothing can be stored; a backend that only refuses a record is not down. Safe in any thread."""
+        """True while no record can be stored; a backend that only refuses a record is not down. Safe in any thread."""
         return self._mode is Mode.OUTAGE
 
     @property
@@ -235,7 +235,7 @@ class Outbox:
         """Return why the last record of that id and token is not stored; safe in any thread."""
         return self._refusals.get(key)
 
-    # What comes in.
+    # Input.
 
     def put(self, write: Write, since: float, waiter: Event | None = None) -> None:
         """
@@ -249,7 +249,7 @@ class Outbox:
             record = self._records[key] = _Record(write, since)
         else:
             record.write, record.since = write, since
-        if write.token is None:  # an external update keeps its place behind what was reported before it
+        if write.token is None:  # an external update keeps its place behind earlier reports
             self._records[key] = self._records.pop(key)
         if waiter is not None:
             record.waiters.append(waiter)
@@ -274,15 +274,15 @@ class Outbox:
         self._refusals.mark_reported(refused)
 
     def forget(self, id: str) -> None:
-        """Write nothing more of the runs of a job that have ended."""
+        """Discard the records of runs of a job that have ended."""
         self._recent.remove(id)
         for record in [record for key, record in self._records.items() if key[0] == id and key[1] not in self._jobs]:
             self._discard(record)
 
-    # What goes out.
+    # Output.
 
     def write(self, now: float) -> None:
-        """Write what there is in batches, unless that is to wait; finish the flushes that have no more to wait for."""
+        """Write all records in batches, unless they have to wait; finish the flushes whose records are stored."""
         while self._records and now >= self._retry_at:
             batch = self._next_batch()
             try:
@@ -314,7 +314,7 @@ class Outbox:
                 flush.finished.set()
         self._flushes = [flush for flush in self._flushes if not flush.finished.is_set()]
 
-    # What becomes of a write.
+    # After a write.
 
     def _succeed(self, batch: Iterable[_Record], runs: Mapping[str, int]) -> None:
         for record in batch:
@@ -344,7 +344,7 @@ class Outbox:
         self._jobs.notify_observers()
 
     def _recover(self) -> None:
-        """Write again what the backend may have lost in the outage."""
+        """Write records again that the backend may have lost in the outage."""
         self._mode = Mode.DELIVERING
         self._backoff.reset()
         for write, since in self._jobs.latest():
@@ -359,7 +359,7 @@ class Outbox:
             self._fail(error)
 
     def _isolate(self, batch: list[_Record]) -> bool:
-        """Write one at a time what failed together; if some can be written, give up those that cannot."""
+        """Write the records of a failed batch one at a time; if some can be written, give up the others."""
         refused = []
         for record in batch:
             try:
@@ -396,7 +396,7 @@ class Outbox:
         self._jobs.notify_observers()
         return True
 
-    # What is not stored.
+    # Records that are not stored.
 
     def _give_up_oldest(self) -> None:
         oldest = next(record for key, record in self._records.items() if key[1] not in self._jobs)
@@ -424,12 +424,12 @@ class Outbox:
 
 
 def key_of(write: Write) -> Key:
-    """Return what identifies the run of a record, or the external updates of a job: its id and token."""
+    """Return the key of a run, or of the external updates of a job: id and token."""
     return write.id, write.token
 
 
 def _restoring(write: Write, run: int) -> Write:
-    """Return a stored final record as it is to be written again: to restore it, not to start anything."""
+    """Return a stored final record as it is to be written again: to restore it, not to start a run."""
     if write.role is Role.WORD:
         return write._replace(late=True)
     return write._replace(role=Role.UPDATE, run=write.run or run, late=True)

@@ -41,7 +41,7 @@ class Phase(Enum):
     """The kit was closed, and the thread with it."""
 
     FINISHING = "finishing"
-    """A thread was started after that, for the end of a job that lived on. It ends when nothing is left to do."""
+    """A thread was started after that, for the end of a job that lived on. It ends when all work is done."""
 
 
 class PublisherThread:
@@ -64,7 +64,7 @@ class PublisherThread:
         if self._phase is Phase.RUNNING:
             return
         if sys.is_finalizing():
-            return  # nothing is published any more, and a thread that has been stopped may hold the lock
+            return  # no record is published any more, and a thread that has been stopped may hold the lock
         with self._lock:
             if not self.is_running:
                 self._start()
@@ -119,7 +119,7 @@ class PublisherThread:
                 self._rounds.wait(wait)
                 wait = self._rounds.step()
             except BaseException:
-                # No known error arrives here. Whatever it is, the jobs must not lose their publisher by it.
+                # No known error arrives here. In any case, the jobs must not lose their publisher.
                 _log().exception("Unexpected error in the publisher thread; it continues")
                 wait = LONGEST_SECONDS
         self._rounds.close()
@@ -186,7 +186,7 @@ class Publisher:
 
     @property
     def down(self) -> bool:
-        """True while nothing can be stored; a backend that only refuses a record is not down."""
+        """True while no record can be stored; a backend that only refuses a record is not down."""
         return self._rounds.outbox.down
 
     @property
@@ -253,7 +253,7 @@ class Publisher:
             raise BackendUnavailable(f"the end of job {write.id} is not stored yet; it is sent again")
 
     def forget(self, id: str) -> None:
-        """Send nothing more of the runs of a job that have ended: it was forgotten."""
+        """Discard the records of ended runs of a job that was forgotten."""
         self._inbox.put(lambda: self._rounds.outbox.forget(id))
 
     # Flushes, and the end.
@@ -281,7 +281,7 @@ class Publisher:
 
     def close(self) -> None:
         """
-        Write what there is, for at most `flush_seconds`, and end the thread.
+        Write all records, for at most `flush_seconds`, and end the thread.
 
         A job that lives on is not published any more, but its end still is.
         """
@@ -298,8 +298,8 @@ class Publisher:
     def _exit(self) -> None:
         forks.notice()
         if not self._thread.is_running and self._inbox.empty() and not self.has_jobs:
-            return  # such as in a forked child that has reported nothing: no thread is started to find that out
-        # Nothing will work any more on a job that is live at the end of the process.
+            return  # such as in a forked child that made no report: no thread is started to find that out
+        # A job that is live at the end of the process has no worker any more.
         self._inbox.put(self._rounds.cancel_all)
         self._try_flush()
 

@@ -3,7 +3,7 @@ The reports of a job, which its worker makes once per item, or a million times a
 
 `advance` and `set_progress` are one store behind one comparison. The gate is shut whenever a call has to do something
 else first, such as to stop the job, or to wake the publisher after a quiet time. Everything that takes longer is done
-by the publisher, which samples what was stored.
+by the publisher, which samples the slots.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ WAKE_SECONDS = 0.01
 
 
 class Rounds:
-    """Samples the live jobs, writes what has changed, and asks for requests to cancel."""
+    """Samples the live jobs, writes changed ones, and asks for requests to cancel."""
 
     def __init__(self, backend: Backend, settings: Settings, clock: Callable[[], float]) -> None:
         self.inbox: Inbox = SimpleQueue()

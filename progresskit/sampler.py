@@ -89,7 +89,7 @@ class Sampler:
 
     def sample(self, now: float, *, all_changes: bool = False) -> Iterator[DueWrite]:
         """
-        Yield what is to be written of the jobs.
+        Yield the records to be written.
 
         A job is sampled once per interval. With `all_changes`, those that have been sampled in this one are as well.
         """
@@ -116,13 +116,13 @@ class Sampler:
         try:
             return job.sample() or (job.resend() if now - live.sent >= self._heartbeat else None)
         except Exception:
-            # No known error arrives here. Whatever it is, the other jobs are published.
+            # No known error arrives here. In any case, the other jobs are published.
             if not live.logged:
                 _log().exception("Job %s cannot be published; other jobs are", job.id)
             live.logged = True
             return None
 
-    # What the outbox reports.
+    # Called by the outbox.
 
     def latest(self) -> Iterable[DueWrite]:
         """Return the last record of each live job, to be written again."""

@@ -1,4 +1,4 @@
-"""Builds the records of a job from what it has reported."""
+"""Builds the records of a job from its reports."""
 
 from __future__ import annotations
 

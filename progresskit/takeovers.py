@@ -1,8 +1,8 @@
 """
-Notices jobs that were started again, by another process perhaps, and whose record belongs to that newer start.
+Notices jobs that were started again, by another process perhaps: their record belongs to that newer start.
 
-What the older start reports is ignored then, as the fold wants it; without a word, two processes that are given the
-same id by mistake would look as if one of them reported nothing.
+Reports of the older start are ignored then, as the fold demands; without a warning, two processes with the same id by
+mistake would look as if one of them made no reports.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Takeovers:
 
     def notice(self, write: Write, run: int | None) -> None:
         """Learn that a record was written, and which run is stored now; None where the backend does not say."""
-        # An end that is sent again after an outage was stored before: nothing is lost by its being ignored now.
+        # An end that is sent again after an outage was stored before: no report is lost if it is ignored now.
         if write.role is Role.UPDATE and write.run and not write.late:
             if run is None:
                 self._reading = True

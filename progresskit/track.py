@@ -1,9 +1,9 @@
 """
 Counting a loop at C speed.
 
-`compress(items, repeat(True, N))` hands items through and takes one from the `repeat` for each, all in C; how far the
-loop is, is what the `repeat` has left, which `operator.length_hint` reads from any thread without disturbing it. A
-generator chained behind the items runs when they are used up. It is given a token: if the loop is left early the
+`compress(items, repeat(True, N))` hands items through and takes one from the `repeat` for each, all in C; the position
+of the loop follows from the rest of the `repeat`, which `operator.length_hint` reads from any thread without disturbing
+it. A generator chained behind the items runs when they are used up. It is given a token: if the loop is left early the
 generator never runs, and the token's `__del__` runs instead. Another generator, chained before the items, runs when the
 first one is asked for, in the context of the loop's body: there it makes the job the current one.
 """
@@ -154,7 +154,7 @@ class _Loop:
             self._observer.succeed()
 
     def __del__(self) -> None:
-        # As for a job's own finalizer: what takes a lock is left to the publisher's thread.
+        # As for a job's own finalizer: the publisher's thread does all that takes a lock.
         if not self._complete:
             self.leave_scope()
             self._counter.left = True
@@ -207,7 +207,7 @@ class _RepeatCounter:
 
 class _StoppableCounter(_RepeatCounter):
     """
-    Counts in blocks, each a `repeat` of its own; to stop the loop, what is left of the block is taken away from it.
+    Counts in blocks, each a `repeat` of its own; to stop the loop, the rest of the block is taken away from it.
 
     The loop then comes back to `_blocks`, which raises, at its very next item, however long the block would have been.
     """
