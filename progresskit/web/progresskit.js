@@ -45,17 +45,17 @@ let mostKeys = 100;
 const { locks } = navigator; // none on plain HTTP: each page leads
 const me = Math.random();
 const guests = new Set();
-let leads = !locks;
-let asleep = false;
+const first = locks ? "follows" : "leads";
+let role = first; // or "waits" to lead, or "sleeps"
 let wire;
-let term; // of leading, or of waiting to
+let term; // of the role
 
 const runAll = () => channels.forEach((channel) => channel.run());
 const lifeOf = ({ cursor }) => cursor.replace(/[^-]*$/, ""); // an id that was forgotten begins another
 const isNews = (job, old) =>
   !old || lifeOf(job) !== lifeOf(old) || (job.cursor !== old.cursor && compare(job.version, old.version) >= 0);
 
-// Stands in, where a tab leads, for the bars of others.
+// Stands for a bar of other tabs where this tab leads.
 class Guest {
   tabs = new Set();
 
@@ -92,11 +92,11 @@ class Guest {
 }
 
 const say = (message) => wire?.postMessage({ me, ...message });
-const declare = () => leads || say({ wants: [...channels].flatMap(({ base, keys }) => keys.map((key) => [base, key])) });
+const declare = () => role === "leads" || say({ wants: [...channels].flatMap(({ base, keys }) => keys.map((key) => [base, key])) });
 
-function hear({ me, wants, base, key, job, reason, failures }) {
-  if (wants && leads) admit(me, wants);
-  if (wants || leads) return;
+function receive({ me, wants, base, key, job, reason, failures }) {
+  if (role === "leads") return wants && admit(me, wants);
+  if (wants) return;
   if (!base) return declare();
   for (const channel of channels) {
     if (channel.base !== base) continue;
@@ -116,50 +116,44 @@ function admit(tab, wants) {
   for (const guest of guests) if (!guest.tabs.size) guest.leave();
 }
 
-// One tab leads: it asks for all, and passes on. What is hidden may freeze, and never leads.
+// One tab leads: it asks the server for all tabs. A hidden tab may freeze, and never leads.
 function follow(steal) {
   if (!wire) {
     wire = new BroadcastChannel("progresskit 1");
-    wire.onmessage = ({ data }) => hear(data);
+    wire.onmessage = ({ data }) => receive(data);
   }
   declare();
-  if (document.hidden || (term && !steal)) return;
-  resign();
+  if (document.hidden || (role === "waits" && !steal)) return;
+  resign("waits");
   const { signal } = (term = new AbortController());
   const lead = () => new Promise((end) => {
     signal.onabort = end;
     if (signal.aborted) return end();
-    leads = true;
+    role = "leads";
     say();
     runAll();
   });
   locks.request("progresskit", steal ? { steal } : { signal }, lead).catch(({ name }) => {
     if (signal.aborted) return;
-    resign(); // taken over
-    leads = name !== "AbortError";
+    resign(name === "AbortError" ? first : "leads"); // taken over, or no locks
     runAll();
   });
 }
 
-function resign() {
+function resign(next = role === "sleeps" ? role : first) {
   term?.abort();
-  term = null;
-  leads = !locks;
+  role = next;
   for (const guest of guests) guest.leave();
   for (const channel of channels) channel.halt();
 }
 
-// Carries the records of one base address: by stream where streams pass, else by polls.
+// The records of one base address: by stream where streams pass, else by polls.
 class Channel {
   bars = new Set();
-  source = null;
   streamed = new Set();
-  heard = false;
   streamAt = 0;
   failures = 0;
-  turn = 0; // an answer to an earlier turn plans nothing
-  timer = 0;
-  updating = 0;
+  turn = 0; // an answer to an earlier turn is late
   heardAt = 0;
   ticker = setInterval(() => this.tick(), 1_000);
 
@@ -169,7 +163,7 @@ class Channel {
   }
 
   static join(bar) {
-    const home = [...channels].find(({ base, keys }) => base === bar.base && keys.concat(bar.key).length <= mostKeys) ?? new Channel(bar.base);
+    const home = [...channels].find(({ base, keys }) => base === bar.base && keys.length < mostKeys) ?? new Channel(bar.base);
     for (const { key, job } of home.bars) if (key === bar.key && job) bar.receive(job);
     home.bars.add(bar);
     home.updating ||= setTimeout(() => {
@@ -181,20 +175,20 @@ class Channel {
 
   leave(bar) {
     this.bars.delete(bar);
-    queueMicrotask(() => { // unless it was only moved
+    queueMicrotask(() => { // unless it only moved
       if (this.keys.includes(bar.key)) return;
       this.streamed.delete(bar.key);
       if (!this.bars.size) this.stop();
       declare();
-      if (!channels.size && !guests.size) resign(); // all have heard
+      if (!channels.size && !guests.size) resign(); // nothing to ask for
     });
   }
 
   tick() {
     for (const bar of this.bars) bar.render();
     const { base, failures } = this;
-    if (leads) say({ base, failures });
-    else if (!document.hidden && !asleep && Date.now() - this.heardAt > 10_000) follow(true);
+    if (role === "leads") say({ base, failures });
+    else if (!document.hidden && role !== "sleeps" && Date.now() - this.heardAt > 10_000) follow(true);
   }
 
   get keys() {
@@ -225,10 +219,10 @@ class Channel {
 
   run() {
     this.halt();
-    if (asleep) return;
-    if (!leads) follow();
+    if (role === "sleeps") return;
+    if (role !== "leads") follow();
     if (document.hidden) this.plan(this.heardAt + 15_000 - Date.now(), () => this.poll());
-    else if (!leads) this.heardAt = Date.now();
+    else if (role !== "leads") this.heardAt = Date.now();
     else if (Date.now() < this.streamAt) this.poll();
     else this.stream();
   }
@@ -303,7 +297,7 @@ class Channel {
     if (turn === this.turn) this.plan(Math.max(this.pause, backoff, document.hidden ? 15_000 : 0));
   }
 
-  // Tell whether there was news.
+  // Returns whether there was news.
   async ask() {
     this.pause = 1_000;
     try {
@@ -319,7 +313,7 @@ class Channel {
     }
   }
 
-  // A stream's null is a refusal, a poll's may be too early.
+  // A stream's null is a refusal; a poll's may be early.
   deliver(key, job, streamed) {
     let news = false;
     for (const bar of [...this.bars].filter((bar) => bar.key === key)) {
@@ -330,7 +324,7 @@ class Channel {
     return news;
   }
 
-  // Shorter addresses only: make two of it.
+  // Addresses are too long: make two channels.
   split() {
     mostKeys = Math.ceil(this.bars.size / 2);
     this.stop();
@@ -343,17 +337,15 @@ class Channel {
 
 const on = (types, act) => types.split(" ").forEach((type) => addEventListener(type, act, true));
 on("pagehide freeze", () => {
-  asleep = true;
   say({ wants: [] });
-  resign();
-  wire?.close(); // or it would fill up
+  resign("sleeps");
+  wire?.close(); // or it fills up
   wire = null;
 });
 on("pageshow resume", () => {
-  if (asleep) {
-    asleep = false;
-    runAll();
-  }
+  if (role !== "sleeps") return;
+  role = first;
+  runAll();
 });
 on("online visibilitychange", () => {
   if (document.hidden) resign();
@@ -493,7 +485,7 @@ function speaking(lang) {
 
 const moment = (text) => Date.parse(text) / 1_000;
 
-// All in seconds. A clock is ahead of the workers' by the least age of what came live.
+// Seconds by which this clock is ahead of the workers': the least age of a live record.
 let skew;
 
 function part(name, properties, ...children) {
@@ -724,7 +716,7 @@ export class ProgressBar extends HTMLElement {
     this.#track.ariaValueNow = known ? `${whole}` : null;
     this.#track.ariaValueText = [status, share, count].filter(Boolean).join(", ") || name;
 
-    // Speak of milestones only, and of none that was there before.
+    // Announce new milestones only.
     const milestone = state + (running ? Math.floor(whole / 25) : "");
     if (this.#milestone && this.#milestone !== milestone) write(this.#said, `${name}: ${status || share || words.running}`);
     this.#milestone = stage || this.#reason ? milestone : "";
