@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING
 
 from progresskit.errors import ConfigurationError
 
-from .options import Exit, add_command, job_id, kit_of, nothing_to_read
-from .terminal import Terminal
+from .actions import Action, act_on_each, add_ids
+from .options import add_command, nothing_to_read
 
 if TYPE_CHECKING:
     import argparse
@@ -25,24 +23,19 @@ A stalled job has no worker to check, and ends as cancelled at once."""
 def add(commands: Any) -> None:
     """Add the command."""
     parser = add_command(commands, "cancel", "ask jobs to stop", no="a job is not known, or is done", details=_DETAILS)
-    parser.add_argument("ids", metavar="ID", nargs="+", type=job_id)
+    add_ids(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask each of the jobs."""
-    terminal = Terminal(sys.stdout)
-    accepted = []
-    with kit_of(arguments) as kit:
-        if (problem := nothing_to_read(kit)) is not None:
-            raise ConfigurationError(problem)
-        for id in dict.fromkeys(arguments.ids):
-            accepted.append(kit.cancel(id))
-            if arguments.json:
-                terminal.line(json.dumps({"id": id, "asked": accepted[-1]}))
-            else:
-                terminal.line(f"{id}: {_outcome(kit, id) if accepted[-1] else 'not known, or done already'}")
-    return Exit.OK if all(accepted) else Exit.NO
+    return act_on_each(arguments, Action(_cancel, "asked", accepted=_outcome, refused="not known, or done already"))
+
+
+def _cancel(kit: Kit, id: str) -> bool:
+    if (problem := nothing_to_read(kit)) is not None:
+        raise ConfigurationError(problem)
+    return kit.cancel(id)
 
 
 def _outcome(kit: Kit, id: str) -> str:

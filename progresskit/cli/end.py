@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING
 
-from .options import Exit, add_command, job_id, kit_of
-from .terminal import Terminal
+from .actions import Action, act_on_each, add_ids
+from .options import add_command
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +21,7 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands, "end", "end jobs from outside", no="a job is not known, or is done", details=_DETAILS
     )
-    parser.add_argument("ids", metavar="ID", nargs="+", type=job_id)
+    add_ids(parser)
     parser.add_argument(
         "--failed", metavar="TEXT", help="end them as failed, with this reason, which all viewers can read"
     )
@@ -32,14 +30,11 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """End each of the jobs."""
-    terminal = Terminal(sys.stdout)
-    ended = []
-    with kit_of(arguments) as kit:
-        for id in dict.fromkeys(arguments.ids):
-            ended.append(kit.end(id, failed=arguments.failed))
-            if arguments.json:
-                terminal.line(json.dumps({"id": id, "ended": ended[-1]}))
-            else:
-                state = "cancelled" if arguments.failed is None else "failed"
-                terminal.line(f"{id}: {state if ended[-1] else 'not known, or done already'}")
-    return Exit.OK if all(ended) else Exit.NO
+    state = "cancelled" if arguments.failed is None else "failed"
+    action = Action(
+        act=lambda kit, id: kit.end(id, failed=arguments.failed),
+        key="ended",
+        accepted=lambda kit, id: state,
+        refused="not known, or done already",
+    )
+    return act_on_each(arguments, action)
