@@ -22,8 +22,9 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Self
 
 from . import scope
+from .arguments import owner_key
 from .errors import BackendError, ConfigurationError, FlushTimeout, InvalidValue
-from .kit import default, owner_key
+from .kit import default
 from .observer import JoinedObserver, job_of, null_job
 from .progress import State, fit_id
 

@@ -15,12 +15,14 @@ from weakref import WeakSet
 
 from . import forks, scope, unseen, validation
 from .abc import SupportsListing
+from .arguments import checked, checked_kind, checked_states, length_of, message, owner_key
 from .config import backend_class, resolve
 from .errors import InvalidValue, Unsupported
 from .hub import Hub
 from .observer import IgnoredObserver, JoinedObserver, ProgressObserver, job_of, null_job
 from .progress import Failure, State, check_id
 from .publisher import Publisher
+from .remote import RemoteSubject
 from .snapshots import Identity, external_update
 from .track import AsyncLoop, EitherLoop, count_loop
 from .urls import redact
@@ -34,10 +36,8 @@ if TYPE_CHECKING:
     from .config import Settings
     from .executor import BlockingExecutor
     from .hub import Viewer
-    from .observer_list import Notify
     from .progress import JobId, Progress
 
-Checked = TypeVar("Checked")
 Item = TypeVar("Item")
 
 _kits: WeakSet[Kit] = WeakSet()
@@ -106,7 +106,7 @@ class Kit:
         resolved = resolve(explicit, self._host)
         made = backend or backend_class(resolved.url).from_url(resolved.url, resolved)
         with self._lock:
-            close = self._let_go()
+            close = self._detach_resources()
             self._explicit, self._given = explicit, backend
             self._settings, self._backend = resolved, made
         close()
@@ -122,7 +122,7 @@ class Kit:
             self._check(settings, site_loaded=False)
         if settings != self._host:
             with self._lock:
-                close = self._let_go()
+                close = self._detach_resources()
                 self._host = dict(settings)
             close()
 
@@ -200,10 +200,10 @@ class Kit:
         Using the kit again opens them again.
         """
         with self._lock:
-            close = self._let_go()
+            close = self._detach_resources()
         close()
 
-    def _let_go(self) -> Callable[[], None]:
+    def _detach_resources(self) -> Callable[[], None]:
         """Detach the open parts; return a function that closes them, which takes time and needs no lock."""
         publisher, hub, threads = self._publisher, self._hub, self._threads
         backend = None if self._backend is self._given else self._backend
@@ -347,7 +347,7 @@ class Kit:
         if excess:
             raise TypeError(f"track() takes the id by its name, as in track(items, id={excess[0]!r:.80})")
         if total is None:
-            total = _length(items)
+            total = length_of(items)
         count: Callable[..., Any]
         if not hasattr(items, "__aiter__"):
             count, items = count_loop, iter(items)  # an object that is not iterable raises before there is a job
@@ -439,7 +439,7 @@ class Kit:
             self.publisher,
             id,
             state,
-            kind=_kind(kind),
+            kind=checked_kind(kind),
             attempt=attempt,
             error=error,
             owner=None if owner is None else owner_key(owner),
@@ -569,7 +569,7 @@ class Kit:
         InvalidValue for a text that is not a string.
         """
         id = check_id(id)
-        error = None if failed is None else Failure("Error", _checked("failed", _message, failed), public=True)
+        error = None if failed is None else Failure("Error", checked("failed", message, failed), public=True)
         state = State.CANCELLED if error is None else State.FAILED
         return self._request_cancel(id, lambda: self._override(id, state, error))
 
@@ -617,74 +617,13 @@ class Kit:
         Raises InvalidValue for an invalid kind, state or limit, Unsupported where the backend cannot list, and the
         errors of `get_many`.
         """
-        states = None if state is None else _checked("state", _states, state)
-        kind, limit = _kind(kind), _checked("limit", validation.limit, limit)
+        states = None if state is None else checked("state", checked_states, state)
+        kind, limit = checked_kind(kind), checked("limit", validation.limit, limit)
         backend = self.backend
         unseen.note_viewer()
         if not isinstance(backend, SupportsListing):
             raise Unsupported(f"the backend of {redact(self.settings.url)} cannot list jobs")
         return backend.list(kind=kind, states=states, limit=limit)
-
-
-def _checked(name: str, convert: Callable[[Any], Checked], value: Any) -> Checked:
-    try:
-        return convert(value)
-    except ValueError as problem:
-        raise InvalidValue(f"{name} {problem}") from None
-
-
-def _message(text: Any) -> str:
-    return validation.text(text, validation.MESSAGE_LENGTH)
-
-
-def _kind(kind: Any) -> str | None:
-    return None if kind is None else _checked("kind", validation.text, kind)
-
-
-def _states(given: Any) -> list[State]:
-    try:
-        return [State(given)] if isinstance(given, str) else [State(one) for one in given]
-    except (ValueError, TypeError):
-        raise ValueError(f"must be one of {', '.join(State)}, or several of them; not {given!r:.80}") from None
-
-
-def owner_key(owner: Any) -> str:
-    """
-    Return the stored key of an owner, who is given as a web framework's user object or as the key of one.
-
-    Raises InvalidValue for a user who is not signed in.
-    """
-    return _checked("owner", validation.user, owner)
-
-
-def _length(items: Any) -> int | None:
-    """Return the number of items; None where it is unknown, or too large to be counted."""
-    try:
-        length = len(items)
-    except Exception:
-        return None
-    return length if length <= validation.LIMIT else None
-
-
-class RemoteSubject:
-    """The Subject of a job that runs somewhere else, perhaps."""
-
-    def __init__(self, kit: Kit, id: str) -> None:
-        self._kit = kit
-        self.id = id
-
-    @property
-    def progress(self) -> Progress | None:
-        """The newest record; None if the job was never reported. Reads the backend, as `Kit.get` does."""
-        return self._kit.get(self.id)
-
-    def attach(self, observer: Notify) -> Callable[[], None]:
-        """
-        Notify the observer of the present record, if there is one, and of each newer one; newest state only.
-
-        It is called in the hub's thread and should be quick. Call the returned function to detach it.
-        """
-        return self._kit.hub.attach(self.id, observer)
 
 
 def _log() -> Logger:
