@@ -1,17 +1,10 @@
 """
 Test doubles, and the contract suites for backends and shims.
 
-<<<<<<< HEAD
 `FakeClock` and `RecordingObserver` are doubles for tests of applications. `BackendContract` is the suite that every
-backend has to pass; `PushContract`, `CancelPushContract`, `ListingContract`, `SharedContract`, `HostsContract` and
-`OutageContract` test its capabilities. With pytest and Hypothesis installed, this is the whole proof of a third party's
-backend:
-=======
-`FakeClock` and `RecordingObserver` are doubles for anybody's tests. `BackendContract` is the suite that a backend has
-to pass; `PushContract`, `CancelPushContract`, `ListingContract`, `SharedContract`, `HostsContract`,
-`OutageContract` and `ReplacementContract` go with the capabilities it has. With pytest and Hypothesis installed, this
-is the whole proof of a third party's backend:
->>>>>>> a8b91ac (Document NATS, and promise what happens after a server was replaced)
+backend has to pass; `PushContract`, `CancelPushContract`, `ListingContract`, `SharedContract`, `HostsContract`,
+`OutageContract` and `ReplacementContract` test its capabilities. With pytest and Hypothesis installed, this is the
+whole proof of a third party's backend:
 
     import pytest
     from progresskit.testing import BackendContract, FakeClock, ListingContract
