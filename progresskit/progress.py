@@ -700,7 +700,9 @@ def _fold_word(stored: Stored | None, write: Write, made: float, now: float) -> 
     is_about_this_run = not _precedes(made, stored, now) or (stored.state is State.PENDING and not write.late)
     if stored.state in FINAL_STATES or not is_about_this_run:
         return stored, Effect.IGNORED
-    return stored._replace(seq=stored.seq + 1, state=write.state, verdict=write.body), Effect.TAKEN
+    # An announcement that was made later than this end must not keep out a run that began in between.
+    opened = min(stored.opened, made)
+    return stored._replace(seq=stored.seq + 1, state=write.state, verdict=write.body, opened=opened), Effect.TAKEN
 
 
 def _fold_owner(stored: Stored, write: Write, began: float) -> tuple[Stored, Effect]:

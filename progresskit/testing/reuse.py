@@ -101,6 +101,14 @@ ANNOUNCED_AGAIN: list[Step] = [
 ]
 """A record expires, and an old announcement is stored next: two runs continue it, the older one first."""
 
+ENDED_BEFORE_ITS_ANNOUNCEMENT: list[Step] = [
+    Cut(1, False),
+    UpdateExternally(1, "a", State.FAILED),
+    Open(1, "a"),
+    UpdateExternally(0, "a", State.PENDING),
+]
+"""An end and the run after it are stored after an announcement that was made later than both."""
+
 
 def histories() -> SearchStrategy[list[Step]]:
     """Give lists of steps."""
@@ -297,6 +305,7 @@ def check(make: Callable[[], tuple[Backend, FakeClock]], examples: int) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(histories())
     @example(ANNOUNCED_AGAIN)
+    @example(ENDED_BEFORE_ITS_ANNOUNCEMENT)
     def run(history: list[Step]) -> None:
         store, clock = make()
         Play(store, clock, f"r{next(numbers)}-").run(history)

@@ -94,7 +94,7 @@ local function fold(key, text, body)
         local next_seq = string.format('%.0f', known.seq + 1)
         return renew(table.concat(
             {known.run, known.cancel, known.created, known.attempt, next_seq, state, known.token, known.kind}, ' '
-        ), opened)
+        ), math.min(opened, began))
     elseif not head then
         return open(run)
     end

@@ -29,7 +29,7 @@ ON DUPLICATE KEY UPDATE
     born = IF(fate = {afresh}, VALUES(born), born),
     opened_at = CASE
         WHEN fate >= {same_run} THEN VALUES(opened_at)
-        WHEN fate IN ({renewed}, {newer}) THEN LEAST(opened_at, VALUES(opened_at))
+        WHEN fate >= {renewed} THEN LEAST(opened_at, VALUES(opened_at))
         ELSE opened_at
     END,
     restored = IF(fate >= {same_run}, VALUES(restored), restored),

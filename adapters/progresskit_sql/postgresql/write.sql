@@ -54,9 +54,7 @@ taken AS (
         heard_at = excluded.heard_at,
         expires_at = excluded.expires_at,
         opened_at = CASE
-            WHEN {own} OR ({word_on_top} AND excluded.state = 'pending')
-                THEN least(stored.opened_at, excluded.opened_at)
-            WHEN {word_on_top} THEN stored.opened_at
+            WHEN {own} OR {word_on_top} THEN least(stored.opened_at, excluded.opened_at)
             ELSE excluded.opened_at
         END,
         restored = CASE

@@ -22,11 +22,7 @@ ON CONFLICT (id) DO UPDATE SET
     lease = excluded.lease,
     heard_at = excluded.heard_at,
     expires_at = excluded.expires_at,
-    opened_at = CASE
-        WHEN {expired} THEN excluded.opened_at
-        WHEN excluded.state = 'pending' THEN min(stored.opened_at, excluded.opened_at)
-        ELSE stored.opened_at
-    END,
+    opened_at = CASE WHEN {expired} THEN excluded.opened_at ELSE min(stored.opened_at, excluded.opened_at) END,
     restored = CASE WHEN {expired} THEN excluded.restored ELSE stored.restored END,
     born = CASE WHEN {expired} THEN excluded.born ELSE stored.born END
 WHERE CASE
