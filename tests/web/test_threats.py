@@ -16,7 +16,7 @@ PAGE = TESTS.parent / "docs/explanation/security.md"
 
 def lines() -> list[str]:
     """Return the lines of the table."""
-    text = PAGE.read_text().partition("| who tries what |")[2]
+    text = PAGE.read_text().partition("| threat | defence | test |")[2]
     return [line for line in text.splitlines()[2:] if line.startswith("|")]
 
 
