@@ -122,8 +122,11 @@ class DecodingContract(Planting):
         with opened(backend) as kit, kit.hub.view(["good", "bad"]) as before:
             gathered(before, lambda shown: shown.keys() == {"good", "bad"})
             self.plant(backend, "bad", "{")
+            # A record that could be decoded was stored just before; once this arrives, that one is under way no longer.
+            backend.write([update("good", 2, current=2)])
+            found(before, lambda progress: progress.id == "good" and progress.current == 2)
             with kit.hub.view(["bad"]) as alone, kit.hub.view(["good", "bad", "unknown"]) as after:
-                for seq in range(2, 6):
+                for seq in range(3, 7):
                     # The heartbeat of the one is pushed together with the progress of the other.
                     backend.write([update("bad", 2), update("good", seq, current=seq)])
                     for viewer in (before, after):
@@ -132,7 +135,7 @@ class DecodingContract(Planting):
                 backend.write([start("bad", token="next", current=8)])
                 for viewer in (before, alone, after):
                     found(viewer, lambda progress: progress.id == "bad" and progress.current == 8)
-                backend.write([update("good", 6, state=State.SUCCEEDED)])
+                backend.write([update("good", 7, state=State.SUCCEEDED)])
                 for viewer in (before, after):
                     found(viewer, lambda progress: progress.id == "good" and progress.done)
 
