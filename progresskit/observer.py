@@ -121,7 +121,7 @@ def job_of(observer: ProgressObserver) -> Job:
 
 
 class _NoSink:
-    """The publisher of the null job, which stores nothing."""
+    """The publisher of the null job: it accepts every call and stores no record."""
 
     clock = wall = staticmethod(time)
 
@@ -131,13 +131,13 @@ class _NoSink:
         self.control_exceptions: dict[type[BaseException], State] = {}
 
     def wake(self) -> None:
-        """Do nothing: there is no thread."""
+        """Return: there is no thread."""
 
     def call_later(self, act: Callable[[], None]) -> None:
-        """Do nothing: there is no thread."""
+        """Return: there is no thread."""
 
     def end(self, job: Job, write: Write) -> Callable[[], None]:
-        """Store nothing."""
+        """Discard the record of the end."""
         return do_nothing
 
 
@@ -166,10 +166,10 @@ class JoinedObserver(ProgressObserver):
         self.update = opener.update  # type: ignore[method-assign]
 
     def succeed(self, result: Any = None) -> None:
-        """Do nothing: the code that opened the job ends it."""
+        """Return without effect: the code that opened the job ends it."""
 
     def fail(self, error: BaseException | str) -> None:
-        """Do nothing: the code that opened the job ends it."""
+        """Return without effect: the code that opened the job ends it."""
 
     def __enter__(self) -> Self:
         self._scopes.append(scope.enter(self._opener))
@@ -179,7 +179,7 @@ class JoinedObserver(ProgressObserver):
         return do_nothing
 
     def __del__(self) -> None:
-        """Do nothing: the finalizer of the opener's handle ends the job."""
+        """Leave the job running: the finalizer of the opener's handle ends it."""
 
 
 class IgnoredObserver(JoinedObserver):

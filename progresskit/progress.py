@@ -52,7 +52,7 @@ def check_id(id: object) -> str:
 
 
 def _id_text(id: object) -> str | None:
-    """Return an id as text; None for what is neither text nor a whole number nor a UUID."""
+    """Return an id as text; None unless it is text, a whole number or a UUID."""
     if isinstance(id, str):
         return id
     uuid = sys.modules.get("uuid")
@@ -525,7 +525,7 @@ def format_time(moment: datetime | None) -> str | None:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """Read what `format_time` wrote."""
+    """Read a time that `format_time` wrote."""
     return None if text is None else datetime.fromisoformat(text)
 
 

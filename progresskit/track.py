@@ -202,7 +202,7 @@ class _RepeatCounter:
         self._finished = True
 
     def stop(self) -> None:
-        """Do nothing: the job is not cancellable."""
+        """Return: the job is not cancellable."""
 
 
 class _StoppableCounter(_RepeatCounter):

@@ -2,7 +2,7 @@
 A process among those that share an exchange: a thread that receives, and callers that send and wait for it.
 
 A message comes back to the process that sent it, and takes effect there at that moment as in all others. So a call
-returns what the message changed, and knows by it that the broker has passed it on.
+returns the changes that the message made, which also show that the broker has passed it on.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Node(ReconnectingThread, LogNode):
         if inherited is not None and address.driver == "memory":
             self._unused = [*inherited._unused, inherited._topology.queue]
 
-    # What other threads call.
+    # Called by other threads.
 
     def now(self) -> float:
         """Return the time by the clock of this process."""
@@ -165,7 +165,7 @@ class Node(ReconnectingThread, LogNode):
     # The thread.
 
     def serve(self) -> None:
-        """Receive by one connection, and send what the others wait for."""
+        """Receive by one connection, and send the messages that callers wait for."""
         try:
             with self.changed:
                 self._handler.begin(monotonic())

@@ -25,9 +25,9 @@ CLOSE_SECONDS = 3.0
 
 class Waker:
     """
-    Wakes a thread that waits in a selector, which `fileno` is for.
+    Wakes a thread that waits in a selector, where `fileno` is registered.
 
-    `wake` does nothing once it is closed.
+    Once it is closed, `wake` has no effect.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Waker:
             self._sender.send(b"\0")
 
     def clear(self) -> None:
-        """Take back what `wake` has done until now."""
+        """Undo all calls of `wake` until now."""
         with suppress(BlockingIOError):
             self._receiver.recv(4_096)
 
@@ -83,7 +83,7 @@ class ReconnectingThread(ABC):
         self._name = name
         self._backoff = Backoff()
         self.waker: Waker | None = None
-        """What `serve` can wait for beside its connection; there from the start of the thread to its end."""
+        """Wakes `serve`, beside its connection; exists from the start of the thread to its end."""
         self._hurried = False
         self._thread: Thread | None = None
 
@@ -112,7 +112,7 @@ class ReconnectingThread(ABC):
         """Deal with a connection that failed, before the pause; called in the thread."""
         getLogger("progresskit").debug("The connection of %s failed, it is tried again: %s", self._name, error)
 
-    # What other threads call.
+    # Called by other threads.
 
     def start(self) -> None:
         """Start the thread if it has not been; raises RuntimeError where the interpreter allows none."""
@@ -200,7 +200,7 @@ class ReconnectingThread(ABC):
             self.disconnected()
             self.failures += 1
             self.error = error
-            self._hurried = False  # this attempt answers all who called during it; the next is for those who call next
+            self._hurried = False  # this attempt answers all calls made during it, the next one later calls
             self.changed.notify_all()
         try:
             self.failed(error)
