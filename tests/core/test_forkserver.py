@@ -13,8 +13,9 @@ import pytest
 from progresskit.testing.forkserver import ForkServer
 from progresskit.testing.helpers import until
 from progresskit.testing.process import served
+from tests.services.forking import needs_fork
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+pytestmark = needs_fork
 
 
 @pytest.fixture

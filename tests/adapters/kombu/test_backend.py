@@ -7,7 +7,6 @@ import gc
 import os
 import socket
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from typing import Any, NoReturn
@@ -27,6 +26,7 @@ from progresskit.testing import LIFE, start, update, word
 from progresskit_kombu import KombuBackend
 from progresskit_kombu.messages import Act, Message, encode
 from tests.services import missing, patience, server
+from tests.services.forking import Child, needs_fork
 from tests.services.patience import be_patient
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.redis import Redis
@@ -319,20 +319,7 @@ def test_memory_keeps_nothing_for_who_has_gone() -> None:
 # Forks
 
 
-def in_child(act: Callable[[], object]) -> bool:
-    """Return whether a forked child succeeds in doing something."""
-    pid = os.fork()
-    if not pid:
-        try:
-            act()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_child_takes_part_by_itself_and_its_parent_goes_on(transport: str, join: Join) -> None:
     parent, watcher = join(), join()
@@ -353,7 +340,7 @@ def test_a_forked_child_takes_part_by_itself_and_its_parent_goes_on(transport: s
             assert parent.read(["parent"]) == {}
         parent.close()
 
-    assert in_child(work)
+    assert Child(work).succeeds()
     for seq in range(2, 30):
         parent.write([update("parent", seq)])
     assert watcher.read(["parent"])["parent"].version.seq == 29

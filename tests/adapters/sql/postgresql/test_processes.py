@@ -21,12 +21,12 @@ from progresskit.testing.model import Model
 from progresskit.testing.writes import start, update, word
 from progresskit_sql import SQLBackend
 from progresskit_sql.postgresql.backend import PostgreSQLBackend
-from tests.adapters.sql.processes import Child, Signal
 from tests.services import missing, patience, server
+from tests.services.forking import Child, Signal, needs_fork
 from tests.services.patience import be_patient
 
 pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
+    needs_fork,
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
 ]
 

@@ -14,12 +14,12 @@ from sqlalchemy import create_engine
 
 from progresskit.testing.writes import start, update
 from progresskit_sql import SQLBackend
-from tests.adapters.sql.processes import Child, Signal
 from tests.services import patience
+from tests.services.forking import Child, Signal, needs_fork
 from tests.services.patience import be_patient
 
 pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
+    needs_fork,
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
 ]
 

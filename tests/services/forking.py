@@ -1,10 +1,14 @@
-"""Forked children, and what they wait for."""
+"""Forked children, and signals between them and their parent."""
 
 from __future__ import annotations
 
 import os
 import traceback
 from collections.abc import Callable
+
+import pytest
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
 class Child:
@@ -25,7 +29,7 @@ class Child:
 
 
 class Signal:
-    """What one process waits for and another gives; it is gone when all copies of it are."""
+    """A signal that one process gives and another waits for; it ends when all copies of it are closed."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
