@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from . import bodies, validation
 from .progress import (
+    OVERRIDE_FIELDS,
     STATES_IN_JSON,
-    VERDICT_FIELDS,
     Details,
     Failure,
     Progress,
@@ -118,7 +118,7 @@ class EncodedRecord(NamedTuple):
 
 def _encoded(stored: Stored, id: str | None) -> tuple[EncodedRecord, _Private, str] | None:
     """Return the body of a record, unless it has to be decoded: it must agree with the store."""
-    parts = bodies.split(stored.body) if stored.verdict is None else None
+    parts = bodies.split(stored.body) if stored.override is None else None
     if parts is None:
         return None
     before, after, text = parts
@@ -178,14 +178,14 @@ def _undecoded(stored: Stored, stalled: bool, source: EncodedRecord, private: _P
 
 
 def _body(stored: Stored) -> dict[str, Any]:
-    if stored.verdict is None:
+    if stored.override is None:
         return _object(stored.body)
-    verdict = _object(stored.verdict)
+    override = _object(stored.override)
     try:
         body = _object(stored.body)
     except ValueError:
-        return verdict  # which is a whole record, too
-    return body | {name: verdict.get(name) for name in VERDICT_FIELDS}
+        return override  # which is a whole record, too
+    return body | {name: override.get(name) for name in OVERRIDE_FIELDS}
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -284,7 +284,7 @@ def check_stored(stored: Stored) -> Stored:
     """Return the stored record; a ValueError unless each field is of its type, so that it can be folded."""
     if not _are_numbers(stored.opened):
         raise ValueError("a time that cannot be")
-    _check(stored[:3], (stored.body,), (stored.token, stored.verdict, stored.created))
+    _check(stored[:3], (stored.body,), (stored.token, stored.override, stored.created))
     _check_origin(stored.restored, stored.born)
     return stored
 

@@ -430,7 +430,7 @@ def key_of(write: Write) -> Key:
 
 def _restoring(write: Write, run: int) -> Write:
     """Return a stored final record as it is to be written again: to restore it, not to start a run."""
-    if write.role is Role.WORD:
+    if write.role is Role.EXTERNAL:
         return write._replace(late=True)
     return write._replace(role=Role.UPDATE, run=write.run or run, late=True)
 

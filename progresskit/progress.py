@@ -564,7 +564,7 @@ class Role(Enum):
 
     START = "start"  # a worker that begins a job, and has not heard yet that its first record is stored
     UPDATE = "update"  # a worker whose start is stored
-    WORD = "word"  # an external update: of the sender of a task, or the process that supervises the workers
+    EXTERNAL = "word"  # an external update: of the sender of a task, or the process that supervises the workers
 
 
 class Write(NamedTuple):
@@ -574,7 +574,7 @@ class Write(NamedTuple):
     `token` is that of the worker's start, None for an external update. `run` is the run that the worker was
     told it has, 0 while it does not know. `body` is the record as JSON (see `encode`). `lease` and `ttl` are seconds.
 
-    `age` is how many seconds before it is sent the worker's run began, or the word from outside was made, by the
+    `age` is how many seconds before it is sent the worker's run began, or the external update was made, by the
     monotonic clock of its process. `late` is set on a start that could not be sent at once, or was sent with an unknown
     outcome, and on an end that is sent again after an outage: it must not replace a run that began later. `created` is
     the `created_at` of the record in milliseconds since the epoch.
@@ -600,11 +600,11 @@ class Stored(NamedTuple):
     """
     The stored record of one job, apart from the times at which it was last heard of and expires.
 
-    `body` is the last record of the sender or the owner. `verdict` is the record of a final word from outside that
+    `body` is the last record of the sender or the owner. `override` is the record of a final external update that
     came on top of it, and `created` the time (RFC 3339) at which the run was first heard of. They stand beside `body`
     so that no backend has to merge JSON.
 
-    `opened` is when the owner's run began, or the word from outside was made, in seconds by the store's clock.
+    `opened` is when the owner's run began, or the external update was made, in seconds by the store's clock.
     `restored` says that the record was opened by a write that proves no new start: a run that began later takes its
     place. `born` is when the first run of the id was created, in milliseconds since the epoch.
     """
@@ -615,7 +615,7 @@ class Stored(NamedTuple):
     token: str | None
     state: State
     body: str
-    verdict: str | None = None
+    override: str | None = None
     created: str | None = None
     cancel_requested: bool = False
     opened: float = 0.0
@@ -640,7 +640,7 @@ def is_over(heard: float, now: float, lease: float) -> bool:
 class Effect(Enum):
     """The effect of a write."""
 
-    TAKEN = "taken"  # the stored record has changed
+    APPLIED = "applied"  # the stored record has changed
     RENEWED = "renewed"  # it has not, but the job was heard of: lease and ttl start again, `opened` is more exact
     IGNORED = "ignored"
 
@@ -652,17 +652,17 @@ def fold(stored: Stored | None, write: Write, now: float) -> tuple[Stored | None
     `now` is the time of the store, in seconds of a clock that all its processes share.
     """
     began = now - write.age
-    if write.role is Role.WORD:
-        return _fold_word(stored, write, began, now)
+    if write.role is Role.EXTERNAL:
+        return _fold_external(stored, write, began, now)
     if stored is None:
-        return _opened(write, max(write.run, 1), began), Effect.TAKEN
+        return _opened(write, max(write.run, 1), began), Effect.APPLIED
     if stored.token == write.token:
         return _fold_owner(stored, write, began)
     if not _takes_over(stored, write, began, now):
         return stored, Effect.IGNORED
     if _awaits(stored, write) or (stored.state not in FINAL_STATES and stored.attempt < write.attempt):
-        return _opened(write, stored.run, began, stored), Effect.TAKEN
-    return _opened(write, max(write.run, stored.run + 1), began, born=stored.born), Effect.TAKEN
+        return _opened(write, stored.run, began, stored), Effect.APPLIED
+    return _opened(write, max(write.run, stored.run + 1), began, born=stored.born), Effect.APPLIED
 
 
 def _awaits(stored: Stored, write: Write) -> bool:
@@ -689,9 +689,9 @@ def _takes_over(stored: Stored, write: Write, began: float, now: float) -> bool:
     return stored.restored and began > stored.opened
 
 
-def _fold_word(stored: Stored | None, write: Write, made: float, now: float) -> tuple[Stored | None, Effect]:
+def _fold_external(stored: Stored | None, write: Write, made: float, now: float) -> tuple[Stored | None, Effect]:
     if stored is None:
-        return _opened(write, 1, made), Effect.TAKEN
+        return _opened(write, 1, made), Effect.APPLIED
     if write.state is State.PENDING:
         if stored.state is not State.PENDING:
             return stored, Effect.IGNORED
@@ -702,7 +702,7 @@ def _fold_word(stored: Stored | None, write: Write, made: float, now: float) -> 
         return stored, Effect.IGNORED
     # An announcement that was made later than this end must not keep out a run that began in between.
     opened = min(stored.opened, made)
-    return stored._replace(seq=stored.seq + 1, state=write.state, verdict=write.body, opened=opened), Effect.TAKEN
+    return stored._replace(seq=stored.seq + 1, state=write.state, override=write.body, opened=opened), Effect.APPLIED
 
 
 def _fold_owner(stored: Stored, write: Write, began: float) -> tuple[Stored, Effect]:
@@ -714,12 +714,12 @@ def _fold_owner(stored: Stored, write: Write, began: float) -> tuple[Stored, Eff
     if mine == theirs:
         return stored._replace(opened=opened), Effect.RENEWED
     attempt, seq = mine
-    taken = stored._replace(attempt=attempt, seq=seq, state=write.state, body=write.body, opened=opened)
-    return taken, Effect.TAKEN
+    applied = stored._replace(attempt=attempt, seq=seq, state=write.state, body=write.body, opened=opened)
+    return applied, Effect.APPLIED
 
 
 def _opened(write: Write, run: int, opened: float, before: Stored | None = None, born: int | None = None) -> Stored:
-    """Return a record that a start or a word makes; `before` is that of the same run, `born` that of an earlier one."""
+    """Return the record that a write opens; `before` is that of the same run, `born` that of an earlier one."""
     created = before.created if before else created_at(write.body)
     if before is not None:
         born = before.born
@@ -740,7 +740,7 @@ def _opened(write: Write, run: int, opened: float, before: Stored | None = None,
 
 def restores(write: Write) -> bool:
     """Say whether a record that this write opens may stand for a run that others have followed already."""
-    return write.late or write.role is Role.UPDATE or (write.role is Role.WORD and write.state in FINAL_STATES)
+    return write.late or write.role is Role.UPDATE or (write.role is Role.EXTERNAL and write.state in FINAL_STATES)
 
 
 def created_at(body: str) -> str | None:
@@ -847,5 +847,5 @@ def _encoded_time(moment: datetime) -> str:
     return f'"{format_time(moment)}"'
 
 
-VERDICT_FIELDS = ("error", "result", "updated_at", "finished_at", "next_retry_at", "rate", "eta")
+OVERRIDE_FIELDS = ("error", "result", "updated_at", "finished_at", "next_retry_at", "rate", "eta")
 """The fields that a final external update sets on the stored record; the others stay as the owner left them."""

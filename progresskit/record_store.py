@@ -178,7 +178,7 @@ class RecordStore(dict[str, Entry]):
             return False
         tombstone, buried = self.tombstones[write.id]
         final = write.state in FINAL_STATES
-        if final and (write.late or write.role is Role.WORD):
+        if final and (write.late or write.role is Role.EXTERNAL):
             return order - write.age <= buried
         is_old = write.token == tombstone.token and (write.attempt, write.seq) <= tombstone[3:]
         return is_old and (final or order < buried)

@@ -92,7 +92,7 @@ def external_update(
     )
     return Write(
         id=id,
-        role=Role.WORD,
+        role=Role.EXTERNAL,
         token=None,
         run=0,
         attempt=attempt,

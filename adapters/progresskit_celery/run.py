@@ -82,7 +82,7 @@ class Run:
 
     def raised(self, error: BaseException | None) -> None:
         """End the job by the exception of the task."""
-        state = self._verdict(error)
+        state = self._final_state(error)
         if state is None:
             self.execution.detach()
         elif self._handed_on:
@@ -101,7 +101,7 @@ class Run:
         else:
             self.execution.cancel()
 
-    def _verdict(self, error: BaseException | None) -> State | None:
+    def _final_state(self, error: BaseException | None) -> State | None:
         """Return how the job ends; None where the process that looks after this one has the say."""
         request = self.task.request
         if isinstance(error, Retry):

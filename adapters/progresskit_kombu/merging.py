@@ -55,9 +55,9 @@ def _rank(stored: Stored) -> tuple[Any, ...]:
         stored.state in FINAL_STATES,
         stored.token is not None,
         stored.seq,
-        stored.verdict is None,
+        stored.override is None,
         stored.state.value,
         stored.body,
-        stored.verdict or "",
+        stored.override or "",
         stored.token or "",
     )

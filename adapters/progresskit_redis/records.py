@@ -35,7 +35,7 @@ def id_of(packed: bytes) -> str:
 
 def unpack(packed: bytes) -> Progress:
     """Return the record that a script has packed; raises an error of any kind where it cannot be decoded."""
-    head, verdict, body = packed.decode(errors="replace").rsplit("\x1f", 2)
+    head, override, body = packed.decode(errors="replace").rsplit("\x1f", 2)
     id, stalled, run, cancel, dates, attempt, seq, state, _ = head.split(" ", 8)
     created, _, born = dates.partition("@")
     stored = Stored(
@@ -45,7 +45,7 @@ def unpack(packed: bytes) -> Progress:
         token=None,  # it is nobody's business but the writer's
         state=_STATES[state],
         body=body,
-        verdict=verdict or None,
+        override=override or None,
         created=None if created == "-" else created,
         cancel_requested=cancel == "1",
         born=int(born or 0),

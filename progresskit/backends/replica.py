@@ -115,7 +115,7 @@ class BoundedRecordStore(RecordStore):
 
 
 def _length(entry: Entry) -> int:
-    return len(entry.stored.body) + len(entry.stored.verdict or "")
+    return len(entry.stored.body) + len(entry.stored.override or "")
 
 
 class Replica:

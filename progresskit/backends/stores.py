@@ -71,19 +71,19 @@ class StoredRecord(NamedTuple):
         First the fields that the fold compares, then the external update that overrides the body or an empty line, last
         the body: to fold another write into a record its body is not parsed.
         """
-        run, attempt, seq, token, state, body, verdict, created, cancel_requested, *later = self.stored
+        run, attempt, seq, token, state, body, override, created, cancel_requested, *later = self.stored
         times = (self.heard_at, self.lease, self.expires_at)
         head = [run, attempt, seq, token, state.value, created, cancel_requested, *times, *later]
-        return f"{_encode(head)}\n{verdict or ''}\n{body}"
+        return f"{_encode(head)}\n{override or ''}\n{body}"
 
     @classmethod
     def load(cls, text: str) -> StoredRecord:
         """Return the record of a text; raises ValueError or TypeError where it is none."""
-        head, verdict, body = text.split("\n", 2)
+        head, override, body = text.split("\n", 2)
         run, attempt, seq, token, state, created, cancel_requested, heard_at, lease, expires_at, *later = json.loads(
             head
         )
-        known = (run, attempt, seq, token, State(state), body, verdict or None, created, cancel_requested is True)
+        known = (run, attempt, seq, token, State(state), body, override or None, created, cancel_requested is True)
         stored = check_stored(Stored(*known, *later[:ADDED_FIELDS]))
         return cls(stored, float(heard_at), float(lease), float(expires_at))
 
@@ -206,7 +206,7 @@ class StoreBackend(Backend):
                 return None
             gone.add(id)
             # Expired long ago, also by the clock of a process that is behind.
-            return record._replace(stored=record.stored._replace(body="{}", verdict=None), expires_at=0.0)
+            return record._replace(stored=record.stored._replace(body="{}", override=None), expires_at=0.0)
 
         if ids:
             self.transact(ids, _living(decide))

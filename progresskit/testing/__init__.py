@@ -38,7 +38,7 @@ from .model import Model
 from .outages import OutageContract, ReplacementContract
 from .sharing import SharedContract
 from .watching import WatchContract
-from .writes import LEASE, LIFE, TTL, record, start, update, word
+from .writes import LEASE, LIFE, TTL, external_update, record, start, update
 
 if TYPE_CHECKING:
     from .shims import ShimContract
@@ -60,10 +60,10 @@ __all__ = [
     "SharedContract",
     "ShimContract",
     "WatchContract",
+    "external_update",
     "record",
     "start",
     "update",
-    "word",
 ]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from progresskit.progress import FINAL_STATES, State
 
 from .helpers import read, write_and_read
-from .writes import LIFE, start, update, word
+from .writes import LIFE, external_update, start, update
 
 if TYPE_CHECKING:
     from progresskit.abc import Backend
@@ -19,7 +19,7 @@ class CancelContract:
     """Which jobs accept a request to cancel, and how long it stays."""
 
     def test_a_request_to_cancel_is_refused_for_a_job_that_is_unknown_or_done(self, backend: Backend) -> None:
-        backend.write([word("pending"), start("running"), start("retrying", state=State.RETRYING)])
+        backend.write([external_update("pending"), start("running"), start("retrying", state=State.RETRYING)])
         backend.write([start(state.value, state=state) for state in FINAL])
         ids = ["unknown", *(state.value for state in State)]
         assert backend.request_cancel(ids) == {"pending", "running", "retrying"}
@@ -39,7 +39,7 @@ class CancelContract:
         assert backend.request_cancel(["job"]) == backend.request_cancel(["job"]) == {"job"}
 
     def test_a_request_to_cancel_stays_with_its_run(self, backend: Backend) -> None:
-        backend.write([word("job")])
+        backend.write([external_update("job")])
         backend.request_cancel(["job"])
         steps = [
             start("job"),

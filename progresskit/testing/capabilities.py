@@ -9,7 +9,7 @@ from progresskit.progress import FINAL_STATES, State, Version
 
 from .doubles import RecordingObserver
 from .helpers import PATIENCE, backend_of, names, nothing, seen, write_and_read
-from .writes import LIFE, start, update, word
+from .writes import LIFE, external_update, start, update
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,7 +26,12 @@ class PushContract:
         observer, store = RecordingObserver(), backend_of(backend)
         listener = backend.subscribe(observer.notify_all, nothing)
         listener.add(["job"])
-        for write in [word("job"), start("job"), update("job", 2, current=2), update("job", 3, state=State.FAILED)]:
+        for write in [
+            external_update("job"),
+            start("job"),
+            update("job", 2, current=2),
+            update("job", 3, state=State.FAILED),
+        ]:
             stored = seen([write_and_read(store, write)])
             observer.wait_for(lambda progress, stored=stored: seen([progress]) == stored)  # type: ignore[misc]
         assert observer.states == [State.PENDING, State.RUNNING, State.FAILED]
@@ -98,7 +103,7 @@ class CancelPushContract:
     def test_a_request_to_a_watched_job_is_reported_and_known_by_then(self, backend: SupportsCancelPush) -> None:
         asked, store = _Asked(), backend_of(backend)
         backend.subscribe_cancels(asked.notify_all, nothing).add(["waits", "runs", "retries"])
-        store.write([word("waits"), start("runs"), start("retries", state=State.RETRYING)])
+        store.write([external_update("waits"), start("runs"), start("retries", state=State.RETRYING)])
         for number, id in enumerate(("waits", "runs", "retries"), 1):
             assert store.request_cancel([id]) == {id}
             asked.wait_for(id)
@@ -209,8 +214,8 @@ class ListingContract:
 
     def test_what_is_listed_is_what_is_read(self, backend: SupportsListing, clock: FakeClock) -> None:
         store = backend_of(backend)
-        store.write([start("stalled", lease=5), start("running", current=5, meta={"a": 1}), word("pending")])
-        store.write([word("running", State.FAILED)])
+        store.write([start("stalled", lease=5), start("running", current=5, meta={"a": 1}), external_update("pending")])
+        store.write([external_update("running", State.FAILED)])
         store.request_cancel(["stalled"])
         clock.advance(6)
         listed = backend.list(kind=None, states=None, limit=10)
@@ -237,8 +242,8 @@ class ListingContract:
         store.write([start("job", kind="old")])
         store.write([start("job", kind=None, token="next")])
         assert backend.list(kind="old", states=None, limit=99) == []
-        store.write([word("job", State.FAILED, kind="of the verdict")])
-        for kind in ("old", "of the verdict"):
+        store.write([external_update("job", State.FAILED, kind="of the external update")])
+        for kind in ("old", "of the external update"):
             assert all(progress.kind == kind for progress in backend.list(kind=kind, states=None, limit=99))
 
     def test_what_is_gone_is_not_listed(self, backend: SupportsListing, clock: FakeClock) -> None:

@@ -36,8 +36,8 @@ STEPS = 7
 AGES = {"x": 3_000.0, "y": 2_000.0, "z": 1_000.0}
 """How many seconds ago the runs of these tokens began: so far apart that a race does not change their order."""
 
-WORD_AGES = (0.0, 10_000.0)
-"""The same of words from outside that a job has ended."""
+EXTERNAL_AGES = (0.0, 10_000.0)
+"""The same of external updates that a job has ended."""
 
 PENDING_AGE = 5_000.0
 
@@ -84,7 +84,7 @@ def aged(random: Random, write: Write) -> Write:
     """Return the write with one of the ages."""
     if write.token is not None:
         return write._replace(age=AGES[write.token])
-    return write._replace(age=random.choice(WORD_AGES) if write.state in FINAL_STATES else PENDING_AGE)
+    return write._replace(age=random.choice(EXTERNAL_AGES) if write.state in FINAL_STATES else PENDING_AGE)
 
 
 def run(random: Random, ids: list[str], writers: Sequence[Process], viewers: Sequence[Process]) -> None:

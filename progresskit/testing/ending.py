@@ -9,7 +9,7 @@ from progresskit.kit import Kit
 from progresskit.progress import State
 
 from .helpers import PATIENCE, read, write_and_read
-from .writes import LEASE, start, update, word
+from .writes import LEASE, external_update, start, update
 
 if TYPE_CHECKING:
     from progresskit.abc import Backend
@@ -21,7 +21,7 @@ class EndContract:
     """The end of a job without a worker, and the later reports of a worker that returns."""
 
     def test_a_cancel_of_a_stalled_job_ends_it_as_cancelled(self, backend: Backend, clock: FakeClock) -> None:
-        backend.write([start("stalled", current=3), start("alive", lease=600), word("waiting")])
+        backend.write([start("stalled", current=3), start("alive", lease=600), external_update("waiting")])
         clock.advance(LEASE)
         with _kit(backend) as kit:
             assert [kit.cancel(id) for id in ("stalled", "alive", "waiting")] == [True] * 3
@@ -44,7 +44,7 @@ class EndContract:
         assert backend.cancel_requested(["job"]) == {"job"}, "so that it stops"
 
     def test_an_end_is_stored_when_it_returns_and_holds_for_its_run_only(self, backend: Backend) -> None:
-        backend.write([start("cancelled", current=1), start("failed", current=2), word("waiting")])
+        backend.write([start("cancelled", current=1), start("failed", current=2), external_update("waiting")])
         with _kit(backend) as kit:
             assert kit.end("cancelled")
             assert kit.end("failed", failed="The disk is full")

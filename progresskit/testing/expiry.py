@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from progresskit.progress import State, Version, moment
 
 from .helpers import read, seen, write_and_read
-from .writes import LEASE, LIFE, record, start, update, word
+from .writes import LEASE, LIFE, external_update, record, start, update
 
 if TYPE_CHECKING:
     from progresskit.abc import Backend
@@ -40,12 +40,12 @@ class KeepContract:
         assert backend.cancel_requested(ids) == {"job"}
 
     def test_an_owner_is_kept_with_each_record_of_the_job(self, backend: Backend) -> None:
-        backend.write([word("job", owner="ada"), start("nobodys")])
+        backend.write([external_update("job", owner="ada"), start("nobodys")])
         assert [read(backend, id).owner for id in ("job", "nobodys")] == ["ada", None]
         backend.write([start("job", owner="ada")])
         backend.write([update("job", 2, owner="ada", meta={"owner": "bob"})])
         assert read(backend, "job").owner == "ada"
-        backend.write([word("job", State.FAILED, owner="bob")])
+        backend.write([external_update("job", State.FAILED, owner="bob")])
         assert (read(backend, "job").state, read(backend, "job").owner) == (State.FAILED, "ada")
         backend.write([start("job", token="another", owner="bob")])
         assert (read(backend, "job").version.run, read(backend, "job").owner) == (2, "bob")
@@ -84,9 +84,9 @@ class KeepContract:
         backend.write([start("job", ttl=60), start("ended", state=State.FAILED, ttl=60)])
         backend.write([update("job", 5, ttl=60)])
         clock.advance(40)
-        backend.write([update("job", 3, ttl=60), word("ended", ttl=60)])
+        backend.write([update("job", 3, ttl=60), external_update("ended", ttl=60)])
         backend.write([update("job", 6, token="nobody", ttl=60), update("ended", 9, ttl=60)])
-        backend.write([word("job", ttl=60)])
+        backend.write([external_update("job", ttl=60)])
         backend.request_cancel(["job"])
         clock.advance(20)
         assert backend.read(["job", "ended"]) == {}
@@ -97,7 +97,7 @@ class KeepContract:
         backend.write([start("job", token="second", ttl=60)])
         backend.request_cancel(["job"])
         clock.advance(60)
-        assert backend.write([start("job", token="third"), word("sent")])["job"] == 1
+        assert backend.write([start("job", token="third"), external_update("sent")])["job"] == 1
         records = backend.read(["job", "sent"])
         assert seen(records.values()) == seen(
             [record("job", lease=LEASE), record("sent", State.PENDING, version=Version(1, 1, 0), lease=LEASE)]
@@ -167,7 +167,7 @@ class KeepContract:
 
     def test_only_a_running_job_stalls(self, backend: Backend, clock: FakeClock) -> None:
         states = [state for state in State if state is not State.PENDING]
-        backend.write([word("pending"), *(start(state.value, state=state) for state in states)])
+        backend.write([external_update("pending"), *(start(state.value, state=state) for state in states)])
         clock.advance(LEASE * 2)
         stalled = {id for id, progress in backend.read([state.value for state in State]).items() if progress.stalled}
         assert stalled == {"running"}

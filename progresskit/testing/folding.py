@@ -11,7 +11,7 @@ from progresskit.progress import FINAL_STATES, Failure, Role, State, Version, li
 
 from .helpers import PATIENCE, read, seen, write_and_read
 from .model import Model
-from .writes import LEASE, record, start, update, word
+from .writes import LEASE, external_update, record, start, update
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +112,7 @@ class FoldContract:
     def test_no_late_write_of_any_kind_replaces_an_end(self, backend: Backend) -> None:
         for state in FINAL:
             id = f"job-{state}"
-            backend.write([start(id), word("unrelated")])
+            backend.write([start(id), external_update("unrelated")])
             end = update(id, 5, state=state, current=5)
             ended = seen([write_and_read(backend, end)])
             late = [
@@ -123,18 +123,23 @@ class FoldContract:
                 start(id),
                 end,
                 update(id, 9, token="somebody else", attempt=9, run=9),
-                *(word(id, verdict) for verdict in (State.PENDING, *FINAL)),
+                *(external_update(id, override) for override in (State.PENDING, *FINAL)),
                 *(update(id, 10, state=other) for other in FINAL),
             ]
             for write in late:
                 assert seen([write_and_read(backend, write)]) == ended, write
 
-    def test_no_late_write_replaces_a_verdict_from_outside(self, backend: Backend) -> None:
+    def test_no_late_write_replaces_an_external_end(self, backend: Backend) -> None:
         for state in FINAL:
             id = f"job-{state}"
             backend.write([start(id)])
-            ended = seen([write_and_read(backend, word(id, state, updated_at=moment(5)))])
-            for write in [start(id), update(id, 2), update(id, 3, state=State.SUCCEEDED), word(id, State.FAILED)]:
+            ended = seen([write_and_read(backend, external_update(id, state, updated_at=moment(5)))])
+            for write in [
+                start(id),
+                update(id, 2),
+                update(id, 3, state=State.SUCCEEDED),
+                external_update(id, State.FAILED),
+            ]:
                 assert seen([write_and_read(backend, write)]) == ended, write
 
     def test_a_reused_id_begins_the_next_run(self, backend: Backend) -> None:
@@ -147,7 +152,7 @@ class FoldContract:
     def test_a_new_run_keeps_nothing_of_the_one_before(self, backend: Backend) -> None:
         backend.write([start("job", created_at=moment(1), kind="old", description="old")])
         backend.request_cancel(["job"])
-        backend.write([word("job", State.FAILED, updated_at=moment(2), finished_at=moment(2))])
+        backend.write([external_update("job", State.FAILED, updated_at=moment(2), finished_at=moment(2))])
         progress = write_and_read(backend, start("job", token="next", created_at=moment(9)))
         written = record("job", version=Version(2, 1, 1), created_at=moment(9), lease=LEASE, life=life_of(1_000))
         assert seen([progress]) == seen([written])
@@ -182,7 +187,7 @@ class FoldContract:
         assert read(backend, "job").version == Version(2, 1, 11)
 
     def test_a_pending_job_starts_in_the_run_it_was_sent_in(self, backend: Backend) -> None:
-        sent = write_and_read(backend, word("job", kind="mail", created_at=moment(1)))
+        sent = write_and_read(backend, external_update("job", kind="mail", created_at=moment(1)))
         assert (sent.state, sent.version, sent.kind) == (State.PENDING, Version(1, 1, 0), "mail")
         assert backend.write([start("job", kind="mail", created_at=moment(2))]) == {"job": 1}
         progress = read(backend, "job")
@@ -195,24 +200,28 @@ class FoldContract:
             id = f"job-{state}"
             if state is not State.PENDING:
                 before = seen([write_and_read(backend, start(id, state=state, current=3))])
-                assert seen([write_and_read(backend, word(id, attempt=2))]) == before
+                assert seen([write_and_read(backend, external_update(id, attempt=2))]) == before
 
-    def test_a_verdict_from_outside_ends_a_run_and_keeps_its_count(self, backend: Backend) -> None:
+    def test_an_external_end_ends_a_run_and_keeps_its_count(self, backend: Backend) -> None:
         lost = Failure("WorkerLostError", "signal 9")
         for state in (State.PENDING, State.RUNNING, State.RETRYING):
             id = f"job-{state}"
-            first = word(id) if state is State.PENDING else start(id, state=state, current=40, total=100, rate=2.0)
+            first = (
+                external_update(id)
+                if state is State.PENDING
+                else start(id, state=state, current=40, total=100, rate=2.0)
+            )
             before = write_and_read(backend, first)
             ended = write_and_read(
-                backend, word(id, State.FAILED, error=lost, updated_at=moment(7), finished_at=moment(8))
+                backend, external_update(id, State.FAILED, error=lost, updated_at=moment(7), finished_at=moment(8))
             )
             assert (ended.state, ended.error) == (State.FAILED, lost)
             assert (ended.current, ended.total) == (before.current, before.total)
             assert (ended.updated_at, ended.finished_at, ended.rate) == (moment(7), moment(8), None)
             assert ended.version == before.version._replace(seq=before.version.seq + 1)
 
-    def test_a_verdict_about_an_unknown_job_is_kept(self, backend: Backend) -> None:
-        progress = write_and_read(backend, word("job", State.CANCELLED))
+    def test_an_external_end_of_an_unknown_job_is_kept(self, backend: Backend) -> None:
+        progress = write_and_read(backend, external_update("job", State.CANCELLED))
         assert (progress.state, progress.version) == (State.CANCELLED, Version(1, 1, 0))
 
     def test_an_end_that_is_sent_again_does_not_replace_the_next_run(self, backend: Backend, clock: FakeClock) -> None:
@@ -239,7 +248,7 @@ class FoldContract:
         again = update("job", 2, run=1, state=State.FAILED, late=True, age=11)
         assert (write_and_read(backend, again).state, read(backend, "job").version) == (State.FAILED, Version(1, 1, 2))
 
-    def test_a_verdict_that_comes_late_does_not_end_a_run_that_began_after_it(
+    def test_an_external_end_that_comes_late_does_not_end_a_run_that_began_after_it(
         self, backend: Backend, clock: FakeClock
     ) -> None:
         backend.write([start("job", token="lost", age=1)])
@@ -247,15 +256,15 @@ class FoldContract:
         backend.write([start("job", token="redelivered", age=1)])
         clock.advance(10)
         before = seen([read(backend, "job")])
-        assert seen([write_and_read(backend, word("job", State.FAILED, age=15))]) == before
-        assert write_and_read(backend, word("job", State.FAILED, age=5)).version == Version(2, 1, 2)
+        assert seen([write_and_read(backend, external_update("job", State.FAILED, age=15))]) == before
+        assert write_and_read(backend, external_update("job", State.FAILED, age=5)).version == Version(2, 1, 2)
 
-    def test_a_verdict_about_what_waits_is_taken_even_if_that_is_announced_a_moment_later(
+    def test_an_external_end_of_a_pending_job_is_applied_even_if_that_is_announced_a_moment_later(
         self, backend: Backend, clock: FakeClock
     ) -> None:
-        backend.write([word("refused", age=1), word("sent-again", age=1)])
-        assert write_and_read(backend, word("refused", State.CANCELLED, age=2)).state is State.CANCELLED
-        again = word("sent-again", State.FAILED, age=2)._replace(late=True)
+        backend.write([external_update("refused", age=1), external_update("sent-again", age=1)])
+        assert write_and_read(backend, external_update("refused", State.CANCELLED, age=2)).state is State.CANCELLED
+        again = external_update("sent-again", State.FAILED, age=2)._replace(late=True)
         assert write_and_read(backend, again).state is State.PENDING, "it was about the time before an outage"
 
     def test_what_began_is_known_better_by_each_write_of_the_owner(self, backend: Backend, clock: FakeClock) -> None:
@@ -267,7 +276,7 @@ class FoldContract:
             backend.write([start(id, age=0)])
             clock.advance(2)
             backend.write([again])
-            assert write_and_read(backend, word(id, State.FAILED, age=2.5)).state is State.FAILED
+            assert write_and_read(backend, external_update(id, State.FAILED, age=2.5)).state is State.FAILED
 
     def test_a_start_whose_answer_was_lost_does_not_replace_a_later_one(
         self, backend: Backend, clock: FakeClock
@@ -290,7 +299,7 @@ class FoldContract:
         backend.write([start("job", token="first", age=1)])
         clock.advance(10)
         assert backend.write([start("job", token="second", late=True, age=5)]) == {"job": 2}
-        backend.write([word("sent")])
+        backend.write([external_update("sent")])
         clock.advance(10)
         assert backend.write([start("sent", late=True, age=12)]) == {"sent": 1}
         assert read(backend, "sent").state is State.RUNNING
@@ -310,7 +319,7 @@ class FoldContract:
         backend.write([new("job")])
         backend.write([new("other")])
         backend.write([old("other")])
-        backend.write([word("killed", State.FAILED, age=15)])
+        backend.write([external_update("killed", State.FAILED, age=15)])
         backend.write([new("killed")])
         for id in ("job", "other", "killed"):
             assert (read(backend, id).state, read(backend, id).version) == (State.RUNNING, Version(2, 1, 5)), id
@@ -321,14 +330,14 @@ class FoldContract:
     def test_the_life_of_an_id_lasts_from_its_first_run_until_it_is_forgotten(
         self, backend: Backend, clock: FakeClock
     ) -> None:
-        backend.write([word("job", created_at=moment(1_000))])
+        backend.write([external_update("job", created_at=moment(1_000))])
         first = read(backend, "job").life
         assert first == life_of(1_000_000)
         for write in [
             start("job", created_at=moment(1_001)),
             update("job", 2, created_at=moment(1_001), state=State.SUCCEEDED),
             start("job", token="next", created_at=moment(1_002)),
-            word("job", State.FAILED, created_at=moment(1_003)),
+            external_update("job", State.FAILED, created_at=moment(1_003)),
             start("job", token="last", created_at=moment(1_004), ttl=10),
         ]:
             assert write_and_read(backend, write).life == first
@@ -353,7 +362,7 @@ class FoldContract:
             assert (progress.state, progress.version, progress.current) == (state, Version(1, 1, 3), 3)
 
     def test_the_run_of_every_start_is_reported(self, backend: Backend) -> None:
-        backend.write([start("old"), start("ended", state=State.FAILED), word("sent")])
+        backend.write([start("old"), start("ended", state=State.FAILED), external_update("sent")])
         right = {"fresh": 1, "old": 2, "ended": 2, "sent": 1}
         runs = backend.write([*(start(id, token="new") for id in right), update("unknown", 3, run=5)])
         assert {id: runs[id] for id in right} == right
@@ -370,7 +379,7 @@ class FoldContract:
         kinds: list[Callable[[str], Write]] = [
             lambda id: update(id, 2, current=2),
             lambda id: start(id, token="other"),
-            lambda id: word(id, State.CANCELLED),
+            lambda id: external_update(id, State.CANCELLED),
             lambda id: update(id, 2, token="nobody"),
         ]
         backend.write([kinds[number % 4](id) for number, id in enumerate(ids)])

@@ -8,7 +8,7 @@ from progresskit.progress import FINAL_STATES, State, Version, moment
 
 from .helpers import read, write_and_read
 from .watching import opened
-from .writes import LEASE, start, update, word
+from .writes import LEASE, external_update, start, update
 
 if TYPE_CHECKING:
     from progresskit.abc import Backend
@@ -25,11 +25,11 @@ class ForgetContract:
         self, backend: Backend, clock: FakeClock
     ) -> None:
         backend.write([start("stalled"), start("alive", lease=600), start("retrying", state=State.RETRYING)])
-        backend.write([word("pending"), *(start(state.value, state=state) for state in FINAL)])
+        backend.write([external_update("pending"), *(start(state.value, state=state) for state in FINAL)])
         clock.advance(LEASE)
-        backend.write([start("ended-by-word", lease=600)])
-        backend.write([word("ended-by-word", State.FAILED)])
-        gone = {"stalled", "ended-by-word", *(state.value for state in FINAL)}
+        backend.write([start("ended-from-outside", lease=600)])
+        backend.write([external_update("ended-from-outside", State.FAILED)])
+        gone = {"stalled", "ended-from-outside", *(state.value for state in FINAL)}
         ids = ["unknown", "alive", "retrying", "pending", *gone]
         assert backend.forget(ids) == gone
         assert backend.read(ids).keys() == {"alive", "retrying", "pending"}
@@ -48,7 +48,7 @@ class ForgetContract:
         assert backend.forget(["job"]) == set()
 
     def test_the_next_run_of_a_forgotten_job_is_its_first(self, backend: Backend, clock: FakeClock) -> None:
-        backend.write([start("done", token="a"), start("stalled"), word("sent", State.CANCELLED)])
+        backend.write([start("done", token="a"), start("stalled"), external_update("sent", State.CANCELLED)])
         backend.request_cancel(["done", "stalled"])
         backend.write([start("done", token="b", state=State.SUCCEEDED, description="before")])
         clock.advance(LEASE)
@@ -56,7 +56,7 @@ class ForgetContract:
         assert backend.forget(ids) == set(ids)
         clock.advance(1)
         assert backend.write([start("done", token="c"), start("stalled", token="c")]) == {"done": 1, "stalled": 1}
-        backend.write([word("sent")])
+        backend.write([external_update("sent")])
         backend.write([update("done", 2, token="c", current=2)])
         records = backend.read(ids)
         assert {id: record.version for id, record in records.items()} == {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from progresskit.progress import FINAL_STATES, Role, State, Write, moment
 
-from .writes import start, update, word
+from .writes import external_update, start, update
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -104,8 +104,8 @@ def pools(job: str) -> tuple[list[Write], list[Write], list[Write]]:
         for n, (t, a, s, state) in enumerate(tries)
     ]
     said = (State.PENDING, State.PENDING, *sorted(FINAL_STATES))
-    words = [word(job, state, attempt=a, **details()) for state, a in product(said, (1, 2, 3))]
-    return starts, updates, [*words, *(write._replace(late=True) for write in words if write.state in FINAL_STATES)]
+    outside = [external_update(job, state, attempt=a, **details()) for state, a in product(said, (1, 2, 3))]
+    return starts, updates, [*outside, *(write._replace(late=True) for write in outside if write.state in FINAL_STATES)]
 
 
 def histories() -> SearchStrategy[list[Step]]:

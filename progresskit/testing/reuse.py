@@ -189,7 +189,7 @@ class _Run(NamedTuple):
     stored: float | None = None
 
 
-class _Said(NamedTuple):
+class _ExternalUpdate(NamedTuple):
     job: str
     state: State
     at: float
@@ -204,7 +204,7 @@ class Play:
         settings: dict[str, Any] = {"ttl": TTL, "lease": LEASE, "interval": INTERVAL}
         self._kits = [Kit(backend=line, clock=clock, threaded=False, **settings) for line in self._lines]
         self._runs: dict[str, list[_Run]] = {job: [] for job in JOBS}
-        self._said: list[_Said] = []
+        self._external: list[_ExternalUpdate] = []
 
     def run(self, history: list[Step]) -> None:
         """Take all steps, restore all connections, and check the stored records."""
@@ -242,7 +242,7 @@ class Play:
                     integration.enqueued(self._prefix + job)
                 else:
                     integration.end_externally(self._prefix + job, state)
-                self._said.append(_Said(job, state, self._clock()))
+                self._external.append(_ExternalUpdate(job, state, self._clock()))
             case Cut(kit, answers):
                 self._lines[kit].cut, self._lines[kit].answers_only = True, answers
             case Mend(kit):
@@ -272,19 +272,22 @@ class Play:
         id, now = self._prefix + job, self._clock()
         record = self._store.read([id]).get(id)
         newest = self._runs[job][-1] if self._runs[job] else None
-        said = [word for word in self._said if word.job == job and (newest is None or word.at >= newest.began)]
+        since = 0.0 if newest is None else newest.began
+        external = [update for update in self._external if update.job == job and update.at >= since]
+        is_external = record is not None and any(update.state is record.state for update in external)
         if newest is None:
-            return None if (record is None) or any(word.state is record.state for word in said) else "not as was said"
+            return None if record is None or is_external else "not as the external update says"
+        ends = [update for update in external if update.state in FINAL_STATES]
         if record is not None and record.description == newest.name:
-            ends = {newest.state, *(word.state for word in said if word.state in FINAL_STATES)}
-            return None if record.state in ends else f"{newest.name} is shown as {record.state}"
-        over = [word.at for word in said if word.state in FINAL_STATES]
+            expected = {newest.state, *(update.state for update in ends)}
+            return None if record.state in expected else f"{newest.name} is shown as {record.state}"
+        over = [update.at for update in ends]
         if newest.stored is not None:
             over.append(newest.stored)
         if over and now >= min(over) + TTL:
             return None  # its record may have expired, and the next start owns the id
         shown = "nothing" if record is None else f"{record.description} ({record.state})"
-        if record is not None and record.description is None and any(word.state is record.state for word in said):
+        if record is not None and record.description is None and is_external:
             return None if record.state in FINAL_STATES or newest.ended else f"{newest.name} lives: {shown}"
         return f"{newest.name} ({newest.state}) was begun last, and what is shown is {shown}"
 

@@ -13,7 +13,7 @@ from progresskit.progress import State, encode
 from .doubles import RecordingObserver
 from .helpers import nothing, read, seen, write_and_read
 from .watching import INTERVAL, found, gathered, opened, viewing
-from .writes import record, start, update, word
+from .writes import external_update, record, start, update
 
 if TYPE_CHECKING:
     import pytest
@@ -158,7 +158,7 @@ class DecodingContract(Planting):
         observer.wait_for(lambda progress: progress.id == "good" and progress.current == 5)
 
     def test_every_kind_of_write_replaces_it_or_leaves_it_and_none_fails(self, backend: Backend) -> None:
-        ids = ["start", "retry", "owner", "word", "pending", "cancel", "beat"]
+        ids = ["start", "retry", "owner", "external", "pending", "cancel", "beat"]
         assert backend.read(ids) == {}, "a backend that follows what is sent does so from the first read on"
         for id in ids:
             self.plant(backend, id, "{")
@@ -167,8 +167,8 @@ class DecodingContract(Planting):
             start("start", token="next", current=2),
             start("retry", token="next", attempt=2, current=2),
             update("owner", 3, current=2),
-            word("word", State.FAILED, current=2),
-            word("pending"),
+            external_update("external", State.FAILED, current=2),
+            external_update("pending"),
             update("beat", 2),
             update("good", 2, current=2),
         ]
@@ -177,9 +177,9 @@ class DecodingContract(Planting):
         assert backend.request_cancel(["cancel"]) <= {"cancel"}
         records = backend.read([write.id for write in batch])
         assert {id: progress.current for id, progress in records.items() if id not in {"pending", "beat"}} == {
-            "start": 2, "retry": 2, "owner": 2, "word": 2, "good": 2,
+            "start": 2, "retry": 2, "owner": 2, "external": 2, "good": 2,
         }  # fmt: skip
-        assert records["word"].state is State.FAILED
+        assert records["external"].state is State.FAILED
         for id in ("pending", "beat", "cancel"):
             assert write_and_read(backend, start(id, token="last", current=9)).current == 9
         assert seen(

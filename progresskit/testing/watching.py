@@ -11,7 +11,7 @@ from progresskit.kit import Kit
 from progresskit.progress import State, life_of, moment
 
 from .helpers import PATIENCE, seen, write_and_read
-from .writes import LIFE, start, update, word
+from .writes import LIFE, external_update, start, update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -32,7 +32,7 @@ class WatchContract:
     def test_who_watches_before_there_is_a_job_sees_it_from_its_first_record_to_its_end(self, backend: Backend) -> None:
         with viewing(backend, ["job"]) as viewer:
             assert viewer.get(3 * INTERVAL) == {}, "an id without a report is not shown"
-            writes = [word("job"), start("job", current=1), update("job", 2, current=2)]
+            writes = [external_update("job"), start("job", current=1), update("job", 2, current=2)]
             for write in [*writes, update("job", 3, state=State.SUCCEEDED, current=3)]:
                 stored = seen([write_and_read(backend, write)])
                 found(viewer, lambda progress, stored=stored: seen([progress]) == stored)  # type: ignore[misc]
@@ -106,7 +106,7 @@ class WatchContract:
 
     def test_no_version_goes_back_and_what_is_last_arrives(self, backend: Backend) -> None:
         # The hub reads a pending job once: a missed push is not found later by a lease, as for a running job.
-        backend.write([word("job")])
+        backend.write([external_update("job")])
 
         def work() -> None:
             backend.write([start("job", token="first")])
@@ -127,7 +127,7 @@ class WatchContract:
         assert str(end.version) == "2.1.40"
 
     def test_a_request_to_cancel_is_seen(self, backend: Backend) -> None:
-        backend.write([word("job")])
+        backend.write([external_update("job")])
         with viewing(backend, ["job"]) as viewer:
             found(viewer, lambda progress: not progress.cancel_requested)
             backend.request_cancel(["job"])

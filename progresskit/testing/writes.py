@@ -64,7 +64,7 @@ def update(
     return _write(Role.UPDATE, progress, token, run, attempt, seq, ttl, age, late)
 
 
-def word(
+def external_update(
     id: str,
     state: State = State.PENDING,
     *,
@@ -74,11 +74,11 @@ def word(
     age: float | None = None,
     **fields: Any,
 ) -> Write:
-    """Return a word from outside: pending, or a verdict, which is made now unless it has an age."""
+    """Return an external update: pending, or a final state, which is made now unless it has an age."""
     progress = record(id, state, lease=lease, **fields)
     if age is None:
         age = AGE if state is State.PENDING else 0.0
-    return _write(Role.WORD, progress, None, 0, attempt, 0, ttl, age, False)
+    return _write(Role.EXTERNAL, progress, None, 0, attempt, 0, ttl, age, False)
 
 
 def _write(

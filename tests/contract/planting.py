@@ -51,7 +51,7 @@ def in_nats(url: str, backend: NATSBackend, id: str, body: str) -> None:
 def in_celery(url: str, backend: CeleryBackend, id: str, body: str) -> None:
     def edit(meta: Meta | None, now: float) -> Change:
         assert meta is not None
-        head, verdict, _ = meta.result.split("\n", 2)
-        return Change(f"{head}\n{verdict}\n{body}", 3_600.0, now + 3_600.0)
+        head, override, _ = meta.result.split("\n", 2)
+        return Change(f"{head}\n{override}\n{body}", 3_600.0, now + 3_600.0)
 
     backend._store.change({backend._name(id): edit})

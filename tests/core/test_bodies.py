@@ -102,7 +102,7 @@ def test_a_first_moment_that_is_no_time_of_ours_is_not_sent() -> None:
         lambda kept: kept._replace(body=json.dumps(json.loads(kept.body))),
         lambda kept: kept._replace(state=State.RETRYING),
         lambda kept: kept._replace(attempt=2),
-        lambda kept: kept._replace(verdict=encode(record("job", State.FAILED)), state=State.FAILED),
+        lambda kept: kept._replace(override=encode(record("job", State.FAILED)), state=State.FAILED),
     ],
 )
 def test_what_does_not_say_the_same_as_the_store_is_decoded(changed: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from progresskit import State
 from progresskit.progress import Stored, Write, fold
-from progresskit.testing import start, update, word
+from progresskit.testing import external_update, start, update
 from progresskit.testing.crowds import JOBS, Play, explained, plan, shown
 
 ONE = [start("job", token="one", current=1), update("job", 2, token="one", current=2)]
@@ -62,9 +62,13 @@ def test_what_goes_back_before_the_eyes_of_a_viewer_is_not_explained(places: tup
 
 
 def test_viewers_that_saw_different_orders_are_not_explained() -> None:
-    plans: list[list[Write | None]] = [[word("job")], [start("job"), None], [word("job", State.FAILED)]]
-    stopped = states(word("job"), start("job"), None, word("job", State.FAILED))
-    failed = states(word("job"), start("job"), word("job", State.FAILED))
+    plans: list[list[Write | None]] = [
+        [external_update("job")],
+        [start("job"), None],
+        [external_update("job", State.FAILED)],
+    ]
+    stopped = states(external_update("job"), start("job"), None, external_update("job", State.FAILED))
+    failed = states(external_update("job"), start("job"), external_update("job", State.FAILED))
     answers: list[list[Any]] = [[1], [1, True], [1]]
     assert play(answers, stopped, stopped[1:], last=stopped[-1], plans=plans)
     assert not play(answers, stopped, failed, last=stopped[-1], plans=plans)

@@ -25,8 +25,8 @@ jsons = st.recursive(
 bodies = st.dictionaries(st.sampled_from([*json.loads(encode(record("job"))), "owner", "unknown"]), jsons)
 
 
-def kept(body: str, verdict: str | None = None, created: Any = None, state: State = State.FAILED) -> Stored:
-    return Stored(1, 1, 1, "token", state, body, verdict, created)
+def kept(body: str, override: str | None = None, created: Any = None, state: State = State.FAILED) -> Stored:
+    return Stored(1, 1, 1, "token", state, body, override, created)
 
 
 def sendable(progress: Progress) -> bool:
@@ -37,20 +37,20 @@ def sendable(progress: Progress) -> bool:
 
 @given(bodies, st.none() | bodies, st.none() | texts)
 def test_an_object_with_whatever_values_is_a_record_that_can_be_sent(
-    body: dict[str, Any], verdict: dict[str, Any] | None, created: str | None
+    body: dict[str, Any], override: dict[str, Any] | None, created: str | None
 ) -> None:
-    stored = kept(json.dumps(body), None if verdict is None else json.dumps(verdict), created)
+    stored = kept(json.dumps(body), None if override is None else json.dumps(override), created)
     progress = decode(stored, id="job")
     assert (progress.id, progress.state, progress.version) == ("job", State.FAILED, Version(1, 1, 1))
     assert sendable(progress._replace(created_at=None))
 
 
 @given(st.text() | jsons.map(json.dumps), st.none() | st.text())
-def test_any_other_text_is_a_value_error(body: str, verdict: str | None) -> None:
+def test_any_other_text_is_a_value_error(body: str, override: str | None) -> None:
     try:
-        assert sendable(decode(kept(body, verdict), id="job"))
+        assert sendable(decode(kept(body, override), id="job"))
     except ValueError:
-        assert decode_each("job", decode, kept(body, verdict), False, "job") is None
+        assert decode_each("job", decode, kept(body, override), False, "job") is None
 
 
 @pytest.mark.parametrize("body", ["[" * 100_000, '{"meta":' + "[" * 600 + "]" * 600 + "}", "{" * 5, "9" * 5_000])
@@ -68,8 +68,8 @@ def test_what_is_nested_as_deep_as_may_be_reported_is_decoded() -> None:
 
 
 def test_a_final_update_from_outside_is_shown_even_on_top_of_a_body_that_cannot_be_decoded() -> None:
-    verdict = encode(record("job", State.FAILED, finished_at=moment(5)))
-    assert decode(kept("{", verdict)).finished_at == moment(5)
+    override = encode(record("job", State.FAILED, finished_at=moment(5)))
+    assert decode(kept("{", override)).finished_at == moment(5)
     with pytest.raises(ValueError, match=r"."):
         decode(kept(encode(record("job")), "{"))
 

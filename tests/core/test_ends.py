@@ -10,7 +10,7 @@ import pytest
 from progresskit import BackendError, BackendUnavailable, InvalidId, InvalidValue, Kit, Progress, State
 from progresskit.integrations import Integration
 from progresskit.observer import job_of
-from progresskit.testing import FakeClock, start, update, word
+from progresskit.testing import FakeClock, external_update, start, update
 
 from .doubles import FlakyBackend, wait_for_removals
 
@@ -35,7 +35,9 @@ def test_a_cancel_of_a_stalled_job_ends_it_at_once(
 def test_a_cancel_leaves_the_end_of_a_job_that_is_heard_of_to_its_worker(
     kit: Kit, step: Step, stored: Stored, backend: FlakyBackend, clock: FakeClock
 ) -> None:
-    backend.store.write([start("job", lease=30), word("waiting", lease=30), start("retry", state=State.RETRYING)])
+    backend.store.write(
+        [start("job", lease=30), external_update("waiting", lease=30), start("retry", state=State.RETRYING)]
+    )
     clock.advance(29)
     backend.store.write([update("job", 1, lease=30)])
     clock.advance(29)
@@ -63,7 +65,7 @@ def test_a_worker_that_returns_after_its_job_was_cancelled_changes_nothing(
 def test_what_takes_jobs_out_of_their_queue_is_called_by_an_end_too(kit: Kit, backend: FlakyBackend) -> None:
     asked: list[list[str]] = []
     Integration(kit, remove=asked.append)
-    backend.store.write([word("waiting"), start("done", state=State.SUCCEEDED)])
+    backend.store.write([external_update("waiting"), start("done", state=State.SUCCEEDED)])
     assert (kit.end("waiting"), kit.end("done"), kit.end("unknown")) == (True, False, False)
     wait_for_removals()
     assert asked == [["waiting"]]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from progresskit.decoding import decode
 from progresskit.progress import FINAL_STATES, Effect, Role, State, Stored, Version, Write, fold, life_of, moment
-from progresskit.testing import start, update, word
+from progresskit.testing import external_update, start, update
 from progresskit.testing.histories import writes
 
 FINAL = sorted(FINAL_STATES)
@@ -32,7 +32,7 @@ def effect(stored: Stored | None, write: Write) -> Effect:
     """Tell what the write does, and check that what is stored changes if and only if it says so."""
     after, effect = fold(stored, write, NOW)
     changed = after if stored is None or after is None else after._replace(opened=stored.opened)
-    assert (changed != stored) == (effect is Effect.TAKEN)
+    assert (changed != stored) == (effect is Effect.APPLIED)
     if effect is Effect.IGNORED:
         assert after == stored
     return effect
@@ -56,13 +56,15 @@ def test_a_start_that_comes_late_with_more_news_counts_with_all_of_it() -> None:
 
 
 def test_a_start_goes_on_with_the_run_that_is_pending() -> None:
-    stored = folded(word("job"), start("job", token="worker"))
+    stored = folded(external_update("job"), start("job", token="worker"))
     assert (version(stored), stored.token) == ((1, 1, 1), "worker")
 
 
 def test_a_run_was_created_when_it_was_first_heard_of() -> None:
     sent, begun = moment(1), moment(2)
-    stored = folded(word("job", created_at=sent), start("job", created_at=begun), update("job", 2, created_at=begun))
+    stored = folded(
+        external_update("job", created_at=sent), start("job", created_at=begun), update("job", 2, created_at=begun)
+    )
     assert decode(stored).created_at == sent
 
 
@@ -94,22 +96,22 @@ def test_the_newest_start_owns_the_record() -> None:
         update("job", 9, token="first", state=State.FAILED),
     ):
         assert effect(both, late) is Effect.IGNORED
-    assert effect(both, update("job", 2, token="second", run=2)) is Effect.TAKEN
+    assert effect(both, update("job", 2, token="second", run=2)) is Effect.APPLIED
 
 
 def test_a_new_run_keeps_nothing_of_the_one_before() -> None:
-    first = folded(word("job", created_at=moment(1)), start("job"), word("job", State.FAILED))
+    first = folded(external_update("job", created_at=moment(1)), start("job"), external_update("job", State.FAILED))
     stored = folded(start("job", token="next", created_at=moment(5)), stored=first._replace(cancel_requested=True))
-    assert (stored.verdict, stored.cancel_requested, decode(stored).created_at) == (None, False, moment(5))
+    assert (stored.override, stored.cancel_requested, decode(stored).created_at) == (None, False, moment(5))
 
 
 # 2. A write of the owner.
 
 
 @pytest.mark.parametrize(("attempt", "seq", "expected"), [
-    (1, 3, Effect.TAKEN),
-    (1, 9, Effect.TAKEN),
-    (2, 1, Effect.TAKEN),
+    (1, 3, Effect.APPLIED),
+    (1, 9, Effect.APPLIED),
+    (2, 1, Effect.APPLIED),
     (1, 2, Effect.RENEWED),
     (1, 1, Effect.IGNORED),
     (0, 9, Effect.IGNORED),
@@ -123,8 +125,8 @@ def test_a_heartbeat_restores_a_record_that_is_missing_in_the_run_it_was_given()
 
 
 def test_a_heartbeat_restores_a_record_that_is_pending_only() -> None:
-    # The store was emptied, and the sender's word came first.
-    assert version(folded(word("job"), update("job", 8, run=3))) == (1, 1, 8)
+    # The store was emptied, and the sender's update came first.
+    assert version(folded(external_update("job"), update("job", 8, run=3))) == (1, 1, 8)
 
 
 def test_the_last_write_repeated_renews_even_when_it_was_an_end() -> None:
@@ -136,9 +138,9 @@ def test_the_last_write_repeated_renews_even_when_it_was_an_end() -> None:
 
 
 @pytest.mark.parametrize("state", FINAL)
-@pytest.mark.parametrize("verdict", [False, True])
-def test_no_late_write_replaces_an_end(state: State, verdict: bool) -> None:
-    end = word("job", state) if verdict else update("job", 3, state=state)
+@pytest.mark.parametrize("override", [False, True])
+def test_no_late_write_replaces_an_end(state: State, override: bool) -> None:
+    end = external_update("job", state) if override else update("job", 3, state=state)
     ended = folded(start("job"), end)
     for late in [
         update("job", 2),
@@ -146,55 +148,64 @@ def test_no_late_write_replaces_an_end(state: State, verdict: bool) -> None:
         update("job", 5, attempt=2),
         update("job", 6, token="other", run=9),
         *(update("job", 7, state=other) for other in State if other is not State.PENDING),
-        *(word("job", other) for other in (State.PENDING, *FINAL)),
+        *(external_update("job", other) for other in (State.PENDING, *FINAL)),
     ]:
-        assert effect(ended, late) is not Effect.TAKEN, late
+        assert effect(ended, late) is not Effect.APPLIED, late
 
 
-# 4. A word from outside.
+# 4. An external update.
 
 
 def test_pending_is_stored_where_nothing_is() -> None:
-    assert decode(folded(word("job"))).state is State.PENDING
+    assert decode(folded(external_update("job"))).state is State.PENDING
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.PENDING])
 def test_pending_never_replaces_a_run(state: State) -> None:
-    assert effect(folded(start("job", state=state)), word("job", attempt=2)) is Effect.IGNORED
+    assert effect(folded(start("job", state=state)), external_update("job", attempt=2)) is Effect.IGNORED
 
 
 def test_pending_again_only_renews() -> None:
-    assert effect(folded(word("job", description="first")), word("job", description="second")) is Effect.RENEWED
+    assert (
+        effect(folded(external_update("job", description="first")), external_update("job", description="second"))
+        is Effect.RENEWED
+    )
 
 
-@pytest.mark.parametrize("verdict", FINAL)
-@pytest.mark.parametrize("first", [word("job"), *(start("job", state=state) for state in LIVE)])
-def test_a_verdict_ends_a_run_that_is_not_final(first: Write, verdict: State) -> None:
+@pytest.mark.parametrize("override", FINAL)
+@pytest.mark.parametrize("first", [external_update("job"), *(start("job", state=state) for state in LIVE)])
+def test_an_external_end_ends_a_run_that_is_not_final(first: Write, override: State) -> None:
     before = folded(first)
-    stored = folded(word("job", verdict), stored=before)
-    assert (stored.state, stored.body) == (verdict, before.body)
+    stored = folded(external_update("job", override), stored=before)
+    assert (stored.state, stored.body) == (override, before.body)
     assert version(stored) == version(before)._replace(seq=before.seq + 1)
 
 
-def test_a_verdict_sets_how_it_ended_and_leaves_what_was_counted() -> None:
+def test_an_external_end_sets_how_it_ended_and_leaves_what_was_counted() -> None:
     counted = start("job", current=3, total=9, rate=1.0, eta=6.0, description="Reading", meta={"a": 1}, kind="mail")
-    progress = decode(folded(counted, word("job", State.CANCELLED, updated_at=moment(8), finished_at=moment(9))))
+    progress = decode(
+        folded(counted, external_update("job", State.CANCELLED, updated_at=moment(8), finished_at=moment(9)))
+    )
     assert (progress.current, progress.total, progress.description) == (3, 9, "Reading")
     assert (progress.meta, progress.kind) == ({"a": 1}, "mail")
     assert (progress.rate, progress.eta) == (None, None)
     assert (progress.updated_at, progress.finished_at) == (moment(8), moment(9))
 
 
-def test_a_start_after_a_verdict_is_a_new_run() -> None:
-    assert version(folded(start("job"), word("job", State.FAILED), start("job", token="redelivered"))) == (2, 1, 1)
+def test_a_start_after_an_external_end_is_a_new_run() -> None:
+    assert version(folded(start("job"), external_update("job", State.FAILED), start("job", token="redelivered"))) == (
+        2,
+        1,
+        1,
+    )
 
 
 # When runs began: an age is subtracted from the time of the store.
 
 
-@pytest.mark.parametrize(("age", "expected"), [(9, Effect.TAKEN), (10, Effect.TAKEN), (11, Effect.IGNORED)])
-def test_a_verdict_counts_unless_the_run_began_after_it_was_made(age: float, expected: Effect) -> None:
-    assert effect(folded(start("job", age=10)), word("job", State.FAILED, age=age)) is expected
+@pytest.mark.parametrize(("age", "expected"), [(9, Effect.APPLIED), (10, Effect.APPLIED), (11, Effect.IGNORED)])
+def test_an_external_end_counts_unless_the_run_began_after_it_was_made(age: float, expected: Effect) -> None:
+    assert effect(folded(start("job", age=10)), external_update("job", State.FAILED, age=age)) is expected
 
 
 @pytest.mark.parametrize("state", [State.RUNNING, *FINAL])
@@ -209,22 +220,22 @@ def test_a_late_start_replaces_no_run_that_began_after_it(state: State) -> None:
 
 @pytest.mark.parametrize("age", [5, 50])
 def test_a_late_start_goes_on_with_what_is_pending(age: float) -> None:
-    stored = folded(word("job", age=10), start("job", age=age, late=True))
+    stored = folded(external_update("job", age=10), start("job", age=age, late=True))
     assert (version(stored), stored.token) == ((1, 1, 1), "worker")
 
 
 def test_an_end_that_is_sent_again_does_not_go_on_with_what_was_sent_after_it() -> None:
-    sent = folded(word("job", age=10))
+    sent = folded(external_update("job", age=10))
     assert effect(sent, update("job", 9, age=20, late=True, state=State.FAILED)) is Effect.IGNORED
-    assert effect(sent, update("job", 9, age=5, late=True, state=State.FAILED)) is Effect.TAKEN
-    assert effect(sent, update("job", 9, age=20)) is Effect.TAKEN, "a live one may have begun before that was said"
+    assert effect(sent, update("job", 9, age=5, late=True, state=State.FAILED)) is Effect.APPLIED
+    assert effect(sent, update("job", 9, age=20)) is Effect.APPLIED, "a live one may have begun before that was said"
 
 
 @pytest.mark.parametrize("first", [
     update("job", 9, token="older", age=20, late=True, state=State.FAILED),
     update("job", 9, token="older", age=20),
     start("job", token="older", age=20, late=True),
-    word("job", State.FAILED, age=20),
+    external_update("job", State.FAILED, age=20),
 ])  # fmt: skip
 def test_what_restored_a_record_gives_way_to_a_run_that_began_later(first: Write) -> None:
     restored = folded(first)
@@ -253,13 +264,13 @@ def test_each_write_of_the_owner_can_only_show_that_its_run_began_earlier() -> N
 
 def test_a_run_that_is_to_begin_yet_was_stored_before_the_clock_was_set_back() -> None:
     ahead = folded(start("job", age=-3_600))
-    assert effect(ahead, word("job", State.CANCELLED)) is Effect.TAKEN
-    assert effect(ahead, start("job", token="next", late=True)) is Effect.TAKEN
+    assert effect(ahead, external_update("job", State.CANCELLED)) is Effect.APPLIED
+    assert effect(ahead, start("job", token="next", late=True)) is Effect.APPLIED
     assert folded(update("job", 1, age=5), stored=ahead).opened == NOW - 5
 
 
 def test_a_life_begins_with_the_first_run() -> None:
-    first = folded(word("job", created_at=moment(1)))
+    first = folded(external_update("job", created_at=moment(1)))
     later = folded(
         start("job", created_at=moment(2), state=State.FAILED),
         start("job", token="next", created_at=moment(3)),
@@ -282,10 +293,10 @@ def test_nothing_late_replaces_what_began_after_it(history: list[Write], write: 
 
 
 @given(st.lists(writes("a"), min_size=1, max_size=12), writes("a"))
-def test_no_verdict_ends_a_run_that_began_after_it(history: list[Write], write: Write) -> None:
+def test_no_external_end_ends_a_run_that_began_after_it(history: list[Write], write: Write) -> None:
     stored = folded(*history)
-    if write.role is Role.WORD and NOW - write.age < stored.opened and stored.state is not State.PENDING:
-        assert effect(stored, write) is not Effect.TAKEN
+    if write.role is Role.EXTERNAL and NOW - write.age < stored.opened and stored.state is not State.PENDING:
+        assert effect(stored, write) is not Effect.APPLIED
 
 
 @given(st.lists(writes("a"), min_size=1, max_size=12))
@@ -311,7 +322,7 @@ def test_of_runs_that_are_restored_in_any_order_the_one_that_began_last_is_there
 
 
 @given(st.lists(writes("a"), max_size=12))
-@example([word("a", attempt=2), start("a", attempt=1)])
+@example([external_update("a", attempt=2), start("a", attempt=1)])
 def test_the_version_never_goes_back(history: list[Write]) -> None:
     states = [folded(*history[:length]) for length in range(1, len(history) + 1)]
     versions = [version(stored) for stored in states]
@@ -334,13 +345,13 @@ def test_every_write_says_truly_what_it_did_and_does_it_once(history: list[Write
     stored = folded(*history) if history else None
     effect(stored, write)
     after = folded(write, stored=stored)
-    assert effect(after, write) is not Effect.TAKEN
+    assert effect(after, write) is not Effect.APPLIED
 
 
 @given(st.lists(writes("a"), min_size=1, max_size=12), writes("a"))
 def test_pending_never_changes_what_is_there(history: list[Write], write: Write) -> None:
-    pending = write._replace(role=Role.WORD, token=None, state=State.PENDING)
-    assert effect(folded(*history), pending) is not Effect.TAKEN
+    pending = write._replace(role=Role.EXTERNAL, token=None, state=State.PENDING)
+    assert effect(folded(*history), pending) is not Effect.APPLIED
 
 
 @given(st.lists(writes("a"), min_size=1, max_size=12), writes("a"), st.booleans())
@@ -356,11 +367,13 @@ def test_a_request_to_cancel_and_the_creation_stay_with_their_run(
 
 
 @given(st.lists(writes("a"), min_size=1, max_size=12), writes("a"))
-def test_only_the_owner_a_start_or_a_verdict_changes_a_live_run(history: list[Write], write: Write) -> None:
+def test_only_the_owner_a_start_or_an_external_end_changes_a_live_run(history: list[Write], write: Write) -> None:
     stored = folded(*history)
-    if stored.state is State.PENDING or stored.restored or effect(stored, write) is not Effect.TAKEN:
+    if stored.state is State.PENDING or stored.restored or effect(stored, write) is not Effect.APPLIED:
         return
-    assert write.token == stored.token or write.role is Role.START or (write.role is Role.WORD and write.state.final)
+    assert (
+        write.token == stored.token or write.role is Role.START or (write.role is Role.EXTERNAL and write.state.final)
+    )
 
 
 def of_one_owner(token: str = "worker", attempt: int = 1, run: int = 1, end: State | None = None) -> list[Write]:

@@ -15,7 +15,7 @@ from progresskit import BackendUnavailable, Cancelled, Kit, Progress, State, Sub
 from progresskit.backoff import FIRST_SECONDS, LONGEST_SECONDS
 from progresskit.hub import DONE_SECONDS, Viewer
 from progresskit.progress import life_of, moment
-from progresskit.testing import LEASE, LIFE, FakeClock, RecordingObserver, start, update, word
+from progresskit.testing import LEASE, LIFE, FakeClock, RecordingObserver, external_update, start, update
 
 from .doubles import FlakyBackend
 
@@ -90,7 +90,7 @@ def test_a_job_may_be_watched_before_it_exists(kit: Kit, backend: FlakyBackend, 
     viewer = kit.hub.view(["job"])
     look(5)
     assert viewer.get(0) == {}
-    backend.store.write([word("job")])
+    backend.store.write([external_update("job")])
     look()
     assert cursors(viewer) == {"job": "1.1.0"}
     backend.store.write([start("job")])
@@ -465,7 +465,7 @@ def test_whatever_the_backend_raises_watching_goes_on(
 def test_what_a_cut_line_swallowed_is_read_when_it_is_mended(clock: FakeClock) -> None:
     backend = PushingBackend(clock)
     kit = Kit(backend=backend, clock=clock, threaded=False)
-    backend.store.write([word("job")])
+    backend.store.write([external_update("job")])
     viewer = kit.hub.view(["job"])
     kit.hub.step()
     assert cursors(viewer) == {"job": "1.1.0"}

@@ -33,7 +33,7 @@ from progresskit import (
 from progresskit.config import BACKENDS, Settings
 from progresskit.integrations import Integration
 from progresskit.memory import MemoryBackend
-from progresskit.testing import FakeClock, start, word
+from progresskit.testing import FakeClock, external_update, start
 
 from .doubles import FlakyBackend, wait_for_removals
 
@@ -406,7 +406,7 @@ def test_true_is_no_id(kit: Kit) -> None:
 def test_who_takes_jobs_out_of_a_queue_is_called_for_those_that_are_known(kit: Kit, backend: FlakyBackend) -> None:
     called: list[list[str]] = []
     Integration(kit, remove=called.append)
-    backend.store.write([word("job"), start("done", state=State.SUCCEEDED)])
+    backend.store.write([external_update("job"), start("done", state=State.SUCCEEDED)])
     assert [kit.cancel(id) for id in ("job", "done", "unknown")] == [True, False, False]
     wait_for_removals()
     assert called == [["job"]]

@@ -10,7 +10,7 @@ from progresskit import State
 from progresskit.backoff import LONGEST_SECONDS
 from progresskit.outbox import RECENT_SECONDS, Delivery, Flush, Outbox
 from progresskit.progress import Role, Write
-from progresskit.testing import FakeClock, start, update, word
+from progresskit.testing import FakeClock, external_update, start, update
 
 from .doubles import FlakyBackend
 
@@ -83,11 +83,11 @@ def test_a_newer_record_of_a_run_replaces_the_one_that_waits(
 def test_an_external_update_is_written_after_all_that_waited(
     outbox: Outbox, backend: FlakyBackend, clock: FakeClock
 ) -> None:
-    outbox.put(word("job"), clock())
+    outbox.put(external_update("job"), clock())
     outbox.put(start("job"), clock())
-    outbox.put(word("job", State.FAILED), clock())
+    outbox.put(external_update("job", State.FAILED), clock())
     outbox.write(clock())
-    assert [write.role for write in backend.written] == [Role.START, Role.WORD]
+    assert [write.role for write in backend.written] == [Role.START, Role.EXTERNAL]
 
 
 def test_the_age_of_a_record_counts_from_the_beginning_of_its_run(

@@ -95,7 +95,7 @@ def test_a_job_that_is_joined_keeps_its_own(kit: Kit) -> None:
         assert stored(kit, "b").owner is None
 
 
-def test_a_final_word_from_outside_leaves_the_owner_as_it_is(kit: Kit) -> None:
+def test_an_external_end_leaves_the_owner_as_it_is(kit: Kit) -> None:
     Integration(kit).enqueued("a", owner="ada")
     kit.flush()
     kit._update_externally("a", State.FAILED, error="lost", owner="bob")

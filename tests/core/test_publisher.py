@@ -848,7 +848,7 @@ def test_a_flush_says_nothing_of_what_was_refused_if_a_newer_record_of_the_job_i
     assert backend.store.read(["bad"])["bad"].current == 7
 
 
-def test_a_final_word_goes_out_behind_the_start_it_came_after(
+def test_an_external_end_goes_out_behind_the_start_it_came_after(
     kit: Kit, step: Step, backend: FlakyBackend, stored: Stored
 ) -> None:
     backend.down = True

@@ -85,7 +85,9 @@ class OnlyStarts(MemoryBackend):
     """Begins a new run with each write."""
 
     def write(self, batch: Sequence[Write]) -> dict[str, int]:
-        return super().write([w if w.role is Role.WORD else w._replace(role=Role.START, token=w.body) for w in batch])
+        return super().write(
+            [w if w.role is Role.EXTERNAL else w._replace(role=Role.START, token=w.body) for w in batch]
+        )
 
 
 class ForgetsRuns(MemoryBackend):

@@ -1,7 +1,7 @@
 """
 The records that each release stores, as files: `python -m tests.records.stored` writes those of this one.
 
-A file holds what a backend keeps of a job (`progresskit.progress.Stored`, its body and verdict as the text they are),
+A file holds what a backend keeps of a job (`progresskit.progress.Stored`, its body and override as the text they are),
 and the record that the release made of it. Those of a release are never changed once it is out.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import progresskit
 from progresskit.decoding import decode
 from progresskit.progress import Failure, State, Stored, Write, fold, moment
-from progresskit.testing import start, update, word
+from progresskit.testing import external_update, start, update
 
 FOLDER = Path(__file__).parent
 
@@ -22,7 +22,7 @@ TIMES: dict[str, Any] = {"created_at": moment(1_700_000_000), "started_at": mome
 ENDED: dict[str, Any] = {"updated_at": moment(1_700_000_009.25), "finished_at": moment(1_700_000_009.25)}
 
 HISTORIES: dict[str, tuple[Write, ...]] = {
-    "pending": (word("job", kind="app.import", created_at=TIMES["created_at"], owner="7"),),
+    "pending": (external_update("job", kind="app.import", created_at=TIMES["created_at"], owner="7"),),
     "running": (
         start("job", kind="app.import", **TIMES),
         update("job", 2, current=29, total=100, unit="rows", description="Reading", rate=2.5, eta=28.4, **TIMES),
@@ -65,10 +65,13 @@ HISTORIES: dict[str, tuple[Write, ...]] = {
     "cancelled": (start("job", state=State.CANCELLED, current=5, total=10, owner="7", **TIMES, **ENDED),),
     "ended-from-outside": (
         start("job", kind="app.import", current=5, total=10, description="Reading", owner="7", **TIMES),
-        word("job", State.FAILED, error=Failure("WorkerLostError", "signal 9"), **ENDED),
+        external_update("job", State.FAILED, error=Failure("WorkerLostError", "signal 9"), **ENDED),
     ),
 }
 
+
+STORED_AS = {"override": "verdict"}
+"""The fields of `Stored` that bear another name in stores, and so in these files."""
 
 NOW = 1_700_000_100.0
 """The time of the store, in seconds since the epoch."""
@@ -89,7 +92,8 @@ def content(history: tuple[Write, ...]) -> dict[str, Any]:
     record = decode(kept)
     public = record.error is not None and record.error.public
     beside = {"lease": record.lease, "owner": record.owner, "public": public}
-    return {"stored": kept._asdict(), "record": record.to_dict(), "beside": beside}
+    fields = {STORED_AS.get(name, name): value for name, value in kept._asdict().items()}
+    return {"stored": fields, "record": record.to_dict(), "beside": beside}
 
 
 def folder(version: str = progresskit.__version__) -> Path:

@@ -130,7 +130,7 @@ class MySQL(Dialect):
 
     def unpack(self, row: tuple[str, str | None, str]) -> tuple[Stored, bool]:
         """Parse the output of record.sql."""
-        head, verdict, body = row
+        head, override, body = row
         run, attempt, seq, state, cancel_requested, stalled, born, created = head.split(" ", 7)
         stored = Stored(
             run=int(run),
@@ -139,7 +139,7 @@ class MySQL(Dialect):
             token=None,
             state=State(state),
             body=body,
-            verdict=verdict,
+            override=override,
             created=created or None,
             cancel_requested=cancel_requested == "1",
             born=int(born),

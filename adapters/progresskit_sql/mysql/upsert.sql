@@ -6,11 +6,11 @@ INSERT INTO {table} (
 ON DUPLICATE KEY UPDATE
     fate = CASE
         WHEN expires_at <= VALUES(heard_at) THEN {afresh}
-        WHEN VALUES(fate) IN ({word}, {late_word}) THEN CASE
+        WHEN VALUES(fate) IN ({external}, {late_external}) THEN CASE
             WHEN VALUES(state) = 'pending' THEN IF(state = 'pending', {renewed}, {ignored})
             WHEN {final} THEN {ignored}
-            WHEN {older} AND (state <> 'pending' OR VALUES(fate) = {late_word}) THEN {ignored}
-            ELSE {judged}
+            WHEN {older} AND (state <> 'pending' OR VALUES(fate) = {late_external}) THEN {ignored}
+            ELSE {overridden}
         END
         WHEN token <=> VALUES(token) THEN CASE
             WHEN attempt = VALUES(attempt) AND seq = VALUES(seq) THEN {renewed}
@@ -34,14 +34,14 @@ ON DUPLICATE KEY UPDATE
     END,
     restored = IF(fate >= {same_run}, VALUES(restored), restored),
     attempt = IF(fate >= {newer}, VALUES(attempt), attempt),
-    seq = CASE WHEN fate >= {newer} THEN VALUES(seq) WHEN fate = {judged} THEN seq + 1 ELSE seq END,
+    seq = CASE WHEN fate >= {newer} THEN VALUES(seq) WHEN fate = {overridden} THEN seq + 1 ELSE seq END,
     token = IF(fate >= {same_run}, VALUES(token), token),
-    state = IF(fate >= {judged}, VALUES(state), state),
+    state = IF(fate >= {overridden}, VALUES(state), state),
     kind = IF(fate >= {newer}, VALUES(kind), kind),
     cancel_requested = IF(fate >= {next_run}, 0, cancel_requested),
     lease = IF(fate >= {renewed}, VALUES(lease), lease),
     heard_at = IF(fate >= {renewed}, VALUES(heard_at), heard_at),
     expires_at = IF(fate >= {renewed}, VALUES(expires_at), expires_at),
     created = IF(fate >= {next_run}, VALUES(created), created),
-    verdict = CASE WHEN fate = {judged} THEN VALUES(body) WHEN fate >= {same_run} THEN NULL ELSE verdict END,
+    verdict = CASE WHEN fate = {overridden} THEN VALUES(body) WHEN fate >= {same_run} THEN NULL ELSE verdict END,
     body = IF(fate >= {newer}, VALUES(body), body)

@@ -2,7 +2,7 @@
 The fold as an upsert of many rows: `progresskit.progress.fold`, decided by the database.
 
 The text is built here: the driver takes longer to escape a thousand records, letter by letter, than the server to
-store them. So it is given only the strings that need it; most do not, and all else are numbers and our own words.
+store them. So it is given only the strings that need it; most do not, the rest are numbers and constants.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from progresskit.progress import Write
 
-ROLES = {"start": 1, "update": 2, "word": 3, "late_start": 4, "late_update": 5, "late_word": 6}
+ROLES = {"start": 1, "update": 2, "external": 3, "late_start": 4, "late_update": 5, "late_external": 6}
 """The values of `fate` in a write."""
 
-FATES = {name: number for number, name in enumerate(("ignored", "renewed", "judged", "newer", "same_run", "next_run"))}
-FATES["afresh"] = len(FATES)
+ORDER = ("ignored", "renewed", "overridden", "newer", "same_run", "next_run", "afresh")
+FATES = {name: number for number, name in enumerate(ORDER)}
 """The values of `fate` in a row, in the order of how much of the row is replaced (see upsert.sql)."""
 
 FINAL = "state IN ('succeeded', 'failed', 'cancelled')"
@@ -54,8 +54,8 @@ class Upserts:
             yield f"{self._head}{','.join(part)}{self._tail}"
 
     def _row(self, cursor: Any, write: Write, now: float | None) -> str:
-        run = 1 if write.role is Role.WORD else max(write.run, 1)
-        role = ROLES[f"late_{write.role.value}" if write.late else write.role.value]
+        run = 1 if write.role is Role.EXTERNAL else max(write.run, 1)
+        role = ROLES[("late_" if write.late else "") + write.role.name.lower()]
         id, token, kind, body, begun = (
             _literal(cursor, value) for value in (write.id, write.token, write.kind, write.body, created_at(write.body))
         )

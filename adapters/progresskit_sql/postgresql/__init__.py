@@ -129,8 +129,8 @@ class PostgreSQL(Dialect):
 
     def unpack(self, row: tuple[Any, ...]) -> tuple[Stored, bool]:
         """Name the columns of record.sql."""
-        _, run, attempt, seq, state, cancel_requested, stalled, created, verdict, body, born = row
-        known = (run, attempt, seq, None, State(state), body, verdict, created or None, cancel_requested)
+        _, run, attempt, seq, state, cancel_requested, stalled, created, override, body, born = row
+        known = (run, attempt, seq, None, State(state), body, override, created or None, cancel_requested)
         stored = Stored(*known, born=born)
         return stored, stalled
 

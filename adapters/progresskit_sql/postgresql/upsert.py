@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 EXPIRED = "(stored.expires_at <= excluded.heard_at)"
 FINAL = "(stored.state IN ('succeeded', 'failed', 'cancelled'))"
-WORD = "(excluded.role IN ('word', 'late word'))"
-WORD_ON_TOP = f"({WORD} AND NOT {EXPIRED})"
-OWN = f"(NOT {WORD} AND NOT {EXPIRED} AND stored.token IS NOT DISTINCT FROM excluded.token)"
+EXTERNAL = "(excluded.role IN ('word', 'late word'))"
+EXTERNAL_ON_TOP = f"({EXTERNAL} AND NOT {EXPIRED})"
+OWN = f"(NOT {EXTERNAL} AND NOT {EXPIRED} AND stored.token IS NOT DISTINCT FROM excluded.token)"
 REPEATED = f"({OWN} AND (stored.attempt, stored.seq) = (excluded.attempt, excluded.seq))"
 AWAITED = "(stored.state = 'pending' AND stored.attempt <= excluded.attempt)"
 RETRIED = f"(NOT {FINAL} AND stored.attempt < excluded.attempt)"
-SAME_RUN = f"(NOT {WORD} AND NOT {EXPIRED} AND ({OWN} OR {AWAITED} OR {RETRIED}))"
+SAME_RUN = f"(NOT {EXTERNAL} AND NOT {EXPIRED} AND ({OWN} OR {AWAITED} OR {RETRIED}))"
 CREATED_AT = """nullif(btrim(substring(stored.body from '.*"created_at":(null|"[^"]*")'), '"'), 'null')"""
 """
 The last value of that name in the text, which is the record's own, whichever names its meta and result have.
@@ -46,8 +46,8 @@ TAKES_OVER = f"""CASE
 CONDITIONS = {
     "expired": EXPIRED,
     "final": FINAL,
-    "word": WORD,
-    "word_on_top": WORD_ON_TOP,
+    "external": EXTERNAL,
+    "external_on_top": EXTERNAL_ON_TOP,
     "own": OWN,
     "repeated": REPEATED,
     "same_run": SAME_RUN,
@@ -80,7 +80,7 @@ def columns(batch: Sequence[Write]) -> dict[str, Any]:
     return {
         "id": _joined([write.id for write in batch]),
         "role": _joined([ROLES[write.role, write.late] for write in batch]),
-        "run": _joined(["1" if write.role is Role.WORD else str(max(write.run, 1)) for write in batch]),
+        "run": _joined(["1" if write.role is Role.EXTERNAL else str(max(write.run, 1)) for write in batch]),
         "attempt": _joined([str(write.attempt) for write in batch]),
         "seq": _joined([str(write.seq) for write in batch]),
         "token": _joined([_optional(write.token) for write in batch]),

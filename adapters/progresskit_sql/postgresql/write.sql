@@ -32,40 +32,40 @@ taken AS (
         role = excluded.role,
         run = CASE
             WHEN {expired} THEN excluded.run
-            WHEN {word} OR {same_run} THEN stored.run
+            WHEN {external} OR {same_run} THEN stored.run
             ELSE greatest(excluded.run, stored.run + 1)
         END,
-        attempt = CASE WHEN {word_on_top} THEN stored.attempt ELSE excluded.attempt END,
-        seq = CASE WHEN {word_on_top} THEN stored.seq + (excluded.state <> 'pending')::int ELSE excluded.seq END,
-        token = CASE WHEN {word_on_top} THEN stored.token ELSE excluded.token END,
+        attempt = CASE WHEN {external_on_top} THEN stored.attempt ELSE excluded.attempt END,
+        seq = CASE WHEN {external_on_top} THEN stored.seq + (excluded.state <> 'pending')::int ELSE excluded.seq END,
+        token = CASE WHEN {external_on_top} THEN stored.token ELSE excluded.token END,
         state = CASE WHEN {repeated} THEN stored.state ELSE excluded.state END,
-        kind = CASE WHEN {word_on_top} OR {repeated} THEN stored.kind ELSE excluded.kind END,
-        body = CASE WHEN {word_on_top} OR {repeated} THEN stored.body ELSE excluded.body END,
+        kind = CASE WHEN {external_on_top} OR {repeated} THEN stored.kind ELSE excluded.kind END,
+        body = CASE WHEN {external_on_top} OR {repeated} THEN stored.body ELSE excluded.body END,
         verdict = CASE
-            WHEN {word_on_top} AND excluded.state <> 'pending' THEN excluded.body
-            WHEN {word_on_top} OR {own} THEN stored.verdict
+            WHEN {external_on_top} AND excluded.state <> 'pending' THEN excluded.body
+            WHEN {external_on_top} OR {own} THEN stored.verdict
         END,
         created = CASE
-            WHEN {word_on_top} OR {repeated} THEN stored.created
+            WHEN {external_on_top} OR {repeated} THEN stored.created
             WHEN {same_run} THEN coalesce(stored.created, {created_at}, '')
         END,
-        cancel_requested = ({word_on_top} OR {same_run}) AND stored.cancel_requested,
+        cancel_requested = ({external_on_top} OR {same_run}) AND stored.cancel_requested,
         lease = excluded.lease,
         heard_at = excluded.heard_at,
         expires_at = excluded.expires_at,
         opened_at = CASE
-            WHEN {own} OR {word_on_top} THEN least(stored.opened_at, excluded.opened_at)
+            WHEN {own} OR {external_on_top} THEN least(stored.opened_at, excluded.opened_at)
             ELSE excluded.opened_at
         END,
         restored = CASE
-            WHEN {word_on_top} OR {own} THEN stored.restored
+            WHEN {external_on_top} OR {own} THEN stored.restored
             ELSE excluded.restored
         END,
         born = CASE WHEN {expired} THEN excluded.born ELSE stored.born END
     WHERE CASE
         WHEN {expired} THEN true
-        WHEN {word} AND excluded.state = 'pending' THEN stored.state = 'pending'
-        WHEN {word} THEN NOT {final} AND ({no_older} OR (stored.state = 'pending' AND NOT {late}))
+        WHEN {external} AND excluded.state = 'pending' THEN stored.state = 'pending'
+        WHEN {external} THEN NOT {final} AND ({no_older} OR (stored.state = 'pending' AND NOT {late}))
         WHEN NOT {own} THEN {takes_over}
         WHEN {final} THEN {repeated}
         ELSE (stored.attempt, stored.seq) <= (excluded.attempt, excluded.seq)

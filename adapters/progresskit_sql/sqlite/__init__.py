@@ -137,7 +137,7 @@ class SQLite(Dialect):
 
     def unpack(self, row: str) -> tuple[Stored, bool]:
         """Parse the output of record.sql."""
-        head, verdict, body = row.split(UNIT)
+        head, override, body = row.split(UNIT)
         _, run, attempt, seq, state, cancel_requested, stalled, born, created = head.split(" ", 8)
         stored = Stored(
             run=int(run),
@@ -146,7 +146,7 @@ class SQLite(Dialect):
             token=None,
             state=State(state),
             body=body,
-            verdict=verdict or None,
+            override=override or None,
             created=created or None,
             cancel_requested=cancel_requested == "1",
             born=int(born),

@@ -1,7 +1,7 @@
 """
 The fold as upserts of many rows: `progresskit.progress.fold`, decided by the database.
 
-The statements are in worker.sql and word.sql, and their repeated conditions are named here: in them `stored` is
+The statements are in worker.sql and external.sql, and their repeated conditions are named here: in them `stored` is
 the row that is there, and `excluded`, as SQL has it, the one that is written.
 """
 
@@ -43,7 +43,7 @@ WORKER = {
     "same_run": SAME_RUN,
     "created_at": CREATED_AT,
 }
-WORD = {"expired": EXPIRED, "final": FINAL, "no_older": NO_OLDER}
+EXTERNAL = {"expired": EXPIRED, "final": FINAL, "no_older": NO_OLDER}
 
 FORMS: dict[tuple[Role, bool], tuple[str, Mapping[str, str]]] = {
     (Role.START, False): ("worker", WORKER | {"takes_over": "TRUE"}),
@@ -53,8 +53,8 @@ FORMS: dict[tuple[Role, bool], tuple[str, Mapping[str, str]]] = {
         "worker",
         WORKER | {"takes_over": f"(({AWAITED} AND {NO_OLDER}) OR {FOLLOWS})"},
     ),
-    (Role.WORD, False): ("word", WORD | {"late": "0"}),
-    (Role.WORD, True): ("word", WORD | {"late": "1"}),
+    (Role.EXTERNAL, False): ("external", EXTERNAL | {"late": "0"}),
+    (Role.EXTERNAL, True): ("external", EXTERNAL | {"late": "1"}),
 }
 """The statement for a role, and for whether the write is late; see `progresskit.progress.Write`."""
 
@@ -84,7 +84,7 @@ class Upserts:
 def _row(write: Write, now: float) -> tuple[object, ...]:
     return (
         write.id,
-        1 if write.role is Role.WORD else max(write.run, 1),
+        1 if write.role is Role.EXTERNAL else max(write.run, 1),
         write.attempt,
         write.seq,
         write.token,

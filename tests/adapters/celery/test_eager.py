@@ -17,7 +17,7 @@ from progresskit.kit import Kit
 from progresskit.memory import MemoryBackend
 from progresskit.progress import Progress, State, Write
 from progresskit.scope import current_job
-from progresskit.testing import word
+from progresskit.testing import external_update
 from progresskit_celery import ProgressObserver
 
 SECONDS = 20
@@ -131,7 +131,7 @@ class EndsWhatWaits(MemoryBackend):
     def read(self, ids: Collection[str]) -> dict[str, Progress]:
         found = super().read(ids)
         waiting = [id for id, job in found.items() if job.state is State.PENDING and job.cancel_requested]
-        self.write([word(id, State.CANCELLED) for id in waiting])
+        self.write([external_update(id, State.CANCELLED) for id in waiting])
         return found
 
 
@@ -142,14 +142,14 @@ class EndsWhatBegins(MemoryBackend):
         begun = [write.id for write in batch if write.token is not None]
         waiting = [id for id, job in self.read(begun).items() if job.state is State.PENDING]
         self.request_cancel(waiting)
-        super().write([word(id, State.CANCELLED) for id in waiting])
+        super().write([external_update(id, State.CANCELLED) for id in waiting])
         return super().write(batch)
 
 
 @pytest.mark.parametrize(("kind", "asked"), [(EndsWhatWaits, True), (EndsWhatBegins, False)])
 def test_a_task_that_is_begun_while_it_is_cancelled_stops(kind: type[MemoryBackend], asked: bool) -> None:
     backend = kind()
-    backend.write([word("job")])
+    backend.write([external_update("job")])
     if asked:
         assert backend.request_cancel(["job"]) == {"job"}
     app = Celery("eager", set_as_current=False, broker="memory://", backend="cache+memory://")

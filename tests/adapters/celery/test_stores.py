@@ -21,7 +21,7 @@ from celery.exceptions import TaskRevokedError
 from progresskit.config import Settings
 from progresskit.errors import BackendUnavailable, ConfigurationError
 from progresskit.progress import State
-from progresskit.testing import start, update, word
+from progresskit.testing import external_update, start, update
 from progresskit_celery import window
 from progresskit_celery.state import CeleryBackend
 from progresskit_celery.state.backend import _mirror
@@ -454,7 +454,8 @@ def test_a_supervisor_ends_a_run_though_memcached_states_its_time_in_whole_secon
         worker.read(["cut-short"])  # asks for the time just after the server's clock has ticked
         wait_until(lambda: monotonic() - ticked > 0.9, "the last tenth of that second")
         worker.write([start("cut-short", age=0.0)])
-        supervisor.write([word("cut-short", State.CANCELLED)])  # asks for the time just before it ticks again
+        # This write asks for the time just before the clock ticks again.
+        supervisor.write([external_update("cut-short", State.CANCELLED)])
         assert supervisor.read(["cut-short"])["cut-short"].state is State.CANCELLED
     let_go(app, "memcached")
 

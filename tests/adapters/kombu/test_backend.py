@@ -22,7 +22,7 @@ from progresskit.backends.replica import Stamp
 from progresskit.config import Settings, backend_class
 from progresskit.errors import MissingPackage
 from progresskit.progress import Write
-from progresskit.testing import LIFE, start, update, word
+from progresskit.testing import LIFE, external_update, start, update
 from progresskit_kombu import KombuBackend
 from progresskit_kombu.messages import Act, Message, encode
 from tests.services import missing, patience, server
@@ -77,7 +77,7 @@ def fold(backend: KombuBackend, *writes: Write) -> None:
 def test_one_who_comes_late_sees_what_runs_and_what_has_ended_whoever_reports_it(join: Join) -> None:
     worker, watcher = join(), join()
     watcher.read(["any"])
-    worker.write([word("running", kind="mail"), start("ended"), start("asked")])
+    worker.write([external_update("running", kind="mail"), start("ended"), start("asked")])
     worker.write([start("running", kind="mail", description="Zürich"), update("ended", 2, state=State.SUCCEEDED)])
     worker.request_cancel(["asked"])
     ids = ["running", "ended", "asked"]

@@ -19,7 +19,7 @@ from progresskit.errors import BackendUnavailable
 from progresskit.progress import FINAL_STATES, Progress, State, Stored, Write, moment
 from progresskit.record_store import Tombstone, tombstones
 from progresskit.subscriptions import SubscriptionList
-from progresskit.testing import LIFE, FakeClock, RecordingObserver, start, update, word
+from progresskit.testing import LIFE, FakeClock, RecordingObserver, external_update, start, update
 from progresskit_kombu.handler import MessageHandler
 from progresskit_kombu.joining import (
     ANSWER_SECONDS,
@@ -50,7 +50,7 @@ RECORDS = st.builds(
     token=st.sampled_from([None, "x", "y"]),
     state=st.sampled_from(list(State)),
     body=st.sampled_from(["{}", '{"a":1}']),
-    verdict=st.sampled_from([None, "{}"]),
+    override=st.sampled_from([None, "{}"]),
     created=st.sampled_from(TIMES),
     cancel_requested=st.booleans(),
     opened=st.floats(0, 2e9),  # what is decoded is finite: `decoding`
@@ -139,11 +139,11 @@ def exchange(one: Host, other: Host) -> None:
 
 def test_two_who_were_notified_in_different_orders_come_to_agree_whatever_was_said() -> None:
     said = [
-        word("job"),
+        external_update("job"),
         start("job", token="x"),
         start("job", token="y"),
         update("job", 5, token="x", current=5),
-        word("job", State.FAILED),
+        external_update("job", State.FAILED),
     ]
     first = host(*said)
     for order in permutations(said):
@@ -177,9 +177,9 @@ def test_a_write_shows_when_its_sender_takes_another_for_the_owner() -> None:
 
 def test_what_is_reported_is_all_that_there_is_to_know() -> None:
     clock, later = FakeClock(), FakeClock(5.0)
-    knows = host(word("job", kind="mail"), start("job", kind="mail", lease=20), clock=clock)
+    knows = host(external_update("job", kind="mail"), start("job", kind="mail", lease=20), clock=clock)
     knows.fold(Changes(cancels=["job"]))
-    knows.write([word("job", State.FAILED)])
+    knows.write([external_update("job", State.FAILED)])
     clock.advance(7)
     hears = Host(later)
     told = [unpack_record(json.loads(json.dumps(pack_record(kept)))) for kept in knows.kept(["job", "unknown"])]

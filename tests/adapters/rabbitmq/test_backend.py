@@ -19,7 +19,7 @@ from progresskit.errors import BackendError, BackendUnavailable, ConfigurationEr
 from progresskit.progress import State
 from progresskit.testing.helpers import read, until
 from progresskit.testing.process import Act, Process
-from progresskit.testing.writes import LIFE, start, update, word
+from progresskit.testing.writes import LIFE, external_update, start, update
 from progresskit_rabbitmq import RabbitMQBackend, stream_replica
 from progresskit_rabbitmq.failures import Failed
 from progresskit_rabbitmq.feed import Feed
@@ -81,7 +81,7 @@ def test_who_comes_late_sees_running_jobs_and_those_that_ended_at_the_first_look
 
 def test_what_ended_is_known_when_every_process_has_gone(opened: Callable[..., RabbitMQBackend], url: str) -> None:
     with closing(RabbitMQBackend(url)) as worker:
-        worker.write([start("again"), start("job"), word("sent")])
+        worker.write([start("again"), start("job"), external_update("sent")])
         worker.write([start("again", token="next"), update("job", 2, state=State.FAILED)])
         worker.request_cancel(["again"])
     late = opened()
@@ -116,7 +116,7 @@ def test_what_a_worker_said_too_late_does_not_count_for_itself_when_it_reads_all
 ) -> None:
     worker, other = opened(), opened()
     worker.write([start("job")])
-    other.write([word("job", State.FAILED)])
+    other.write([external_update("job", State.FAILED)])
     worker.write([update("job", 5, state=State.RETRYING)])
     assert str(read(other, "job").version) == "1.1.2"
     assert read(worker, "job") == read(other, "job"), "its first look makes it read the journal from the beginning"

@@ -16,7 +16,7 @@ import pytest
 from progresskit.config import Settings
 from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError, MissingPackage
 from progresskit.progress import State
-from progresskit.testing import FakeClock, RecordingObserver, start, update, word
+from progresskit.testing import FakeClock, RecordingObserver, external_update, start, update
 from progresskit.testing.writes import CREATED
 from progresskit_redis import RedisBackend
 from progresskit_redis.address import parsed
@@ -242,8 +242,10 @@ def test_what_is_no_client_or_one_for_asyncio_is_refused() -> None:
 
 def test_all_keys_begin_with_the_prefix_and_none_stays_for_ever(url: str, raw: Any) -> None:
     with closing(RedisBackend(url, prefix="site-1")) as backend:
-        backend.write([start("job", ttl=60), word("sent", ttl=600), start("ended", state=State.FAILED, ttl=300)])
-        backend.write([update("job", 2, ttl=60), word("sent", State.FAILED, ttl=600)])
+        backend.write(
+            [start("job", ttl=60), external_update("sent", ttl=600), start("ended", state=State.FAILED, ttl=300)]
+        )
+        backend.write([update("job", 2, ttl=60), external_update("sent", State.FAILED, ttl=600)])
         backend.request_cancel(["job", "unknown"])
         backend.cancel_requested(["unknown"])
         backend.list(kind=None, states=None, limit=5)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from progresskit.decoding import decode
 from progresskit.progress import Effect, Role, State, Stored, Write, encode, fold, moment
 from progresskit.testing import FakeClock
-from progresskit.testing.writes import record, start, update, word
+from progresskit.testing.writes import external_update, record, start, update
 from progresskit_sql import SQLBackend
 
 Row = tuple[Stored, str | None, float, float, float]
@@ -135,9 +135,9 @@ def play(table: Table, history: History, seen: Callable[[Stored], object] = show
 def write_together_and_alone(table: Table) -> None:
     """Compare what becomes of batches as they are, turned round, and write by write."""
     batches = [
-        [start("a"), word("b"), start("c", token="x")],
+        [start("a"), external_update("b"), start("c", token="x")],
         [update("a", 2), start("b"), start("c", token="y")],
-        [word("a", State.FAILED), update("b", 5, token="z"), update("c", 3, token="x")],
+        [external_update("a", State.FAILED), update("b", 5, token="z"), update("c", 3, token="x")],
     ]
     for batch in batches:
         table.backend.write([write._replace(id=f"{write.id}-together") for write in batch])

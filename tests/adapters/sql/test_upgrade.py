@@ -15,7 +15,7 @@ from sqlalchemy import create_engine
 
 from progresskit.errors import BackendUnavailable
 from progresskit.progress import State, Version, encode
-from progresskit.testing import LIFE, record, start, update, word
+from progresskit.testing import LIFE, external_update, record, start, update
 from progresskit.testing.helpers import insist, read
 from progresskit_sql import SQLBackend
 from tests.services import missing, server
@@ -58,13 +58,13 @@ def test_what_the_first_version_stored_is_read_and_goes_on(url: str) -> None:
         }
         backend.write([update("live", 6, run=2, current=6)])
         assert (read(backend, "live").current, read(backend, "live").version) == (6, Version(2, 1, 6))
-        backend.write([word("live", State.FAILED, age=1)])
+        backend.write([external_update("live", State.FAILED, age=1)])
         assert read(backend, "live").state is State.FAILED
         assert backend.write([start("done", token="next"), start("new")]) == {"done": 3, "new": 1}
         assert read(backend, "new").cursor == f"{LIFE}-1.1.1"
         before = read(backend, "done")
         backend.write([update("done", 5, run=2, state=State.SUCCEEDED, late=True, age=90)])
-        backend.write([word("done", State.FAILED, age=90)])
+        backend.write([external_update("done", State.FAILED, age=90)])
         assert read(backend, "done") == before
 
 

@@ -20,7 +20,7 @@ from progresskit.errors import BackendError, BackendUnavailable, ConfigurationEr
 from progresskit.progress import State
 from progresskit.testing import FakeClock, Model
 from progresskit.testing.histories import pools, shown
-from progresskit.testing.writes import start, update, word
+from progresskit.testing.writes import external_update, start, update
 from progresskit_sql import SQLBackend, ddl
 from progresskit_sql.mysql import MySQL
 from tests.adapters.sql.calls import CALLS
@@ -132,7 +132,7 @@ def test_any_prefix_will_do(prefix: str, url: str, ask: Callable[[str], Any]) ->
     for clock in (None, FakeClock()):
         with closing(SQLBackend(url, prefix=prefix, clock=clock)) as backend:
             backend.write([start("job")])
-            backend.write([word("job", State.FAILED)])
+            backend.write([external_update("job", State.FAILED)])
             assert backend.request_cancel(["job"]) == backend.cancel_requested(["job"]) == set()
             assert backend.list(kind=None, states=None, limit=9) == [*backend.read(["job"]).values()]
     assert ask("SHOW TABLES") == ((f"{prefix}_jobs",),)
@@ -326,7 +326,7 @@ def test_the_servers_clock_judges_whatever_the_time_zone(zone: str, url: str, as
 
 def test_a_lease_and_a_ttl_begin_at_the_write(url: str) -> None:
     with closing(SQLBackend(url)) as backend:
-        backend.write([start("job"), word("sent")])
+        backend.write([start("job"), external_update("sent")])
         backend.write([update("job", 2)])
         for progress in backend.read(["job", "sent"]).values():
             assert not progress.stalled
@@ -353,7 +353,7 @@ def test_a_job_ends_before_or_after_it_is_asked_to_stop_and_never_in_between(
 ) -> None:
     rows = MySQL._rows
     with closing(SQLBackend(url, clock=clock)) as other:
-        ending = Thread(target=other.write, args=([word("job", State.CANCELLED)],))
+        ending = Thread(target=other.write, args=([external_update("job", State.CANCELLED)],))
 
         def rows_after_an_attempt(self: MySQL, cursor: Any, name: str, ids: Any) -> Iterator[Any]:
             if name == "cancelled":

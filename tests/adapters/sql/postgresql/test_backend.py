@@ -21,7 +21,7 @@ from progresskit.config import Settings, backend_class
 from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError
 from progresskit.progress import State
 from progresskit.testing import FakeClock, RecordingObserver
-from progresskit.testing.writes import start, update, word
+from progresskit.testing.writes import external_update, start, update
 from progresskit_sql import SQLBackend, ddl
 from progresskit_sql.postgresql import PostgreSQL
 from progresskit_sql.postgresql.backend import PostgreSQLBackend
@@ -159,7 +159,7 @@ def test_any_prefix_will_do(prefix: str, url: str) -> None:
         backend.subscribe(observer.notify_all, lambda: None).add(["job"])
         backend.write([start("job")])
         observer.wait_for(lambda progress: progress.state is State.RUNNING)
-        backend.write([word("job", State.FAILED)])
+        backend.write([external_update("job", State.FAILED)])
         assert backend.request_cancel(["job"]) == backend.cancel_requested(["job"]) == set()
         assert backend.list(kind=None, states=None, limit=9) == [*backend.read(["job"]).values()]
     assert (f"{prefix}_jobs",) in rows(url, "SELECT relname FROM pg_class")
@@ -587,7 +587,12 @@ def test_nobody_waits_for_the_disk_but_for_the_end_of_a_job(url: str, backend: S
             $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$
         """)
         connection.execute("CREATE TRIGGER note AFTER UPDATE ON progresskit_jobs EXECUTE FUNCTION note()")
-    for write in (update("job", 2), word("job", State.FAILED), start("job", token="next"), word("job")):
+    for write in (
+        update("job", 2),
+        external_update("job", State.FAILED),
+        start("job", token="next"),
+        external_update("job"),
+    ):
         backend.write([write])
     assert rows(url, "SELECT setting FROM seen") == [("off",), ("on",), ("off",), ("off",)]
     with backend._connections.lend() as lent:

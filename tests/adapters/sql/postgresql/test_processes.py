@@ -18,7 +18,7 @@ from progresskit.errors import BackendUnavailable
 from progresskit.progress import State, Write
 from progresskit.testing import FakeClock, RecordingObserver
 from progresskit.testing.model import Model
-from progresskit.testing.writes import start, update, word
+from progresskit.testing.writes import external_update, start, update
 from progresskit_sql import SQLBackend
 from progresskit_sql.postgresql.backend import PostgreSQLBackend
 from tests.services import missing, patience, server
@@ -91,8 +91,8 @@ def turmoil(url: str, seed: int, count: int) -> None:
                 lambda id, token=token: start(id, token=token),  # type: ignore[misc]
                 lambda id, token=token, seq=seq: update(id, seq, token=token, current=seq),  # type: ignore[misc]
                 lambda id, token=token, seq=seq: update(id, seq, token=token, state=State.SUCCEEDED),  # type: ignore[misc]
-                lambda id: word(id),
-                lambda id: word(id, State.FAILED),
+                lambda id: external_update(id),
+                lambda id: external_update(id, State.FAILED),
             ]
             weights = (6, 20, 2, 3, 1)
             backend.write([chance.choices(kinds, weights)[0](id) for id in ids])

@@ -19,7 +19,7 @@ from progresskit.errors import BackendError, BackendUnavailable, ConfigurationEr
 from progresskit.kit import Kit
 from progresskit.progress import State
 from progresskit.testing import FakeClock
-from progresskit.testing.writes import start, update, word
+from progresskit.testing.writes import external_update, start, update
 from progresskit_sql import SQLBackend, ddl
 from progresskit_sql.sqlite import SQLite
 from tests.adapters.sql.calls import CALLS
@@ -133,7 +133,7 @@ def test_a_file_is_shared(backend: SQLBackend) -> None:
 def test_any_prefix_will_do(prefix: str, path: Path) -> None:
     with closing(SQLBackend(f"sqlite:///{path}", prefix=prefix)) as backend:
         backend.write([start("job")])
-        backend.write([word("job", State.FAILED)])
+        backend.write([external_update("job", State.FAILED)])
         assert backend.request_cancel(["job"]) == backend.cancel_requested(["job"]) == set()
         assert backend.list(kind=None, states=None, limit=9) == [*backend.read(["job"]).values()]
     assert (f"{prefix}_jobs",) in rows(path, "SELECT name FROM sqlite_master")

@@ -1,5 +1,5 @@
--- What somebody else says. Pending only renews what is pending; a verdict goes on top of whatever is not final,
--- and did not begin after it was made.
+-- An external update. Pending only renews a pending record; a final state is set on top of a record that is not final
+-- and whose run did not begin after the update was made.
 INSERT INTO {table} AS stored (
     id, run, attempt, seq, token, state, kind, body, lease, heard_at, expires_at, opened_at, restored, born
 )
