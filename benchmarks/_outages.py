@@ -28,7 +28,7 @@ class Worker:
     """The process as the benchmark sees it."""
 
     def __init__(self, url: str, *, limited: bool = False) -> None:
-        self._told = (url, limited)
+        self._arguments = (url, limited)
 
     def ask(self, *command: object) -> Any:
         """Send it a command, and return the result."""
@@ -41,7 +41,7 @@ class Worker:
         return json.loads(answer)
 
     def __enter__(self) -> Self:
-        command = [sys.executable, __file__, json.dumps(self._told)]
+        command = [sys.executable, __file__, json.dumps(self._arguments)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         return self
 
@@ -99,7 +99,7 @@ class Loop:
         self._counts: list[int] = []
         self._open = ExitStack()
         self._seen: dict[str, Progress] = {}
-        self._told = Condition()
+        self._changed = Condition()
 
     def open(self, count: int = JOBS) -> None:
         """Start `count` more jobs; each is watched."""
@@ -111,9 +111,9 @@ class Loop:
             self._counts.append(0)
 
     def _see(self, progress: Progress) -> None:
-        with self._told:
+        with self._changed:
             self._seen[progress.id] = progress
-            self._told.notify_all()
+            self._changed.notify_all()
 
     def work(self, rows: int) -> tuple[float, float]:
         """Work on `rows` rows, of one job after the other; return the seconds, and those of CPU of all threads."""
@@ -149,8 +149,8 @@ class Loop:
     def settle(self) -> list[str]:
         """Wait until each end is stored and seen; return the problems."""
         self._kit.flush(PATIENCE)
-        with self._told:
-            self._told.wait_for(lambda: len(self._right(self._seen)) == len(self._counts), PATIENCE)
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._right(self._seen)) == len(self._counts), PATIENCE)
             seen = self._right(self._seen)
         ids = {f"job-{number}" for number in range(len(self._counts))}
         stored = self._right(self._kit.get_many(ids))

@@ -82,8 +82,8 @@ class Cancels:
         return () if down else self._ask(ids, now)
 
     def _ask(self, live: Set[str], now: float) -> Collection[str]:
-        told = self._listen(live)
-        asks_all = not told or now >= self._all
+        listens = self._listen(live)
+        asks_all = not listens or now >= self._all
         wanted = live if asks_all else live & self._doubtful
         try:
             asked = self._backend.cancel_requested(wanted) if wanted else ()
@@ -93,7 +93,7 @@ class Cancels:
         self._doubtful.clear()
         if asks_all:
             self._all = now + self._resync_interval
-        self.due = self._all if told else now + ASK_SECONDS
+        self.due = self._all if listens else now + ASK_SECONDS
         return asked
 
     def _listen(self, live: Set[str]) -> bool:
@@ -102,7 +102,7 @@ class Cancels:
             return False
         try:
             if self._listener is None:
-                self._listener = self._backend.subscribe_cancels(self._told, self._lost)
+                self._listener = self._backend.subscribe_cancels(self._on_cancel, self._lost)
             fresh = live - self._subscribed
             if fresh:
                 self._listener.add(fresh)
@@ -129,9 +129,9 @@ class Cancels:
         if not live:
             self.due = None if self._listener is None else now + LINGER_SECONDS
 
-    def _told(self, ids: Collection[str]) -> None:
-        told = frozenset(ids)
-        self._post(lambda: self._doubt(told))
+    def _on_cancel(self, ids: Collection[str]) -> None:
+        requested = frozenset(ids)
+        self._post(lambda: self._doubt(requested))
 
     def _lost(self) -> None:
         self._post(lambda: self._doubt(self._subscribed))

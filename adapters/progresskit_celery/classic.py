@@ -36,7 +36,7 @@ def _execution(task: Any) -> Execution | None:
     if run is None and task.request.id and not task.request.called_directly:
         installation = find(task.app)
         if installation is None:
-            # The tasks were prepared for execution without the seal, so they must not be cancelled.
+            # The tasks were prepared for execution without the wrapper, so they must not be cancelled.
             install(task.app, cancellable=False)
             installation = find(task.app)
         if installation is not None and not installation.ignores(task.name):

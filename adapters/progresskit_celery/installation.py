@@ -10,7 +10,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from progresskit.integrations import Integration
 from progresskit.progress import State
 
-from . import seal
+from . import wrap_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -50,7 +50,7 @@ class Installation(Integration):
 
     def cancellable(self, task: Any) -> bool:
         """Return whether reporting may raise Cancelled in the task: the site allows it, and Celery would survive it."""
-        return bool(getattr(task, "progress_cancellable", self._cancellable)) and seal.is_sealed(task)
+        return bool(getattr(task, "progress_cancellable", self._cancellable)) and wrap_run.is_wrapped(task)
 
     def _revoke(self, ids: list[str]) -> None:
         self._app.control.revoke(ids)
@@ -85,7 +85,7 @@ def install(
     if app in _installations:
         _installations[app].withdraw()
     else:
-        seal.seal_tasks(app)
+        wrap_run.wrap_tasks(app)
         app.steps["worker"].add(Configured)
     _installations[app] = Installation(app, kit, cancellable=cancellable, ignore=ignore)
     connect()

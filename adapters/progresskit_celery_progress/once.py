@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from logging import Logger
 
-_said = set[tuple[str, type[Exception]]]()
+_logged = set[tuple[str, type[Exception]]]()
 
 
 def warn_once(logger: Logger, message: str, problem: Exception) -> None:
@@ -18,6 +18,6 @@ def warn_once(logger: Logger, message: str, problem: Exception) -> None:
     the name of the type and one for the text.
     """
     kind = type(problem)
-    if (message, kind) not in _said:
-        _said.add((message, kind))
+    if (message, kind) not in _logged:
+        _logged.add((message, kind))
         logger.warning(message, kind.__name__, problem)

@@ -111,9 +111,9 @@ class Timekeeper:
         """Take an answer in: our question, with the time of its death."""
         died = properties.headers["x-death"][0]["time"].timestamp()
         self._clock.sample(float(body), died, monotonic())
-        told, self._on_time = self._on_time, None
-        if told is not None:
-            told(None)
+        on_time, self._on_time = self._on_time, None
+        if on_time is not None:
+            on_time(None)
 
     def forget(self) -> None:
         """Wait for no answer any more: the connection is lost."""

@@ -56,7 +56,7 @@ class Records(Display):
                 self._terminal.line(progress.to_json())
 
 
-class _Said(NamedTuple):
+class _Line(NamedTuple):
     state: str
     tenth: int | None
     at: float
@@ -69,19 +69,19 @@ class Plain(Display):
 
     def __init__(self, terminal: Terminal) -> None:
         super().__init__(terminal)
-        self._said: dict[str, _Said] = {}
+        self._last_lines: dict[str, _Line] = {}
 
     def show(self, jobs: Mapping[str, Seen], changed: Collection[str]) -> None:
         """Write a line for each job that has come to another state or tenth, or was silent for long."""
         now = monotonic()
         for seen in jobs.values():
             percent = seen.progress.percent if seen.progress else None
-            saying = _Said(bars.phase(seen.progress), None if percent is None else int(percent) // 10, now)
-            said = self._said.get(seen.id)
-            news = said is None or said[:2] != saying[:2]
-            if news or (said is not None and now - said.at >= QUIET_SECONDS and seen.id in changed):
-                self._said[seen.id] = saying
-                self._terminal.line(self._line(seen, saying.state, now))
+            line = _Line(bars.phase(seen.progress), None if percent is None else int(percent) // 10, now)
+            last = self._last_lines.get(seen.id)
+            news = last is None or last[:2] != line[:2]
+            if news or (last is not None and now - last.at >= QUIET_SECONDS and seen.id in changed):
+                self._last_lines[seen.id] = line
+                self._terminal.line(self._line(seen, line.state, now))
 
     def _line(self, seen: Seen, state: str, now: float) -> str:
         progress, dot = seen.progress, self._terminal.glyphs.dot

@@ -157,7 +157,7 @@ class Stream:
             news = await self.context.calls.news(viewer, min(left, self.comment_seconds))
             if viewer.closed:
                 break
-            frames = self._told(news) if news else COMMENT
+            frames = self._encoded(news) if news else COMMENT
             if frames:
                 yield frames
             while self.encoder.held:
@@ -168,11 +168,11 @@ class Stream:
         if self.encoder.unfinished or self.encoder.is_refused:
             yield retry_event()
 
-    def _told(self, news: dict[str, Progress]) -> bytes:
+    def _encoded(self, news: dict[str, Progress]) -> bytes:
         return self.encoder.encode({id: RenderedRecord(record) for id, record in news.items()})
 
     def _end(self) -> float:
-        """Return when to close, by the monotonic clock: a thread is lent for a time only, and a key is good for one."""
+        """Return when to close, by the monotonic clock: a stream may hold a thread for some time, and a key expires."""
         threaded = self.context.request.server is not Server.LOOP
-        lent = self.context.settings.stream_seconds if threaded else math.inf
-        return monotonic() + min(lent, self.jobs.expires - time())
+        limit = self.context.settings.stream_seconds if threaded else math.inf
+        return monotonic() + min(limit, self.jobs.expires - time())

@@ -55,9 +55,9 @@ def flask_site(**config: object) -> Flask:
 @urls
 def test_flask_is_given_a_url_in_its_config(url: str, hint: str, tmp_path: Path) -> None:
     before = kits.default().settings
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as raised:
         ProgressKit(flask_site(PROGRESSKIT_URL=url.format(folder=tmp_path)))
-    assert hint.format(folder=tmp_path) in str(told.value)
+    assert hint.format(folder=tmp_path) in str(raised.value)
     assert kits.default().settings == before
 
 
@@ -80,9 +80,9 @@ def test_flask_starts_where_what_is_wrong_is_overruled(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("make", [ProgressKit, ProgressApp])
 def test_arguments_that_cannot_be_are_reported(make: Callable[..., object]) -> None:
     for wrong in ("progress", "redis://:geheim@localhost/0", 7):
-        with pytest.raises(ConfigurationError, match="url_prefix must be a path that begins with a slash") as told:
+        with pytest.raises(ConfigurationError, match="url_prefix must be a path that begins with a slash") as raised:
             make(url_prefix=wrong)
-        assert "geheim" not in str(told.value)
+        assert "geheim" not in str(raised.value)
     with pytest.raises(ConfigurationError, match=r"kit must be a progresskit\.Kit, not a str"):
         make(kit="redis://:geheim@localhost/0")
     for right in ("", "/", "/jobs/live/"):
@@ -98,9 +98,9 @@ def test_an_asgi_site_is_given_a_url_in_the_environment(
 ) -> None:
     monkeypatch.setenv("PROGRESSKIT_URL", url.format(folder=tmp_path))
     kits.default().close()  # it reads the environment anew
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as raised:
         ProgressApp()
-    assert hint.format(folder=tmp_path) in str(told.value)
+    assert hint.format(folder=tmp_path) in str(raised.value)
 
 
 @pytest.mark.parametrize("kit", [None, Kit()])

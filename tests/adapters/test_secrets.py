@@ -95,7 +95,7 @@ def hidden(text: str) -> bool:
     return not any(part in text for part in PARTS)
 
 
-def told(act: Callable[[], Any]) -> str:
+def shown_text(act: Callable[[], Any]) -> str:
     """Return all that is shown of what it raises: a traceback with its causes; nothing else than the kit's errors."""
     try:
         return repr(act())
@@ -137,7 +137,7 @@ def test_what_is_raised_for_a_url_hides_the_password(url: str) -> None:
     with logged() as logs:
         kits: list[Kit] = []
 
-        assert hidden(told(lambda: kits.append(Kit(url, flush_seconds=0))))
+        assert hidden(shown_text(lambda: kits.append(Kit(url, flush_seconds=0))))
         for kit in kits:
             assert hidden(f"{kit!r} {kit!s} {kit.settings!r} {kit.backend!r} {kit.publisher!r} {kit.hub!r}")
             kit.close()
@@ -164,7 +164,7 @@ REACHED = [
 def test_what_is_reported_of_a_server_that_does_not_answer_hides_the_password(url: str, password: str) -> None:
     url = url.replace("{}", password)
     with logged() as logs:
-        assert hidden(told(lambda: first_use(url)))
+        assert hidden(shown_text(lambda: first_use(url)))
     assert hidden(logs.getvalue())
 
 
@@ -172,8 +172,16 @@ def first_use(url: str) -> None:
     kit = Kit(url, flush_seconds=0.2)
     try:
         job = kit.observe("job")
-        messages = [told(lambda: kit.get("job")), told(lambda: kit.list(limit=1)), told(lambda: kit.cancel("job"))]
-        messages += [told(job.succeed), told(lambda: kit.flush(0.2)), told(lambda: kit.warn_unshared("a page"))]
+        messages = [
+            shown_text(lambda: kit.get("job")),
+            shown_text(lambda: kit.list(limit=1)),
+            shown_text(lambda: kit.cancel("job")),
+        ]
+        messages += [
+            shown_text(job.succeed),
+            shown_text(lambda: kit.flush(0.2)),
+            shown_text(lambda: kit.warn_unshared("a page")),
+        ]
         assert hidden("".join(messages)), messages
         assert any("Error" in message or "Unavailable" in message for message in messages)
     finally:
@@ -231,7 +239,7 @@ def test_the_result_backend_of_a_celery_app_keeps_its_password(result_backend: s
             backend.close()
 
     with logged("progresskit") as logs:  # what Celery logs of its result backend is Celery's
-        message = told(use)
+        message = shown_text(use)
     assert message != "None"
     assert hidden(message.rpartition("progresskit.errors.")[2] + logs.getvalue())
 
@@ -242,7 +250,7 @@ def test_an_engine_that_was_given_keeps_its_password() -> None:
     for url in ("u:Zq7KxVw9Jp@127.0.0.1:1/db", "u:Zq7Kx@Vw9Jp@127.0.0.1:1/db"):
         engine = create_engine(f"postgresql+psycopg://{url}")
         backend = SQLBackend(engine)
-        message = told(lambda backend=backend: backend.read(["job"]))  # type: ignore[misc]
+        message = shown_text(lambda backend=backend: backend.read(["job"]))  # type: ignore[misc]
         assert "BackendUnavailable" in message
         assert hidden(message.rpartition("progresskit.errors.")[2])
         engine.dispose()

@@ -36,10 +36,10 @@ PAGE = """<!doctype html><meta charset="utf-8">
 <div id="my-bar"></div><div id="my-message"></div><div id="my-result"></div>
 <script src="/celery_progress.js"></script><script src="/websockets.js"></script>
 <script>
-  window.told = [];
+  window.received = [];
   const short = each => each instanceof Element ? `#${each.id}` : each instanceof Response ? `HTTP ${each.status}`
     : each === undefined ? "undefined" : each;
-  const tell = name => function (...given) { told.push([name, this instanceof CeleryProgressBar, ...given.map(short)]); };
+  const tell = name => function (...given) { received.push([name, this instanceof CeleryProgressBar, ...given.map(short)]); };
   const EVENTS = ["Progress", "Success", "Error", "TaskError", "Retry", "Ignored", "DataError", "NetworkError",
     "HttpError", "Result"];
   const callbacks = (...names) => Object.fromEntries(names.map(name => [`on${name}`, tell(name)]));
@@ -91,9 +91,9 @@ class Bench:
         self.page.clock.install(time=now - timedelta(hours=1))  # it runs until it is stopped, and never goes back
         self.page.clock.pause_at(now)
 
-    def told(self) -> list[Any]:
-        told: list[Any] = self.page.evaluate("told")
-        return told
+    def received(self) -> list[Any]:
+        received: list[Any] = self.page.evaluate("received")
+        return received
 
     def look(self) -> list[list[str]]:
         """Return what is seen of each element: text, color and width."""
@@ -182,8 +182,8 @@ def test_without_an_element_for_it_the_result_is_part_of_the_message(bench: Benc
 
 def test_it_asks_until_the_task_is_done_and_goes_on_after_a_retry(bench: Bench) -> None:
     bench.show(RUNNING, RUNNING, RETRY, RUNNING, DONE, options="callbacks('Progress', 'Retry', 'Success')")
-    bench.page.wait_for_function("told.some(([name]) => name === 'Success')")
-    assert [each[0] for each in bench.told()] == [
+    bench.page.wait_for_function("received.some(([name]) => name === 'Success')")
+    assert [each[0] for each in bench.received()] == [
         "Progress", "Progress", "Progress", "Retry", "Progress", "Progress", "Success",
     ]  # fmt: skip
     asked = bench.asked
@@ -199,7 +199,7 @@ IN_PROGRESS = ["Progress", True, BAR, MESSAGE]
 
 
 @pytest.mark.parametrize(
-    ("answers", "told"),
+    ("answers", "received"),
     [
         ([DONE], [["Success", True, BAR, MESSAGE, "<i>42</i>"], ["Result", True, RESULT, "<i>42</i>"]]),
         ([FAILED], [["TaskError", True, BAR, MESSAGE, "no such row"], ["Result", True, RESULT, "no such row"]]),
@@ -215,16 +215,18 @@ IN_PROGRESS = ["Progress", True, BAR, MESSAGE]
     ],
     ids=["success", "failure", "retry", "ignored", "strange", "no status", "no JSON", "HTTP", "network", "group"],
 )  # fmt: skip
-def test_each_callback_is_reported_as_a_method_of_the_bar(bench: Bench, answers: list[Any], told: list[Any]) -> None:
+def test_each_callback_is_reported_as_a_method_of_the_bar(
+    bench: Bench, answers: list[Any], received: list[Any]
+) -> None:
     bench.show(*answers, options="callbacks(...EVENTS)")
-    bench.page.wait_for_function(f"told.filter(([name]) => name !== 'Progress').length === {len(told)}")
-    assert [each for each in bench.told() if each[0] != "Progress"] == told
+    bench.page.wait_for_function(f"received.filter(([name]) => name !== 'Progress').length === {len(received)}")
+    assert [each for each in bench.received() if each[0] != "Progress"] == received
 
 
 def test_progress_is_reported_whole(bench: Bench) -> None:
     bench.show(RUNNING, DONE, options="callbacks('Progress')")
-    bench.page.wait_for_function("told.length === 2")
-    assert bench.told() == [[*IN_PROGRESS, RUNNING["progress"]], [*IN_PROGRESS, WHOLE]]
+    bench.page.wait_for_function("received.length === 2")
+    assert bench.received() == [[*IN_PROGRESS, RUNNING["progress"]], [*IN_PROGRESS, WHOLE]]
 
 
 @pytest.mark.parametrize(
@@ -232,8 +234,8 @@ def test_progress_is_reported_whole(bench: Bench) -> None:
 )
 def test_an_error_without_a_callback_of_its_own_goes_to_on_error(bench: Bench, answer: Any, text: str) -> None:
     bench.show(answer, options="callbacks('Error')")
-    bench.page.wait_for_function("told.length")
-    assert bench.told()[0][:5] == ["Error", True, BAR, MESSAGE, text]
+    bench.page.wait_for_function("received.length")
+    assert bench.received()[0][:5] == ["Error", True, BAR, MESSAGE, text]
 
 
 # The other options.
@@ -279,24 +281,24 @@ def test_the_messages_can_be_others(bench: Bench) -> None:
 def test_the_pause_between_two_requests_can_be_longer(bench: Bench) -> None:
     bench.stop_clock()
     bench.show(RUNNING, options="{...callbacks('Progress'), pollInterval: 60_000}")
-    bench.page.wait_for_function("told.length === 1")
+    bench.page.wait_for_function("received.length === 1")
     bench.page.clock.fast_forward(55_000)
-    assert len(bench.told()) == 1
+    assert len(bench.received()) == 1
     bench.page.clock.fast_forward(6_000)
-    bench.page.wait_for_function("told.length === 2")
+    bench.page.wait_for_function("received.length === 2")
 
 
-def test_it_gives_up_after_so_many_attempts_as_it_is_configured(ours: Bench) -> None:
+def test_it_gives_up_after_the_configured_number_of_attempts(ours: Bench) -> None:
     with ours.page.expect_event("pageerror"):
         ours.show("cut", options="{...callbacks('NetworkError'), maxNetworkRetryAttempts: 2}")
-    assert len(ours.told()) == ours.asked == 2
+    assert len(ours.received()) == ours.asked == 2
 
 
 def test_five_attempts_are_made_by_default(bench: Bench) -> None:
     bench.stop_clock()
     bench.show("cut", options="callbacks('NetworkError')")
     for attempts in range(1, 6):
-        bench.page.wait_for_function(f"told.length === {attempts}")
+        bench.page.wait_for_function(f"received.length === {attempts}")
         bench.page.clock.fast_forward(1_000)
     bench.page.clock.fast_forward(10_000)
     assert bench.asked == 5
@@ -341,9 +343,9 @@ def test_a_web_socket_reports_the_same_callbacks(bench: Bench) -> None:
     bench.page.evaluate(
         "CeleryWebSocketProgressBar.initProgressBar('/ws/progress/1/', callbacks('Progress', 'Success'))"
     )
-    bench.page.wait_for_function("told.length === 3")
+    bench.page.wait_for_function("received.length === 3")
     assert sent == [{"type": "check_task_completion"}]
-    assert [each[0] for each in bench.told()] == ["Progress", "Progress", "Success"]
+    assert [each[0] for each in bench.received()] == ["Progress", "Progress", "Success"]
 
 
 # The whole site.

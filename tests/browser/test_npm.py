@@ -42,7 +42,7 @@ def test_the_package_holds_the_very_module_and_its_types(program: Callable[..., 
 def test_the_package_has_the_version_and_the_texts_of_the_source() -> None:
     assert json.loads((FOLDER / "package.json").read_text())["version"] == progresskit.__version__
 
-    (told,) = re.findall(r"export const strings = \{\n(.*?)\n\};", COMPONENT.read_text(), re.DOTALL)
+    (source,) = re.findall(r"export const strings = \{\n(.*?)\n\};", COMPONENT.read_text(), re.DOTALL)
     (typed,) = re.findall(r"export interface Strings \{\n(.*?)\n\}", (FOLDER / "index.d.ts").read_text(), re.DOTALL)
     names = r"^ *(\w+):"
-    assert re.findall(names, typed, re.MULTILINE) == re.findall(names, told, re.MULTILINE)
+    assert re.findall(names, typed, re.MULTILINE) == re.findall(names, source, re.MULTILINE)

@@ -115,9 +115,9 @@ def test_the_type_of_a_job_has_the_fields_of_the_record() -> None:
 
 def test_the_texts_of_a_group_are_those_of_the_source() -> None:
     source = (ROOT / "progresskit/web/progress-group.js").read_text()
-    (told,) = re.findall(r"const words = \{\n(.*?)\n\};", source, re.DOTALL)
+    (defined,) = re.findall(r"const words = \{\n(.*?)\n\};", source, re.DOTALL)
     (typed,) = re.findall(
         r"export interface GroupStrings extends Strings \{\n(.*?)\n\}", (ROOT / "npm/group.d.ts").read_text(), re.DOTALL
     )
     names = r"^ *(\w+):"
-    assert re.findall(names, typed, re.MULTILINE) == re.findall(names, told, re.MULTILINE)
+    assert re.findall(names, typed, re.MULTILINE) == re.findall(names, defined, re.MULTILINE)

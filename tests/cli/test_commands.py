@@ -104,10 +104,10 @@ def test_watch_of_what_is_over_ends_at_once(url: str, done: Callable[..., None])
 @pytest.mark.parametrize("command", [["list"], ["list", "--json"], ["cancel", "import-42"]])
 def test_a_database_that_does_not_exist_is_reported_and_not_made(tmp_path: Path, command: list[str]) -> None:
     path = tmp_path / "misspelt.db"
-    told = run(*command, "--url", f"sqlite:///{path}")
-    assert told.returncode == 2
-    assert told.stdout == ""
-    assert told.stderr == (
+    finished = run(*command, "--url", f"sqlite:///{path}")
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    assert finished.stderr == (
         f"progresskit: there is no {path}: nothing has been reported to it yet, or the jobs are at another URL\n"
     )
     assert [*tmp_path.iterdir()] == []

@@ -48,5 +48,5 @@ def test_text_of_a_job_cannot_steer_the_terminal() -> None:
 
 @pytest.mark.parametrize("columns", [1, 2, 5, 9, 30])
 @pytest.mark.parametrize("content", ["Importing", "日本語のファイル", "e\u0301tude", ""])
-def test_text_is_fitted_to_exactly_so_many_columns(content: str, columns: int) -> None:
+def test_text_is_fitted_to_exactly_the_given_columns(content: str, columns: int) -> None:
     assert text.width(text.fit(content, columns)) == columns

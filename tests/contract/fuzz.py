@@ -45,11 +45,11 @@ def fuzz(operation: Any, address: str, keys: list[str]) -> Counter[int]:
 
 def main(address: str, *keys: str) -> int:
     schema: Any = schemathesis.openapi.from_url(f"{address}/openapi.json")
-    told = {}
+    results = {}
     for found in schema.get_all_operations():
         operation = found.ok()
-        told[operation.label] = fuzz(operation, address, list(keys))
-    print(json.dumps(told))
+        results[operation.label] = fuzz(operation, address, list(keys))
+    print(json.dumps(results))
     return 0
 
 

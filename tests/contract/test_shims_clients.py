@@ -33,8 +33,8 @@ def test_httpx_sse_reads_a_stream_to_its_end(client: httpx.Client, id: str, key:
         assert "running" in next(events).data
         observer.succeed()
         rest = list(events)
-    told_last = json.loads(rest[-1].data)
-    assert told_last.get("job", told_last) == stored(id).to_dict()
+    last = json.loads(rest[-1].data)
+    assert last.get("job", last) == stored(id).to_dict()
     assert rest[-1].id == ("end" if "?" in path else stored(id).cursor)
 
 

@@ -50,8 +50,8 @@ class CountedBackend(MemoryBackend):
         self.calls: list[tuple[str, Collection[str]]] = []
         self.listeners: list[CountedListener] = []
         self.failing: set[str] = set()
-        self.told: Callable[[Collection[str]], None]
-        self.lost: Callable[[], None]
+        self.on_cancel: Callable[[Collection[str]], None]
+        self.on_gap: Callable[[], None]
 
     def count(self, name: str, ids: Collection[str]) -> None:
         self.calls.append((name, frozenset(ids)))
@@ -70,7 +70,7 @@ class CountedBackend(MemoryBackend):
         self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
     ) -> Subscription:
         self.count("subscribe_cancels", ())
-        self.told, self.lost = on_cancel, on_gap
+        self.on_cancel, self.on_gap = on_cancel, on_gap
         self.listeners.append(CountedListener(self, super().subscribe_cancels(on_cancel, on_gap)))
         return self.listeners[-1]
 
@@ -257,7 +257,7 @@ def test_all_are_asked_for_again_when_something_may_have_been_missed(
     kit.cancel("job-1")
     run(1)
     assert not jobs[1].cancel_requested
-    backend.lost()
+    backend.on_gap()
     kit.publisher.step()
     assert backend.taken("cancel_requested") == [("cancel_requested", {job.id for job in jobs})]
     assert [job.cancel_requested for job in jobs] == [False, True, False]
@@ -280,7 +280,7 @@ def test_what_is_reported_of_another_run_or_another_job_stops_nothing(
     job = kit.observe("job")
     run(2)
     backend.taken()
-    backend.told(["job", "nobody"])  # late: the request was to the run before
+    backend.on_cancel(["job", "nobody"])  # late: the request was to the run before
     run(1)
     assert backend.taken("cancel_requested") == [("cancel_requested", {"job"})]
     assert not job.cancel_requested
@@ -361,7 +361,7 @@ def test_a_backend_that_is_down_is_left_alone(kit: Kit, backend: CountedBackend,
     ended.succeed()
     run(1)
     backend.taken()
-    backend.lost()
+    backend.on_gap()
     run(HEARTBEAT * 3)
     assert {name for name, _ in backend.taken()} == {"write"}
     kit.cancel("job")

@@ -536,9 +536,9 @@ def test_a_remote_subject_reports_the_present_state_and_each_change(
     kit: Kit, backend: FlakyBackend, look: Look
 ) -> None:
     backend.store.write([start("job", current=1)])
-    observer, told = RecordingObserver(), list[float]()
+    observer, received = RecordingObserver(), list[float]()
     detach = kit.subject("job").attach(observer)
-    kit.subject("job").attach(lambda progress: told.append(progress.current))
+    kit.subject("job").attach(lambda progress: received.append(progress.current))
     look()
     backend.store.write([update("job", 2, current=2)])
     look()
@@ -547,7 +547,7 @@ def test_a_remote_subject_reports_the_present_state_and_each_change(
     backend.store.write([update("job", 3, current=3)])
     look()
     assert [progress.current for progress in observer.records] == [1, 2]
-    assert told == [1, 2, 3]
+    assert received == [1, 2, 3]
 
 
 def test_an_observer_that_raises_harms_nobody(
@@ -627,7 +627,7 @@ def test_a_viewer_that_leaves_in_the_middle_is_forgotten(live: Kit) -> None:
         assert len(live.hub._watched["job"].mailboxes) == 1
 
 
-def test_a_stall_is_seen_by_whoever_watches(live: Kit) -> None:
+def test_a_stall_is_seen_by_every_viewer(live: Kit) -> None:
     live.backend.write([start("job", lease=0.2)])
     for progress in live.watch("job"):
         if progress.stalled:

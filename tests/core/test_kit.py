@@ -846,7 +846,7 @@ def test_no_password_reaches_a_log_or_a_repr(
     assert not [text for text in shown if "hunter2" in text]
 
 
-def test_a_record_is_the_same_whoever_asks(kit: Kit, step: Step, clock: FakeClock) -> None:
+def test_a_record_is_the_same_for_every_reader(kit: Kit, step: Step, clock: FakeClock) -> None:
     job = kit.observe("job", total=10)
     job.advance(3)
     step()

@@ -56,8 +56,8 @@ def test_a_listener_that_fails_harms_neither_who_writes_nor_the_others(caplog: p
     def fail(news: object) -> None:
         raise RuntimeError("it had to")
 
-    for tell, heard in ((fail, fail), (observer.notify_all, asked.extend)):
-        backend.subscribe(tell, lambda: None).add(["job"])
+    for on_update, heard in ((fail, fail), (observer.notify_all, asked.extend)):
+        backend.subscribe(on_update, lambda: None).add(["job"])
         backend.subscribe_cancels(heard, lambda: None).add(["job"])
     assert backend.write([start("job")]) == {"job": 1}
     assert backend.request_cancel(["job"]) == {"job"}

@@ -68,7 +68,7 @@ def test_joining_may_report_more_about_the_job(kit: Kit) -> None:
         assert (progress.total, progress.description, progress.unit, progress.meta) == (5, "now", "rows", {"a": 1})
 
 
-def test_whoever_joined_a_job_cannot_end_it(kit: Kit) -> None:
+def test_a_joined_observer_cannot_end_the_job(kit: Kit) -> None:
     with kit.observe("job") as job:
         joined = kit.observe()
         joined.succeed(result=1)
@@ -361,7 +361,7 @@ def test_a_job_that_is_not_cancellable_is_notified_and_goes_on(kit: Kit, step: S
     assert job.progress.state is State.SUCCEEDED
 
 
-def test_whoever_joined_is_stopped_too(kit: Kit, step: Step) -> None:
+def test_a_joined_observer_is_stopped_too(kit: Kit, step: Step) -> None:
     with pytest.raises(Cancelled), kit.observe("job", cancellable=True) as job:
         joined = kit.observe()
         step()
@@ -478,10 +478,10 @@ def test_the_final_state_is_reported_before_the_end_returns(kit: Kit) -> None:
 
 
 def test_a_plain_callable_will_do(kit: Kit) -> None:
-    told: list[Progress] = []
+    received: list[Progress] = []
     with kit.observe("job") as job:
-        job.attach(told.append)
-    assert [progress.state for progress in told] == [State.SUCCEEDED]
+        job.attach(received.append)
+    assert [progress.state for progress in received] == [State.SUCCEEDED]
 
 
 def test_an_observer_that_raises_harms_neither_the_job_nor_the_others(

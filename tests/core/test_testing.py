@@ -43,10 +43,10 @@ def test_a_recording_observer_remembers_all_records() -> None:
     observer = RecordingObserver()
     assert isinstance(observer, Observer)
     assert (observer.records, observer.last, observer.states) == ([], None, [])
-    told = [record("job", state) for state in (State.PENDING, State.RUNNING, State.RUNNING, State.FAILED)]
-    for progress in told:
+    received = [record("job", state) for state in (State.PENDING, State.RUNNING, State.RUNNING, State.FAILED)]
+    for progress in received:
         observer.notify(progress)
-    assert (observer.records, observer.last) == (told, told[-1])
+    assert (observer.records, observer.last) == (received, received[-1])
     assert observer.states == [State.PENDING, State.RUNNING, State.FAILED]
 
 
@@ -180,20 +180,20 @@ class Nothing(Subscription):
     def close(self) -> None: ...
 
 
-class NeverTells(MemoryBackend):
+class NeverNotifies(MemoryBackend):
     def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
         return Nothing()
 
 
-class TellsOnce(MemoryBackend):
+class NotifiesOnce(MemoryBackend):
     """Tells of the first change of each job and of no other."""
 
     def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
-        told = set[str]()
+        received = set[str]()
 
         def first(records: Iterable[Progress]) -> None:
-            fresh = [progress for progress in records if progress.id not in told]
-            told.update(progress.id for progress in fresh)
+            fresh = [progress for progress in records if progress.id not in received]
+            received.update(progress.id for progress in fresh)
             on_update(fresh)
 
         return super().subscribe(first, on_gap)
@@ -224,10 +224,10 @@ class AsksWhoWasRefused(MemoryBackend):
 @pytest.mark.parametrize(
     ("backend", "part", "by"),
     [
-        (NeverTells, WatchContract, "test_no_version_goes_back_and_what_is_last_arrives"),
-        (NeverTells, PushContract, "test_each_change_of_a_watched_job_is_reported"),
-        (TellsOnce, WatchContract, "test_no_version_goes_back_and_what_is_last_arrives"),
-        (TellsOnce, PushContract, "test_the_newest_state_always_arrives"),
+        (NeverNotifies, WatchContract, "test_no_version_goes_back_and_what_is_last_arrives"),
+        (NeverNotifies, PushContract, "test_each_change_of_a_watched_job_is_reported"),
+        (NotifiesOnce, WatchContract, "test_no_version_goes_back_and_what_is_last_arrives"),
+        (NotifiesOnce, PushContract, "test_the_newest_state_always_arrives"),
         (KeepsCancelsToItself, WatchContract, "test_a_request_to_cancel_is_seen"),
         (KeepsCancelsToItself, PushContract, "test_a_request_to_cancel_is_reported"),
         (NeverAsks, CancelPushContract, "test_a_request_to_the_next_run_is_reported_too"),

@@ -85,8 +85,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
         check=False,
     )
     assert not process.returncode, process.stderr
-    told: dict[str, str | None] = json.loads(process.stdout)
-    return told
+    defined: dict[str, str | None] = json.loads(process.stdout)
+    return defined
 
 
 # Code.
@@ -255,8 +255,8 @@ def test_the_reference_of_the_browser_component_is_that_of_its_source() -> None:
     source = (PACKAGE / "web" / "progresskit.js").read_text()
     page = REFERENCE / "browser.md"
 
-    (told,) = re.findall(r"export const strings = \{\n(.*?)\n\};", source, re.DOTALL)
-    texts = dict(re.findall(r'^ *(\w+): "(.*)",$', told, re.MULTILINE))
+    (defined,) = re.findall(r"export const strings = \{\n(.*?)\n\};", source, re.DOTALL)
+    texts = dict(re.findall(r'^ *(\w+): "(.*)",$', defined, re.MULTILINE))
     assert {name: row[0] for name, row in table(page, "Texts").items() if name in texts or row[0] in texts} == texts
 
     properties = set(re.findall(r"var\((--progress-bar-[\w-]+)", source))
@@ -275,8 +275,8 @@ def test_the_reference_of_groups_is_that_of_their_source() -> None:
     source = (PACKAGE / "web" / "progress-group.js").read_text()
     rows = table(REFERENCE / "browser.md", "Groups")
 
-    (told,) = re.findall(r"const words = \{\n(.*?)\n\};", source, re.DOTALL)
-    texts = dict(re.findall(r'^ *(\w+): "(.*)",$', told, re.MULTILINE))
+    (defined,) = re.findall(r"const words = \{\n(.*?)\n\};", source, re.DOTALL)
+    texts = dict(re.findall(r'^ *(\w+): "(.*)",$', defined, re.MULTILINE))
     assert {name: row[0] for name, row in rows.items() if name in texts} == texts
 
     made = {"count", *re.findall(r'= element\("\w+", "(\w+)"', source)}

@@ -369,10 +369,10 @@ def test_the_tests_among_the_examples_pass(tmp_path: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: file-backend\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[progresskit.backends]\njsonfile = file_backend:FileBackend\n")
-    told = python(
+    output = python(
         "-m", "pytest", "-q", "-p", "no:asyncio", "-c", os.devnull, "--rootdir", ".", *TESTS[1::2], cwd=tmp_path
     )
-    passed = re.search(r"(\d+) passed in", told)
+    passed = re.search(r"(\d+) passed in", output)
     assert passed
     assert int(passed[1]) > 60
-    assert "skipped" not in told
+    assert "skipped" not in output

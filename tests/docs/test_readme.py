@@ -95,14 +95,14 @@ page = Template(TEMPLATE).render(Context({"task": count.delay(2)}))
 
 
 def test_a_page_of_flask_shows_a_task_and_cancels_it(site: Site) -> None:
-    told = site.run(FLASK + WATCHED.format(then=CANCEL))
-    assert told == "cancelled tasks.import_rows 300 cancelled\n"
+    output = site.run(FLASK + WATCHED.format(then=CANCEL))
+    assert output == "cancelled tasks.import_rows 300 cancelled\n"
 
 
 def test_a_page_of_django_shows_a_classic_task_to_its_end(site: Site) -> None:
     (template,) = [block.code for block in blocks(README) if block.language == "django"]
-    told = site.run(f"TEMPLATE = {template!r}\n{DJANGO}{WATCHED.format(then='')}")
-    assert told == "succeeded tasks.count 2 succeeded\n"
+    output = site.run(f"TEMPLATE = {template!r}\n{DJANGO}{WATCHED.format(then='')}")
+    assert output == "succeeded tasks.count 2 succeeded\n"
 
 
 def test_each_file_is_run(site: Site) -> None:

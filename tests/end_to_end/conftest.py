@@ -32,7 +32,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="module")
-def redis_house(needs: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+def redis_servers(needs: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Give a folder to share, with the progress in Redis."""
     needs("redis")
     servers = Servers(tmp_path_factory.mktemp("servers"), server("redis").fresh())

@@ -20,9 +20,9 @@ STREAM_SECONDS, ANSWER_SECONDS = 600, 60
 END_SECONDS = 120
 
 
-def test_fifty_pages_leave_threads_to_everybody_else_and_all_see_the_end(redis_house: Servers) -> None:
-    site = Site(redis_house, "gunicorn-2x4", STREAM_SECONDS=STREAM_SECONDS)
-    with running(site), redis_house.job(5) as (id, observer):
+def test_fifty_pages_leave_threads_to_everybody_else_and_all_see_the_end(redis_servers: Servers) -> None:
+    site = Site(redis_servers, "gunicorn-2x4", STREAM_SECONDS=STREAM_SECONDS)
+    with running(site), redis_servers.job(5) as (id, observer):
         (key,) = site.keys(id)
         asyncio.run(_visited_by_fifty(site, key, observer))
 
@@ -48,17 +48,17 @@ async def _visited_by_fifty(site: Site, key: str, observer: ProgressObserver) ->
 
 
 def test_pages_go_to_another_process_when_theirs_is_stopped(
-    redis_house: Servers, missing_service: Callable[..., NoReturn]
+    redis_servers: Servers, missing_service: Callable[..., NoReturn]
 ) -> None:
     """Two of `progresskit serve` share the pages, by a load balancer; one of them is asked to end."""
     if why := Nginx.missing():
         missing_service("nginx", why)
-    site = Site(redis_house, "django-wsgi")
+    site = Site(redis_servers, "django-wsgi")
     serves = [Serve(site) for _ in range(2)]
     with (
         running(site, *serves),
         Nginx({"/": [site.url], "/progress/": [serve.url for serve in serves]}) as nginx,
-        redis_house.job(5) as (id, observer),
+        redis_servers.job(5) as (id, observer),
     ):
         asyncio.run(_visited_while_one_ends(nginx.url, site.keys(id)[0], serves[0], observer))
 

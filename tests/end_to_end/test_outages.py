@@ -232,10 +232,10 @@ def test_after_all_that_each_bar_was_sent_its_end_once_and_no_page_was_loaded_ag
     assert count > 1
     steady.succeed()
 
-    def told() -> list[list[tuple[int, str]]]:
+    def events() -> list[list[tuple[int, str]]]:
         return [[(bar, type) for bar, type in page.run(TOLD)] for page in scenario.all_pages]
 
     ends = [(bar, "done") for bar in range(count)]
-    wait_until(lambda: all(len(one) >= count for one in told()), "every bar is told its end", PATIENCE)
-    assert told() == [ends] * len(scenario.all_pages)
+    wait_until(lambda: all(len(one) >= count for one in events()), "every bar is told its end", PATIENCE)
+    assert events() == [ends] * len(scenario.all_pages)
     assert all(page.run("window.notReloaded") for page in scenario.all_pages)

@@ -64,9 +64,9 @@ Reach = Callable[[Site], AbstractContextManager[httpx.Client]]
 
 
 @pytest.fixture(scope="module")
-def streaming_sites(redis_house: Servers) -> Iterator[dict[str, Site]]:
+def streaming_sites(redis_servers: Servers) -> Iterator[dict[str, Site]]:
     """Start a site on each of the servers that can hold a stream, all at once."""
-    sites = {kind: Site(redis_house, kind) for kind in STREAMING}
+    sites = {kind: Site(redis_servers, kind) for kind in STREAMING}
     with running(*sites.values()):
         yield sites
 
@@ -78,9 +78,9 @@ def site(request: pytest.FixtureRequest, streaming_sites: dict[str, Site]) -> Si
 
 
 @pytest.fixture(scope="module")
-def sync_site(redis_house: Servers) -> Iterator[Site]:
+def sync_site(redis_servers: Servers) -> Iterator[Site]:
     """Give one whose only process serves one request at a time."""
-    site = Site(redis_house, "gunicorn-sync")
+    site = Site(redis_servers, "gunicorn-sync")
     with running(site):
         yield site
 
@@ -109,10 +109,10 @@ def client_of(url: str) -> httpx.Client:
 
 @pytest.mark.timing
 def test_the_first_event_comes_at_once_and_each_later_one_before_there_is_another(
-    redis_house: Servers, site: Site, reach: Reach
+    redis_servers: Servers, site: Site, reach: Reach
 ) -> None:
     firsts, delays, step = list[float](), list[float](), 0
-    with redis_house.job(sum(ROUNDS)) as (id, observer), reach(site) as client:
+    with redis_servers.job(sum(ROUNDS)) as (id, observer), reach(site) as client:
         (key,) = site.keys(id)
         for steps in ROUNDS:
             with placed(client, f"/progress/{key}/events/") as (events, asked):
@@ -156,18 +156,18 @@ def placed(client: httpx.Client, path: str) -> Iterator[tuple[Events, float]]:
 
 
 @pytest.mark.timing
-def test_no_poll_on_a_kept_connection_waits_for_an_acknowledgement(redis_house: Servers, site: Site) -> None:
+def test_no_poll_on_a_kept_connection_waits_for_an_acknowledgement(redis_servers: Servers, site: Site) -> None:
     if site.kind in FOR_DEVELOPMENT:
         pytest.skip("Python's own HTTP server has TCP wait, and these are built on it")
-    with redis_house.job(5) as (id, _), kept_connection(site.url, f"/progress/{site.keys(id)[0]}/") as (_, poll):
+    with redis_servers.job(5) as (id, _), kept_connection(site.url, f"/progress/{site.keys(id)[0]}/") as (_, poll):
         assert quickest(poll) < STALL_SECONDS
 
 
 @pytest.mark.parametrize("kind", ["gunicorn-threads", "gunicorn-gevent"])
-def test_a_client_who_reads_nothing_gives_its_place_back(redis_house: Servers, kind: str) -> None:
-    site = Site(redis_house, kind, MAX_STREAMS=1, STREAM_SECONDS=10)
+def test_a_client_who_reads_nothing_gives_its_place_back(redis_servers: Servers, kind: str) -> None:
+    site = Site(redis_servers, kind, MAX_STREAMS=1, STREAM_SECONDS=10)
     with running(site), ExitStack() as stack:
-        ids, observers = zip(*[stack.enter_context(redis_house.job(5)) for _ in range(100)], strict=True)
+        ids, observers = zip(*[stack.enter_context(redis_servers.job(5)) for _ in range(100)], strict=True)
         of_all = tokens.make(site.secret, ids, "watch", ttl=600, now=time.time())
         reader = stack.enter_context(socket.socket())
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
@@ -190,11 +190,11 @@ def test_a_client_who_reads_nothing_gives_its_place_back(redis_house: Servers, k
         assert "Traceback" not in site.output()
 
 
-def test_a_process_that_serves_one_request_at_a_time_lends_itself_to_no_page(
-    redis_house: Servers, sync_site: Site, reach: Reach
+def test_a_process_that_serves_one_request_at_a_time_streams_to_no_page(
+    redis_servers: Servers, sync_site: Site, reach: Reach
 ) -> None:
     """A stream tells what there is and ends, a long poll is answered at once, and both say when to come again."""
-    with redis_house.job(5) as (id, observer), reach(sync_site) as client:
+    with redis_servers.job(5) as (id, observer), reach(sync_site) as client:
         (key,) = sync_site.keys(id)
         asked = time.monotonic()
         stream = client.get(f"/progress/{key}/events/")
@@ -217,9 +217,9 @@ def test_a_process_that_serves_one_request_at_a_time_lends_itself_to_no_page(
 
 
 def test_a_bar_runs_to_its_end_where_there_are_no_streams(
-    redis_house: Servers, sync_site: Site, reach: Reach, open_page: OpenPage
+    redis_servers: Servers, sync_site: Site, reach: Reach, open_page: OpenPage
 ) -> None:
-    with redis_house.job(5) as (id, observer), reach(sync_site) as client:
+    with redis_servers.job(5) as (id, observer), reach(sync_site) as client:
         screen = open_page(f"{client.base_url}{sync_site.page(id).removeprefix(sync_site.url)}")
         screen.expect_percent(0)
         observer.set_progress(3)

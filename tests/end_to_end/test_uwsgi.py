@@ -101,11 +101,11 @@ def work_in_each_worker(site: httpx.Client, jobs: list[str]) -> set[int]:
             ids = [f"job-{len(jobs) + number}" for number in range(4)]
             jobs += ids
             assert time.monotonic() < deadline, "there is one worker only"
-            for told in visitors.map(work, ids):
-                assert told["watched"] == "succeeded"
-                assert isinstance(told["took"], float)
-                assert told["took"] < 20, "it has waited for a thread of the master's"
-                pids.add(int(str(told["pid"])))
+            for answer in visitors.map(work, ids):
+                assert answer["watched"] == "succeeded"
+                assert isinstance(answer["took"], float)
+                assert answer["took"] < 20, "it has waited for a thread of the master's"
+                pids.add(int(str(answer["pid"])))
     return pids
 
 

@@ -161,15 +161,15 @@ def test_a_killed_worker_shows_as_stalled_one_lease_later(
         for screen in screens:
             for index in range(2):
                 screen.expect_state("stalled", index)
-        wait_until(lambda: all(ticked(told_by(stream), ticking, late) for stream in streams), "ticks on all streams")
+        wait_until(lambda: all(ticked(seen_by(stream), ticking, late) for stream in streams), "ticks on all streams")
         wait_until(lambda: all(ticked(shown_on(screen), ticking, late) for screen in screens), "ticks on all pages")
         wait_until(lambda: all(poll.first_stalled(quiet) for poll in polls), "answers that tell it")
         wait_until(lambda: all(poll.statuses()[-1] == 304 for poll in polls), "answers after those")
 
     shown: dict[str, float] = {}
     for site, screen, stream, poll in zip(sites, screens, streams, polls, strict=True):
-        for name, told in (("stream", told_by(stream)), ("page", shown_on(screen))):
-            in_time = told[: ticked(told, ticking, late)]
+        for name, seen in (("stream", seen_by(stream)), ("page", shown_on(screen))):
+            in_time = seen[: ticked(seen, ticking, late)]
             for job, id in (("busy", busy), ("quiet", quiet)):
                 times = [at for at, record in in_time if record["id"] == id and record["stalled"]]
                 assert times, f"{job} on the {name} of {site}: not stalled, but {in_time[-1]}"
@@ -191,25 +191,25 @@ def test_a_killed_worker_shows_as_stalled_one_lease_later(
         assert heard + LEASE <= at, (name, at - heard)
 
 
-Told = list[tuple[float, dict[str, Any]]]
+Timeline = list[tuple[float, dict[str, Any]]]
 """Records, each with the time when it was there."""
 
 
-def told_by(stream: StreamWatcher) -> Told:
+def seen_by(stream: StreamWatcher) -> Timeline:
     return [(one.time, one.record) for one in list(stream.seen) if one.record]
 
 
-def shown_on(screen: Screen) -> Told:
+def shown_on(screen: Screen) -> Timeline:
     return [(event["time"], event["job"]) for event in screen.all_events("progress")]
 
 
-def ticked(told: Told, ticking: str, late: float) -> int:
+def ticked(seen: Timeline, ticking: str, late: float) -> int:
     """
     Return where the second tick is that was made later than that, 0 where it has not come.
 
     All that was read together with the first of them is told before the second.
     """
-    places = [place for place, (_, record) in enumerate(told) if record["id"] == ticking and record["current"] > late]
+    places = [place for place, (_, record) in enumerate(seen) if record["id"] == ticking and record["current"] > late]
     return places[1] if len(places) > 1 else 0
 
 
@@ -299,9 +299,9 @@ def test_a_task_that_retries_within_a_block_is_seen_to_try_again(
         screen.expect_percent(100)
         states = screen.states()
         assert states[states.index("retrying") :] == ["retrying", "running", "succeeded"]
-        (told,) = (event["text"] for event in screen.events("progress") if event["state"] == "retrying")
-        assert "Retrying in " in told
-        assert "attempt 1" in told
+        (seen,) = (event["text"] for event in screen.events("progress") if event["state"] == "retrying")
+        assert "Retrying in " in seen
+        assert "attempt 1" in seen
         assert [event["job"]["attempt"] for event in screen.events("done")] == [2]
 
 

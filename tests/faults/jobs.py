@@ -34,31 +34,31 @@ class Meant(Exception):
     """What a job that is to fail raises by itself."""
 
 
-def counted(kit: Kit, id: str, told: Event) -> Ending:
+def counted(kit: Kit, id: str, ending: Event) -> Ending:
     """Call `advance()` for each item."""
     number = 0
     with kit.observe(id, total=1_000_000, description="counted by advance()") as observer:
-        while not told.wait(PACE_SECONDS):
+        while not ending.wait(PACE_SECONDS):
             observer.advance()
             number += 1
     return Ending(State.SUCCEEDED, number)
 
 
-def tracked(kit: Kit, id: str, told: Event) -> Ending:
+def tracked(kit: Kit, id: str, ending: Event) -> Ending:
     """Count by `track()`."""
     numbers = count()
-    items = iter(lambda: told.wait(PACE_SECONDS), True)
+    items = iter(lambda: ending.wait(PACE_SECONDS), True)
     for _ in kit.track(items, id=id, meta={"about": "é" * 200}):
         next(numbers)
     return Ending(State.SUCCEEDED, next(numbers))
 
 
-def failing(kit: Kit, id: str, told: Event) -> Ending:
+def failing(kit: Kit, id: str, ending: Event) -> Ending:
     """End by an error of its own."""
     number = 0.0
     try:
         with kit.observe(id) as observer:
-            while not told.wait(PACE_SECONDS):
+            while not ending.wait(PACE_SECONDS):
                 observer.advance(0.5)
                 number += 0.5
             raise Meant("it had to")
@@ -66,12 +66,12 @@ def failing(kit: Kit, id: str, told: Event) -> Ending:
         return Ending(State.FAILED, number)
 
 
-def leaving(kit: Kit, id: str, told: Event) -> Ending:
+def leaving(kit: Kit, id: str, ending: Event) -> Ending:
     """Call `set_progress()`, and end as what was cancelled."""
     number = 0
     try:
         with kit.observe(id, cancellable=True) as observer:
-            while not told.wait(PACE_SECONDS):
+            while not ending.wait(PACE_SECONDS):
                 number += 1
                 observer.set_progress(number, 1_000_000, f"at {number}")
             raise Cancelled
@@ -79,13 +79,13 @@ def leaving(kit: Kit, id: str, told: Event) -> Ending:
         return Ending(State.CANCELLED, number)
 
 
-def coroutine(kit: Kit, id: str, told: Event) -> Ending:
+def coroutine(kit: Kit, id: str, ending: Event) -> Ending:
     """Do it in an event loop."""
 
     async def work() -> int:
         number = 0
         async with kit.observe(id) as observer:
-            while not told.is_set():
+            while not ending.is_set():
                 observer.advance()
                 number += 1
                 await asyncio.sleep(PACE_SECONDS)
@@ -109,7 +109,7 @@ class Jobs:
         self.kit = kit
         self.endings: dict[str, Ending] = {}
         self.problems: list[str] = []
-        self._told = {id: Event() for plan in plans for id in plan}
+        self._ending = {id: Event() for plan in plans for id in plan}
         self._log = _ErrorLog(self.problems)
         logging.getLogger("progresskit").addHandler(self._log)
         self._threads = [Thread(target=self._work, args=(plan, place)) for place, plan in enumerate(plans)]
@@ -119,18 +119,18 @@ class Jobs:
     def _work(self, plan: Sequence[str], place: int) -> None:
         for number, id in enumerate(plan, start=place):
             try:
-                self.endings[id] = KINDS[number % len(KINDS)](self.kit, id, self._told[id])
+                self.endings[id] = KINDS[number % len(KINDS)](self.kit, id, self._ending[id])
             except BaseException:
                 self.problems.append(f"raised into {id}:\n{traceback.format_exc()}")
 
     def end(self, id: str) -> None:
         """Tell a job to end; one that has not begun ends as soon as it has."""
-        self._told[id].set()
+        self._ending[id].set()
 
     def close(self) -> None:
         """End what is left."""
-        for told in self._told.values():
-            told.set()
+        for ending in self._ending.values():
+            ending.set()
         for thread in self._threads:
             thread.join()
         logging.getLogger("progresskit").removeHandler(self._log)

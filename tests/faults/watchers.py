@@ -22,7 +22,7 @@ class Watcher(ABC):
         self.problems: list[str] = []
         self.seen = 0
         self._last: dict[str, Progress] = {}
-        self._told = Condition()
+        self._changed = Condition()
         self._ids = ids
         self.begin()
 
@@ -32,7 +32,7 @@ class Watcher(ABC):
 
     def saw(self, progress: Progress) -> None:
         """Take what is shown: of each job never something older, and nothing else after its end."""
-        with self._told:
+        with self._changed:
             before = self._last.get(progress.id)
             if before is not None:
                 if progress.version < before.version or progress.current < before.current:
@@ -41,7 +41,7 @@ class Watcher(ABC):
                     self._wrong("changed after its end", before, progress)
             self._last[progress.id] = progress
             self.seen += 1
-            self._told.notify_all()
+            self._changed.notify_all()
 
     def _wrong(self, what: str, before: Progress, progress: Progress) -> None:
         self.problems.append(f"{self}: {progress.id} {what}: {before.to_json()} then {progress.to_json()}")
@@ -49,15 +49,15 @@ class Watcher(ABC):
     def wait_for_ends(self, ids: Collection[str], seconds: float) -> None:
         """Wait until these jobs were seen done; raises TimeoutError, with what was seen last, if they are not."""
         deadline = time.monotonic() + seconds
-        with self._told:
+        with self._changed:
             while missed := [id for id in ids if id not in self._last or not self._last[id].done]:
-                if not self._told.wait(deadline - time.monotonic()):
+                if not self._changed.wait(deadline - time.monotonic()):
                     seen = [self._last[id].to_json() if id in self._last else f"{id}: nothing" for id in missed]
                     raise TimeoutError(f"{self} has not seen the ends of {missed} in {seconds:g} s, but {seen}")
 
     def compare(self, endings: dict[str, Ending]) -> None:
         """Hold the last that was seen of each job against how it ended."""
-        with self._told:
+        with self._changed:
             for id, ending in endings.items():
                 last = self._last.get(id)
                 if last is None or (last.state, last.current) != ending:

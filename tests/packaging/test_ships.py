@@ -109,20 +109,20 @@ def test_an_adapter_without_its_packages_names_the_extra_that_brings_them(
     ask: Ask, shipped: dict[str, bytes], pyproject: dict[str, Any]
 ) -> None:
     adapters = sorted({name.split("/")[0] for name in shipped if name.startswith("progresskit_")})
-    told = ask(
+    messages = ask(
         "import importlib, json\n"
-        "told = {}\n"
+        "messages = {}\n"
         f"for name in {adapters}:\n"
         "    try:\n"
         "        importlib.import_module(name)\n"
         "    except ImportError as error:\n"
-        "        told[name] = str(error)\n"
-        "print(json.dumps(told))"
+        "        messages[name] = str(error)\n"
+        "print(json.dumps(messages))"
     )
     # These need nothing before they are used, and say it then.
-    assert set(adapters) - told.keys() == {"progresskit_asgi", "progresskit_redis"}
+    assert set(adapters) - messages.keys() == {"progresskit_asgi", "progresskit_redis"}
     extras = pyproject["project"]["optional-dependencies"]
-    for name, message in told.items():
+    for name, message in messages.items():
         extra = name.removeprefix("progresskit_").replace("_", "-")
         assert extra in extras
         assert re.fullmatch(rf'{name} needs the package \w+, .*: pip install "progresskit\[{extra}\]"', message)

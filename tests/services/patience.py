@@ -59,7 +59,7 @@ KOMBU = {
     "progresskit_kombu.address.OPTIONS": {"redis": {"socket_timeout": SECONDS, "socket_connect_timeout": SECONDS}},
 }
 
-CELERY_ON_A_DATABASE = _seconds("progresskit_celery.state.courier", "CALL_SECONDS")
+CELERY_ON_A_DATABASE = _seconds("progresskit_celery.state.bounded_executor", "CALL_SECONDS")
 
 CELERY_ON_FILES = _seconds("progresskit_celery.state.on_files", "LOCK_SECONDS")
 

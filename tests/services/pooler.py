@@ -94,8 +94,8 @@ class Pooler:
             client.sendall(b"N")  # no TLS
         strange = [name for name in said[:-2:2] if name not in ALLOWED]
         if strange and not self._takes_options:
-            told = b"SFATAL\0C08P01\0Munsupported startup parameter: " + strange[0] + b"\0\0"
-            client.sendall(b"E" + struct.pack("!i", len(told) + 4) + told)
+            message = b"SFATAL\0C08P01\0Munsupported startup parameter: " + strange[0] + b"\0\0"
+            client.sendall(b"E" + struct.pack("!i", len(message) + 4) + message)
             return False
         client.sendall(self._greeting + b"K" + struct.pack("!iii", 12, 1, 1) + b"Z" + struct.pack("!ic", 5, b"I"))
         return True

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # Holds on to a pipe of the test's process. However that one ends, the pipe closes, and what it left behind is removed.
 GUARD = """
-read -r told
-[ "$told" = done ] && exit
+read -r reply
+[ "$reply" = done ] && exit
 kill -KILL $(cat /proc/$1/task/$1/children) -$1 2>/dev/null
 rm -rf "$2"
 """
@@ -75,10 +75,10 @@ class Process:
 
     def signal(self, number: int) -> None:
         """Send a signal to the process first, and to its descendants until none is left that had it not."""
-        told = set[int]()
-        while new := [pid for pid in self.tree() if pid not in told]:
+        signalled = set[int]()
+        while new := [pid for pid in self.tree() if pid not in signalled]:
             for pid in new:
-                told.add(pid)
+                signalled.add(pid)
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
 

@@ -196,12 +196,12 @@ class NoObserver:
     def notify(self, text: str) -> None: ...
 
 
-def attaching(observer: ProgressObserver, told: list[Progress]) -> None:
+def attaching(observer: ProgressObserver, received: list[Progress]) -> None:
     for subject in (observer, progresskit.subject("import-42")):
         detach = subject.attach(Bar())
         assert_type(detach, Callable[[], None])
         detach()
-        subject.attach(told.append)
+        subject.attach(received.append)
         subject.attach(lambda progress: print(progress.percent))
         subject.attach(NoObserver())  # type: ignore[arg-type]
     assert_type(seen_by(observer), Progress | None)

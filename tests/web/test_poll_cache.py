@@ -216,12 +216,12 @@ def test_a_forked_child_asks_for_itself(kit: Kit, surface: Surface, backend: Cou
             finally:
                 os._exit(0)
         os.close(writer)
-        with open(reader, "rb") as told:
-            assert told.read() == b"asked"
+        with open(reader, "rb") as answer:
+            assert answer.read() == b"asked"
         os.waitpid(pid, 0)
 
 
-def test_so_many_jobs_are_kept_and_no_more(
+def test_at_most_the_configured_number_of_jobs_is_kept(
     kit: Kit, surface: Surface, backend: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(poll_cache, "MOST", 3)
@@ -303,12 +303,12 @@ def test_what_is_read_after_all_that_was_shown_holds_though_it_is_less(kit: Kit,
     kept = PollCache(kit, clock)
     with kit.observe("a", total=3) as observer:
         kit.flush()
-        anew = backend.read(["a"])  # as of a store that was emptied, and the job reported anew
+        again = backend.read(["a"])  # as of a store that was emptied, and the job reported again
         observer.advance()
         kit.flush()
         kept.keep(["a"], backend.read(["a"]), kept.now())
     clock.advance(1)
-    assert kept.keep(["a"], anew, kept.now())["a"].record.current == 0
+    assert kept.keep(["a"], again, kept.now())["a"].record.current == 0
 
 
 def test_many_threads_poll_at_once(kit: Kit, surface: Surface) -> None:

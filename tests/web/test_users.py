@@ -90,10 +90,10 @@ def test_a_key_of_one_user_opens_nothing_for_others(surface: Surface, user: Any)
 
 def test_a_key_among_others_is_null_for_who_is_not_its_user(surface: Surface) -> None:
     key = surface.sign("a", user=7)
-    for user, told in ((Django(7), b'"id":"a"'), (Django(8), b":null}")):
+    for user, expected in ((Django(7), b'"id":"a"'), (Django(8), b":null}")):
         response = surface.answer(Request("GET", "", f"key={key}", {}, Server.THREADS, SimpleNamespace(user=user)))
         assert isinstance(response.body, bytes)
-        assert told in response.body
+        assert expected in response.body
 
 
 def test_a_key_that_is_bound_to_nobody_opens_for_everybody(surface: Surface) -> None:

@@ -11,7 +11,7 @@ from progresskit.abc import Subscription, SupportsCancelPush, SupportsPush
 from progresskit.backends.stores import StoreBackend, load_record, load_records
 from progresskit.errors import ConfigurationError
 from progresskit.progress import ID_LENGTH, State, percentage
-from progresskit_celery.window import entered
+from progresskit_celery.write_gate import enter_gates
 
 from .address import app_of
 from .store import PROGRESS, Change, Meta
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from progresskit.backends.stores import Decide, StoredRecord
     from progresskit.progress import Progress, Write
-    from progresskit_celery.window import Window
+    from progresskit_celery.write_gate import WriteGate
 
     from .store import Edit
 
@@ -80,9 +80,9 @@ class CeleryBackend(StoreBackend):
         changed = set[str]()
         edits = self._edits(writes, decide, changed)
         running = {id: write for id, write in writes.items() if write.state is State.RUNNING}
-        with entered(self._app, running) if self._store.mirrors else nullcontext(dict[str, "Window"]()) as windows:
-            for id, window in windows.items():
-                edits.setdefault(window.task_id, partial(_mirror, running[id], window.request, changed))
+        with enter_gates(self._app, running) if self._store.mirrors else nullcontext(dict[str, "WriteGate"]()) as gates:
+            for id, gate in gates.items():
+                edits.setdefault(gate.task_id, partial(_mirror, running[id], gate.request, changed))
             self._store.change(edits)
 
     def _edits(self, ids: Collection[str], decide: Decide, changed: set[str]) -> dict[str, Edit]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from progresskit.backends.stores import ServerClock, retry_conflicts
 
-from .courier import Courier
+from .bounded_executor import BoundedExecutor
 from .store import Store
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class RowStore(Store):
 
     def __init__(self, app: Any, clock: Callable[[], float] | None) -> None:
         super().__init__(app, clock)
-        self._courier = Courier(self._leave)
+        self._executor = BoundedExecutor(self._leave)
         self._server_clock = ServerClock(clock)
 
     @abstractmethod
@@ -60,12 +60,12 @@ class RowStore(Store):
 
     def read(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
         """Read all by one query."""
-        return self._courier.call(str(self), partial(self._load, ids))
+        return self._executor.call(str(self), partial(self._load, ids))
 
     def change(self, edits: Mapping[str, Edit]) -> None:
         """Do all in one transaction."""
         if edits:
-            self._courier.call(str(self), partial(self._change, edits))
+            self._executor.call(str(self), partial(self._change, edits))
 
     def _change(self, edits: Mapping[str, Edit]) -> None:
         def attempt(ids: Collection[str]) -> Collection[str]:
@@ -110,8 +110,8 @@ class RowStore(Store):
 
     def close(self) -> None:
         """End the threads, which close their connections."""
-        self._courier.close()
+        self._executor.close()
 
     def after_fork_in_child(self) -> None:
         """Forget the threads."""
-        self._courier.after_fork_in_child()
+        self._executor.after_fork_in_child()

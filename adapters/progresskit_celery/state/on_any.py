@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from progresskit.errors import BackendUnavailable
 from progresskit.urls import describe
 
-from .courier import Courier
+from .bounded_executor import BoundedExecutor
 from .store import PROGRESS, Meta, Store
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class AnyStore(Store):
     def __init__(self, app: Any, clock: Callable[[], float] | None) -> None:
         super().__init__(app, clock)
         self._lock = Lock()
-        self._courier = Courier(_nothing)
+        self._executor = BoundedExecutor(_nothing)
 
     def read(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
         """Read one after the other."""
@@ -43,7 +43,7 @@ class AnyStore(Store):
 
     def _called(self, function: Callable[[], Any]) -> Any:
         try:
-            return self._courier.call("Celery's result backend", function)
+            return self._executor.call("Celery's result backend", function)
         except BackendUnavailable:
             raise
         except Exception as error:
@@ -67,12 +67,12 @@ class AnyStore(Store):
 
     def close(self) -> None:
         """End the threads."""
-        self._courier.close()
+        self._executor.close()
 
     def after_fork_in_child(self) -> None:
         """Forget the threads."""
         self._lock = Lock()
-        self._courier.after_fork_in_child()
+        self._executor.after_fork_in_child()
 
 
 class MemoryStore(AnyStore):

@@ -122,17 +122,17 @@ class EventsContract(ShimFixtures):
         ids = [f"{id}-a", f"{id}-b"]
         first, second = sign(ids[0]), sign(ids[1])
         with running(ids[0]) as a, streaming(client, "events/", params={"key": [first, second, "bad"]}) as events:
-            told_first = [events.job(), events.job()]
+            beginning = [events.job(), events.job()]
             with running(ids[1]) as b:
-                told_second = events.job()
+                change = events.job()
                 a.succeed()
-                told_third = events.job()
+                end = events.job()
                 b.succeed()
             rest = list(events)
-        assert told_first[0] == {"key": "bad", "job": None}
-        assert (told_first[1]["key"], told_first[1]["job"]["state"]) == (first, "running")
-        assert (told_second["key"], told_second["job"]["state"]) == (second, "running")
-        assert (told_third["key"], told_third["job"]["state"]) == (first, "succeeded")
+        assert beginning[0] == {"key": "bad", "job": None}
+        assert (beginning[1]["key"], beginning[1]["job"]["state"]) == (first, "running")
+        assert (change["key"], change["job"]["state"]) == (second, "running")
+        assert (end["key"], end["job"]["state"]) == (first, "succeeded")
         assert [(block["event"], block["id"]) for block in rest] == [("progress", "end")]
         assert json.loads(rest[0]["data"]) == {"key": second, "job": stored(ids[1]).to_dict()}
 

@@ -89,7 +89,7 @@ class LimitsContract(ShimFixtures):
                     assert events.job()
                 assert eventually(lambda: Surface().limiter.acquired == 0)
 
-    def test_a_threaded_server_lends_a_thread_for_some_time_only(
+    def test_a_threaded_server_gives_a_thread_for_a_limited_time_only(
         self, client: httpx.Client, id: str, key: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         passed = 0.0

@@ -157,7 +157,7 @@ class UsersContract(ShimFixtures):
                 assert all(is_refused(answer) for answer in answers(client, key, others))
             assert [answer.status_code for answer in answers(client, key, ADA)] == [200, 200, 202]
 
-    def test_one_user_takes_so_many_places_and_no_more(self, client: httpx.Client, id: str) -> None:
+    def test_one_user_takes_at_most_the_places_of_one_user(self, client: httpx.Client, id: str) -> None:
         self.configure(max_streams_per_client=1, max_streams=3)
         keys = {name: sign(id, user=name) for name in ("ada", "bob")}
         with running(id, owner="ada"), streaming(client, f"{id}/events/", headers=ADA) as events:

@@ -221,8 +221,8 @@ async def test_what_came_while_the_site_was_asked_is_reported_as_the_newest_only
         answer.set()
         for reader in (one, many):
             await reader.until_sent('"current":5')
-            told = [event.get("job", event) for event in reader.events]
-            assert [(job["version"][0], job["current"]) for job in told] == [("1", 0), ("2", 5)]
+            jobs = [event.get("job", event) for event in reader.events]
+            assert [(job["version"][0], job["current"]) for job in jobs] == [("1", 0), ("2", 5)]
 
 
 @in_loop
@@ -295,9 +295,11 @@ async def test_a_socket_is_sent_null_and_goes_on_with_its_other_keys(site: Site)
         b.set_progress(2)
         a.set_progress(3)
         await socket.until_sent('"current":2')
-        await socket.until(lambda: any(told["key"] == token and told["job"]["current"] == 1 for told in socket.events))
-        told = socket.events[3:]
-        assert [each["job"] for each in told if each["key"] == "a"] == [None]
+        await socket.until(
+            lambda: any(event["key"] == token and event["job"]["current"] == 1 for event in socket.events)
+        )
+        events = socket.events[3:]
+        assert [event["job"] for event in events if event["key"] == "a"] == [None]
         # It is not watched any more, and may be again once the site allows it.
         socket.say(watch=["a"])
         await socket.until(lambda: socket.sent.count('{"key":"a","job":null}') == 2)
@@ -468,7 +470,7 @@ async def test_each_key_of_a_socket_is_asked_about_when_it_is_watched(site: Site
         await socket.until(lambda: len(socket.events) == 3)  # all keys of a job are told it again
         job.set_progress(1)
         await socket.until(lambda: len(socket.events) == 5)  # what was opened within this run stays open
-        assert [(told["key"], told["job"]["current"]) for told in socket.events] == [
+        assert [(event["key"], event["job"]["current"]) for event in socket.events] == [
             *[(ada, 0), (ada, 0), (bob, 0)],
             *[(ada, 1), (bob, 1)],
         ]
@@ -478,7 +480,7 @@ async def test_each_key_of_a_socket_is_asked_about_when_it_is_watched(site: Site
         await socket.until_sent('"current":2')
         await site.abegin("a", "ada", description="the next")
         await socket.until_sent("the next")
-        assert [(told["key"], told["job"] and told["job"]["version"][0]) for told in socket.events[5:]] == [
+        assert [(event["key"], event["job"] and event["job"]["version"][0]) for event in socket.events[5:]] == [
             (ada, None),
             *[(bob, "1"), (bob, "2")],
         ]
@@ -490,7 +492,7 @@ async def test_each_key_of_a_socket_is_asked_about_when_it_is_watched(site: Site
 def test_a_socket_of_a_real_server_is_sent_null_of_another_users_run() -> None:
     site = Site(authorize=owner_only)
 
-    def told(socket: ClientConnection) -> Any:
+    def next_event(socket: ClientConnection) -> Any:
         return json.loads(socket.recv(PATIENCE))
 
     with uvicorn_serving(site.app) as address:
@@ -499,11 +501,11 @@ def test_a_socket_of_a_real_server_is_sent_null_of_another_users_run() -> None:
         at = f"{address.replace('http', 'ws')}/progress/ws/"
         with connect(at, additional_headers={"X-User": "ada"}, proxy=None, open_timeout=PATIENCE) as socket:
             socket.send(json.dumps({"watch": ["a", "b"]}))
-            assert {told(socket)["key"], told(socket)["key"]} == {"a", "b"}
+            assert {next_event(socket)["key"], next_event(socket)["key"]} == {"a", "b"}
             site.begin("a", "bob", description=SECRET).set_progress(4)
-            assert told(socket) == {"key": "a", "job": None}
+            assert next_event(socket) == {"key": "a", "job": None}
             mine.set_progress(1)
-            assert told(socket)["job"]["current"] == 1
+            assert next_event(socket)["job"]["current"] == 1
         headers = {"X-User": "ada"}
         answers = [
             httpx.get(f"{address}/progress/a/{way}", headers=headers, trust_env=False) for way in ("", "events/")
@@ -528,7 +530,7 @@ def test_while_an_id_goes_from_user_to_user_nobody_sees_the_other_ones_runs() ->
                             break
         return name, "".join(said)
 
-    def told(name: str) -> tuple[str, str]:
+    def sent_to(name: str) -> tuple[str, str]:
         at, said = f"{address.replace('http', 'ws')}/progress/ws/", [""]
         with connect(at, additional_headers={"X-User": name}, proxy=None, open_timeout=PATIENCE) as socket:
             while not over.is_set():
@@ -542,7 +544,7 @@ def test_while_an_id_goes_from_user_to_user_nobody_sees_the_other_ones_runs() ->
         asked = [
             pool.submit(seen_by, name, path) for name in ("ada", "bob") for path in ("a/", "a/events/", "events/?key=a")
         ]
-        asked += [pool.submit(told, name) for name in ("ada", "bob")]
+        asked += [pool.submit(sent_to, name) for name in ("ada", "bob")]
         for number in range(300):
             name = ("ada", "bob")[number % 2]
             site.begin("a", name, description=f"{name}'s own").set_progress(1)

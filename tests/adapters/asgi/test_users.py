@@ -106,22 +106,22 @@ def socket_of(address: str, user: str, key: str) -> Iterator[tuple[ClientConnect
     with connect(at, additional_headers={"X-User": user}, proxy=None, open_timeout=PATIENCE) as socket:
         try:
             socket.send(json.dumps({"watch": [key]}))
-            told = json.loads(socket.recv(PATIENCE))["job"]
+            answer = json.loads(socket.recv(PATIENCE))["job"]
         except ConnectionClosed as closed:
-            told = closed.rcvd and closed.rcvd.code
-        yield socket, told
+            answer = closed.rcvd and closed.rcvd.code
+        yield socket, answer
 
 
-def told_once(address: str, user: str, key: str) -> bool:
+def is_shown_once(address: str, user: str, key: str) -> bool:
     """Return whether a socket of that user's is told of the job; leave it."""
-    with socket_of(address, user, key) as (_, told):
-        return isinstance(told, dict)
+    with socket_of(address, user, key) as (_, answer):
+        return isinstance(answer, dict)
 
 
 def code(address: str, user: str, key: str) -> Any:
     """Return the code that a socket of that user's is closed with."""
-    with socket_of(address, user, key) as (_, told):
-        return told
+    with socket_of(address, user, key) as (_, answer):
+        return answer
 
 
 @pytest.mark.parametrize("way", ["key", "id"])
@@ -131,16 +131,16 @@ def test_a_users_sockets_and_streams_are_of_one_share(kit: Kit, address: str, wa
     asked = ada if way == "key" else "a"
     with kit.observe("a", owner="ada"):
         kit.flush()
-        with socket_of(address, "ada", asked) as (socket, told):
-            assert told["id"] == "a"
+        with socket_of(address, "ada", asked) as (socket, answer):
+            assert answer["id"] == "a"
             assert code(address, "ada", ada) == code(address, "ada", "a") == 1013
             with streaming(address, "ada", ada) as stream:
                 assert next(stream) == "retry: 2000"
-            assert told_once(address, "bob", bob)
+            assert is_shown_once(address, "bob", bob)
             socket.send(json.dumps({"watch": [ada, "bad"]}))  # more keys of the same user take nothing more
             while json.loads(socket.recv(PATIENCE)) != {"key": "bad", "job": None}:
                 pass
-        assert eventually(lambda: told_once(address, "ada", asked))
+        assert eventually(lambda: is_shown_once(address, "ada", asked))
         assert eventually(lambda: PROCESS_LIMITER.acquired == 0)
         with streaming(address, "ada", ada) as stream:
             assert next(stream) == "retry: 1000"
@@ -152,14 +152,14 @@ def test_a_socket_passes_its_place_on_to_its_user_and_needs_no_other(kit: Kit, a
     kit.configure("memory://", secret_key=SECRET, max_streams_per_client=1, max_streams=1, trusted_proxies=0)
     with kit.observe("a"):
         kit.flush()
-        with socket_of(address, "ada", Surface(kit).sign("a", user="ada")) as (_, told):
-            assert told["id"] == "a"
+        with socket_of(address, "ada", Surface(kit).sign("a", user="ada")) as (_, answer):
+            assert answer["id"] == "a"
             assert PROCESS_LIMITER.acquired == 1
             assert not PROCESS_LIMITER.acquire(9, "user ada", 1)
             assert PROCESS_LIMITER.acquire(9, "127.0.0.1", 1)
             PROCESS_LIMITER.release("127.0.0.1")
         assert eventually(lambda: PROCESS_LIMITER.acquired == 0)
-        assert told_once(address, "bob", Surface(kit).sign("a"))
+        assert is_shown_once(address, "bob", Surface(kit).sign("a"))
     assert eventually(lambda: PROCESS_LIMITER.acquired == 0)
     assert PROCESS_LIMITER.acquire(1, "user ada", 1)
     PROCESS_LIMITER.release("user ada")

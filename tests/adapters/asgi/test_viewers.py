@@ -252,7 +252,7 @@ def test_where_serve_is_the_server_no_longer_message_even_comes_in(kit: Kit) -> 
         assert code(page) == 1009
 
 
-def test_a_socket_watches_so_many_jobs_and_no_more(kit: Kit, address: str) -> None:
+def test_a_socket_watches_at_most_the_configured_number_of_jobs(kit: Kit, address: str) -> None:
     with opened(address) as page:
         for hundred in range(6):
             say(page, watch=[f"job-{hundred}-{number}" for number in range(100)])

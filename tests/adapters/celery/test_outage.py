@@ -14,7 +14,7 @@ from progresskit.abc import SupportsCancelPush, SupportsPush
 from progresskit.errors import BackendUnavailable
 from progresskit.progress import Progress
 from progresskit.testing import RecordingObserver, start, update
-from progresskit_celery.state import CeleryBackend, courier, on_cache, on_redis
+from progresskit_celery.state import CeleryBackend, bounded_executor, on_cache, on_redis
 from tests.contract.celery_apps import address, imported
 from tests.services import missing, server_class
 from tests.services.postgresql import USER, PostgreSQL
@@ -44,7 +44,7 @@ def service(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have backends wait less long than usual; so a call may fail at any time, on a machine that is busy."""
-    for module in (on_redis, on_cache, courier):
+    for module in (on_redis, on_cache, bounded_executor):
         monkeypatch.setattr(module, "CALL_SECONDS", 0.5)
 
 
@@ -125,13 +125,13 @@ def test_a_server_that_hangs_from_the_start_does_not_hold_up_closing_and_keeps_n
         backend.close()
     finally:
         server.resume()
-    wait_until(lambda: not any(map(is_clerk, {*threading.enumerate()} - others)), "those who waited are gone")
+    wait_until(lambda: not any(map(is_executor_thread, {*threading.enumerate()} - others)), "those who waited are gone")
     with closing(server.connect()) as connection:
         query = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{USER}'"
         wait_until(lambda: connection.execute(query).fetchone() == (0,), "so are their connections")
 
 
-def is_clerk(thread: threading.Thread) -> bool:
+def is_executor_thread(thread: threading.Thread) -> bool:
     return thread.name == "progresskit-celery-results"
 
 

@@ -22,7 +22,7 @@ from progresskit.config import Settings
 from progresskit.errors import BackendUnavailable, ConfigurationError
 from progresskit.progress import State
 from progresskit.testing import external_update, start, update
-from progresskit_celery import window
+from progresskit_celery import write_gate
 from progresskit_celery.state import CeleryBackend
 from progresskit_celery.state.backend import _mirror
 from progresskit_celery.state.store import Change, Meta
@@ -97,7 +97,7 @@ def backend(app: Any) -> Iterator[CeleryBackend]:
 
 
 class Run:
-    """Stands where a task's run does, for the window of a task of that id."""
+    """Stands where a task's run does, for the gate of a task of that id."""
 
     def __init__(self, app: Any, id: str) -> None:
         self.task = self.job = self.request = self
@@ -137,15 +137,15 @@ def test_a_result_that_is_no_record_is_absent_stops_nothing_and_is_written_over(
     assert {id: progress.current for id, progress in backend.read(["bad", "good"]).items()} == {"bad": 7, "good": 5}
 
 
-# The window
+# The write gate
 
 
-def test_a_task_is_mirrored_while_its_window_is_open_and_neither_before_nor_after(
+def test_a_task_is_mirrored_while_its_gate_is_open_and_neither_before_nor_after(
     app: Any, backend: CeleryBackend
 ) -> None:
     backend.write([start("job", current=1, total=4)])
     assert app.AsyncResult("job").state == "PENDING"
-    with window.opened(Run(app, "job")):  # type: ignore[arg-type]
+    with write_gate.open_gate(Run(app, "job")):  # type: ignore[arg-type]
         backend.write([update("job", 2, current=2, total=4, description="Half")])
         assert app.AsyncResult("job").state == "PROGRESS"
         assert app.AsyncResult("job").info == {"current": 2, "total": 4, "percent": 50, "description": "Half"}
@@ -153,29 +153,29 @@ def test_a_task_is_mirrored_while_its_window_is_open_and_neither_before_nor_afte
     assert app.AsyncResult("job").info["current"] == 2
 
 
-def test_whoever_does_not_own_the_record_mirrors_nothing(app: Any, backend: CeleryBackend) -> None:
+def test_a_worker_that_does_not_own_the_record_mirrors_nothing(app: Any, backend: CeleryBackend) -> None:
     backend.write([start("job"), start("other")])
     backend.write([start("job", token="redelivered")])
-    with window.opened(Run(app, "job")):  # type: ignore[arg-type]
+    with write_gate.open_gate(Run(app, "job")):  # type: ignore[arg-type]
         backend.write([update("job", 9, current=9)])
         assert app.AsyncResult("job").state == "PENDING"
 
 
 def test_a_state_of_the_sites_own_is_left_alone(app: Any, backend: CeleryBackend) -> None:
     app.backend.store_result("job", {"page": 3}, "CRAWLING")
-    with window.opened(Run(app, "job")):  # type: ignore[arg-type]
+    with write_gate.open_gate(Run(app, "job")):  # type: ignore[arg-type]
         backend.write([start("job")])
     assert app.AsyncResult("job").state == "CRAWLING"
     assert app.AsyncResult("job").info == {"page": 3}
 
 
 def test_the_end_of_a_function_waits_for_a_write_that_is_under_way() -> None:
-    opened = window.Window(None, "job", None)
+    opened = write_gate.WriteGate(None, "job", None)
     assert opened.enter()
     ended = Event()
     thread = Thread(target=lambda: (opened.close(), ended.set()))
     thread.start()
-    wait_until(lambda: opened._closed, "the window is closed")
+    wait_until(lambda: opened._closed, "the gate is closed")
     assert not opened.enter(), "nobody enters any more"
     assert not ended.is_set()
     opened.leave()
@@ -183,11 +183,11 @@ def test_the_end_of_a_function_waits_for_a_write_that_is_under_way() -> None:
     assert ended.is_set()
 
 
-def test_a_task_whose_result_is_not_stored_has_no_window(app: Any, backend: CeleryBackend) -> None:
+def test_a_task_whose_result_is_not_stored_has_no_gate(app: Any, backend: CeleryBackend) -> None:
     for how in ("ignore_result", "is_eager"):
         run = Run(app, f"job-{how}")
         setattr(run, how, True)
-        with window.opened(run):  # type: ignore[arg-type]
+        with write_gate.open_gate(run):  # type: ignore[arg-type]
             backend.write([start(run.id)])
         assert app.AsyncResult(run.id).state == "PENDING"
 
@@ -227,10 +227,10 @@ def test_a_result_that_is_stored_between_look_and_write_stays(
 
 
 @pytest.mark.parametrize("final", RESULTS)
-def test_a_write_after_the_result_changes_nothing_though_the_window_is_open(
+def test_a_write_after_the_result_changes_nothing_though_the_gate_is_open(
     app: Any, backend: CeleryBackend, final: str
 ) -> None:
-    with window.opened(Run(app, "task")):  # type: ignore[arg-type]
+    with write_gate.open_gate(Run(app, "task")):  # type: ignore[arg-type]
         backend.write([start("task", current=1)])
         assert app.AsyncResult("task").state == "PROGRESS"
         app.backend.store_result("task", RESULTS[final], final)  # a time limit, for example
@@ -280,7 +280,7 @@ def test_a_record_survives_whatever_results_are_made_of(
     app = app_on(store, tmp_path, **settings)
     text = "Zürich 東京 🚀 \x01 \u2028 \\ \" '"
     with closing(CeleryBackend(app)) as backend:
-        with window.opened(Run(app, "job")):  # type: ignore[arg-type]
+        with write_gate.open_gate(Run(app, "job")):  # type: ignore[arg-type]
             backend.write([start("job", description=text, meta={text: [text, 1.5]}, current=2**53, total=2**53)])
         progress = backend.read(["job"])["job"]
         assert (progress.description, progress.meta) == (text, {text: [text, 1.5]})
@@ -400,23 +400,23 @@ def test_a_prefix_that_makes_ids_too_long_for_a_table_is_refused(tmp_path: Path)
 
 
 def test_a_call_that_is_not_answered_is_given_up_and_the_next_one_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    from progresskit_celery.state import courier
+    from progresskit_celery.state import bounded_executor
 
-    monkeypatch.setattr(courier, "CALL_SECONDS", 0.05)
+    monkeypatch.setattr(bounded_executor, "CALL_SECONDS", 0.05)
     left, gate = list[int](), Event()
-    messenger = courier.Courier(lambda: left.append(1))
-    for _ in range(courier.THREADS):
+    executor = bounded_executor.BoundedExecutor(lambda: left.append(1))
+    for _ in range(bounded_executor.THREADS):
         with pytest.raises(BackendUnavailable, match="not answered"):
-            messenger.call("the store", gate.wait)
-    monkeypatch.setattr(courier, "CALL_SECONDS", 10)
-    assert messenger.call("the store", lambda: 5) == 5
+            executor.call("the store", gate.wait)
+    monkeypatch.setattr(bounded_executor, "CALL_SECONDS", 10)
+    assert executor.call("the store", lambda: 5) == 5
     gate.set()
-    messenger.close()
-    wait_until(lambda: len(left) == courier.THREADS + 1, "every thread has left")
+    executor.close()
+    wait_until(lambda: len(left) == bounded_executor.THREADS + 1, "every thread has left")
 
 
 def test_an_answer_that_comes_at_the_very_end_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    from progresskit_celery.state import courier
+    from progresskit_celery.state import bounded_executor
 
     class JustInTime(Future[int]):
         def result(self, timeout: float | None = None) -> int:
@@ -428,11 +428,11 @@ def test_an_answer_that_comes_at_the_very_end_is_one(monkeypatch: pytest.MonkeyP
                 raise
 
     over = Event()
-    monkeypatch.setattr(courier, "Future", JustInTime)
-    monkeypatch.setattr(courier, "CALL_SECONDS", 0.05)
-    messenger = courier.Courier(lambda: None)
-    assert messenger.call("the store", lambda: int(over.wait(60))) == 1
-    messenger.close()
+    monkeypatch.setattr(bounded_executor, "Future", JustInTime)
+    monkeypatch.setattr(bounded_executor, "CALL_SECONDS", 0.05)
+    executor = bounded_executor.BoundedExecutor(lambda: None)
+    assert executor.call("the store", lambda: int(over.wait(60))) == 1
+    executor.close()
 
 
 def test_no_state_of_a_record_is_final_for_celery(app: Any, backend: CeleryBackend) -> None:

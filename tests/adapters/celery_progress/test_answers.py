@@ -198,9 +198,9 @@ def mirror(current: int, total: int | None, description: str | None) -> dict[str
 def test_what_celery_knows_of_a_task_is_reported_in_the_words_of_the_original() -> None:
     # Where it was told after the record was read, or where the record cannot be read.
     assert json.dumps(status("id", mirror(0, None, None), None)).encode() == UNKNOWN
-    told = {"pending": False, "current": 0, "total": 3, "percent": 0, "description": ""}
-    assert status("id", mirror(0, 3, None), None)["progress"] == told
-    assert status("id", mirror(2, None, "two"), None)["progress"] == told | {
+    answer = {"pending": False, "current": 0, "total": 3, "percent": 0, "description": ""}
+    assert status("id", mirror(0, 3, None), None)["progress"] == answer
+    assert status("id", mirror(2, None, "two"), None)["progress"] == answer | {
         "current": 2,
         "total": 0,
         "description": "two",
@@ -218,10 +218,10 @@ def test_no_private_field_of_the_record_is_in_an_answer(state: State) -> None:
 def test_a_task_that_celery_says_has_started_is_reported_as_such() -> None:
     current_app.conf.task_track_started = True
     try:
-        told = status("id", mirror(0, None, None), None)
+        answer = status("id", mirror(0, None, None), None)
     finally:
         current_app.conf.task_track_started = False
-    assert (told["state"], told["progress"]["pending"]) == ("STARTED", False)
+    assert (answer["state"], answer["progress"]["pending"]) == ("STARTED", False)
 
 
 def test_a_problem_is_logged_once_though_its_texts_differ(caplog: pytest.LogCaptureFixture) -> None:

@@ -74,7 +74,7 @@ def test_a_setting_that_does_not_exist_is_reported_at_the_start() -> None:
 
 
 @override_settings(SECRET_KEY="")
-def test_a_project_without_a_secret_key_starts_and_whoever_signs_gets_an_error() -> None:
+def test_a_project_without_a_secret_key_starts_and_signing_raises_an_error() -> None:
     use_django_settings()
     with pytest.raises(progresskit.ConfigurationError, match="SECRET_KEY"):
         render('{% progress_bar "import-42" %}')

@@ -72,7 +72,7 @@ def test_an_app_without_a_secret_key_is_reported_at_the_start(key: object) -> No
 
 
 @pytest.mark.parametrize("open_by", [{"PROGRESSKIT_ALLOW_ANONYMOUS": True}, {"PROGRESSKIT_AUTHORIZE": owner_only}])
-def test_an_app_that_needs_no_key_starts_without_and_whoever_signs_gets_an_error(open_by: dict[str, object]) -> None:
+def test_an_app_that_needs_no_key_starts_without_and_signing_raises_an_error(open_by: dict[str, object]) -> None:
     app = site(SECRET_KEY=None, **open_by)
     ProgressKit(app)
     with app.test_request_context(), pytest.raises(progresskit.ConfigurationError, match="SECRET_KEY"):

@@ -74,7 +74,7 @@ def fold(backend: KombuBackend, *writes: Write) -> None:
 # Who knows what
 
 
-def test_one_who_comes_late_sees_what_runs_and_what_has_ended_whoever_reports_it(join: Join) -> None:
+def test_one_who_comes_late_sees_what_runs_and_what_has_ended_from_any_reporter(join: Join) -> None:
     worker, watcher = join(), join()
     watcher.read(["any"])
     worker.write([external_update("running", kind="mail"), start("ended"), start("asked")])
@@ -193,10 +193,10 @@ def test_nonsense_from_others_harms_nobody(url: str, join: Join, caplog: pytest.
 
 
 def test_one_who_listens_and_fails_harms_nobody(join: Join, caplog: pytest.LogCaptureFixture) -> None:
-    worker, watcher, told = join(), join(), list[str]()
+    worker, watcher, received = join(), join(), list[str]()
 
     def fail(*news: object) -> None:
-        told.append("news" if news else "loss")
+        received.append("news" if news else "loss")
         raise RuntimeError("it had to")
 
     for backend in (worker, watcher):
@@ -204,7 +204,7 @@ def test_one_who_listens_and_fails_harms_nobody(join: Join, caplog: pytest.LogCa
         backend.subscribe_cancels(fail, fail).add(["job"])
     assert worker.write([start("job")]) == {"job": 1}
     assert watcher.request_cancel(["job"]) == {"job"}
-    wait_until(lambda: told.count("news") == 6, "both are told of the record, twice, and of the request", 60)
+    wait_until(lambda: received.count("news") == 6, "both are told of the record, twice, and of the request", 60)
     assert watcher.read(["job"])["job"].cursor == f"{LIFE}-1.1.1c"
     # Whoever was told says so before it fails, and a thread of its own logs that.
     wait_until(lambda: caplog.text.count("it had to") >= 6, "each failure is logged", 60)
@@ -366,9 +366,9 @@ def test_what_cannot_carry_progress_is_refused_with_what_to_do(wrong: str, says:
 
 
 def test_a_transport_whose_package_is_missing_names_it() -> None:
-    with pytest.raises(MissingPackage, match=r"kombu\[sqs\]") as told:
+    with pytest.raises(MissingPackage, match=r"kombu\[sqs\]") as raised:
         KombuBackend("kombu+SQS://key:hunter2@")
-    assert "hunter2" not in str(told.value)
+    assert "hunter2" not in str(raised.value)
 
 
 def test_what_is_neither_a_url_nor_a_connection_is_refused() -> None:
@@ -380,7 +380,7 @@ def test_no_connection_is_made_before_it_is_needed_and_no_password_is_shown() ->
     url = "kombu+redis://user:hunter2@127.0.0.1:1/0"
     backend = backend_class(url).from_url(url, Settings(url=url))
     for call in (lambda: backend.write([start("job")]), lambda: backend.read(["job"])):
-        with pytest.raises(BackendUnavailable) as told:
+        with pytest.raises(BackendUnavailable) as raised:
             call()
-        assert "hunter2" not in str(told.value)
+        assert "hunter2" not in str(raised.value)
     backend.close()

@@ -64,7 +64,7 @@ def version(stored: Stored) -> tuple[int, int, int]:
 
 
 @given(RECORDS, RECORDS)
-def test_both_end_up_with_the_same_whoever_is_asked(one: Stored, other: Stored) -> None:
+def test_both_end_up_with_the_same_regardless_of_which_is_asked(one: Stored, other: Stored) -> None:
     assert merge(one, other) == merge(other, one)
 
 
@@ -182,8 +182,8 @@ def test_what_is_reported_is_all_that_there_is_to_know() -> None:
     knows.write([external_update("job", State.FAILED)])
     clock.advance(7)
     hears = Host(later)
-    told = [unpack_record(json.loads(json.dumps(pack_record(kept)))) for kept in knows.kept(["job", "unknown"])]
-    assert hears.adopt(told) == set()
+    exchanged = [unpack_record(json.loads(json.dumps(pack_record(kept)))) for kept in knows.kept(["job", "unknown"])]
+    assert hears.adopt(exchanged) == set()
     assert hears.read(["job"]) == knows.read(["job"])
     assert hears.replica.entries.cancel_requested(["job"], later()) == {"job"}
     assert hears.listed("mail") == knows.listed("mail")
@@ -214,7 +214,7 @@ def test_listeners_hear_of_what_was_reported_and_of_requests_in_it() -> None:
     assert asked == [{"job"}]
 
 
-def told(knows: Host, hears: Host, ids: set[str]) -> set[str]:
+def send_known(knows: Host, hears: Host, ids: set[str]) -> set[str]:
     """Tell what is known of jobs, as a message does; return those of which more is known there."""
     forgotten = tombstones(json.loads(json.dumps(knows.replica.forgotten(ids))))
     return hears.adopt(knows.kept(ids), forgotten)
@@ -224,12 +224,12 @@ def test_who_missed_that_a_job_was_forgotten_brings_it_back_to_nobody_and_forget
     ends = [start("job"), update("job", 2, state=State.SUCCEEDED)]
     knows, missed, late = host(*ends), host(*ends), host()
     assert knows.forget("job") == {"job"}
-    assert told(missed, knows, {"job"}) == {"job"}, "it is answered"
+    assert send_known(missed, knows, {"job"}) == {"job"}, "it is answered"
     assert knows.read(["job"]) == {}
     for other in (missed, late):
-        assert told(knows, other, knows.replica.known()) == set()
+        assert send_known(knows, other, knows.replica.known()) == set()
         assert other.read(["job"]) == {}
-    assert told(host(*ends), late, {"job"}) == {"job"}, "who came late knows it as well"
+    assert send_known(host(*ends), late, {"job"}) == {"job"}, "who came late knows it as well"
     assert late.read(["job"]) == {}
 
 
@@ -251,8 +251,8 @@ def test_a_worker_that_returned_to_a_forgotten_job_is_not_forgotten_by_who_hears
     clock.advance(20)
     knows.forget("job")
     other.write([update("job", 2, current=2)])
-    assert told(knows, other, {"job"}) == {"job"}, "it is answered"
-    assert told(other, knows, {"job"}) == set()
+    assert send_known(knows, other, {"job"}) == {"job"}, "it is answered"
+    assert send_known(other, knows, {"job"}) == set()
     assert knows.read(["job"])["job"].current == other.read(["job"])["job"].current == 2
 
 

@@ -260,18 +260,18 @@ def test_who_comes_late_lists_jobs_as_those_do_who_were_there_whatever_their_clo
 def test_one_who_listens_and_fails_is_no_reason_to_connect_again(
     opened: Callable[..., RabbitMQBackend], caplog: pytest.LogCaptureFixture
 ) -> None:
-    worker, viewer, told = opened(), opened(), Event()
+    worker, viewer, notified = opened(), opened(), Event()
 
     def fail(news: object) -> None:
-        told.set()
+        notified.set()
         raise RuntimeError("it had to")
 
-    viewer.subscribe(fail, told.clear).add(["job"])
-    viewer.subscribe_cancels(fail, told.clear).add(["job"])
+    viewer.subscribe(fail, notified.clear).add(["job"])
+    viewer.subscribe_cancels(fail, notified.clear).add(["job"])
     connection = viewer.node.manager.ended
     worker.write([start("job")])
     worker.request_cancel(["job"])
-    assert told.wait(60)
+    assert notified.wait(60)
     assert read(viewer, "job").cursor == f"{LIFE}-1.1.1c"
     assert viewer.node.manager.ended == connection
     assert "it had to" in caplog.text
@@ -302,14 +302,14 @@ def test_a_journal_that_was_lost_is_reported_once_and_filled_again(
     channel.queue_delete("progresskit.journal")
     channel.queue_delete("progresskit.keyframes")
 
-    def told() -> bool:
+    def notified() -> bool:
         try:
             worker.write([update("job", 2, run=1, current=2)])
         except BackendUnavailable as error:
             return "lost or replaced" in str(error)
         return False
 
-    until(told)
+    until(notified)
     worker.write([update("job", 2, run=1, current=2)])
     assert again.wait(60)
     for backend in (viewer, opened()):

@@ -62,14 +62,14 @@ def proxy(harmed: RabbitMQ) -> Iterator[Proxy]:
 def succeeds(call: Callable[[], object]) -> Callable[[], bool]:
     """Tell of a call, each time, whether it was not refused."""
 
-    def tell() -> bool:
+    def is_accepted() -> bool:
         try:
             call()
         except BackendUnavailable:
             return False
         return True
 
-    return tell
+    return is_accepted
 
 
 def test_a_killed_broker_remembers_all_that_was_confirmed_and_everybody_comes_back(

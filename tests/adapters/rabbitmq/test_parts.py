@@ -91,7 +91,7 @@ class Host:
         self.replica.fold_journal(message, offset, own=message.sender == self.sender.name)
         self.sender.note_order(self.replica.order)
 
-    def hear_beside(self, message: Message) -> None:
+    def handle_concurrently(self, message: Message) -> None:
         self.replica.advance(message.changes.writes, message.stamp)
         self.sender.note_order(message.stamp.order)
 
@@ -99,11 +99,11 @@ class Host:
         return [job.id for job in self.replica.entries.list(None, None, 99, Host.now)]
 
 
-def replayed(journal: Sequence[Message], beside: Sequence[Message]) -> Host:
+def replayed(journal: Sequence[Message], concurrent: Sequence[Message]) -> Host:
     """Return one who comes later, and reads the one after the other."""
     late = Host(0.0)
-    for message in beside:
-        late.hear_beside(message)
+    for message in concurrent:
+        late.handle_concurrently(message)
     for offset, message in enumerate(journal):
         late.hear(message, offset)
     return late
@@ -128,7 +128,7 @@ def test_an_update_is_listed_after_all_that_its_sender_knew() -> None:
             host.hear(message, offset)
     later = behind.message(update("old", 2, run=1))
     for host in (ahead, behind):
-        host.hear_beside(later)
+        host.handle_concurrently(later)
     for host in (ahead, behind, replayed(journal, [later])):
         assert host.listed() == ["old", "new"]
 
@@ -151,7 +151,7 @@ def test_an_old_record_that_is_read_again_does_not_go_before_newer_ones() -> Non
     host.hear(begun, 1)
     host.hear(other.message(update("job", 2, state=State.FAILED)), 2)
     host.hear(other.message(start("next")), 3)
-    host.hear_beside(keyframe)
+    host.handle_concurrently(keyframe)
     assert host.listed() == ["next", "job"]
 
 
@@ -202,14 +202,14 @@ def test_who_comes_late_finds_no_forgotten_job_whichever_stream_is_read_first() 
     ended = worker.message(start("done", state=State.SUCCEEDED))
     for offset, message in enumerate((begun, ended)):
         other.hear(message, offset)
-    other.hear_beside(heartbeat)
+    other.handle_concurrently(heartbeat)
     gone = other.replica.entries.forgettable(["stalled", "done"], Host.now + 20)
     forgotten = other.message(forgets=gone)
     other.hear(forgotten, 2)
     assert other.listed() == []
-    for beside_first in (True, False):
-        late = replayed([begun, ended, forgotten], [heartbeat] if beside_first else [])
-        late.hear_beside(heartbeat)
+    for concurrent_first in (True, False):
+        late = replayed([begun, ended, forgotten], [heartbeat] if concurrent_first else [])
+        late.handle_concurrently(heartbeat)
         late.replica.fold_held()
         late.replica.restore(heartbeat.changes.writes[0], heartbeat.stamp)
         assert late.listed() == []
@@ -254,9 +254,9 @@ def test_one_who_fails_ends_nothing_and_the_others_are_notified(caplog: pytest.L
         (fail, fail, fail),
         (observer.notify_all, asked.extend, lambda: lost.append(1)),
     ]
-    for tell, ask, losing in calls:
-        subscriptions.subscribe(tell, losing).add(["job"])
-        subscriptions.subscribe_cancels(ask, losing).add(["job"])
+    for on_update, on_cancel, on_gap in calls:
+        subscriptions.subscribe(on_update, on_gap).add(["job"])
+        subscriptions.subscribe_cancels(on_cancel, on_gap).add(["job"])
     replica.fold_journal(Message("a", 1, Stamp(1.0, 1.0), Changes([start("job")], ["job"])), 1, own=False)
     subscriptions.deliver(["job"], replica.entries, 1.0)
     subscriptions.deliver_cancels({"job"})

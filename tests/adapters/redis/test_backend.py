@@ -101,10 +101,10 @@ def test_every_form_of_an_address_is_taken_apart() -> None:
     ],
 )
 def test_a_wrong_address_is_refused_at_once_and_shows_no_password(url: str, says: str) -> None:
-    with pytest.raises(ConfigurationError, match=says) as told:
+    with pytest.raises(ConfigurationError, match=says) as raised:
         RedisBackend.from_url(url, Settings())
-    assert "s3cret" not in str(told.value)
-    assert told.value.__cause__ is None
+    assert "s3cret" not in str(raised.value)
+    assert raised.value.__cause__ is None
 
 
 def test_a_prefix_that_would_choose_the_slot_is_refused() -> None:
@@ -166,10 +166,10 @@ def test_who_is_refused_is_shown_what_to_check_and_no_password(stack: ExitStack,
     backend = stack.enter_context(closing(RedisBackend(f"redis://{credentials}127.0.0.1:{redis.port}/0")))
     listener = backend.subscribe(lambda records: None, lambda: None)
     for call in (lambda: backend.write([start("job")]), lambda: backend.read(["job"]), lambda: listener.add(["job"])):
-        with pytest.raises(BackendError, match="check the user, the password and the rights") as told:
+        with pytest.raises(BackendError, match="check the user, the password and the rights") as raised:
             call()
-        assert not isinstance(told.value, BackendUnavailable)
-        assert not {"wr0ng", "s3cret"} & {*str(told.value).replace(":", " ").replace("@", " ").split()}
+        assert not isinstance(raised.value, BackendUnavailable)
+        assert not {"wr0ng", "s3cret"} & {*str(raised.value).replace(":", " ").replace("@", " ").split()}
 
 
 def test_tls_works_and_a_certificate_of_nobody_known_is_refused(stack: ExitStack) -> None:

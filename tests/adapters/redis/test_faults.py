@@ -308,11 +308,11 @@ def test_a_listener_that_is_too_slow_is_cut_off_by_the_server_and_gets_the_newes
         client.config_set("client-output-buffer-limit", "pubsub 65536 65536 1")
     held, lost, observer = Event(), Event(), RecordingObserver()
 
-    def tell(records: Any) -> None:
+    def notify(records: Any) -> None:
         held.wait(PATIENCE)
         observer.notify_all(records)
 
-    backend.subscribe(tell, lost.set).add(["job"])
+    backend.subscribe(notify, lost.set).add(["job"])
     backend.write([start("job")])
     with closing(redis.client()) as client:
         seq = 1
@@ -326,16 +326,16 @@ def test_a_listener_that_is_too_slow_is_cut_off_by_the_server_and_gets_the_newes
 
 
 def test_an_error_in_who_is_notified_ends_nothing(backend: RedisBackend, caplog: pytest.LogCaptureFixture) -> None:
-    told = list[int]()
+    received = list[int]()
 
-    def tell(records: Any) -> None:
-        told.extend(progress.version.seq for progress in records)
+    def notify(records: Any) -> None:
+        received.extend(progress.version.seq for progress in records)
         raise RuntimeError("of the one who listens")
 
-    backend.subscribe(tell, lambda: None).add(["job"])
+    backend.subscribe(notify, lambda: None).add(["job"])
     for seq in (1, 2, 3):
         backend.write([update("job", seq)])
-        wait_until(lambda seq=seq: seq in told)  # type: ignore[misc]
+        wait_until(lambda seq=seq: seq in received)  # type: ignore[misc]
     assert "of the one who listens" in caplog.text
 
 

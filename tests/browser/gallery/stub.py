@@ -28,7 +28,7 @@ COMPONENT = HERE.parents[2] / "progresskit" / "web" / "progresskit.js"
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
 
 Record = dict[str, Any]
-Told = dict[str, Record | None]
+Sent = dict[str, Record | None]
 """The newest record that a stream has sent of each key; None for a refusal."""
 
 
@@ -369,12 +369,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.stub.changed.notify_all()
 
     def follow(self, request: Request, ended: int) -> None:
-        told: Told = {}
-        self.write_beginning(request, told)
+        sent: Sent = {}
+        self.write_beginning(request, sent)
         while cast(_Server, self.server).alive and self.stub.ended == ended and not self.hung_up():
             if self.stub.streams != "held":
-                self.write_news(request, told)
-                if all(key in told and is_over(told[key]) for key in request.keys):
+                self.write_news(request, sent)
+                if all(key in sent and is_over(sent[key]) for key in request.keys):
                     self.wfile.write(b"id: end\n\n")
                     return
             with self.stub.changed:
@@ -389,20 +389,20 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             self.connection.settimeout(None)
 
-    def write_beginning(self, request: Request, told: Told) -> None:
+    def write_beginning(self, request: Request, sent: Sent) -> None:
         """Tell what there is, and then that this was all: only the page of the tests listens for that."""
         if self.stub.streams != "held":
-            self.write_news(request, told)
+            self.write_news(request, sent)
         self.wfile.write(b"event: begun\ndata: -\n\n")
 
-    def write_news(self, request: Request, told: Told) -> None:
+    def write_news(self, request: Request, sent: Sent) -> None:
         for key in request.keys:
             job = None if key in self.stub.refused else self.stub.jobs.get(key)
             if job is None and key not in self.stub.refused:
                 continue
-            if key in told and cursor_of(told[key]) == cursor_of(job):
+            if key in sent and cursor_of(sent[key]) == cursor_of(job):
                 continue
-            told[key] = job
+            sent[key] = job
             data = json.dumps({"key": key, "job": job})
             self.wfile.write(f"event: progress\ndata: {data}\n\n".encode())
 

@@ -114,10 +114,10 @@ def test_the_registry_finds_it_by_the_scheme_of_the_url(scheme: str, url: str, a
     ],
 )
 def test_a_mistake_in_the_url_is_reported_at_once_and_says_what_to_do(url: str, hint: str) -> None:
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as raised:
         SQLBackend(url)
-    assert hint in str(told.value)
-    assert "geheim" not in str(told.value)
+    assert hint in str(raised.value)
+    assert "geheim" not in str(raised.value)
 
 
 def test_a_prefix_that_no_table_can_have_is_reported_at_once(url: str) -> None:
@@ -451,9 +451,9 @@ def test_what_cannot_be_stored_at_all_is_a_backend_error_and_the_batch_is_taken_
 ) -> None:
     backend.write([start("job")])
     for bad in (update("other", 2**70), start("x" * 200), start("other", token="t" * 300), update("\ud800", 1)):
-        with pytest.raises(BackendError) as told:
+        with pytest.raises(BackendError) as raised:
             backend.write([update("job", 2), bad])
-        assert not isinstance(told.value, BackendUnavailable)
+        assert not isinstance(raised.value, BackendUnavailable)
     assert backend.read(["job"])["job"].version.seq == 1
     assert backend.write([update("job", 2)]) == {}
 
@@ -474,9 +474,9 @@ def test_a_batch_over_max_allowed_packet_is_divided_and_still_taken_whole_or_not
                 backend.write([update(id, 2, meta={"n": "東" * 300}) for id in ids])
                 assert {progress.version.seq for progress in backend.read(ids).values()} == {2}
                 assert backend.request_cancel(ids) == backend.cancel_requested(ids) == set(ids)
-                with pytest.raises(BackendError, match="max_allowed_packet") as told:
+                with pytest.raises(BackendError, match="max_allowed_packet") as raised:
                     backend.write([*(update(id, 3) for id in ids), update("long", 1, result="x" * 70_000)])
-                assert not isinstance(told.value, BackendUnavailable)
+                assert not isinstance(raised.value, BackendUnavailable)
                 assert {progress.version.seq for progress in backend.read(ids).values()} == {2}
                 with backend._connections.lend() as lent, lent.connection.cursor() as asking:
                     assert isinstance(backend._dialect, MySQL)
@@ -614,15 +614,15 @@ def test_writers_with_batches_in_any_order_never_fail_and_lose_nothing(url: str)
             for round in range(12):
                 token = f"{name}-{round}"
                 some = choose.sample(ids, 20)
-                told = backend.write([start(id, token=token) for id in some])
-                runs.append(told)
+                granted = backend.write([start(id, token=token) for id in some])
+                runs.append(granted)
                 choose.shuffle(some)
-                backend.write([update(id, 2, token=token, run=told[id]) for id in some])
+                backend.write([update(id, 2, token=token, run=granted[id]) for id in some])
 
     together(*(partial(work, f"writer-{number}") for number in range(6)))
     given: dict[str, list[int]] = {}
-    for told in runs:
-        for id, run in told.items():
+    for granted in runs:
+        for id, run in granted.items():
             given.setdefault(id, []).append(run)
     assert {id: sorted(each) for id, each in given.items()} == {
         id: [*range(1, len(each) + 1)] for id, each in given.items()

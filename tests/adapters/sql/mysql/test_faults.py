@@ -368,9 +368,9 @@ def test_a_given_engine_outlives_its_server(private: MariaDB, url: str) -> None:
 
 def test_a_table_of_another_shape_is_an_error_and_no_outage(private: MariaDB, url: str) -> None:
     private.execute(f"CREATE TABLE {make_url(url).database}.progresskit_jobs (id INT)")
-    with closing(SQLBackend(url)) as backend, pytest.raises(BackendError) as told:
+    with closing(SQLBackend(url)) as backend, pytest.raises(BackendError) as raised:
         backend.read(["job"])
-    assert not isinstance(told.value, BackendUnavailable)
+    assert not isinstance(raised.value, BackendUnavailable)
 
 
 def test_a_server_that_replicates_by_statements_is_written_to() -> None:

@@ -111,10 +111,10 @@ def test_it_pushes_unless_the_url_says_that_nobody_can_listen() -> None:
     ],
 )
 def test_a_mistake_in_the_url_is_reported_at_once_and_says_what_to_do(url: str, hint: str) -> None:
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as raised:
         SQLBackend(url)
-    assert hint in str(told.value)
-    assert "geheim" not in str(told.value)
+    assert hint in str(raised.value)
+    assert "geheim" not in str(raised.value)
 
 
 def test_a_plugin_of_sqlalchemys_may_be_named_in_the_url_with_options_of_its_own(url: str) -> None:
@@ -461,9 +461,9 @@ def test_leases_and_ttls_are_judged_by_the_servers_clock_and_not_by_the_hosts(
 def test_what_cannot_be_stored_at_all_is_a_backend_error_and_the_batch_is_taken_whole_or_not(
     bad: Any, backend: SQLBackend
 ) -> None:
-    with pytest.raises(BackendError) as told:
+    with pytest.raises(BackendError) as raised:
         backend.write([start("good"), bad])
-    assert not isinstance(told.value, BackendUnavailable)
+    assert not isinstance(raised.value, BackendUnavailable)
     assert backend.read(["good", "bad"]) == {}
     assert backend.write([start("good")]) == {"good": 1}
 
@@ -481,10 +481,10 @@ def test_a_kind_may_be_any_text(kind: str | None, backend: SQLBackend) -> None:
 def test_no_password_is_shown_by_an_error() -> None:
     with (
         closing(SQLBackend("postgresql+psycopg://u:geheim@127.0.0.1:1/x?password=geheim")) as backend,
-        pytest.raises(BackendUnavailable) as told,
+        pytest.raises(BackendUnavailable) as raised,
     ):
         backend.read(["job"])
-    error: BaseException | None = told.value
+    error: BaseException | None = raised.value
     while error is not None:
         assert "geheim" not in str(error)
         error = error.__cause__ or error.__context__

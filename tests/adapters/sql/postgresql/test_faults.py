@@ -81,11 +81,11 @@ class Watcher:
         self.again.clear()
         backend.write([update(id, seq)])
 
-        def is_told() -> bool:
+        def is_notified() -> bool:
             return any(progress.version.seq == seq for progress in self.observer.records)
 
-        wait_until(lambda: is_told() or self.again.is_set(), "it is told of the change, or of a loss")
-        return is_told()
+        wait_until(lambda: is_notified() or self.again.is_set(), "it is told of the change, or of a loss")
+        return is_notified()
 
 
 def eventually(call: Callable[[], object]) -> None:
@@ -391,12 +391,12 @@ def test_no_connection_thread_or_descriptor_is_left_behind(harmed: PostgreSQL, u
         assert isinstance(backend, PostgreSQLBackend)
         for number in range(20):
             watcher = Watcher(backend)
-            heeding = backend.subscribe_cancels(lambda ids: None, lambda: None)
-            heeding.add(["job"])
+            subscribing = backend.subscribe_cancels(lambda ids: None, lambda: None)
+            subscribing.add(["job"])
             backend.write([start("job", token=f"{number}")])
             watcher.observer.wait_for(lambda progress: True)
             watcher.listener.close()
-            heeding.close()
+            subscribing.close()
         Watcher(backend)
     # What tests before this one have left may come to its end meanwhile.
     wait_until(lambda: all(now <= then for now, then in zip(left(), before, strict=True)), "all is as it was")

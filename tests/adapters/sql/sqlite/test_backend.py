@@ -98,10 +98,10 @@ def test_a_url_of_a_database_in_memory_is_refused_with_what_to_use(url: str) -> 
     ],
 )
 def test_a_mistake_in_the_url_is_reported_at_once_and_says_what_to_do(url: str, hint: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as raised:
         SQLBackend(url.format(folder=tmp_path))
-    assert hint.format(folder=tmp_path) in str(told.value)
-    assert "geheim" not in str(told.value)
+    assert hint.format(folder=tmp_path) in str(raised.value)
+    assert "geheim" not in str(raised.value)
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"])
@@ -362,9 +362,9 @@ def test_what_cannot_be_stored_at_all_is_a_backend_error_and_the_batch_is_taken_
     backend: SQLBackend,
 ) -> None:
     for bad in (update("bad", 2**70), update("bad", 2)._replace(body="\ud800")):
-        with pytest.raises(BackendError) as told:
+        with pytest.raises(BackendError) as raised:
             backend.write([start("good"), bad])
-        assert not isinstance(told.value, BackendUnavailable)
+        assert not isinstance(raised.value, BackendUnavailable)
     assert backend.read(["good", "bad"]) == {}
     assert backend.write([start("good")]) == {"good": 1}
 

@@ -172,9 +172,9 @@ def test_what_is_no_database_is_an_error_and_passes_when_it_is_one_again(path: P
     backend.close()
     right = path.read_bytes()
     path.write_bytes(b"something else entirely" * 1_000)
-    with pytest.raises(BackendError) as told:
+    with pytest.raises(BackendError) as raised:
         backend.read(["job"])
-    assert not isinstance(told.value, BackendUnavailable)
+    assert not isinstance(raised.value, BackendUnavailable)
     path.write_bytes(right)
     assert backend.read(["job"]).keys() == {"job"}
 

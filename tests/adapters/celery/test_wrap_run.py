@@ -12,7 +12,7 @@ from celery import Celery, Task
 
 import progresskit_celery
 from progresskit.kit import Kit
-from progresskit_celery.seal import is_sealed
+from progresskit_celery.wrap_run import is_wrapped
 
 
 def make() -> Celery:
@@ -57,7 +57,7 @@ def add_tasks(app: Celery) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("order", ["installed first", "installed last"])
-def test_tasks_of_every_kind_are_sealed(order: str) -> None:
+def test_tasks_of_every_kind_are_wrapped(order: str) -> None:
     app = make()
     if order == "installed first":
         install(app)
@@ -67,7 +67,7 @@ def test_tasks_of_every_kind_are_sealed(order: str) -> None:
 
     assert set(tasks) == {"plain", "bound", "autoretry", "based", "classy"}
     for name, task in tasks.items():
-        assert is_sealed(task), name
+        assert is_wrapped(task), name
         assert task.run(3) == 3
         assert list(inspect.signature(task.run).parameters) == ["n"], name
 
@@ -106,16 +106,16 @@ def test_the_annotations_of_the_site_are_kept(annotations: Any, configured: str)
     plain = add_tasks(app)["plain"]
 
     assert plain(3) == 30
-    assert is_sealed(plain)
+    assert is_wrapped(plain)
     if "plain" in annotations:
         assert plain.rate_limit == "9/s"
 
 
-def test_installing_twice_seals_once() -> None:
+def test_installing_twice_wraps_once() -> None:
     app = install(install(make()))
     plain = add_tasks(app)["plain"]
 
-    assert not hasattr(plain.run.__wrapped__, "sealed_by_progresskit")
+    assert not hasattr(plain.run.__wrapped__, "wrapped_by_progresskit")
 
 
 def test_installing_reads_no_configuration() -> None:

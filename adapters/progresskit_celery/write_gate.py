@@ -27,8 +27,8 @@ An even later write does no harm: no store accepts it once there is a result.
 """
 
 
-class Window:
-    """The run of one task's function."""
+class WriteGate:
+    """Admits writers while the function of one task runs."""
 
     def __init__(self, app: Any, task_id: str, request: Any) -> None:
         self.app, self.task_id, self.request = app, task_id, request
@@ -60,8 +60,8 @@ class Window:
             self._changed.wait_for(lambda: self._inside <= 0, CLOSE_SECONDS)
 
 
-_open: dict[str, Window] = {}
-"""The windows of this process, by job."""
+_open: dict[str, WriteGate] = {}
+"""The gates of this process, by job."""
 
 
 def stores_result(task: Any) -> bool:
@@ -72,38 +72,38 @@ def stores_result(task: Any) -> bool:
 
 
 @contextmanager
-def opened(execution: Run | None) -> Iterator[None]:
+def open_gate(execution: Run | None) -> Iterator[None]:
     """Keep the gate of an execution open; without a result that would replace PROGRESS, there is no gate."""
     if execution is None or execution.job.id in _open or not stores_result(execution.task):
         yield
         return
     id, task = execution.job.id, execution.task
-    window = _open[id] = Window(task.app, task.request.id, task.request)
+    gate = _open[id] = WriteGate(task.app, task.request.id, task.request)
     try:
         yield
     finally:
-        window.close()
+        gate.close()
         _open.pop(id, None)
 
 
 @contextmanager
-def entered(app: Any, ids: Iterable[str]) -> Iterator[dict[str, Window]]:
-    """Enter the windows there are of an app's jobs; give them by job."""
-    inside: dict[str, Window] = {}
+def enter_gates(app: Any, ids: Iterable[str]) -> Iterator[dict[str, WriteGate]]:
+    """Enter the open gates of an app's jobs; give them by job."""
+    inside: dict[str, WriteGate] = {}
     try:
         for id in ids:
-            window = _open.get(id)
-            if window is not None and window.app is app and window.enter():
-                inside[id] = window
+            gate = _open.get(id)
+            if gate is not None and gate.app is app and gate.enter():
+                inside[id] = gate
         yield inside
     finally:
-        for window in inside.values():
-            window.leave()
+        for gate in inside.values():
+            gate.leave()
 
 
 def _forked() -> None:
-    for window in _open.values():
-        window.after_fork_in_child()
+    for gate in _open.values():
+        gate.after_fork_in_child()
     _open.clear()
 
 

@@ -30,7 +30,7 @@ OVERDUE = 16
 CALL_SECONDS, CLOSE_SECONDS = 5.0, 2.0
 
 
-class _Clerk:
+class _Worker:
     """A thread and its present call."""
 
     def __init__(self, thread: Thread) -> None:
@@ -39,7 +39,7 @@ class _Clerk:
         self.given_up = False
 
 
-class Courier:
+class BoundedExecutor:
     """The threads of one store; `leave` is called in each of them at its end, to close its connections."""
 
     def __init__(self, leave: Callable[[], None]) -> None:
@@ -50,15 +50,15 @@ class Courier:
         """Begin without threads in a forked child."""
         self._lock = Lock()
         self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
-        self._clerks: list[_Clerk] = []
+        self._workers: list[_Worker] = []
         self._waiting = self._overdue = 0
 
-    def call(self, what: str, function: Callable[[], Answer]) -> Answer:
+    def call(self, label: str, function: Callable[[], Answer]) -> Answer:
         """Return the function's result or raise its error; BackendUnavailable if the call takes too long."""
         future: Future[Answer] = Future()
         with self._lock:
             self._waiting += 1
-            if self._waiting > len(self._clerks) and len(self._clerks) < THREADS:
+            if self._waiting > len(self._workers) and len(self._workers) < THREADS:
                 self._begin()
             self._calls.put((future, function))
         try:
@@ -67,49 +67,49 @@ class Courier:
             if future.done():  # just now; or the error is the function's own
                 return future.result()
             self._give_up(future)
-            raise BackendUnavailable(f"{what} has not answered within {CALL_SECONDS:g} seconds") from None
+            raise BackendUnavailable(f"{label} has not answered within {CALL_SECONDS:g} seconds") from None
         except CancelledError:
-            raise BackendUnavailable(f"{what}: closed meanwhile") from None
+            raise BackendUnavailable(f"{label}: closed meanwhile") from None
         finally:
             with self._lock:
                 self._waiting -= 1
 
     def _begin(self) -> None:
-        thread = Thread(name="progresskit-celery-results", daemon=True, target=lambda: self._run(clerk, self._calls))
-        clerk = _Clerk(thread)
-        self._clerks.append(clerk)
+        thread = Thread(name="progresskit-celery-results", daemon=True, target=lambda: self._run(worker, self._calls))
+        worker = _Worker(thread)
+        self._workers.append(worker)
         thread.start()
 
     def _give_up(self, call: Future[Any]) -> None:
         if call.cancel():
             return
         with self._lock:
-            for clerk in self._clerks:
-                if clerk.call is call and self._overdue < OVERDUE:
-                    self._clerks.remove(clerk)
+            for worker in self._workers:
+                if worker.call is call and self._overdue < OVERDUE:
+                    self._workers.remove(worker)
                     self._overdue += 1
-                    clerk.given_up = True
+                    worker.given_up = True
 
-    def _run(self, clerk: _Clerk, calls: SimpleQueue[Any]) -> None:
-        while not clerk.given_up and (task := calls.get()) is not None:
-            clerk.call, function = task
-            if clerk.call.set_running_or_notify_cancel():
+    def _run(self, worker: _Worker, calls: SimpleQueue[Any]) -> None:
+        while not worker.given_up and (task := calls.get()) is not None:
+            worker.call, function = task
+            if worker.call.set_running_or_notify_cancel():
                 try:
-                    clerk.call.set_result(function())
+                    worker.call.set_result(function())
                 except BaseException as error:
-                    clerk.call.set_exception(error)
-            clerk.call = task = function = None
+                    worker.call.set_exception(error)
+            worker.call = task = function = None
         self._leave()
-        if clerk.given_up:
+        if worker.given_up:
             with self._lock:
                 self._overdue -= 1
 
     def close(self) -> None:
         """End the threads, but for those that wait for an answer longer than that."""
         with self._lock:
-            clerks, self._clerks = self._clerks, []
+            workers, self._workers = self._workers, []
             calls, self._calls = self._calls, SimpleQueue()
-        for _ in clerks:
+        for _ in workers:
             calls.put(None)
-        for clerk in clerks:
-            clerk.thread.join(CLOSE_SECONDS)
+        for worker in workers:
+            worker.thread.join(CLOSE_SECONDS)

@@ -6,7 +6,7 @@ process of its pool. Therefore the `run` of every task is wrapped when the task 
 cancelled task is one that raises `Ignore`, which is neither retried nor failed. Only a wrapper around `run` catches
 every kind of task (plain, bound, of a base with its own `__call__`, autoretry, class, shared, registered late).
 
-The same wrapper knows when the function has returned and its result is not yet stored: see window.py.
+The same wrapper knows when the function has returned and its result is not yet stored: see write_gate.py.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from celery.exceptions import Ignore, TaskRevokedError
 from progresskit.errors import Cancelled
 
 from .run import Run
-from .window import opened, stores_result
+from .write_gate import open_gate, stores_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def seal_tasks(app: Any) -> None:
-    """Seal all tasks of the app, those that are to come as well."""
+def wrap_tasks(app: Any) -> None:
+    """Wrap the `run` of all tasks of the app, and of those that it registers later."""
     app.annotations = (_Annotation(app),)
     for task in app._tasks.values():
         if type(task).__bound__:
-            _seal(type(task))
+            _wrap(type(task))
             if hasattr(task, "_orig_run"):  # autoretry keeps the function that it wrapped when the task was made
-                task._orig_run = _sealed(task._orig_run)
+                task._orig_run = _wrapped(task._orig_run)
 
 
-def is_sealed(task: Any) -> bool:
+def is_wrapped(task: Any) -> bool:
     """Return whether `Cancelled` stays inside the task; not so in one that ran before progresskit was installed."""
-    return hasattr(getattr(task, "_orig_run", task.run), "sealed_by_progresskit")
+    return hasattr(getattr(task, "_orig_run", task.run), "wrapped_by_progresskit")
 
 
 class _Annotation:
     """
-    Stands in place of the setting `task_annotations`, and applies that before it seals a task.
+    Stands in place of the setting `task_annotations`, and applies that before it wraps a task.
 
     It does so itself because Celery takes the first annotation that matches only, and because its own way to wrap a
     method (`@run`) drops the wrappers that were there before.
@@ -61,29 +61,29 @@ class _Annotation:
                     task.add_around(name[1:], value)
                 else:
                     setattr(task, name, value)
-        _seal(task)
+        _wrap(task)
 
     def annotate_any(self) -> None:
         """Do nothing: `annotate` has applied the annotations for any task."""
 
 
-def _seal(task_class: Any) -> None:
+def _wrap(task_class: Any) -> None:
     run = getattr_static(task_class, "run")
     if isinstance(run, staticmethod):
-        task_class.run = staticmethod(_sealed(run.__func__))
+        task_class.run = staticmethod(_wrapped(run.__func__))
     elif callable(run):
-        task_class.run = _sealed(run)
+        task_class.run = _wrapped(run)
 
 
-def _sealed(run: Callable[..., Any]) -> Callable[..., Any]:
-    if hasattr(run, "sealed_by_progresskit"):
+def _wrapped(run: Callable[..., Any]) -> Callable[..., Any]:
+    if hasattr(run, "wrapped_by_progresskit"):
         return run
 
     @wraps(run)
-    def sealed(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         execution = Run.current()
         try:
-            with opened(execution):
+            with open_gate(execution):
                 return run(*args, **kwargs)
         except Cancelled:
             if execution is None:
@@ -91,8 +91,8 @@ def _sealed(run: Callable[..., Any]) -> Callable[..., Any]:
             _store_revoked(execution.task)
             raise Ignore("cancelled") from None
 
-    sealed.sealed_by_progresskit = True  # type: ignore[attr-defined]
-    return sealed
+    wrapper.wrapped_by_progresskit = True  # type: ignore[attr-defined]
+    return wrapper
 
 
 def _store_revoked(task: Any) -> None:
