@@ -11,6 +11,7 @@ Progress of any background job, from any worker, over any broker or store, to an
 from __future__ import annotations
 
 from .abc import Backend, Observer, Subject, Subscription, SupportsCancelPush, SupportsListing, SupportsPush
+from .default_kit import default
 from .errors import (
     BackendError,
     BackendUnavailable,
@@ -25,7 +26,7 @@ from .errors import (
     UnknownScheme,
     Unsupported,
 )
-from .kit import Kit, default
+from .kit import Kit
 from .observer import ProgressObserver
 from .progress import Failure, Progress, State, Version
 

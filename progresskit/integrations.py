@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import scope
 from .arguments import owner_key
+from .default_kit import default
 from .errors import BackendError, ConfigurationError, FlushTimeout, InvalidValue
-from .kit import default
 from .observer import JoinedObserver, job_of, null_job
 from .progress import State, fit_id
 

@@ -1,28 +1,19 @@
-"""
-The Kit, which connects settings, backend, publisher and hub.
-
-The functions of the `progresskit` package are the methods of one default Kit, which is made at import and, like every
-Kit, opens nothing before it is used.
-"""
+"""The Kit: the calls of workers and viewers. `Resources` opens and closes the parts that they use."""
 
 from __future__ import annotations
 
 import os
-from threading import RLock, current_thread, main_thread
-from time import monotonic, time
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
-from weakref import WeakSet
+from threading import current_thread, main_thread
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import forks, scope, unseen, validation
 from .abc import SupportsListing
 from .arguments import checked, checked_kind, checked_states, length_of, message, owner_key
-from .config import backend_class, resolve
 from .errors import InvalidValue, Unsupported
-from .hub import Hub
 from .observer import IgnoredObserver, JoinedObserver, ProgressObserver, job_of, null_job
 from .progress import Failure, State, check_id
-from .publisher import Publisher
 from .remote import RemoteSubject
+from .resources import Resources
 from .snapshots import Identity, external_update
 from .track import AsyncLoop, EitherLoop, count_loop
 from .urls import redact
@@ -34,20 +25,11 @@ if TYPE_CHECKING:
 
     from .abc import Backend
     from .config import Settings
-    from .executor import BlockingExecutor
-    from .hub import Viewer
+    from .hub import Hub, Viewer
     from .progress import JobId, Progress
+    from .publisher import Publisher
 
 Item = TypeVar("Item")
-
-_kits: WeakSet[Kit] = WeakSet()
-
-
-class _Clocks(NamedTuple):
-    """Seconds that never go back, and seconds since the epoch."""
-
-    monotonic: Callable[[], float]
-    wall: Callable[[], float]
 
 
 class Kit:
@@ -69,30 +51,12 @@ class Kit:
         threaded: bool = True,
         **settings: Any,
     ) -> None:
-        self._guard = RLock()
-        self._clocks = _Clocks(clock or monotonic, clock or time)
-        self._threaded = threaded
-        self._host: Mapping[str, Any] = {}
         self._cancellers: tuple[Callable[[list[str]], Callable[[], None]], ...] = ()
         self._control_exceptions: dict[type[BaseException], State] = {}
         self._warned: set[str] = set()  # the problems already logged: each warning is logged once
-        self._exit_warning = unseen.ExitWarning()
-        self._settings: Settings | None = None
-        self._backend: Backend | None = None
-        self._publisher: Publisher | None = None
-        self._hub: Hub | None = None
-        self._threads: BlockingExecutor | None = None
-        self._explicit: dict[str, Any] = {}
-        self._given = backend
-        _kits.add(self)
+        self._resources = Resources(clock, threaded, self._control_exceptions)
         if url is not None or settings or backend is not None:
             self.configure(url, backend=backend, **settings)
-
-    @property
-    def _lock(self) -> RLock:
-        """The lock of the open parts; a fork is noticed before it is taken."""
-        forks.notice()
-        return self._guard
 
     # Set-up.
 
@@ -102,14 +66,7 @@ class Kit:
 
         Open parts are flushed and closed. Raises ConfigurationError, at once, for wrong settings.
         """
-        explicit = settings if url is None else {"url": url, **settings}
-        resolved = resolve(explicit, self._host)
-        made = backend or backend_class(resolved.url).from_url(resolved.url, resolved)
-        with self._lock:
-            close = self._detach_resources()
-            self._explicit, self._given = explicit, backend
-            self._settings, self._backend = resolved, made
-        close()
+        self._resources.configure(settings if url is None else {"url": url, **settings}, backend)
 
     def host_settings(self, settings: Mapping[str, Any], *, check: bool = True) -> None:
         """
@@ -118,13 +75,7 @@ class Kit:
         Raises ConfigurationError for wrong settings, and keeps the earlier ones; without the `check`, the first use of
         the kit raises it.
         """
-        if check:
-            self._check(settings, site_loaded=False)
-        if settings != self._host:
-            with self._lock:
-                close = self._detach_resources()
-                self._host = dict(settings)
-            close()
+        self._resources.host_settings(settings, check)
 
     def check(self, *, site_loaded: bool = False) -> Settings:
         """
@@ -133,65 +84,28 @@ class Kit:
         A backend is made for that, without a connection, and discarded: the environment may change until the kit is
         used. One that `imports_site_code` is made only with `site_loaded`, when the site's own code is imported.
         """
-        return self._check(self._host, site_loaded)
-
-    def _check(self, host: Mapping[str, Any], site_loaded: bool) -> Settings:
-        settings = resolve(self._explicit, host)
-        made = backend_class(settings.url)
-        if self._given is None and (site_loaded or not made.imports_site_code):
-            made.from_url(settings.url, settings)
-        return settings
+        return self._resources.check(site_loaded)
 
     @property
     def settings(self) -> Settings:
         """The settings that hold."""
-        if (known := self._settings) is not None:
-            return known
-        with self._lock:
-            if self._settings is None:
-                self._settings = resolve(self._explicit, self._host)
-            return self._settings
+        return self._resources.settings
 
     @property
     def backend(self) -> Backend:
         """The backend, made when it is first asked for."""
-        forks.notice()
-        if (known := self._backend) is not None:
-            return known
-        with self._lock:
-            if self._backend is None:
-                url = self.settings.url
-                self._backend = self._given or backend_class(url).from_url(url, self.settings)
-            return self._backend
+        return self._resources.backend
 
     @property
     def publisher(self) -> Publisher:
         """The publisher, which writes for all jobs of this process."""
-        with self._lock:
-            if self._publisher is None:
-                if self._threaded:
-                    self._exit_warning.reporting(self.settings.url, self.backend.shared, self._has_chosen_url())
-                self._publisher = Publisher(
-                    self.backend,
-                    self.settings,
-                    self._clocks.monotonic,
-                    self._clocks.wall,
-                    self._control_exceptions,
-                    threaded=self._threaded,
-                )
-            return self._publisher
+        return self._resources.publisher
 
     @property
     def hub(self) -> Hub:
         """The hub, which watches for all viewers of this process."""
         unseen.note_viewer()
-        forks.notice()
-        if (known := self._hub) is not None:
-            return known
-        with self._lock:
-            if self._hub is None:
-                self._hub = Hub(self.backend, self.settings, self._clocks.monotonic, threaded=self._threaded)
-            return self._hub
+        return self._resources.hub
 
     def close(self) -> None:
         """
@@ -199,38 +113,7 @@ class Kit:
 
         Using the kit again opens them again.
         """
-        with self._lock:
-            close = self._detach_resources()
-        close()
-
-    def _detach_resources(self) -> Callable[[], None]:
-        """Detach the open parts; return a function that closes them, which takes time and needs no lock."""
-        publisher, hub, threads = self._publisher, self._hub, self._threads
-        backend = None if self._backend is self._given else self._backend
-        self._settings = self._backend = self._publisher = self._hub = self._threads = None
-
-        def close() -> None:
-            if publisher is not None:
-                publisher.close()
-            if hub is not None:
-                hub.close()
-            if threads is not None:
-                threads.close()
-            if backend is not None:
-                backend.close()
-
-        return close
-
-    def after_fork_in_child(self) -> None:
-        """Start again in a forked child; open parts belong to the parent and stay untouched."""
-        self._guard = RLock()
-        self._threads = None
-        if self._publisher is not None:
-            self._publisher.after_fork_in_child()
-        if self._hub is not None:
-            self._hub.after_fork_in_child()
-        if self._backend is not None:
-            self._backend.after_fork_in_child()
+        self._resources.close()
 
     def warn_unshared(self, where: str) -> None:
         """Warn, once, where the backend cannot be seen by the other processes that matter to `where`."""
@@ -239,10 +122,6 @@ class Kit:
             self._warned.add("unshared")
             unseen.note_viewer()
             unseen.warn(where, problem)
-
-    def _has_chosen_url(self) -> bool:
-        named = "url" in self._explicit or any(name.lower() == "url" for name in self._host)
-        return named or self._given is not None or bool(os.environ.get("PROGRESSKIT_URL"))
 
     # For workers.
 
@@ -369,7 +248,7 @@ class Kit:
 
     def _is_suspicious(self) -> bool:
         """Return True in a thread without a job while others have one: it was not handed a context, perhaps."""
-        publisher = self._publisher
+        publisher = self._resources.open_publisher
         if "thread" in self._warned or publisher is None or not publisher.has_jobs or scope.is_orphaned():
             return False
         return current_thread() is not main_thread()
@@ -391,8 +270,9 @@ class Kit:
         part of it, since the flush before, is not stored because the backend refuses it or was down for too long.
         """
         forks.notice()
-        if self._publisher is not None:
-            self._publisher.flush(self.settings.flush_seconds if timeout is None else timeout)
+        publisher = self._resources.open_publisher
+        if publisher is not None:
+            publisher.flush(self.settings.flush_seconds if timeout is None else timeout)
 
     # For progresskit.integrations.
 
@@ -474,9 +354,7 @@ class Kit:
             return {}
         wanted = [check_id(id) for id in ids]
         unseen.note_viewer()
-        with self._lock:
-            reading = self._open_threads().read(wanted)
-        records = await reading
+        records = await self._resources.read_in_thread(wanted)
         return {id: records[id] for id in wanted if id in records}
 
     def watch(self, *ids: JobId) -> Iterator[Progress]:
@@ -554,9 +432,7 @@ class Kit:
 
     async def acancel(self, id: JobId) -> bool:
         """Call `cancel` without blocking the event loop."""
-        with self._lock:
-            cancelling = self._open_threads().call(self.cancel, id)
-        return await cancelling
+        return await self._resources.call_in_thread(self.cancel, id)
 
     def end(self, id: JobId, failed: str | None = None) -> bool:
         """
@@ -575,9 +451,7 @@ class Kit:
 
     async def aend(self, id: JobId, failed: str | None = None) -> bool:
         """Call `end` without blocking the event loop."""
-        with self._lock:
-            ending = self._open_threads().call(lambda id: self.end(id, failed), id)
-        return await ending
+        return await self._resources.call_in_thread(lambda id: self.end(id, failed), id)
 
     def forget(self, id: JobId) -> bool:
         """
@@ -588,25 +462,13 @@ class Kit:
         """
         id = check_id(id)
         gone = bool(self.backend.forget((id,)))
-        if gone and self._publisher is not None:
-            self._publisher.forget(id)
-        if gone and self._hub is not None:
-            self._hub.reread((id,))
+        if gone:
+            self._resources.forget(id)
         return gone
 
     async def aforget(self, id: JobId) -> bool:
         """Call `forget` without blocking the event loop."""
-        with self._lock:
-            forgetting = self._open_threads().call(self.forget, id)
-        return await forgetting
-
-    def _open_threads(self) -> BlockingExecutor:
-        """Return the threads that call the backend for coroutines; to be used while `_lock` is held."""
-        if self._threads is None:
-            from .executor import BlockingExecutor
-
-            self._threads = BlockingExecutor(self.backend.read)
-        return self._threads
+        return await self._resources.call_in_thread(self.forget, id)
 
     def list(
         self, *, kind: str | None = None, state: State | str | Collection[State | str] | None = None, limit: int = 100
@@ -630,25 +492,3 @@ def _log() -> Logger:
     from logging import getLogger
 
     return getLogger("progresskit")
-
-
-_default = Kit()
-
-
-def default() -> Kit:
-    """Return the default Kit: its methods are the functions of `progresskit`."""
-    return _default
-
-
-def framework(settings: Mapping[str, Any], *, check: bool = True) -> None:
-    """Give the default Kit the settings of the host framework; see `Kit.host_settings`."""
-    _default.host_settings(settings, check=check)
-
-
-def _forked_child() -> None:
-    scope.clear()
-    for kit in _kits:
-        kit.after_fork_in_child()
-
-
-forks.after_in_child(_forked_child)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
 
-from progresskit.kit import default
+from progresskit.default_kit import default
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

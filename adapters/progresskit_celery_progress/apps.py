@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.apps import AppConfig, apps
 from django.conf import settings
 
-from progresskit.kit import framework
+from progresskit.default_kit import host_settings
 
 RESULT_BACKEND = "celery://"
 """Where progress is kept unless the site says otherwise: where it was before, in the results of the Celery app."""
@@ -21,4 +21,4 @@ class CeleryProgressConfig(AppConfig):
         """Pass the settings to the default kit; nothing is opened. Raises ConfigurationError for wrong settings."""
         if not apps.is_installed("progresskit_django"):
             given = {name.lower(): value for name, value in getattr(settings, "PROGRESSKIT", {}).items()}
-            framework({"url": RESULT_BACKEND} | given)
+            host_settings({"url": RESULT_BACKEND} | given)

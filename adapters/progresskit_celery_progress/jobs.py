@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from celery import signals, states
 from celery.exceptions import Ignore
 
+from progresskit.default_kit import default
 from progresskit.errors import ConfigurationError
 from progresskit.integrations import Integration, Run, RunObserver, current_run, fit_id
-from progresskit.kit import default
 
 if TYPE_CHECKING:
     from progresskit import ProgressObserver

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from celery.backends.base import BaseKeyValueStoreBackend
 from celery.result import AsyncResult, EagerResult
 
+from progresskit.default_kit import default
 from progresskit.errors import BackendError, ConfigurationError
 from progresskit.integrations import fit_id
-from progresskit.kit import default
 
 from .once import warn_once
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import current_app
 
-from progresskit.kit import default
+from progresskit.default_kit import default
 from progresskit.progress import State
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from progresskit.default_kit import host_settings
 from progresskit.hosts import Hosts
 from progresskit.hub import Viewer
-from progresskit.kit import framework as host_settings
 
 from .access import Guard, Run, run_of
 from .context import Jobs, RequestContext

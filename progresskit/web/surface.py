@@ -6,9 +6,10 @@ import logging
 from time import time
 from typing import TYPE_CHECKING
 
-from progresskit import kit as kits
+from progresskit import default_kit
 from progresskit.errors import BackendError, ConfigurationError, InvalidId
 from progresskit.hosts import Hosts
+from progresskit.kit import Kit
 from progresskit.progress import check_id
 
 from . import records, streams, tokens
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from progresskit.config import Settings
     from progresskit.hub import Viewer
-    from progresskit.kit import Kit
     from progresskit.progress import JobId, Progress
 
     from .calls import Calls
@@ -58,7 +58,7 @@ class Surface:
         in_thread: Callable[..., Awaitable[Any]] | None = None,
         keep_context: Callable[[], Callable[[Callable[[], Any]], Any]] | None = None,
     ) -> None:
-        if not isinstance(kit, kits.Kit | None):
+        if not isinstance(kit, Kit | None):
             raise ConfigurationError(f"kit must be a progresskit.Kit, not a {type(kit).__name__}")
         self._kit = kit
         self._limiter = limiter
@@ -80,7 +80,7 @@ class Surface:
     @property
     def kit(self) -> Kit:
         """The kit whose jobs are shown."""
-        return self._kit or kits.default()
+        return self._kit or default_kit.default()
 
     def warn_unshared(self) -> None:
         """Warn, once, where other processes cannot see the jobs that are shown; a shim calls it for each request."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from progresskit import kit as kits
-from progresskit import validation
+from progresskit import default_kit, validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +60,7 @@ def owner_only(request: Any, id: str, right: str) -> bool:
     """
     question = ASKED.get()
     if question is None or question.id != id:
-        question = Question(kits.default(), id, None)
+        question = Question(default_kit.default(), id, None)
     if question.record is None:
         question.record = question.kit.get(id)
     owner = None if question.record is None else question.record.owner

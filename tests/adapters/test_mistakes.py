@@ -13,8 +13,7 @@ import pytest
 from flask import Flask
 
 import progresskit
-from progresskit import ConfigurationError, Kit, UnknownScheme
-from progresskit import kit as kits
+from progresskit import ConfigurationError, Kit, UnknownScheme, default_kit
 from progresskit_asgi import ProgressApp
 from progresskit_flask import ProgressKit
 from tests.adapters.celery.worker import ROOT, environment
@@ -31,11 +30,11 @@ urls = pytest.mark.parametrize(("url", "hint"), URLS)
 
 
 @pytest.fixture(autouse=True)
-def default_kit() -> Iterator[None]:
+def restored_default_kit() -> Iterator[None]:
     progresskit.configure()
     yield
-    kits.framework({}, check=False)
-    kits.default().close()
+    default_kit.host_settings({}, check=False)
+    default_kit.default().close()
 
 
 @pytest.fixture
@@ -54,11 +53,11 @@ def flask_site(**config: object) -> Flask:
 
 @urls
 def test_flask_is_given_a_url_in_its_config(url: str, hint: str, tmp_path: Path) -> None:
-    before = kits.default().settings
+    before = default_kit.default().settings
     with pytest.raises(ConfigurationError) as raised:
         ProgressKit(flask_site(PROGRESSKIT_URL=url.format(folder=tmp_path)))
     assert hint.format(folder=tmp_path) in str(raised.value)
-    assert kits.default().settings == before
+    assert default_kit.default().settings == before
 
 
 @pytest.mark.parametrize("kit", [None, Kit()])
@@ -73,7 +72,7 @@ def test_flask_is_given_a_url_in_the_environment(kit: Kit | None, monkeypatch: p
 def test_flask_starts_where_what_is_wrong_is_overruled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROGRESSKIT_URL", "memory://")
     ProgressKit(flask_site(PROGRESSKIT_URL="redis://localhost/abc"))
-    assert kits.default().settings.url == "memory://"
+    assert default_kit.default().settings.url == "memory://"
 
 
 @pytest.mark.usefixtures("secret_key")
@@ -97,7 +96,7 @@ def test_an_asgi_site_is_given_a_url_in_the_environment(
     url: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROGRESSKIT_URL", url.format(folder=tmp_path))
-    kits.default().close()  # it reads the environment anew
+    default_kit.default().close()  # it reads the environment anew
     with pytest.raises(ConfigurationError) as raised:
         ProgressApp()
     assert hint.format(folder=tmp_path) in str(raised.value)
@@ -122,7 +121,7 @@ async def test_an_asgi_server_that_starts_is_notified_of_a_celery_app_that_is_no
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PROGRESSKIT_URL", "celery://there_is_no_such_module:app")
-    kits.default().close()
+    default_kit.default().close()
     app = ProgressApp()
     said: list[Any] = []
 
@@ -311,7 +310,7 @@ def test_a_worker_does_not_start(url: str, hint: str, tmp_path: Path) -> None:
 
 def test_a_worker_that_asks_for_it_is_notified_before_its_first_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROGRESSKIT_URL", "carrier-pigeon://roof")
-    kits.default().close()
+    default_kit.default().close()
     with pytest.raises(UnknownScheme):
         progresskit.observe("job")
     with pytest.raises(UnknownScheme):

@@ -23,7 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 import progresskit
-from progresskit import kit as kits
+from progresskit import default_kit
 from progresskit.kit import Kit
 from progresskit.web import Surface
 from progresskit_flask import ProgressKit
@@ -73,7 +73,7 @@ def test_a_page_of_flask_is_answered_by_several_that_know_nothing_of_each_other(
     ProgressKit(app)
     with app.test_request_context():
         html = render_template_string("{{ progress_bar('import-42', cancel=True) }}")
-    kits.framework({})
+    default_kit.host_settings({})
     progresskit.configure()
     found = re.search(r'src="/progress/([^/]+)/"', html)
     assert found is not None

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import pytest
 
 from progresskit.cli.listener import listen_tcp
-from progresskit.kit import default
+from progresskit.default_kit import default
 from progresskit.testing import ShimContract
 from progresskit.web import host_settings
 from tests.services import server

@@ -235,7 +235,7 @@ def test_a_forked_child_forgets_the_listener_and_makes_its_own(kit: Kit, backend
     run(1)
     (inherited,) = backend.listeners
     backend.taken()
-    kit.after_fork_in_child()
+    kit._resources.after_fork_in_child()
     child = kit.observe("child")
     run(1)
     assert backend.taken("add", "remove", "close") == [("add", {"child"})]

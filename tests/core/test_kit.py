@@ -573,7 +573,7 @@ print(json.dumps({
 
 def test_a_job_opened_just_before_a_fork_is_not_the_childs_either(kit: Kit) -> None:
     job = kit.observe("job")
-    kit.after_fork_in_child()
+    kit._resources.after_fork_in_child()
     job.fail("not yours")
     assert kit.publisher._inbox.empty()
 
@@ -811,7 +811,7 @@ os.environ["PROGRESSKIT_URL"] = "memory://"
 os.environ["PROGRESSKIT_PREFIX"] = "set_after_the_import"
 import progresskit
 names = [thread.name for thread in threading.enumerate()]
-print(json.dumps([names, progresskit.kit.default().settings.prefix]))
+print(json.dumps([names, progresskit.default_kit.default().settings.prefix]))
 """,
         tmp_path,
     )

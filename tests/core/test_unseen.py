@@ -40,7 +40,7 @@ def test_a_script_that_ends_with_its_progress_in_memory_says_so(tmp_path: Path) 
     )
 
 
-@pytest.mark.parametrize("close", ["", "progresskit.kit.default().close()\n"])
+@pytest.mark.parametrize("close", ["", "progresskit.default_kit.default().close()\n"])
 def test_a_script_with_a_relative_path_is_shown_which_file_that_was(tmp_path: Path, close: str) -> None:
     (line,) = run(tmp_path, REPORT + close, url="sqlite:///progress.db?timeout=5").splitlines()
     assert line == (

@@ -17,8 +17,7 @@ from typing import Any, TypeVar
 import pytest
 
 import progresskit
-from progresskit import State
-from progresskit import kit as kits
+from progresskit import State, default_kit
 from progresskit.integrations import owned_by
 from progresskit.web import sign
 from tests.adapters.celery.worker import start_worker
@@ -42,7 +41,7 @@ def runs(*names: str) -> Callable[[Test], Test]:
 
 
 @pytest.fixture(autouse=True)
-def default_kit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def restored_default_kit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     with pytest.MonkeyPatch.context() as patch:
@@ -50,7 +49,7 @@ def default_kit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         progresskit.configure("memory://")
         yield
     progresskit.configure()
-    kits.framework({})
+    default_kit.host_settings({})
 
 
 def load(name: str) -> Any:
@@ -124,7 +123,7 @@ def test_the_page_of_fastapi_shows_a_job_that_runs_in_the_background(monkeypatch
 @runs("flask_factory.py")
 def test_the_factory_makes_an_app_with_its_settings() -> None:
     app = load("flask_factory.py").create_app()
-    assert kits.default().settings.max_streams == 4
+    assert default_kit.default().settings.max_streams == 4
     for _ in progresskit.track("abc", id="job"):
         pass
     client = app.test_client()
@@ -148,7 +147,7 @@ while (answer := Client().get(source)).status_code == 404:
     time.sleep(0.01)
 *_, last = progresskit.watch(answer.json()["id"])
 answer = Client().get(source).json()
-print(answer["state"], answer["percent"], progresskit.kit.default().settings.max_streams)
+print(answer["state"], answer["percent"], progresskit.default_kit.default().settings.max_streams)
 """
 
 
@@ -242,7 +241,7 @@ def test_any_queue_shows_jobs_that_wait_run_and_are_cancelled(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Where Celery was installed in this process before, it would take the waiting job for a task of its own.
-    monkeypatch.setattr(progresskit.kit.default(), "_cancellers", ())
+    monkeypatch.setattr(progresskit.default_kit.default(), "_cancellers", ())
     example, queue = load("any_queue.py"), list[tuple[Any, ...]]()
     for id in ("good", "cancelled"):
         example.send(example.import_rows, id, [1, 2, 3], enqueue=lambda *call: queue.append(call))
@@ -258,7 +257,7 @@ def test_any_queue_shows_jobs_that_wait_run_and_are_cancelled(
 
 @runs("own_queue.py", "own_queue_progress.py")
 def test_a_queue_with_hooks_shows_the_whole_life_of_its_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progresskit.kit.default(), "_cancellers", ())
+    monkeypatch.setattr(progresskit.default_kit.default(), "_cancellers", ())
     own_queue, integration = load("own_queue.py"), load("own_queue_progress.py")
     queue = own_queue.Queue()
     queue.middleware = integration.ProgressMiddleware(queue)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from progresskit.cli.options import Exit, add_command, port
 from progresskit.config import missing_package
+from progresskit.default_kit import default
 from progresskit.errors import ConfigurationError
-from progresskit.kit import default
 
 from .folder import Folder
 from .processes import WebServer, Worker, listen

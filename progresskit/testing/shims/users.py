@@ -85,7 +85,7 @@ class UsersContract(ShimFixtures):
         self, client: httpx.Client, id: str, store_url: str
     ) -> None:
         self.configure(store_url)
-        kit = progresskit.kit.default()
+        kit = progresskit.default_kit.default()
         Integration(kit).enqueued(id, owner="ada")
         kit.flush()
         assert client.get(f"{id}/", headers=ADA).json()["state"] == "pending"

@@ -212,7 +212,7 @@ def test_the_classic_form_is_silent_in_a_plain_call(app: Celery, kit: Kit) -> No
 
 def test_the_classic_form_asks_for_no_backend_in_a_plain_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROGRESSKIT_URL", "carrier-pigeon://roof")
-    monkeypatch.setattr("progresskit.kit._default", Kit())
+    monkeypatch.setattr("progresskit.default_kit._default", Kit())
     app = Celery("bare", set_as_current=False)
 
     @app.task(bind=True, shared=False)

@@ -15,8 +15,8 @@ from celery import Celery, current_app
 from celery.result import AsyncResult
 
 from progresskit.decoding import decode
+from progresskit.default_kit import default
 from progresskit.errors import BackendUnavailable
-from progresskit.kit import default
 from progresskit.memory import MemoryBackend
 from progresskit.progress import Failure, State, Stored, encode
 from progresskit.progress import Progress as Record

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import progresskit
-from progresskit import kit as kits
+from progresskit import default_kit
 from progresskit.web import owner_only, sign, tokens
 from tests.contract.shims import OLD_SECRET, SECRET, set_up_django, use_django_settings
 
@@ -32,14 +32,14 @@ GZIP = override_settings(MIDDLEWARE=["django.middleware.gzip.GZipMiddleware"])
 
 
 @pytest.fixture(autouse=True)
-def default_kit() -> Iterator[None]:
+def restored_default_kit() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROGRESSKIT_FLUSH_SECONDS", "60")  # for a busy machine
         progresskit.configure("memory://", max_streams=5)  # Django's test client says that it has no threads
         use_django_settings()
         yield
     progresskit.configure()
-    kits.framework({})
+    default_kit.host_settings({})
 
 
 def render(template: str, **values: Any) -> str:
@@ -56,15 +56,15 @@ def key_in(html: str) -> str:
 
 
 def test_the_keys_of_the_project_sign_and_its_fallbacks_are_accepted() -> None:
-    assert kits.default().settings.secret_key == [SECRET, OLD_SECRET]
+    assert default_kit.default().settings.secret_key == [SECRET, OLD_SECRET]
 
 
 @override_settings(PROGRESSKIT={"MAX_STREAMS": 5, "SECRET_KEY": "its own"})
 def test_the_project_sets_what_it_likes() -> None:
     progresskit.configure()
     use_django_settings()
-    assert kits.default().settings.max_streams == 5
-    assert kits.default().settings.secret_key == "its own"
+    assert default_kit.default().settings.max_streams == 5
+    assert default_kit.default().settings.secret_key == "its own"
 
 
 @override_settings(PROGRESSKIT={"URI": "redis://localhost"})

@@ -11,8 +11,7 @@ from flask import Flask, render_template_string, request
 from flask.testing import FlaskClient
 
 import progresskit
-from progresskit import Kit, Progress, State, Version
-from progresskit import kit as kits
+from progresskit import Kit, Progress, State, Version, default_kit
 from progresskit.web import owner_only
 from progresskit_flask import ProgressKit
 from progresskit_flask import signed_in as user_of_request
@@ -21,13 +20,13 @@ PAGE = "{{ progress_bar('a') }}{{ progress_bar('b', cancel=True) }}{{ progress_b
 
 
 @pytest.fixture(autouse=True)
-def default_kit() -> Iterator[None]:
+def restored_default_kit() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROGRESSKIT_FLUSH_SECONDS", "60")  # for a busy machine
         progresskit.configure()
         yield
     progresskit.configure()
-    kits.framework({})
+    default_kit.host_settings({})
 
 
 def site(**config: object) -> Flask:
@@ -48,14 +47,14 @@ def test_the_config_of_the_app_is_that_of_the_default_kit() -> None:
     ProgressKit(
         site(SECRET_KEY_FALLBACKS=["the one before"], PROGRESSKIT_URL="memory://here", PROGRESSKIT_MAX_STREAMS=7)
     )
-    settings = kits.default().settings
+    settings = default_kit.default().settings
     assert (settings.url, settings.max_streams) == ("memory://here", 7)
     assert settings.secret_key == ["the secret of the site", "the one before"]
 
 
 def test_a_secret_key_of_its_own_comes_first() -> None:
     ProgressKit(site(PROGRESSKIT_SECRET_KEY="its own"))
-    assert kits.default().settings.secret_key == "its own"
+    assert default_kit.default().settings.secret_key == "its own"
 
 
 def test_a_setting_that_does_not_exist_is_reported_at_the_start() -> None:
@@ -98,7 +97,7 @@ def test_an_app_may_have_a_kit_of_its_own() -> None:
         page = app.test_client().get("/").text
         key = re.findall(r'src="/progress/(~[^/"]+)/"', page)[0]
         assert app.test_client().get(f"/progress/{key}/").get_json()["id"] == "a"
-    assert kits.default().settings.secret_key is None
+    assert default_kit.default().settings.secret_key is None
     kit.close()
 
 

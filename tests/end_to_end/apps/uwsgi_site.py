@@ -10,7 +10,7 @@ import uwsgi  # type: ignore[import-untyped]  # which uWSGI brings
 from flask import Flask
 
 import progresskit
-from progresskit.kit import default
+from progresskit.default_kit import default
 from progresskit_flask import ProgressKit
 
 MASTER = os.getpid()

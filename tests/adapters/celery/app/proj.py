@@ -264,7 +264,7 @@ def _look_what_is_inherited(**_: Any) -> None:
 
 def descriptors() -> list[str]:
     """Return the open files of this process that belong to the database of the progress."""
-    database = progresskit.kit.default().settings.url.removeprefix("sqlite:///")
+    database = progresskit.default_kit.default().settings.url.removeprefix("sqlite:///")
     links = []
     for descriptor in os.listdir("/proc/self/fd"):
         try:

@@ -20,7 +20,7 @@ def sign_in(request: HttpRequest, name: str) -> HttpResponse:
 
 def use_kit(request: HttpRequest, act: str) -> HttpResponse:
     """Close the kit, or configure it anew; or tell whether it watches."""
-    from progresskit.kit import default
+    from progresskit.default_kit import default
 
     if act == "close":
         default().close()
