@@ -40,11 +40,11 @@ def join(body: Body) -> str:
 
 def split(text: str) -> Body | None:
     """Return the parts of a body; None unless `join` made it and the public part is unchanged."""
-    parts = text.split(SEPARATOR, 4)
-    if len(parts) != 4:
+    try:
+        before, after, checksum, private = text.split(SEPARATOR, 4)
+    except ValueError:  # there are fewer parts, or more
         return None
-    before, after, checksum, private = parts
-    public = text[: len(before) + 1 + len(after)]
+    public = before + SEPARATOR + after
     if "\r" in public or "\n" in public or public.count("{") + public.count("[") > NESTING:
         return None  # a line break would end an event of a stream
     try:

@@ -54,9 +54,9 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
     out as `progresskit.bodies` says is not decoded before one of the record's details is asked for. Raises ValueError
     for a body that is not a JSON object.
     """
-    found = _encoded(stored, id)
-    if found is not None:
-        return _undecoded(stored, stalled, *found)
+    record = _encoded(stored, stalled, id) if stored.override is None else None
+    if record is not None:
+        return record
     body = _body(stored)
     return Progress(
         id=check_id(body.get("id")) if id is None else id,
@@ -116,27 +116,38 @@ class EncodedRecord(NamedTuple):
         return f"{self.before}{store_fields}{self.after}}}"
 
 
-def _encoded(stored: Stored, id: str | None) -> tuple[EncodedRecord, _Private, str] | None:
-    """Return the body of a record, unless it has to be decoded: it must agree with the store."""
-    parts = bodies.split(stored.body) if stored.override is None else None
+def _encoded(stored: Stored, stalled: bool, id: str | None) -> Progress | None:
+    """Return the record of a body that is sent as it is; None if it has to be decoded: it must agree with the store."""
+    run, attempt, seq, _, state, body, _, created, cancel_requested, _, _, born = stored
+    parts = bodies.split(body)
     if parts is None:
         return None
     before, after, text = parts
     private = _private(text)
     if id is None:
         id = check_id(before[len('{"id":"') : before.find('","kind":')])
-    state = STATES_IN_JSON[stored.state]
     if private is None or not (
         before.startswith(body_starts_with(id))
-        and before.startswith(state, before.find(_STATE))
-        and before.endswith(f'"attempt":{stored.attempt},')
+        and before.startswith(STATES_IN_JSON[state], before.find(_STATE))
+        and before.endswith(f'"attempt":{attempt},')
     ):
         return None
-    if stored.created is not None and not has_created(parts, stored.created):
-        if not _WRITTEN_TIME.fullmatch(stored.created):
+    if created is not None and not has_created(parts, created):
+        if not _WRITTEN_TIME.fullmatch(created):
             return None
-        after = with_created(parts, stored.created)
-    return EncodedRecord(stored.body, before, after, stored.created, private.has_private_error), private, id
+        after = with_created(parts, created)
+    lease, owner, has_private_error = private
+    return Progress.from_source(
+        EncodedRecord(body, before, after, created, has_private_error),
+        id,
+        state,
+        Version(run, attempt, seq),
+        stalled and state is State.RUNNING,
+        cancel_requested,
+        lease,
+        owner,
+        life_of(born),
+    )
 
 
 _STATE = ',"state":'
@@ -158,20 +169,6 @@ def _private(text: str) -> _Private | None:
         return None
     error = _failure(body.get("error"))
     return _Private(_count(body.get("lease")) or None, _text(body.get("owner")), error is not None and not error.public)
-
-
-def _undecoded(stored: Stored, stalled: bool, source: EncodedRecord, private: _Private, id: str) -> Progress:
-    return Progress.from_source(
-        source,
-        id,
-        stored.state,
-        Version(stored.run, stored.attempt, stored.seq),
-        stalled=stalled and stored.state is State.RUNNING,
-        cancel_requested=stored.cancel_requested,
-        lease=private.lease,
-        owner=private.owner,
-        life=life_of(stored.born),
-    )
 
 
 # Bodies that have to be decoded.

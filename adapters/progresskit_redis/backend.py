@@ -9,6 +9,7 @@ from progresskit.abc import Backend, Subscription, SupportsCancelPush, SupportsL
 from progresskit.backends import DecodeCache, keep_inherited
 from progresskit.backends.channels import ChannelSubscription
 from progresskit.config import missing_package
+from progresskit.decoding import decode_each
 from progresskit.errors import BackendUnavailable, ConfigurationError
 from progresskit.progress import ID_ALPHABET
 from progresskit.urls import redact
@@ -191,7 +192,7 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
         """Listen to a channel for each watched job, on a connection of its own; in a cluster, one to each server."""
         return self._subscription(
             lambda id: self._shards.of(id).channel(id),
-            lambda messages: on_update(self._records(messages.values())),
+            lambda messages: on_update(_pushed(messages)),
             on_gap,
         )
 
@@ -229,6 +230,12 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
         self._subscriptions = set()
         self._homes.clear()
         self._warned = False
+
+
+def _pushed(messages: dict[str, bytes]) -> builtins.list[Progress]:
+    """Return the records of messages; they are not kept, as the next message of a job replaces its record."""
+    decoded = (decode_each(id, unpack, packed) for id, packed in messages.items())
+    return [record for record in decoded if record is not None]
 
 
 def _chunks(ids: Sequence[str], size: int) -> Iterable[builtins.list[str]]:

@@ -36,11 +36,13 @@ PASSING = (
 
 CODES = frozenset(
     (
+        "ASK",
         "BUSY",
         "CLUSTERDOWN",
         "LOADING",
         "MASTERDOWN",
         "MISCONF",
+        "MOVED",
         "NOREPLICAS",
         "OOM",
         "READONLY",
@@ -48,7 +50,10 @@ CODES = frozenset(
         "UNKILLABLE",
     )
 )
-"""Those of a server that the library has no class for, or that come out of a script of Redis before 7."""
+"""Those of a server that the library has no class for, or that come without it: out of a script, to a subscription."""
+
+REFUSED_CODES = ("NOAUTH", "NOPERM", "WRONGPASS")
+"""How errors begin that last until the set-up is changed, where they come without a class."""
 
 HINT = "check the user, the password and the rights (see docs/how-to/redis.md)"
 
@@ -71,7 +76,8 @@ class Failures:
         """Return the error of the kit's that an error of the library's becomes."""
         if isinstance(error, BackendError):
             return error
-        if isinstance(error, self._refused) or isinstance(error.__cause__, self._refused):
+        is_refused = isinstance(error, self._refused) or isinstance(error.__cause__, self._refused)
+        if is_refused or str(error).startswith(REFUSED_CODES):
             return BackendError(f"{self.address}: {error}; {HINT}")
         now = isinstance(error, self._passing) or _has_code(str(error))
         return (BackendUnavailable if now else BackendError)(f"{self.address}: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from progresskit.decoding import decode
@@ -37,17 +38,24 @@ def unpack(packed: bytes) -> Progress:
     """Return the record that a script has packed; raises an error of any kind where it cannot be decoded."""
     head, override, body = packed.decode(errors="replace").rsplit("\x1f", 2)
     id, stalled, run, cancel, dates, attempt, seq, state, _ = head.split(" ", 8)
-    created, _, born = dates.partition("@")
+    created, born = _dates(dates)
     stored = Stored(
-        run=int(run),
-        attempt=int(attempt),
-        seq=int(seq),
-        token=None,  # it is nobody's business but the writer's
-        state=_STATES[state],
-        body=body,
-        override=override or None,
-        created=None if created == "-" else created,
-        cancel_requested=cancel == "1",
-        born=int(born or 0),
+        int(run),
+        int(attempt),
+        int(seq),
+        None,  # the token is the writer's alone
+        _STATES[state],
+        body,
+        override or None,
+        created,
+        cancel == "1",
+        born=born,
     )
     return decode(stored, stalled == "1", id)
+
+
+@lru_cache(4_096)
+def _dates(packed: str) -> tuple[str | None, int]:
+    """Return when the run was first heard of, and when the id was: the same for all records of a run."""
+    created, _, born = packed.partition("@")
+    return None if created == "-" else created, int(born or 0)

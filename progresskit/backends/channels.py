@@ -20,6 +20,7 @@ from progresskit.abc import Subscription
 from progresskit.errors import BackendUnavailable
 
 from .reconnecting import ReconnectingThread
+from .replies import ReplyReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable
@@ -36,9 +37,6 @@ ANSWER_SECONDS = 5.0
 
 RESP3_OPTIONS = ("maint_notifications", "oss_cluster_maint", "maintenance_", "orig_")
 """How the options begin that a client of RESP 3 gives its connections, and that one of RESP 2 refuses."""
-
-BATCH = 1_000
-"""How many messages are read before they are passed on: of each channel, only the last of them."""
 
 
 class ChannelServer(Protocol):
@@ -251,11 +249,12 @@ class Subscriber(ReconnectingThread):
                 if self.failures:
                     self._gaps = self._wanted.copy()
             with DefaultSelector() as selector:
-                # No public name leads to the socket, and one has to wait for two things at once.
+                # No public name leads to the socket, and one has to wait for two things at once. The client library
+                # has read all that the server has sent until now, so that the messages can be read without it.
                 selector.register(connection._sock, EVENT_READ)
                 assert self.waker is not None
                 selector.register(self.waker, EVENT_READ)
-                Session(connection, self._sharded).run(self, selector)
+                Session(connection, self._sharded).run(self, selector, ReplyReader(connection._sock))
         except Exception as error:
             if not (self._sharded and "unknown command" in str(error).lower()):
                 raise
@@ -323,11 +322,11 @@ class Session:
         self._read_at = monotonic()
         self._asked_at: float | None = None  # since when an answer is due
 
-    def run(self, subscriber: Subscriber, selector: DefaultSelector) -> None:
+    def run(self, subscriber: Subscriber, selector: DefaultSelector, reader: ReplyReader) -> None:
         """Send the requests of the subscriber, and read messages, until it is closed."""
         while (changes := subscriber.changes()) is not None:
             self.send(*changes)
-            while self._receive(subscriber):
+            while self._receive(subscriber, reader):
                 pass
             selector.select(self._timeout(subscriber))
 
@@ -340,7 +339,8 @@ class Session:
             groups = [[channel] for channel in channels] if self._sharded else [[*channels]] if channels else []
             if groups:
                 commands = [(verb, *group) for group in groups]
-                self._connection.send_packed_command(self._connection.pack_commands(commands))
+                # The library would wait for the answer to a PING of its own, and take a message for that.
+                self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
                 self._expect_answer()
 
     def _expect_answer(self) -> None:
@@ -361,21 +361,20 @@ class Session:
             raise TimeoutError("the server does not answer")
         return self._asked_at + ANSWER_SECONDS - now
 
-    def _receive(self, subscriber: Subscriber) -> bool:
+    def _receive(self, subscriber: Subscriber, reader: ReplyReader) -> bool:
         """Read messages and pass them on; return False once there are no more."""
         messages: Messages = {}
         joined: list[bytes] = []
-        read = 0
-        while read < BATCH and self._connection.can_read(0):
-            self.take(self._connection.read_response(disable_decoding=True), messages, joined)
-            read += 1
-        if read:
+        others, may_have_more = reader.read(messages)
+        for answer in others:
+            self.take(answer, messages, joined)
+        if messages or others:
             self._read_at = monotonic()
         if joined:
             subscriber.confirm(joined)
         if messages:
             subscriber.pass_on(messages)
-        return read == BATCH
+        return may_have_more
 
     def take(self, answer: Any, messages: Messages, joined: list[bytes]) -> None:
         """Sort an answer of the server: a message, or a confirmation."""
