@@ -19,32 +19,86 @@ import sys
 from collections.abc import AsyncIterator
 from threading import Event, Thread
 from time import monotonic, process_time, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from progresskit import Kit, Progress, State
-from progresskit.progress import Version, moment
+from progresskit import Kit, Progress, State, bodies
+from progresskit.progress import Role, Version, Write, body_starts_with, encode, milliseconds, moment
 from progresskit_asgi import ProgressApp
+from progresskit_redis import RedisBackend
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 HERTZ = 10
+LEASE_SECONDS, TTL_SECONDS = 30.0, 86_400.0
 
 
 class Jobs:
-    """Jobs that report ten times a second; each record says when it was made."""
+    """
+    Jobs that report ten times a second; each record says when it was made.
 
-    def __init__(self, kit: Kit, count: int) -> None:
+    One process writes the records that many workers would write, so it makes them from one, and does not sample jobs.
+    """
+
+    def __init__(self, url: str, count: int) -> None:
         self.reported = 0
         self.stop = Event()
-        self._observers = [kit.observe(f"job-{number}", total=1_000_000, unit="rows") for number in range(count)]
+        self._backend = RedisBackend(url)
+        self._ids = [f"job-{number}" for number in range(count)]
+        self._created = moment(time())
 
     def run(self) -> None:
         due = monotonic()
         while not self.stop.wait(max(due - monotonic(), 0)):
-            due += 1 / HERTZ
+            due = max(due + 1 / HERTZ, monotonic())  # what could not be written in time is not made up for
+            self._backend.write(self._records(self.reported + 1))
             self.reported += 1
-            for observer in self._observers:
-                observer.set_progress(self.reported, description=repr(time()))
+
+    def _records(self, number: int) -> list[Write]:
+        begun, role = self._created, Role.UPDATE if number > 1 else Role.START
+        record = report(number, begun)
+        parts = bodies.split(encode(record))
+        assert parts is not None
+        rest = parts.before.removeprefix(body_starts_with(record.id))
+        created = milliseconds(begun)
+        return [
+            Write(
+                id,
+                role,
+                f"token of {id}",
+                1,
+                1,
+                number,
+                State.RUNNING,
+                None,
+                bodies.join(parts._replace(before=body_starts_with(id) + rest)),
+                LEASE_SECONDS,
+                TTL_SECONDS,
+                created=created,
+            )
+            for id in self._ids
+        ]
+
+
+def report(number: int, begun: datetime) -> Progress:
+    """Return the record of a job that reports for the nth time."""
+    return Progress(
+        "job-0",
+        State.RUNNING,
+        Version(1, 1, number),
+        current=number,
+        total=1_000_000,
+        unit="rows",
+        description=repr(time()),
+        rate=float(HERTZ),
+        eta=90_000.5,
+        created_at=begun,
+        started_at=begun,
+        updated_at=moment(time()),
+        lease=LEASE_SECONDS,
+    )
 
 
 def sse_starlette(kit: Kit) -> Any:
@@ -82,19 +136,7 @@ class BareSender:
     """The floor: an ASGI application that sends each of its streams ready-made bytes ten times a second."""
 
     def __init__(self, kit: Kit) -> None:
-        record = Progress(
-            "job-0",
-            State.RUNNING,
-            Version(1, 1, 100_000),
-            current=100_000,
-            total=1_000_000,
-            unit="rows",
-            rate=float(HERTZ),
-            eta=90_000.5,
-            created_at=moment(time()),
-            started_at=moment(time()),
-            updated_at=moment(time()),
-        )
+        record = report(100_000, moment(time()))
         self._event = f"id: {record.cursor}\nevent: progress\ndata: {record.to_json()}\n\n".encode()
         self._sends: list[Any] = []
         self._task: asyncio.Task[None] | None = None
@@ -130,8 +172,7 @@ def used() -> dict[str, float]:
 
 
 def run_jobs(url: str, count: int) -> None:
-    # Each report is to be stored, so that it can be counted who got it.
-    jobs = Jobs(Kit(url, interval=0.4 / HERTZ), count)
+    jobs = Jobs(url, count)
     Thread(target=jobs.run, daemon=True).start()
     for line in sys.stdin:
         if line.strip() == "stop":

@@ -31,6 +31,9 @@ class Body(NamedTuple):
     private: str
 
 
+_new = tuple.__new__  # takes half the time of a NamedTuple's own
+
+
 def join(body: Body) -> str:
     """Return the text of a body."""
     before, after, private = body
@@ -51,4 +54,4 @@ def split(text: str) -> Body | None:
         is_unchanged = checksum == f',"crc32":{crc32(public.encode())}'
     except UnicodeEncodeError:
         return None
-    return Body(before, after, private) if is_unchanged else None
+    return _new(Body, (before, after, private)) if is_unchanged else None

@@ -54,20 +54,23 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
     out as `progresskit.bodies` says is not decoded before one of the record's details is asked for. Raises ValueError
     for a body that is not a JSON object.
     """
-    record = _encoded(stored, stalled, id) if stored.override is None else None
-    if record is not None:
-        return record
+    run, attempt, seq, _, state, text, override, created, cancel_requested, _, _, born = stored
+    version = Version(run, attempt, seq)
+    if override is None:
+        record = undecoded(text, id, state, version, stalled, cancel_requested, created, born)
+        if record is not None:
+            return record
     body = _body(stored)
     return Progress(
         id=check_id(body.get("id")) if id is None else id,
-        state=stored.state,
-        version=Version(stored.run, stored.attempt, stored.seq),
-        **_details(body, stored.created)._asdict(),
-        stalled=stalled and stored.state is State.RUNNING,
-        cancel_requested=stored.cancel_requested,
+        state=state,
+        version=version,
+        **_details(body, created)._asdict(),
+        stalled=stalled and state is State.RUNNING,
+        cancel_requested=cancel_requested,
         lease=_count(body.get("lease")) or None,
         owner=_text(body.get("owner")),
-        life=life_of(stored.born),
+        life=life_of(born),
     )
 
 
@@ -116,9 +119,22 @@ class EncodedRecord(NamedTuple):
         return f"{self.before}{store_fields}{self.after}}}"
 
 
-def _encoded(stored: Stored, stalled: bool, id: str | None) -> Progress | None:
-    """Return the record of a body that is sent as it is; None if it has to be decoded: it must agree with the store."""
-    run, attempt, seq, _, state, body, _, created, cancel_requested, _, _, born = stored
+def undecoded(
+    body: str,
+    id: str | None,
+    state: State,
+    version: Version,
+    stalled: bool,
+    cancel_requested: bool,
+    created: str | None,
+    born: int,
+) -> Progress | None:
+    """
+    Return the record of a body whose public part is sent as it is; None if it has to be decoded.
+
+    It must agree with what the store keeps beside it, which are the other arguments; for them, see `decode` and
+    `Stored`.
+    """
     parts = bodies.split(body)
     if parts is None:
         return None
@@ -129,7 +145,7 @@ def _encoded(stored: Stored, stalled: bool, id: str | None) -> Progress | None:
     if private is None or not (
         before.startswith(body_starts_with(id))
         and before.startswith(STATES_IN_JSON[state], before.find(_STATE))
-        and before.endswith(f'"attempt":{attempt},')
+        and before.endswith(f'"attempt":{version[1]},')
     ):
         return None
     if created is not None and not has_created(parts, created):
@@ -137,19 +153,12 @@ def _encoded(stored: Stored, stalled: bool, id: str | None) -> Progress | None:
             return None
         after = with_created(parts, created)
     lease, owner, has_private_error = private
-    return Progress.from_source(
-        EncodedRecord(body, before, after, created, has_private_error),
-        id,
-        state,
-        Version(run, attempt, seq),
-        stalled and state is State.RUNNING,
-        cancel_requested,
-        lease,
-        owner,
-        life_of(born),
-    )
+    source = _new(EncodedRecord, (body, before, after, created, has_private_error))
+    is_stalled = stalled and state is State.RUNNING
+    return Progress.from_source(source, id, state, version, is_stalled, cancel_requested, lease, owner, life_of(born))
 
 
+_new = tuple.__new__  # takes half the time of a NamedTuple's own
 _STATE = ',"state":'
 _WRITTEN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 

@@ -565,11 +565,12 @@ class Hub:
             if progress.life != before.life:
                 watched.doubt()  # which of the two is over is for the backend to say
                 return
-            if progress.version < before.version:
-                watched.doubt()  # late, or of a job that begins again in a backend that had forgotten it
-            elif _takes_back_a_request(progress, before):
-                watched.doubt()  # late, or of a backend that had forgotten it
-                return
+            if progress.version <= before.version:
+                if progress.version < before.version:
+                    watched.doubt()  # late, or of a job that begins again in a backend that had forgotten it
+                elif before.cancel_requested and not progress.cancel_requested:
+                    watched.doubt()  # late, or of a backend that had forgotten it
+                    return
         self._arrived(watched, progress, now, progress.lease or self._settings.lease)
 
     def _arrived(self, watched: _Watched, progress: Progress | None, now: float, lease: float) -> None:
@@ -577,13 +578,15 @@ class Hub:
         before, watched.check = watched.last, None
         if progress is None:
             return
-        if before is None or progress.version >= before.version:
+        is_later = before is None or progress.version > before.version
+        is_same = not is_later and before is not None and progress.version == before.version
+        if is_later or is_same:
             watched.catch_up()
         if self._subscription is not None and progress.state is State.RUNNING and not progress.stalled:
             watched.check = now + lease
         elif watched.knowledge is Knowledge.BEHIND:
             watched.check = now + LEASE_CHECK_SECONDS
-        if before is None or _is_newer(progress, before):
+        if is_later or (is_same and before is not None and progress.cursor != before.cursor):
             watched.last = progress
             self._delivery.add(watched.mailboxes - watched.new if watched.new else watched.mailboxes, progress)
 
@@ -591,16 +594,6 @@ class Hub:
         if watched.last is not None:
             self._delivery.add(watched.new, watched.last)
         watched.new.clear()
-
-
-def _is_newer(progress: Progress, before: Progress) -> bool:
-    if progress.version == before.version:
-        return progress.cursor != before.cursor
-    return progress.version > before.version
-
-
-def _takes_back_a_request(progress: Progress, before: Progress) -> bool:
-    return progress.version == before.version and before.cancel_requested and not progress.cancel_requested
 
 
 def _has_lost_its_end(record: Progress, before: Progress) -> bool:

@@ -399,9 +399,12 @@ class Progress:
         return self._cursor or self._make_cursor()
 
     def _make_cursor(self) -> str:
-        stalled = "s" if self.stalled else ""
-        asked = "c" if self.cancel_requested and not self.done else ""
-        cursor = f"{self.life}-{self.version}{stalled}{asked}"
+        run, attempt, seq = self.version
+        cursor = f"{self.life}-{run}.{attempt}.{seq}"
+        if self.stalled:
+            cursor += "s"
+        if self.cancel_requested and not self.done:
+            cursor += "c"
         _set(self, "_cursor", cursor)
         return cursor
 
@@ -443,8 +446,9 @@ class Progress:
 
     def _store_fields(self) -> str:
         """Return the JSON of the fields that only the store knows, which stand together."""
+        run, attempt, seq = self.version
         return (
-            f'"version":"{self.version}","cursor":"{self.cursor}","stalled":{_BOOLEANS[self.stalled]},'
+            f'"version":"{run}.{attempt}.{seq}","cursor":"{self.cursor}","stalled":{_BOOLEANS[self.stalled]},'
             f'"cancel_requested":{_BOOLEANS[self.cancel_requested]},'
         )
 

@@ -52,6 +52,11 @@ class Connection:
         raise NotImplementedError
 
     @property
+    def is_drained(self) -> bool:
+        """True where `next` is known to return None now."""
+        return False
+
+    @property
     def holds(self) -> bool:
         """True while a record is held back, which the viewer was not authorised for."""
         return False
@@ -76,6 +81,8 @@ class Connection:
             return
         while self._busy is None and not self.closed and (message := self.next(now)) is not None:
             self._step(message)
+            if self.is_drained:
+                break
 
     def leave(self) -> None:
         """Stop sending: the reader has left."""

@@ -19,7 +19,7 @@ from .rechecks import Rechecks
 
 if TYPE_CHECKING:
     from asyncio import Task
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from progresskit import Progress
     from progresskit.web import Viewer
@@ -31,8 +31,11 @@ logger = logging.getLogger("progresskit.web")
 TICK_SECONDS = 1.0
 """Time between checks for quiet connections, expired keys, and a fan-out without connections."""
 
+FAILED = "could not send progress to a viewer"
+"""The failure of one connection is logged, and does not affect the others."""
+
 SLICE = 250
-"""Connections that are served before other tasks of the loop have their turn."""
+"""Records that are rendered, or connections that are served, before other tasks of the loop have their turn."""
 
 
 class Fanout:
@@ -114,7 +117,10 @@ class Fanout:
             self._viewer.close()
             self._rechecks.close()
             for connection in list(self._members):
-                _guarded(connection.end)
+                try:
+                    connection.end()
+                except Exception:
+                    logger.exception(FAILED)
 
     def _stopped(self, task: Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -135,31 +141,36 @@ class Fanout:
                 await self._tick()
 
     async def _deliver(self, news: Mapping[str, Progress]) -> None:
+        """
+        Send the records to the connections of their jobs.
+
+        All are rendered before the first is sent: what is the same work goes together, which the processor does faster.
+        """
         reached: list[dict[Connection, None]] = []
-        for id, record in news.items():
+        for number, (id, record) in enumerate(news.items(), 1):
             connections = self._connections.get(id)
             if connections is not None:  # else the last viewer has left meanwhile
                 rendered = self._last[id] = FanoutRecord(record, self._last.get(id))
                 for connection in connections:
                     connection.keep(id, rendered)
                 reached.append(connections)
+            if number % SLICE == 0:
+                await sleep(0)
         now = monotonic()
         for number, connection in enumerate(list(dict.fromkeys(chain.from_iterable(reached))), 1):
-            _guarded(connection.flush, now)
+            try:
+                connection.flush(now)
+            except Exception:
+                logger.exception(FAILED)
             if number % SLICE == 0:
                 await sleep(0)
 
     async def _tick(self) -> None:
         now = monotonic()
         for number, connection in enumerate(list(self._members), 1):
-            _guarded(connection.tick, now)
+            try:
+                connection.tick(now)
+            except Exception:
+                logger.exception(FAILED)
             if number % SLICE == 0:
                 await sleep(0)
-
-
-def _guarded(call: Callable[..., None], *arguments: float) -> None:
-    """Make a call whose failure for one connection is logged and does not affect the others."""
-    try:
-        call(*arguments)
-    except Exception:
-        logger.exception("could not send progress to a viewer")

@@ -106,23 +106,17 @@ def body(data: bytes, more: bool = False) -> Message:
 
 
 class FanoutRecord(RenderedRecord):
-    """
-    A record on its way to viewers, with the message that all get who watch that job alone, in one form.
-
-    `before` is the one that was sent before it: while the run is the same, it is one object.
-    """
+    """A record on its way to viewers, with the message that all get who watch that job alone, in one form."""
 
     __slots__ = ("_messages",)
 
     def __init__(self, record: Progress, before: FanoutRecord | None = None) -> None:
-        super().__init__(record)
-        if before is not None and before.run == self.run:
-            self.run = before.run
+        super().__init__(record, before)
         self._messages: dict[Form, Message] = {}
 
     def message(self, form: Form) -> Message:
         """Return the message, which is not to be changed."""
         message = self._messages.get(form)
         if message is None:
-            message = self._messages[form] = body(self.event(*form), more=not self.done)
+            message = self._messages[form] = body(self.encode_event(form), more=not self.done)
         return message

@@ -75,8 +75,15 @@ class OneJob(StreamConnection):
         self._held: FanoutRecord | None = None
 
     def keep(self, id: str, rendered: FanoutRecord) -> None:
-        """Keep the record."""
+        """Keep the record, and render it unless a newer one may come before this is sent."""
         self._kept = rendered
+        if self._busy is None:
+            rendered.message(self._form)
+
+    @property
+    def is_drained(self) -> bool:
+        """True while there is nothing to send."""
+        return self._kept is None and self._due is None
 
     @property
     def holds(self) -> bool:

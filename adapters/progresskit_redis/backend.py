@@ -9,7 +9,7 @@ from progresskit.abc import Backend, Subscription, SupportsCancelPush, SupportsL
 from progresskit.backends import DecodeCache, keep_inherited
 from progresskit.backends.channels import ChannelSubscription
 from progresskit.config import missing_package
-from progresskit.decoding import decode_each
+from progresskit.decoding import report_undecodable
 from progresskit.errors import BackendUnavailable, ConfigurationError
 from progresskit.progress import ID_ALPHABET
 from progresskit.urls import redact
@@ -234,8 +234,13 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
 
 def _pushed(messages: dict[str, bytes]) -> builtins.list[Progress]:
     """Return the records of messages; they are not kept, as the next message of a job replaces its record."""
-    decoded = (decode_each(id, unpack, packed) for id, packed in messages.items())
-    return [record for record in decoded if record is not None]
+    records: builtins.list[Progress] = []
+    for id, packed in messages.items():
+        try:
+            records.append(unpack(packed))
+        except Exception as error:  # as in `decode_each`, a call of which for each would take longer
+            report_undecodable(id, error)
+    return records
 
 
 def _chunks(ids: Sequence[str], size: int) -> Iterable[builtins.list[str]]:

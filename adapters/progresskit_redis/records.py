@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from progresskit.decoding import decode
-from progresskit.progress import State, Stored
+from progresskit.decoding import decode, undecoded
+from progresskit.progress import State, Stored, Version
 
 if TYPE_CHECKING:
     from progresskit.progress import Progress, Write
@@ -39,19 +39,14 @@ def unpack(packed: bytes) -> Progress:
     head, override, body = packed.decode(errors="replace").rsplit("\x1f", 2)
     id, stalled, run, cancel, dates, attempt, seq, state, _ = head.split(" ", 8)
     created, born = _dates(dates)
-    stored = Stored(
-        int(run),
-        int(attempt),
-        int(seq),
-        None,  # the token is the writer's alone
-        _STATES[state],
-        body,
-        override or None,
-        created,
-        cancel == "1",
-        born=born,
-    )
-    return decode(stored, stalled == "1", id)
+    version, is_stalled, is_cancelling = Version(int(run), int(attempt), int(seq)), stalled == "1", cancel == "1"
+    if not override:
+        record = undecoded(body, id, _STATES[state], version, is_stalled, is_cancelling, created, born)
+        if record is not None:
+            return record
+    # The token is the writer's alone.
+    stored = Stored(*version, None, _STATES[state], body, override or None, created, is_cancelling, born=born)
+    return decode(stored, is_stalled, id)
 
 
 @lru_cache(4_096)

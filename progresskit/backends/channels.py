@@ -135,8 +135,8 @@ class ChannelSubscription(Subscription):
                 subscriber.remove(channels)
 
     def _pass_on(self, messages: Messages) -> None:
-        ids = {channel: self._ids.get(channel) for channel in messages}
-        self._on_messages({id: messages[channel] for channel, id in ids.items() if id is not None})
+        ids = self._ids
+        self._on_messages({id: text for channel, text in messages.items() if (id := ids.get(channel)) is not None})
 
     def _move_channels(self, subscriber: Subscriber) -> None:
         """After a failure in a cluster, subscribe elsewhere to the channels of slots that have moved."""

@@ -42,9 +42,10 @@ class Run(NamedTuple):
         return self.life == other.life != UNKNOWN_LIFE and self.number < other.number
 
 
-def run_of(record: Progress) -> Run:
-    """Return the run and the owner for which an authorisation of the record holds."""
-    return Run(record.life, record.version.run, record.owner)
+def run_of(record: Progress, known: Run | None = None) -> Run:
+    """Return the run and the owner for which an authorisation of the record holds; `known` itself where it is that."""
+    run = record.life, record.version[0], record.owner
+    return known if run == known else Run(*run)
 
 
 class Permission(NamedTuple):

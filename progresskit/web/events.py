@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from progresskit.progress import Progress
 
-    from .access import Guard
+    from .access import Guard, Run
     from .context import Jobs, RequestContext
     from .http import Response
 
@@ -34,12 +34,17 @@ DONE = b"event: done\ndata: -\n\n"
 
 
 class RenderedRecord:
-    """A record on its way to viewers: each form of it is rendered once, on demand, and shared by all viewers."""
+    """
+    A record on its way to viewers: each form of it is rendered once, on demand, and shared by all viewers.
+
+    `before` is the one that the same viewers have had before it, if any: while the run is the same, it is one object.
+    """
 
     __slots__ = ("_events", "_texts", "answers", "cursor", "done", "record", "run")
 
-    def __init__(self, record: Progress) -> None:
-        self.record, self.run = record, run_of(record)
+    def __init__(self, record: Progress, before: RenderedRecord | None = None) -> None:
+        self.record = record
+        self.run: Run = run_of(record, None if before is None else before.run)
         self.cursor, self.done = record.cursor, record.done
         self._texts: dict[Form, str] = {}
         self._events: dict[Form, bytes] = {}
@@ -60,9 +65,13 @@ class RenderedRecord:
         form = html, exposed
         event = self._events.get(form)
         if event is None:
-            event = _event(self.text(html, exposed), self.cursor).encode("utf-8", "replace")
-            event = self._events[form] = event + DONE if html and self.done else event
+            event = self._events[form] = self.encode_event(form)
         return event
+
+    def encode_event(self, form: Form) -> bytes:
+        """Return the event for a caller that keeps it."""
+        event = _event(self.text(*form), self.cursor).encode("utf-8", "replace")
+        return event + DONE if form[0] and self.done else event
 
 
 class EventEncoder:
