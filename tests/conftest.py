@@ -6,10 +6,11 @@ A missing service skips its tests on a laptop and fails them in CI, where a skip
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import NoReturn
 
@@ -50,14 +51,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", type=int, default=1, help="kill the servers of tests/faults so many times as often")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave all that is collected to stay out of garbage collections: of those now, and of each during the tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what lies in a folder of its own by its name, so that nobody can forget to; put the long ones first."""
-    for item in items:
-        folder = item.path.relative_to(TESTS).parts[0]
-        if folder in MARKED_FOLDERS:
-            item.add_marker(folder)
     places = {folder: place for place, folder in enumerate(LONG)}
-    items.sort(key=lambda item: places.get(item.path.relative_to(TESTS).parts[0], len(LONG)))
+    folders = {path: path.relative_to(TESTS).parts[0] for path in {item.path for item in items}}
+    for item in items:
+        if folders[item.path] in MARKED_FOLDERS:
+            item.add_marker(folders[item.path])
+    items.sort(key=lambda item: places.get(folders[item.path], len(LONG)))
 
 
 @pytest.fixture(scope="session")

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 FINAL = sorted(FINAL_STATES)
 
-EXAMPLES = 150
-"""How many random histories are run."""
-
 
 class FoldContract:
     """The stored record after writes of every kind, in every order."""
+
+    examples = 150
+    """How many random histories are run."""
 
     def test_a_start_is_run_1(self, backend: Backend) -> None:
         assert backend.write([start("job")]) == {"job": 1}
@@ -417,7 +417,7 @@ class FoldContract:
 
         model, examples = Model(clock), iter(range(sys.maxsize))
 
-        @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @settings(max_examples=self.examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
         @given(histories())
         def run(history: Any) -> None:
             play(history, backend, model, clock, f"h{next(examples)}")

@@ -42,6 +42,8 @@ class Row(NamedTuple):
     while, `replaced` replaces its server, or its table, by an empty one. `left_out` are tests of the contract that the
     backend cannot pass, each with the reason, which is printed.
     `patience` are its limits as they are set for all tests but those of outages.
+    `examples` are how many random histories are run: FEW where another row runs all of them through what decides,
+    which is the fold of the kit (memory) or the script of Redis.
     `plant` replaces the stored body of a job, given the address, the backend, the id and the body; without it, the body
     is written like any other.
     `harmed` makes the servers, by a name for each, that the fault tests and benchmarks kill, pause and fill.
@@ -57,6 +59,7 @@ class Row(NamedTuple):
     left_out: Mapping[str, str] = MappingProxyType({})
     harmed: Mapping[str, Callable[[], Server]] = MappingProxyType({})
     patience: Mapping[str, Any] = MappingProxyType({})
+    examples: int = BackendContract.examples
     plant: Callable[[str, Any, str, str], None] | None = None
 
     @property
@@ -172,6 +175,8 @@ WITHOUT_STORE = dict.fromkeys(
 )
 """These read what processes wrote that have gone, by a process that was not there then."""
 
+FEW = 40
+
 BACKENDS = [
     Row("memory", (PushContract, CancelPushContract, ListingContract), lambda folder: "memory://"),
     Row(
@@ -200,6 +205,7 @@ BACKENDS = [
         redis_cluster.on_cluster,
         service="redis",
         outage=redis_cluster.memory_full,
+        examples=FEW,
         patience=patience.REDIS,
         plant=planting.in_redis,
     ),
@@ -233,6 +239,7 @@ BACKENDS = [
         outage=nats_killed,
         replaced=replacing.nats_bucket,
         harmed={"nats": NATS},
+        examples=FEW,
         patience=patience.NATS,
         plant=planting.in_nats,
     ),
@@ -243,6 +250,7 @@ BACKENDS = [
         service="rabbitmq",
         outage=memory_alarm,
         harmed={"rabbitmq": lambda: RabbitMQ(managed=False)},
+        examples=FEW,
         patience=patience.RABBITMQ,
     ),
     Row(
@@ -251,6 +259,7 @@ BACKENDS = [
         celery_apps.on_redis,
         service="redis",
         outage=memory_full,
+        examples=FEW,
         patience=patience.CELERY_ON_REDIS,
         plant=planting.in_celery,
     ),
@@ -260,6 +269,7 @@ BACKENDS = [
         celery_apps.on_postgresql,
         service="postgresql",
         outage=celery_apps.read_only_postgresql,
+        examples=FEW,
         patience=patience.CELERY_ON_A_DATABASE,
         plant=planting.in_celery,
     ),
@@ -269,6 +279,7 @@ BACKENDS = [
         celery_apps.on_django,
         service="postgresql",
         outage=celery_apps.read_only_postgresql,
+        examples=FEW,
         patience=patience.CELERY_ON_A_DATABASE,
         plant=planting.in_celery,
     ),
@@ -277,6 +288,7 @@ BACKENDS = [
         (SharedContract,),
         celery_apps.on_files,
         outage=celery_apps.removed_files,
+        examples=FEW,
         patience=patience.CELERY_ON_FILES,
         plant=planting.in_celery,
     ),
@@ -286,6 +298,7 @@ BACKENDS = [
         celery_apps.on_memcached,
         service="memcached",
         outage=celery_apps.unreachable_memcached,
+        examples=FEW,
         patience=patience.CELERY_ON_MEMCACHED,
         plant=planting.in_celery,
     ),
@@ -293,6 +306,7 @@ BACKENDS = [
         "kombu-memory",
         (PushContract, CancelPushContract, ListingContract),
         lambda folder: "kombu+memory://",
+        examples=FEW,
         patience=patience.KOMBU,
     ),
     Row(
@@ -302,6 +316,7 @@ BACKENDS = [
         service="redis",
         outage=redis_paused,
         left_out=WITHOUT_STORE,
+        examples=FEW,
         patience=patience.KOMBU,
     ),
     Row(
@@ -311,6 +326,7 @@ BACKENDS = [
         service="rabbitmq",
         outage=memory_alarm,
         left_out=WITHOUT_STORE,
+        examples=FEW,
         patience=patience.KOMBU,
     ),
 ]

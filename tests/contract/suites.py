@@ -136,7 +136,7 @@ class Harness:
 def contract_of(name: str, module: str) -> type:
     """Return the class of the contract's tests for the row of that name, as a member of the module."""
     row = next(row for row in BACKENDS if row.name == name)
-    members: dict[str, Any] = {"row": row, "__module__": module}
+    members: dict[str, Any] = {"row": row, "examples": row.examples, "__module__": module}
     for test, reason in row.left_out.items():
         assert any(hasattr(part, test) for part in row.suite), f"{name} leaves out {test}, which there is not"
         members[test] = _left_out(reason)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ADAPTERS = sorted(path.parent for path in (ROOT / "adapters").glob("*/__init__.py"))
-DISTRIBUTIONS = packages_distributions()
+
+
+@pytest.fixture(scope="module")
+def distributions() -> Mapping[str, list[str]]:
+    """Map each package that can be imported here to the projects that brought it."""
+    return packages_distributions()
 
 
 def canonical(requirement: str) -> str:
@@ -66,19 +71,23 @@ def dependencies(name: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
-def test_the_extra_of_an_adapter_brings_all_that_it_imports(adapter: Path, pyproject: dict[str, Any]) -> None:
+def test_the_extra_of_an_adapter_brings_all_that_it_imports(
+    adapter: Path, pyproject: dict[str, Any], distributions: Mapping[str, list[str]]
+) -> None:
     extras = pyproject["project"]["optional-dependencies"]
     has = brought(extras[adapter.name.removeprefix("progresskit_").replace("_", "-")], extras)
     for name in third_party_imports(adapter):
-        assert has & {canonical(project) for project in DISTRIBUTIONS[name]}, name
+        assert has & {canonical(project) for project in distributions[name]}, name
 
 
-def test_what_the_core_imports_on_demand_comes_with_an_extra(pyproject: dict[str, Any]) -> None:
+def test_what_the_core_imports_on_demand_comes_with_an_extra(
+    pyproject: dict[str, Any], distributions: Mapping[str, list[str]]
+) -> None:
     extras = pyproject["project"]["optional-dependencies"]
     # Who imports progresskit.testing has a suite, and so pytest and Hypothesis: `test` is that of the kit itself.
     has = brought(["progresskit[all,test]"], extras)
     for name in third_party_imports(ROOT / "progresskit"):
-        assert has & {canonical(project) for project in DISTRIBUTIONS[name]}, name
+        assert has & {canonical(project) for project in distributions[name]}, name
 
 
 def test_extras_are_spelled_as_pip_compares_them(pyproject: dict[str, Any]) -> None:

@@ -94,7 +94,7 @@ class Model:
 
 histories: st.SearchStrategy[History] = st.lists(steps, min_size=5, max_size=30)
 
-thorough = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+thorough = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class Table(Protocol):
