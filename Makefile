@@ -14,6 +14,8 @@ unexport PYTHONDONTWRITEBYTECODE
 python := $(VENV)/bin/python
 # Much of the time is spent waiting for servers, so there is room for more files at once than there are cores.
 beside := -n 6 --dist loadfile --no-loadscope-reorder
+# Only these are imported to find the tests that run alone.
+timed = $(shell grep --recursive --files-with-matches --include=test_*.py 'pytest\.mark\.timing' tests)
 
 .PHONY: help
 help: ## list these
@@ -37,7 +39,7 @@ else
 test: export PROGRESSKIT_CI := 1
 test: bootstrap lint types ## everything CI runs: linters, types, the whole suite, and again on a second Python at hand
 	$(python) -m pytest $(beside) -m "not timing" $(PYTEST_OPTIONS)
-	$(python) -m pytest -m timing $(PYTEST_OPTIONS)
+	$(python) -m pytest -m timing $(PYTEST_OPTIONS) $(timed)
 	tools/test-other-python $(python) $(PYTEST_OPTIONS)
 endif
 

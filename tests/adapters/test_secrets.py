@@ -117,7 +117,7 @@ def logged(name: str | None = None) -> Iterator[StringIO]:
         root.setLevel(level)
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(urls())
 def test_what_is_shown_of_a_url_hides_the_password(url: str) -> None:
     assert hidden(redact(url))
@@ -126,7 +126,7 @@ def test_what_is_shown_of_a_url_hides_the_password(url: str) -> None:
     assert hidden(describe(ValueError(f"cannot connect to {url}"), url)) or is_plain(url)
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(urls())
 @example("redis://:Zq7Kx/Vw9Jp@127.0.0.1:1/0")
 @example("amqp://user:Zq7Kx@Vw9Jp@127.0.0.1:1/")

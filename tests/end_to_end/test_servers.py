@@ -46,14 +46,14 @@ FOR_DEVELOPMENT = ("django-wsgi", "flask")
 AT_ONCE = 0.3
 """Seconds from a request to the first event, and from a change to the one that tells it."""
 
-ROUNDS = (2, 2, 5)
+ROUNDS = (2, 2, 3)
 """
 How many steps are taken while a stream is open, one stream after the other.
 
 A server notices that a stream was left when it writes to it for the second time; this is how often the next round does.
 """
 
-STEP_SECONDS = 0.2
+STEP_SECONDS = 0.1
 
 WAIT_SECONDS = 20
 """So long a poll is held, and longer a stream, where there is room for them."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import count
 from typing import Any
 
@@ -57,6 +59,15 @@ def address(site: Site, url: str) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="module")
+def all_addresses(url: str) -> Iterator[Mapping[Site, str]]:
+    """Serve all sites, started at once."""
+    with ExitStack() as stack:
+        with ThreadPoolExecutor(len(SITES)) as threads:
+            addresses = list(threads.map(lambda site: stack.enter_context(serving(site, url)), SITES))
+        yield dict(zip(SITES, addresses, strict=True))
+
+
 @pytest.fixture
 def client(address: str) -> Iterator[httpx.Client]:
     with described_client(f"{address}/progress/") as client:
@@ -93,10 +104,12 @@ def test_a_record_can_be_read(client: httpx.Client, kit: Kit, id: str, key: str)
 
 
 @pytest.mark.timing
-def test_no_poll_on_a_kept_connection_waits_for_an_acknowledgement(address: str, kit: Kit, id: str, key: str) -> None:
+def test_no_poll_on_a_kept_connection_waits_for_an_acknowledgement(
+    site: Site, all_addresses: Mapping[Site, str], kit: Kit, id: str, key: str
+) -> None:
     with kit.observe(id):
         kit.flush()
-        with kept_connection(address, f"/progress/{key}/") as (_, poll):
+        with kept_connection(all_addresses[site], f"/progress/{key}/") as (_, poll):
             assert quickest(poll) < STALL_SECONDS
 
 
