@@ -27,8 +27,9 @@ from .errors import (
     Unsupported,
 )
 from .kit import Kit
-from .observer import ProgressObserver
+from .observer import ProgressObserver, StepObserver
 from .progress import Failure, Progress, State, Version
+from .steps import Step, StepState
 
 __version__ = "0.1.0"
 
@@ -50,6 +51,7 @@ get = _kit.get
 get_many = _kit.get_many
 list = _kit.list
 observe = _kit.observe
+step = _kit.step
 subject = _kit.subject
 track = _kit.track
 watch = _kit.watch
@@ -72,6 +74,9 @@ __all__ = [  # but `list`, which is Python's own wherever all names are imported
     "ProgressObserver",
     "PublicError",
     "State",
+    "Step",
+    "StepObserver",
+    "StepState",
     "Subject",
     "Subscription",
     "SupportsCancelPush",
@@ -95,6 +100,7 @@ __all__ = [  # but `list`, which is Python's own wherever all names are imported
     "get",
     "get_many",
     "observe",
+    "step",
     "subject",
     "track",
     "watch",

@@ -1,13 +1,13 @@
 """
-The count of a job: the slots that reports are stored in, and the operations of loops and the publisher on them.
+The count of a job or of one of its steps: the slots that reports are stored in, and the operations on them.
 
-The slots are attributes of the handle that user code has, because a call that passed a report on would cost more than
-the report. Everything else about the count is here.
+The slots are attributes of the object whose methods are the reports, because a call that passed a report on would cost
+more than the report. Everything else about the count is here.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from weakref import ref
 
 from . import validation
@@ -25,6 +25,9 @@ class LoopCounter(Protocol):
     left: bool
     """True once its loop was left early: it counts no more."""
 
+    finished: bool
+    """True once its loop has used up the items."""
+
     def done(self) -> int:
         """Return how many items are done: the one in hand is not."""
 
@@ -39,83 +42,90 @@ class CountSlots:
     """
     The values that `advance` and `set_progress` read and write.
 
-    `_gate` is the largest count that is stored without another look and `_step` is 1, or the gate is shut: -1 and None.
+    `_gate` is the largest count that is stored without another look and `_one` is 1, or the gate is shut: -1 and None.
     """
 
-    __slots__ = ("__weakref__", "_current", "_description", "_gate", "_step", "_total")
+    __slots__ = ("__weakref__", "_current", "_gate", "_one", "_total")
 
     _current: float
-    _description: str | None
     _gate: int
-    _step: int | None
+    _one: int | None
     _total: Any
     """The total as it was given, so that `set_progress` recognises it by identity."""
 
     def __init__(self) -> None:
         self._current = 0
-        self._description = None
-        self._gate, self._step = OPEN, 1
+        self._gate, self._one = OPEN, 1
         self._total = None
-
-
-class Reported(NamedTuple):
-    """The values that the slots held at one moment."""
-
-    current: float
-    description: str | None
 
 
 class Count:
     """
-    The count of a job, apart from the slots, which are referred to weakly: they belong to a handle that may be dropped.
+    One count, apart from the slots, which are referred to weakly: they may belong to a handle that is dropped.
 
     For one thread at a time: the job guards it.
     """
 
-    __slots__ = ("_counter", "_last", "_slots", "total", "total_is_given", "unit")
+    __slots__ = (
+        "_counter",
+        "_last",
+        "_slots",
+        "is_closed",
+        "is_of_loop",
+        "restarts",
+        "total",
+        "total_is_given",
+        "unit",
+    )
 
     def __init__(self, slots: CountSlots) -> None:
         self._slots = ref(slots)
-        self._last = Reported(0, None)
+        self._last: float = 0
         self._counter: LoopCounter | None = None
         self.total: float | None = None
         self.total_is_given = False
         """False for the total of a loop, which another loop replaces."""
         self.unit: str | None = None
+        self.is_of_loop = False
+        """True while the count is that of the last loop, which another loop or step replaces."""
+        self.is_closed = False
+        """True while nothing may be counted: the step is not entered, or the job counts by steps."""
+        self.restarts = 0
+        """How often the count began at 0 again."""
+
+    @property
+    def slots(self) -> CountSlots | None:
+        """The slots, while their handle lives."""
+        return self._slots()
 
     @property
     def current(self) -> float:
         """How many items are done, those of a loop that counts included."""
-        current, counter = self._read().current, self._counter
+        current, counter = self._read(), self._counter
         return current if counter is None else min(current + counter.done(), validation.LIMIT)
 
-    @property
-    def description(self) -> str | None:
-        """The text that was reported last, neither cut nor cleaned yet."""
-        return self._read().description
-
-    def _read(self) -> Reported:
+    def _read(self) -> float:
         slots = self._slots()
         if slots is not None:
             self.keep(slots)
         return self._last
 
     def keep(self, slots: CountSlots) -> None:
-        """Keep the values of the slots, also for when their handle is gone; safe in its finalizer."""
-        self._last = Reported(slots._current, slots._description)
+        """Keep the count of the slots, also for when their handle is gone; safe in its finalizer."""
+        self._last = slots._current
 
     def _store(self, current: float) -> None:
         slots = self._slots()
         if slots is None:
-            self._last = self._last._replace(current=current)
+            self._last = current
         else:
             slots._current = current
 
     def open_gate(self) -> None:
         """Let reports be stored without another look, unless a loop counts: both would count the same items."""
         slots = self._slots()
-        if slots is not None and self._counter is None and slots._current <= OPEN:
-            slots._gate, slots._step = OPEN, 1
+        if slots is not None and self._counter is None and slots._current <= OPEN and not self.is_closed:
+            slots._gate, slots._one = OPEN, 1
         else:
             self.shut_gate()
 
@@ -123,7 +133,14 @@ class Count:
         """Have each report take the slow path."""
         slots = self._slots()
         if slots is not None:
-            slots._gate, slots._step = SHUT, None
+            slots._gate, slots._one = SHUT, None
+
+    def give_total(self, total: float, given: Any) -> None:
+        """Set the total, which was given as that object: loops add up to it."""
+        self.total, self.total_is_given, self.is_of_loop = total, True, False
+        slots = self._slots()
+        if slots is not None:
+            slots._total = given
 
     # Loops.
 
@@ -138,13 +155,19 @@ class Count:
             self.fold()
         return self._counter is None
 
-    def restart(self, total: float | None) -> None:
+    def restart(self, total: float | None = None) -> None:
         """Begin at 0 again, with the total of a loop."""
         self._store(0)
-        self.total = total
+        self.total, self.total_is_given, self.is_of_loop = total, False, False
+        self.restarts += 1
         slots = self._slots()
         if slots is not None:
             slots._total = None
+
+    def clear(self) -> None:
+        """Begin at 0 again, with the same total."""
+        self._store(0)
+        self.restarts += 1
 
     def count_with(self, counter: LoopCounter) -> None:
         """Add the counter's items to the count."""

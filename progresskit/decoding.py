@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from . import bodies, validation
 from .progress import (
+    DERIVED,
     OVERRIDE_FIELDS,
     STATES_IN_JSON,
     Details,
@@ -29,8 +30,10 @@ from .progress import (
     check_id,
     has_created,
     life_of,
+    percentage,
     with_created,
 )
+from .steps import Step, StepState, ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,11 +64,14 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
         if record is not None:
             return record
     body = _body(stored)
+    details = _details(body, created)
+    if override is not None and details.steps is not None:
+        details = details._replace(steps=ended(details.steps, state))
     return Progress(
         id=check_id(body.get("id")) if id is None else id,
         state=state,
         version=version,
-        **_details(body, created)._asdict(),
+        **details._asdict(),
         stalled=stalled and state is State.RUNNING,
         cancel_requested=cancel_requested,
         lease=_count(body.get("lease")) or None,
@@ -75,10 +81,11 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
 
 
 def _details(body: dict[str, Any], created: str | None) -> Details:
+    current, total = _count(body.get("current")) or 0, _count(body.get("total"))
     return Details(
         kind=_text(body.get("kind")),
-        current=0 if (current := _count(body.get("current"))) is None else current,
-        total=_count(body.get("total")),
+        current=current,
+        total=total,
         unit=_text(body.get("unit")),
         description=_text(body.get("description")),
         meta=meta if type(meta := body.get("meta")) is dict else {},
@@ -87,6 +94,9 @@ def _details(body: dict[str, Any], created: str | None) -> Details:
         result=body.get("result"),
         error=_failure(body.get("error")),
         parent=_text(body.get("parent")),
+        steps=_steps(body.get("steps")),
+        step=_whole(body.get("step")),
+        given_percent=_percent(body, percentage(current, total)),
         created_at=_time(created or body.get("created_at")),
         started_at=_time(body.get("started_at")),
         updated_at=_time(body.get("updated_at")),
@@ -146,6 +156,7 @@ def undecoded(
         before.startswith(body_starts_with(id))
         and before.startswith(STATES_IN_JSON[state], before.find(_STATE))
         and before.endswith(f'"attempt":{version[1]},')
+        and _STEPS in before  # which a page expects, and the releases before steps have not written
     ):
         return None
     if created is not None and not has_created(parts, created):
@@ -160,6 +171,7 @@ def undecoded(
 
 _new = tuple.__new__  # takes half the time of a NamedTuple's own
 _STATE = ',"state":'
+_STEPS = ',"steps":'
 _WRITTEN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 
 
@@ -254,6 +266,36 @@ def _text(value: Any) -> str | None:
 def _count(value: Any) -> Number | None:
     kind = type(value)
     return value if (kind is int or kind is float) and 0 <= value <= validation.LIMIT else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int and 0 < value <= validation.LIMIT else None
+
+
+def _percent(body: dict[str, Any], derived: Number | None) -> Number | None:
+    """Return the percent that the writer gave; DERIVED where it is the same as that of the count, or cannot be one."""
+    given = body.get("percent", derived)
+    is_percent = given is None or (_count(given) is not None and given < 100)
+    return given if is_percent and given != derived else DERIVED
+
+
+_STEP_STATES = {state.value: state for state in StepState}
+
+
+def _steps(value: Any) -> tuple[Step, ...] | None:
+    """Return the steps; None if one of them cannot be, for then they would be numbered otherwise."""
+    steps = [_step(item) for item in value] if type(value) is list else []
+    known = tuple(step for step in steps if step is not None)
+    return known if len(known) == len(steps) > 0 else None
+
+
+def _step(value: Any) -> Step | None:
+    if type(value) is not dict:
+        return None
+    name, weight, state = _text(value.get("name")), _whole(value.get("weight")), value.get("state")
+    if name is None or weight is None or type(state) is not str or state not in _STEP_STATES:
+        return None
+    return Step(name, weight, _STEP_STATES[state], _count(value.get("percent")))
 
 
 def _time(value: Any) -> datetime | None:

@@ -12,17 +12,20 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import validation
-from .counting import Count
 from .errors import Cancelled, InvalidValue
 from .observer_list import ObserverList
 from .progress import State
+from .reports import Reports, bind
 from .snapshots import Clocks, Result, Sample, SnapshotBuilder, failure
+from .stages import Stage, Stages
+from .steps import StepState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
+    from weakref import ref
 
-    from .counting import CountSlots, LoopCounter
+    from .counting import Count, CountSlots, LoopCounter
     from .observer_list import Notify
     from .progress import Failure, Progress, Write
     from .snapshots import Identity
@@ -66,11 +69,12 @@ class Job:
         "_sink",
         "cancel_requested",
         "cancellable",
-        "count",
+        "description",
         "dropped",
         "has_ended",
         "id",
         "meta",
+        "stages",
     )
 
     def __init__(self, sink: Sink, identity: Identity, slots: CountSlots, *, cancellable: bool = False) -> None:
@@ -82,7 +86,9 @@ class Job:
         self._sink, self._generation = sink, sink.generation
         self._lock = RLock()  # a finalizer may run, and report, while its own thread holds the lock
         self._observers = ObserverList()
-        self.count = Count(slots)
+        self.stages = Stages(slots)
+        self.description: str | None = None
+        """The text that was reported last, neither cut nor cleaned yet."""
         self.meta: Mapping[str, Any] = {}
         kind = self.validated("kind", validation.text, identity.kind)
         self._builder = SnapshotBuilder(sink, identity._replace(kind=kind))
@@ -114,10 +120,11 @@ class Job:
     def progress(self) -> Progress:
         """The job as it stands in this process."""
         with self._lock:
-            last, sample = self._builder.last, self._sample()
-            if last is not None and (self.has_ended or sample == self._builder.seen):
+            last = self._builder.last
+            if last is not None and self.has_ended:
                 return last
-            return self._builder.snapshot(sample)
+            sample = self._sample()
+            return last if last is not None and sample == self._builder.seen else self._builder.snapshot(sample)
 
     # Reports, on the slow path.
 
@@ -133,7 +140,7 @@ class Job:
             raise Cancelled(self.id)
         if self._is_quiet:
             self._is_quiet = False
-            self.open_gate()
+            self.open_gates()
             self._sink.wake()
         return True
 
@@ -164,12 +171,19 @@ class Job:
                 "Job %s: dropped a bad value; later ones are dropped without a warning: %s %s", self.id, name, problem
             )
 
-    def open_gate(self) -> None:
+    def open_gate(self, count: Count) -> None:
         """Let reports be stored without another look, unless there is something to do first."""
         if self.has_ended or self._is_quiet or self._must_stop:
-            self.count.shut_gate()
+            count.shut_gate()
         else:
-            self.count.open_gate()
+            count.open_gate()
+
+    def open_gates(self) -> None:
+        """Do as `open_gate` for the job and each open step."""
+        if self.has_ended or self._is_quiet or self._must_stop:
+            self.stages.shut_gates()
+        else:
+            self.stages.open_gates()
 
     @property
     def _must_stop(self) -> bool:
@@ -177,36 +191,94 @@ class Job:
 
     # Loops.
 
-    def count_with(self, counter: LoopCounter, total: float | None, unit: str | None = None) -> bool:
+    def count_with(
+        self,
+        stage: Stage,
+        counter: LoopCounter,
+        total: float | None,
+        unit: str | None = None,
+        *,
+        body: ref[Any],
+        is_job: bool = False,
+    ) -> bool | None:
         """
-        Add the counter's items, in that unit; return False if another one counts already.
+        Count the items of a loop in that stage; return False for one in the body of another, None once the job ended.
 
-        If the job was given no total, the loop makes it its own: the count restarts at 0, with this total.
+        If the stage was given no total, the loop makes it its own: the count restarts at 0, with this total. `body`
+        lives as long as the loop; `is_job` is True for a loop that is the whole job.
         """
         unit = self.validated("unit", validation.text, unit)
         with self._lock:
-            if not self.count.is_free() or self.has_ended:
-                return False
-            if unit is not None:
-                self.count.unit = unit
-            if not self.count.total_is_given:
-                self.count.restart(self.validated("total", validation.count, total))
-            self.count.count_with(counter)
+            if self.has_ended:
+                return None
+            if stage.is_declared:
+                self.drop("track()", ValueError(stage.problem))
+            total = self.validated("total", validation.count, total)
+            is_outer = stage.begin_loop(counter, total, body, is_job=is_job)
+            if is_outer and unit is not None:
+                stage.count.unit = unit
         if self._must_stop:
             counter.stop()
-        return True
+        return is_outer
 
-    def stop_counting(self, counter: LoopCounter | None = None) -> None:
+    def stop_counting(self, stage: Stage, counter: LoopCounter | None = None) -> None:
         """Keep the items of the counter, or of any, and count by calls again."""
         with self._lock:
-            self.count.fold(counter)
-        self.open_gate()
+            stage.count.fold(counter)
+        self.open_gate(stage.count)
+
+    # Steps.
+
+    def declare(self, stage: Stage, steps: Mapping[str, int] | Iterable[str] | None) -> None:
+        """Have a stage count by these steps only, given with their weights; without effect for None."""
+        weights = self.validated("steps", validation.steps, steps)
+        if weights is None:
+            return
+        with self._lock:
+            try:
+                stage.declare(weights, Reports)
+            except ValueError as problem:
+                self.drop("steps", problem)
+
+    def step(self, outer: Stage, name: str, total: float | None, unit: str | None) -> Reports:
+        """Return the reports of a step; those of one that is refused, or of a job that has ended, do not count."""
+        with self._lock:
+            stage, reports = self._find_step(outer, name)
+            if (number := self.validated("total", validation.count, total)) is not None:
+                stage.give_total(number, total)
+            if (unit := self.validated("unit", validation.text, unit)) is not None:
+                stage.count.unit = unit
+        bind(reports, self, stage)
+        return reports
+
+    def _find_step(self, outer: Stage, name: str) -> tuple[Stage, Reports]:
+        if not self.has_ended:
+            try:
+                stage = outer.step(validation.step_name(name), Reports)
+            except ValueError as problem:
+                self.drop("step", problem)
+            else:
+                assert isinstance(stage.slots, Reports)
+                return stage, stage.slots
+        refused = Reports()
+        return Stage(refused), refused
+
+    def enter(self, step: Stage) -> None:
+        """Enter a step."""
+        with self._lock:
+            self.stages.enter(step)
+        self.open_gate(step.count)
+
+    def leave(self, step: Stage, error: BaseException | None) -> None:
+        """Leave a step by an exception, or by none."""
+        state = State.SUCCEEDED if error is None else _state_after(error, self._sink.control_exceptions)
+        with self._lock:
+            self.stages.leave(step, _STEP_STATES.get(state, StepState.CANCELLED))
 
     # The publisher.
 
     def _sample(self) -> Sample:
-        count = self.count
-        return Sample(count.current, count.total, count.description, count.unit, self.meta, self.cancel_requested)
+        return Sample(self.stages.work(), self.description, self.meta, self.cancel_requested)
 
     def sample(self) -> Write | None:
         """
@@ -221,7 +293,7 @@ class Job:
             if sample != self._builder.seen:
                 return self._builder.record(sample)
             self._is_quiet = True
-            self.count.shut_gate()
+            self.stages.shut_gates()
             return None
 
     def resend(self) -> Write | None:
@@ -239,8 +311,8 @@ class Job:
         """Ask the job to stop."""
         self.cancel_requested = True
         if self.cancellable:
-            self.count.shut_gate()
-            self.count.stop_loop()
+            self.stages.shut_gates()
+            self.stages.stop_loops()
 
     def call_later(self, act: Callable[[], None]) -> None:
         """Call `act` in the publisher's thread, between two rounds; safe in a finalizer."""
@@ -281,10 +353,10 @@ class Job:
         with self._lock:
             if self.has_ended:
                 return do_nothing
-            self.count.fold()
+            self.stages.end()
             write = self._builder.record(self._sample(), Result(state, result, failure(error), next_retry_at))
             self.has_ended = True
-            self.count.shut_gate()
+            self.stages.release()
         wait_until_stored = self._sink.end(self, write)
 
         def finish() -> None:
@@ -310,8 +382,12 @@ class Job:
     def detach(self) -> None:
         """Stop reporting, without an end: the job belongs to the process that this one was forked from."""
         self.has_ended = True
-        self.count.shut_gate()
+        self.stages.shut_gates()
         self._lock, self._observers = RLock(), ObserverList()
+
+
+_STEP_STATES = {State.SUCCEEDED: StepState.SUCCEEDED, State.FAILED: StepState.FAILED}
+"""The states of steps after exceptions that end a job so; after all others a step is cancelled."""
 
 
 def _state_after(error: BaseException, control_exceptions: Mapping[type[BaseException], State]) -> State:

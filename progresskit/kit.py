@@ -10,7 +10,7 @@ from . import forks, scope, unseen, validation
 from .abc import SupportsListing
 from .arguments import checked, checked_kind, checked_states, length_of, message, owner_key
 from .errors import InvalidValue, Unsupported
-from .observer import IgnoredObserver, JoinedObserver, ProgressObserver, job_of, null_job
+from .observer import IgnoredObserver, JoinedObserver, ProgressObserver, job_of, null_job, stage_of
 from .progress import Failure, State, check_id
 from .remote import RemoteSubject
 from .resources import Resources
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .abc import Backend
     from .config import Settings
     from .hub import Hub, Viewer
+    from .observer import StepObserver
     from .progress import JobId, Progress
     from .publisher import Publisher
 
@@ -136,6 +137,7 @@ class Kit:
         meta: Mapping[str, Any] | None = None,
         cancellable: bool = False,
         owner: Any = None,
+        steps: Mapping[str, int] | Iterable[str] | None = None,
     ) -> ProgressObserver:
         """
         Open a job, or join the surrounding one where `id` is None or its own.
@@ -147,6 +149,9 @@ class Kit:
         `owner` is the user of the job, for `progresskit.web.owner_only`: a user object of the web framework, or the key
         of one. A child has its parent's by default, and a job that is joined keeps its own. It is never sent to a page.
 
+        `steps` are the names of the steps with their weights (whole numbers from 1 to 1,000,000), or the names alone,
+        for equal ones: up to 32. The job then counts by them only, see `ProgressObserver.step`.
+
         Raises InvalidId for an invalid id, and InvalidValue for an `owner` who is not signed in; for other bad values
         in strict mode only.
         """
@@ -156,6 +161,7 @@ class Kit:
         joining = self._joining(id)
         if joining is not None:
             joined = JoinedObserver(joining)
+            job_of(joined).declare(stage_of(joined), steps)
             joined.update(total=total, description=description, unit=unit, meta=meta)
             return joined
         parent = None if job is None else job.id
@@ -163,6 +169,7 @@ class Kit:
             owner = job.owner
         opened = self._open_job(id, kind=kind, parent=parent, cancellable=cancellable, owner=owner)
         try:
+            job_of(opened).declare(stage_of(opened), steps)
             opened.update(total=total, description=description, unit=unit, meta=meta)
         except InvalidValue:
             job_of(opened).detach()
@@ -245,6 +252,10 @@ class Kit:
         if job is not None:
             return JoinedObserver(job)
         return IgnoredObserver(self._warn_of_thread) if self._is_suspicious() else JoinedObserver(null_job())
+
+    def step(self, name: str, *, total: float | None = None, unit: str | None = None) -> StepObserver:
+        """Return a step of the surrounding job, or of the step that surrounds this code: `current().step(…)`."""
+        return self.current().step(name, total=total, unit=unit)
 
     def _is_suspicious(self) -> bool:
         """Return True in a thread without a job while others have one: it was not handed a context, perhaps."""

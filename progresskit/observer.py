@@ -1,5 +1,5 @@
 """
-The handles of a job that user code has: the opener's, and those of code that joined the job.
+The handles of a job that user code has: the opener's, those of code that joined the job, and those of its steps.
 
 They expose the public interface only. The job itself is the private object that they share, see job.py; `job_of`
 returns it.
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .observer_list import Notify
     from .progress import Progress, Write
     from .scope import Scope
+    from .stages import Stage
 
 
 class ProgressObserver(Reports):
@@ -41,8 +42,8 @@ class ProgressObserver(Reports):
     def __init__(self, sink: Sink, identity: Identity, *, cancellable: bool = False) -> None:
         super().__init__()
         self._scopes: list[Scope] = []
-        self._job = Job(sink, identity, self, cancellable=cancellable)
-        self._count = self._job.count
+        job = Job(sink, identity, self, cancellable=cancellable)
+        self._bind(job, job.stages.job)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
@@ -51,6 +52,16 @@ class ProgressObserver(Reports):
     def owner(self) -> str | None:
         """The key of the user who owns the job; None if it has no owner."""
         return self._job.owner
+
+    def step(self, name: str, *, total: float | None = None, unit: str | None = None) -> StepObserver:
+        """
+        Return a step of the job, or of this step, to be entered by `with` or `async with`.
+
+        It is one of those declared by `observe(steps=…)`, if there are any. Without these, it counts as the whole job
+        while it is the current one; where items are counted, it refines the item in hand. It has succeeded when the
+        block is left without an exception, and continues when it is entered again. A name is 1 to 80 characters.
+        """
+        return StepObserver(self, self._job.step(self._stage, name, total, unit))
 
     # The end.
 
@@ -83,10 +94,12 @@ class ProgressObserver(Reports):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        from asyncio import to_thread
-
         self._scopes.pop().leave()
-        await to_thread(self._end_by(error, wait=False))
+        finish = self._end_by(error, wait=False)
+        if finish is not do_nothing:
+            from asyncio import to_thread
+
+            await to_thread(finish)
 
     def _end_by(self, error: BaseException | None, wait: bool) -> Callable[[], None]:
         return self._job.end_by(error, wait)
@@ -95,7 +108,7 @@ class ProgressObserver(Reports):
         job = getattr(self, "_job", None)  # none in strict mode, if the job was refused for its kind
         # A finalizer runs anywhere, even while the publisher samples this very job: it only leaves a message.
         if job is not None and not job.has_ended and not sys.is_finalizing():
-            self._count.keep(self)
+            self._stage.count.keep(self)
             job.call_later(job.abandon)
 
     # The Subject.
@@ -118,6 +131,11 @@ class ProgressObserver(Reports):
 def job_of(observer: ProgressObserver) -> Job:
     """Return the job that a handle belongs to."""
     return observer._job
+
+
+def stage_of(observer: ProgressObserver) -> Stage:
+    """Return the stage of the job in which a handle counts: the job itself, or a step."""
+    return observer._stage
 
 
 class _NoSink:
@@ -151,7 +169,7 @@ def null_job() -> ProgressObserver:
 
 class JoinedObserver(ProgressObserver):
     """
-    A handle of a job that other code has opened: it reports to the job and does not end it.
+    A handle of a job, or of a step, that other code has opened: it reports to it and does not end it.
 
     Reports are methods of the opener's handle, bound once, so that a joiner's report costs as much as the opener's.
     """
@@ -160,10 +178,13 @@ class JoinedObserver(ProgressObserver):
         # Deliberately not super().__init__(), which opens a job.
         self._scopes = []
         self._opener = opener
-        self._job = job_of(opener)
-        self.advance = opener.advance  # type: ignore[method-assign]
-        self.set_progress = opener.set_progress  # type: ignore[method-assign]
-        self.update = opener.update  # type: ignore[method-assign]
+        self._report_by(opener)
+
+    def _report_by(self, reports: Reports) -> None:
+        self._bind(reports._job, reports._stage)
+        self.advance = reports.advance  # type: ignore[method-assign]
+        self.set_progress = reports.set_progress  # type: ignore[method-assign]
+        self.update = reports.update  # type: ignore[method-assign]
 
     def succeed(self, result: Any = None) -> None:
         """Return without effect: the code that opened the job ends it."""
@@ -182,18 +203,46 @@ class JoinedObserver(ProgressObserver):
         """Leave the job running: the finalizer of the opener's handle ends it."""
 
 
+class StepObserver(JoinedObserver):
+    """
+    A step of a job, made by `step()`; what is reported inside of its `with` block counts for the step.
+
+    Count, total and unit are those of the step, description and meta those of the job. The step ends with the block:
+    as succeeded, or by the exception that goes on as failed or cancelled. The job is ended by the code that opened it.
+    """
+
+    def __init__(self, outer: ProgressObserver, reports: Reports) -> None:
+        self._scopes = []
+        self._outer = outer  # a job whose handle is dropped would end
+        self._report_by(reports)
+
+    @property
+    def name(self) -> str:
+        """The name of the step."""
+        return self._stage.name
+
+    def __enter__(self) -> Self:
+        self._job.enter(self._stage)
+        self._scopes.append(scope.enter(self))
+        return self
+
+    def _end_by(self, error: BaseException | None, wait: bool) -> Callable[[], None]:
+        self._job.leave(self._stage, error)
+        return do_nothing
+
+
 class IgnoredObserver(JoinedObserver):
     """Accepts reports and ignores them, as the null job does, and calls `warn` at each."""
 
     def __init__(self, warn: Callable[[], None]) -> None:
         super().__init__(null_job())
-        for name in ("advance", "set_progress", "update"):
+        for name in ("advance", "set_progress", "step", "update"):
             setattr(self, name, _after(warn, getattr(self, name)))
 
 
-def _after(warn: Callable[[], None], report: Callable[..., None]) -> Callable[..., None]:
-    def warned(*values: Any, **named: Any) -> None:
+def _after(warn: Callable[[], None], report: Callable[..., Any]) -> Callable[..., Any]:
+    def warned(*values: Any, **named: Any) -> Any:
         warn()
-        report(*values, **named)
+        return report(*values, **named)
 
     return warned

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from . import bodies
 from .bodies import Body
 from .errors import InvalidId
+from .steps import Step, percent_of, share_of_items
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 Number = int | float
 """A count: a whole number wherever one was reported, else a float; never negative, never over 2**53."""
+
+DERIVED = -1
+"""Instead of a percent that was given: it follows from `current` and `total`."""
 
 ID_LENGTH = 128
 ID_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:-")
@@ -135,6 +139,9 @@ class Details(NamedTuple):
     result: Any = None
     error: Failure | None = None
     parent: str | None = None
+    steps: tuple[Step, ...] | None = None
+    step: int | None = None
+    given_percent: Number | None = DERIVED
     created_at: datetime | None = None
     started_at: datetime | None = None
     updated_at: datetime | None = None
@@ -166,7 +173,8 @@ class Progress:
     `current` and `total` count in `unit`, `rate` is per second, `eta` is in seconds as of `updated_at`, and all times
     are aware datetimes in UTC. `lease` (seconds) is how long the worker may be silent before the job counts as
     stalled, `owner` the key of the user whose job it is, `life` stands for all runs of the id since the store last knew
-    none of it. These three are not part of the JSON.
+    none of it. These three are not part of the JSON. `given_percent` is the percent of a job whose work is divided, and
+    DERIVED where it follows from the count.
     """
 
     __slots__ = (
@@ -221,6 +229,9 @@ class Progress:
         lease: float | None = None,
         owner: str | None = None,
         life: str = "0",
+        steps: tuple[Step, ...] | None = None,
+        step: int | None = None,
+        given_percent: Number | None = DERIVED,
     ) -> None:
         _set(self, "id", id)
         _set(self, "state", state)
@@ -244,6 +255,9 @@ class Progress:
             result,
             error,
             parent,
+            steps,
+            step,
+            given_percent,
             created_at,
             started_at,
             updated_at,
@@ -349,6 +363,21 @@ class Progress:
         return (self._details or self._decode()).parent
 
     @property
+    def steps(self) -> tuple[Step, ...] | None:
+        """The steps of the job, in their order; None for a job without, and where loops without names come between."""
+        return (self._details or self._decode()).steps
+
+    @property
+    def step(self) -> int | None:
+        """The number of the current step, or of the current one of several loops, from 1."""
+        return (self._details or self._decode()).step
+
+    @property
+    def given_percent(self) -> Number | None:
+        """The percent that the writer gave; DERIVED where it follows from `current` and `total`."""
+        return (self._details or self._decode()).given_percent
+
+    @property
     def created_at(self) -> datetime | None:
         """When the run was first heard of."""
         return (self._details or self._decode()).created_at
@@ -391,7 +420,10 @@ class Progress:
     @property
     def percent(self) -> float | None:
         """0 to 99.99, floored to 2 decimals; 100 once succeeded; None while the total is unknown or 0."""
-        return 100 if self.state is State.SUCCEEDED else percentage(self.current, self.total)
+        if self.state is State.SUCCEEDED:
+            return 100
+        given = self.given_percent
+        return percentage(self.current, self.total) if given == DERIVED else given
 
     @property
     def cursor(self) -> str:
@@ -419,6 +451,8 @@ class Progress:
             "total": self.total,
             "unit": self.unit,
             "percent": self.percent,
+            "steps": None if self.steps is None else [step.to_dict() for step in self.steps],
+            "step": self.step,
             "description": self.description,
             "meta": dict(self.meta),
             "rate": self.rate,
@@ -518,16 +552,7 @@ def percentage(current: Number, total: Number | None) -> float | None:
 
     Exact: a float counts as the decimal number that it is printed as, so 29 of 100 is 29 and 0.29 of 1 is 29.
     """
-    if not total:
-        return None
-    if type(current) is int and type(total) is int:
-        hundredths = current * 10_000 // total
-    else:
-        from fractions import Fraction
-
-        hundredths = int(Fraction(repr(current)) * 10_000 / Fraction(repr(total)))
-    hundredths = min(hundredths, 9_999)
-    return hundredths // 100 if hundredths % 100 == 0 else hundredths / 100
+    return percent_of(share_of_items(current, total))
 
 
 def format_time(moment: datetime | None) -> str | None:
@@ -821,12 +846,23 @@ def _before(progress: Progress, error: Failure | None) -> str:
     kind, current, total, unit, description, meta, rate, eta, result, *_ = progress.details
     return (
         f'{body_starts_with(progress.id)}{_string(kind)}{STATES_IN_JSON[progress.state]}"current":{_number(current)},'
-        f'"total":{_number(total)},"unit":{_string(unit)},"percent":{_number(progress.percent)},'
+        f'"total":{_number(total)},"unit":{_string(unit)},"percent":{_number(progress.percent)},{_steps(progress)}'
         f'"description":{_string(description)},"meta":{_encode(dict(meta)) if meta else "{}"},'
         f'"rate":{_number(rate)},"eta":{_number(eta)},"result":{"null" if result is None else _encode(result)},'
         f'"error":{"null" if error is None else _encode({"type": error.type, "message": error.message})},'
         f'"attempt":{progress.version.attempt},'
     )
+
+
+def _steps(progress: Progress) -> str:
+    steps, step = progress.steps, progress.step
+    if steps is None:
+        return f'"steps":null,"step":{_number(step)},'
+    items = ",".join(
+        f'{{"name":{_string(name)},"weight":{weight},"state":"{state.value}","percent":{_number(percent)}}}'
+        for name, weight, state, percent in steps
+    )
+    return f'"steps":[{items}],"step":{_number(step)},'
 
 
 def _after(progress: Progress) -> str:

@@ -16,26 +16,29 @@ from .counting import CountSlots
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .counting import Count
     from .job import Job
+    from .stages import Stage
 
 
 class Reports(CountSlots):
     """
-    A handle that reports to a job.
+    The reports of a job, or of one of its steps: the count is that of the step, the texts are those of the job.
 
     Reporting does no I/O, never blocks, and never raises because of a backend or a bad value: a bad value is dropped
     and counted in `dropped`, unless the kit is strict.
     """
 
-    __slots__ = ("_count", "_job")
+    __slots__ = ("_job", "_stage")
 
-    _count: Count
     _job: Job
+    _stage: Stage
+
+    def _bind(self, job: Job, stage: Stage) -> None:
+        self._job, self._stage = job, stage
 
     def advance(self, n: float = 1) -> None:
         """Count `n` more items as done."""
-        if n is self._step:
+        if n is self._one:
             self._current += 1
         elif type(n) is int and 0 <= n <= self._gate - self._current:  # a sum might be too large for a float
             self._current += n
@@ -52,7 +55,7 @@ class Reports(CountSlots):
         ):
             self._current = current
             if description is not None:
-                self._description = description  # cut and cleaned when it is sampled, not at each call
+                self._job.description = description  # cut and cleaned when it is sampled, not at each call
         else:
             self._set(current, total, description)
 
@@ -71,7 +74,7 @@ class Reports(CountSlots):
         if job.has_ended:
             return
         if (unit := job.validated("unit", validation.text, unit)) is not None:
-            self._count.unit = unit
+            self._stage.count.unit = unit
         if (meta := job.validated("meta", validation.meta, meta)) is not None:
             job.meta = meta
 
@@ -102,7 +105,7 @@ class Reports(CountSlots):
     # The slow path.
 
     def _advance(self, n: Any) -> None:
-        if not self._job.admit():
+        if not self._job.admit() or not self._counts("n"):
             return
         try:
             number = validation.count(n)
@@ -111,20 +114,42 @@ class Reports(CountSlots):
             self._job.drop("n", problem)
         else:
             self._current += number  # no call between load and store, where another thread could come in
-        self._job.open_gate()
+        self._job.open_gate(self._stage.count)
 
     def _set(self, current: Any, total: Any, description: Any) -> None:
         job = self._job
         if not job.admit():
             return
-        if (number := job.validated("total", validation.count, total)) is not None:
-            self._total, self._count.total, self._count.total_is_given = total, number, True
-        if (number := job.validated("current", validation.count, current)) is not None:
-            if self._count.is_looped:
-                job.stop_counting()
-            self._current = number
-            job.open_gate()
+        if total is not None and self._counts("total"):
+            self._set_total(total)
+        if current is not None and self._counts("current"):
+            self._set_current(current)
         if type(description) is str:
-            self._description = description
+            job.description = description
         elif (text := job.validated("description", validation.text, description)) is not None:
-            self._description = text
+            job.description = text
+
+    def _set_total(self, total: Any) -> None:
+        if (number := self._job.validated("total", validation.count, total)) is not None:
+            self._stage.give_total(number, total)
+
+    def _set_current(self, current: Any) -> None:
+        job, count = self._job, self._stage.count
+        if (number := job.validated("current", validation.count, current)) is not None:
+            if count.is_looped:
+                job.stop_counting(self._stage)
+            count.is_of_loop = False
+            self._current = number
+            job.open_gate(count)
+
+    def _counts(self, name: str) -> bool:
+        """Return whether the stage counts items; a report to another one is a bad value, unless the step was left."""
+        problem = self._stage.problem
+        if problem is not None:
+            self._job.drop(name, ValueError(problem))
+        return not self._stage.count.is_closed
+
+
+def bind(reports: Reports, job: Job, stage: Stage) -> None:
+    """Have reports count for that stage of the job."""
+    reports._bind(job, stage)

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from . import validation
 from .errors import PublicError
-from .estimate import RateEstimator
-from .progress import Failure, Progress, Role, State, Version, Write, encode, life_of, milliseconds, moment
+from .estimate import Estimate, RateEstimator
+from .progress import DERIVED, Failure, Progress, Role, State, Version, Write, encode, life_of, milliseconds, moment
+from .steps import WHOLE, ended, percent_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+
+    from .stages import Work
+    from .steps import Step
 
 
 class Clocks(Protocol):
@@ -30,10 +34,8 @@ class Clocks(Protocol):
 class Sample(NamedTuple):
     """The values that a job has reported, at one moment."""
 
-    current: float
-    total: float | None
+    work: Work
     description: str | None
-    unit: str | None
     meta: Mapping[str, Any]
     cancel_requested: bool
 
@@ -106,6 +108,10 @@ def external_update(
     )
 
 
+def _steps_after(steps: tuple[Step, ...] | None, state: State) -> tuple[Step, ...] | None:
+    return steps if steps is None or state is State.RUNNING else ended(steps, state)
+
+
 RUNNING = Result(State.RUNNING)
 
 
@@ -130,10 +136,12 @@ class SnapshotBuilder:
 
     __slots__ = (
         "_clocks",
+        "_counted",
         "_created",
         "_life",
         "_rate",
         "_seq",
+        "_whole",
         "began",
         "identity",
         "last",
@@ -155,12 +163,14 @@ class SnapshotBuilder:
         self.began = clocks.clock()
         self._life = life_of(milliseconds(self._created))
         self._rate = RateEstimator(0, self.began)
+        self._counted: tuple[int, int] | None = None
+        self._whole: RateEstimator | None = None  # of the share of the whole job, where that is another count
 
     def record(self, sample: Sample, result: Result = RUNNING) -> Write:
         """Return the next record of the job, to be written."""
         self._seq += 1
         job = self.identity
-        self._rate.sample(sample.current, self._clocks.clock())
+        self._measure(sample.work, self._clocks.clock())
         self.seen = sample
         self.last = self.snapshot(sample, result)
         self.write = Write(
@@ -179,6 +189,25 @@ class SnapshotBuilder:
         )
         return self.again(self.write)
 
+    def _measure(self, work: Work, now: float) -> None:
+        if work.counted != self._counted:
+            if self._counted is not None:
+                self._rate = RateEstimator(work.current, now)
+            self._counted = work.counted
+        self._rate.sample(work.current, now)
+        if work.is_divided and work.share is not None:
+            if self._whole is None:
+                self._whole = RateEstimator(work.share, now)
+            self._whole.sample(work.share, now)
+
+    def _estimate(self, work: Work) -> Estimate:
+        """Return the rate of the count that is shown, and the time left of the whole job."""
+        estimate = self._rate.estimate(work.total)
+        if not work.is_divided:
+            return estimate
+        whole = self._whole
+        return Estimate(estimate.rate, None if whole is None or work.share is None else whole.estimate(WHOLE).eta)
+
     def again(self, write: Write) -> Write:
         """Return a record with the role and run that are known by now."""
         return write._replace(role=Role.UPDATE if self.started else Role.START, run=self.run)
@@ -193,16 +222,16 @@ class SnapshotBuilder:
 
     def snapshot(self, sample: Sample, result: Result = RUNNING) -> Progress:
         """Return the job as it stands, under the number of the last record made."""
-        now, job = moment(self._clocks.wall()), self.identity
-        estimate = self._rate.estimate(sample.total)
+        now, job, work = moment(self._clocks.wall()), self.identity, sample.work
+        estimate = self._estimate(work)
         return Progress(
             id=job.id,
             state=result.state,
             version=Version(self.run or 1, job.attempt, self._seq),
             kind=job.kind,
-            current=sample.current,
-            total=sample.total,
-            unit=sample.unit,
+            current=work.current,
+            total=work.total,
+            unit=work.unit,
             description=sample.description and validation.text(sample.description),
             meta=sample.meta,
             rate=estimate.rate,
@@ -219,4 +248,9 @@ class SnapshotBuilder:
             lease=self._clocks.lease,
             owner=job.owner,
             life=self._life,
+            steps=work.steps
+            if work.steps is None or result.state is State.RUNNING
+            else ended(work.steps, result.state),
+            step=work.step,
+            given_percent=percent_of(work.share) if work.is_divided else DERIVED,
         )

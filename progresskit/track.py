@@ -14,10 +14,11 @@ from itertools import chain, compress, repeat
 from operator import length_hint
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from weakref import ref
 
 from . import scope
 from .errors import Cancelled
-from .observer import job_of
+from .observer import job_of, stage_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .job import Job
     from .observer import ProgressObserver
     from .scope import Scope
+    from .stages import Stage
 
 Item = TypeVar("Item")
 
@@ -39,11 +41,15 @@ def count_loop(
     """
     Return an iterator over the items by which the job counts; its end is the end of a job that was opened for it.
 
-    Within a loop that counts for the same job already, the items are returned as they are.
+    In the body of a loop that counts for the same job or step, it refines the item in hand.
     """
     counter = _StoppableCounter(observer.id) if observer.cancellable else _RepeatCounter()
-    if not job_of(observer).count_with(counter, total, unit):
+    end = _at_inner_end(counter)
+    is_outer = job_of(observer).count_with(stage_of(observer), counter, total, unit, body=ref(end), is_job=opened)
+    if is_outer is None:
         return iter(items)
+    if not is_outer:
+        return chain(compress(items, counter.selectors()), end)
     loop = _Loop(observer, counter, opened)
     return chain(_at_start(loop), compress(items, counter.selectors()), _at_end(loop))
 
@@ -79,7 +85,7 @@ class AsyncLoop(Generic[Item]):
         unit: str | None,
         opened: bool,
     ) -> None:
-        self._counted = job_of(observer), total, unit
+        self._counted = observer, total, unit, opened
         self._counter = _StepCounter(observer.id)
         self._loop: _Loop | None = _Loop(observer, self._counter, opened)
         self._items = items
@@ -110,8 +116,11 @@ class AsyncLoop(Generic[Item]):
         return item
 
     def _begin(self, loop: _Loop) -> AsyncIterator[Item]:
-        job, total, unit = self._counted
-        self._counting = job.count_with(self._counter, total, unit)
+        observer, total, unit, opened = self._counted
+        is_outer = job_of(observer).count_with(
+            stage_of(observer), self._counter, total, unit, body=ref(self), is_job=opened
+        )
+        self._counting = is_outer is not None
         loop.enter_scope()
         self._iterator = aiter(self._items)
         return self._iterator
@@ -148,7 +157,7 @@ class _Loop:
     def complete(self) -> None:
         self._complete = True
         self._counter.finish()
-        job_of(self._observer).stop_counting(self._counter)
+        job_of(self._observer).stop_counting(stage_of(self._observer), self._counter)
         self.leave_scope()
         if self._opened:
             self._observer.succeed()
@@ -158,12 +167,13 @@ class _Loop:
         if not self._complete:
             self.leave_scope()
             self._counter.left = True
-            job, counter, opened = job_of(self._observer), self._counter, self._opened
-            job.call_later(lambda: _leave(job, counter, opened))
+            job, stage = job_of(self._observer), stage_of(self._observer)
+            counter, opened = self._counter, self._opened
+            job.call_later(lambda: _leave(job, stage, counter, opened))
 
 
-def _leave(job: Job, counter: LoopCounter, opened: bool) -> None:
-    job.stop_counting(counter)
+def _leave(job: Job, stage: Stage, counter: LoopCounter, opened: bool) -> None:
+    job.stop_counting(stage, counter)
     if opened:
         job.abandon()
 
@@ -180,13 +190,18 @@ def _at_end(loop: _Loop) -> Iterator[Item]:
     yield  # a generator, whose first `next` comes when the items are used up
 
 
+def _at_inner_end(counter: LoopCounter) -> Iterator[Any]:
+    counter.finish()
+    return
+    yield
+
+
 class _RepeatCounter:
     """Counts a loop that cannot be stopped from outside."""
 
     def __init__(self) -> None:
-        self.left = False
+        self.left = self.finished = False
         self._selectors = repeat(True, _ENDLESS)
-        self._finished = False
 
     def selectors(self) -> Iterator[bool]:
         return self._selectors
@@ -196,10 +211,10 @@ class _RepeatCounter:
 
     def done(self) -> int:
         taken = self.taken()
-        return taken if self._finished or not taken else taken - 1
+        return taken if self.finished or not taken else taken - 1
 
     def finish(self) -> None:
-        self._finished = True
+        self.finished = True
 
     def stop(self) -> None:
         """Return: the job is not cancellable."""
@@ -247,10 +262,10 @@ class _StepCounter:
     """Counts a loop that calls `step` for each item."""
 
     def __init__(self, id: str) -> None:
-        self.left = False
+        self.left = self.finished = False
         self._id = id
         self._taken = 0
-        self._stopped = self._finished = False
+        self._stopped = False
 
     def step(self) -> None:
         if self._stopped:
@@ -259,10 +274,10 @@ class _StepCounter:
         self._taken += 1
 
     def done(self) -> int:
-        return self._taken if self._finished or not self._taken else self._taken - 1
+        return self._taken if self.finished or not self._taken else self._taken - 1
 
     def finish(self) -> None:
-        self._finished = True
+        self.finished = True
 
     def stop(self) -> None:
         self._stopped = True

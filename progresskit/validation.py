@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Number
 from typing import Any
+
+from .steps import LARGEST_WEIGHT, MOST_STEPS, NAME_LENGTH
 
 LIMIT = 2**53
 """The largest count: beyond it a browser's numbers are no longer exact."""
@@ -75,6 +77,33 @@ def plain(value: Any, limit: int) -> Any:
     if is_deep(copied):
         raise ValueError(f"is nested more than {DEPTH} deep")
     return copied if "\\u0000" not in encoded and _is_storable(encoded) else _cleaned(copied)
+
+
+def step_name(value: Any) -> str:
+    """Return the name of a step, 1 to 80 characters."""
+    if not issubclass(type(value), str) or not 0 < len(value) <= NAME_LENGTH:
+        raise ValueError(f"must have a name of 1 to {NAME_LENGTH} characters, not {value!r:.100}")
+    return text(value)
+
+
+def steps(value: Any) -> dict[str, int]:
+    """Return steps with their weights, from a mapping of names to weights, or from names."""
+    if issubclass(type(value), str) or not issubclass(type(value), Iterable):
+        raise ValueError("must be a mapping of names to weights, or a list of names")
+    try:
+        pairs = [*value.items()] if issubclass(type(value), Mapping) else [(name, 1) for name in value]
+    except Exception as error:
+        raise ValueError(f"cannot be read: {type(error).__name__}") from None
+    weights = {step_name(name): _weight(weight) for name, weight in pairs}
+    if not 0 < len(weights) == len(pairs) <= MOST_STEPS:
+        raise ValueError(f"must be 1 to {MOST_STEPS} different steps")
+    return weights
+
+
+def _weight(value: Any) -> int:
+    if type(value) is bool or not issubclass(type(value), Integral) or not 1 <= value <= LARGEST_WEIGHT:
+        raise ValueError(f"must have whole weights from 1 to {LARGEST_WEIGHT:,}, not {value!r:.100}")
+    return int(value)
 
 
 def user(value: Any) -> str:

@@ -302,7 +302,7 @@ def test_a_joined_observer_that_is_dropped_ends_nothing(kit: Kit) -> None:
 
 PUBLIC = {
     "advance", "attach", "cancel_requested", "cancellable", "check_cancelled", "dropped", "fail", "id", "owner",
-    "progress", "set_progress", "succeed", "update",
+    "progress", "set_progress", "step", "succeed", "update",
 }  # fmt: skip
 
 
