@@ -1,9 +1,10 @@
 """
 The cost of reporting in a loop, per item, compared with tqdm in the same run.
 
-Each job has an id and is stored in SQLite; a viewer in another process saw it rise, and its last record is exact. A
-round times the bare loop, tqdm and ours one right after the other; the result is the median over the rounds of our
-overhead divided by tqdm's. At the end one job makes a million calls in ten seconds, for its records to be counted.
+Each job has an id and is stored in SQLite; a viewer in another process saw it rise, and its last record is exact. The
+count is that of the job itself, or of the second one of two declared steps. A round times the bare loop, tqdm and ours
+one right after the other; the result is the median over the rounds of our overhead divided by tqdm's. At the end one
+job makes a million calls in ten seconds, for its records to be counted.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ CALLED = list(range(3_000_000))
 ROUNDS = 5
 CALLS, SECONDS = 1_000_000, 10.0
 TRACK_LIMIT, CANCELLABLE_LIMIT, ADVANCE_LIMIT, SET_LIMIT = 0.12, 0.16, 0.4, 0.6
+STEPS = {"Prepare": 1, "Work": 9}
 VERSIONS = range(80, 111)
 SEEN_AT_LEAST = 80
 
@@ -61,6 +63,30 @@ def set_progress(kit: Kit, id: str) -> float:
 
 def track(kit: Kit, id: str) -> float:
     return loop(kit.track(LOOPED, id=id))
+
+
+def advance_in_step(kit: Kit, id: str) -> float:
+    with kit.observe(id, steps=STEPS) as job, job.step("Work", total=len(CALLED)) as step:
+        start = time.perf_counter()
+        for _ in CALLED:
+            step.advance()
+        return time.perf_counter() - start
+
+
+def set_progress_in_step(kit: Kit, id: str) -> float:
+    total = len(CALLED)
+    with kit.observe(id, steps=STEPS) as job, job.step("Work", total=total) as step:
+        start = time.perf_counter()
+        for done in CALLED:
+            step.set_progress(done, total)
+        seconds = time.perf_counter() - start
+        step.set_progress(total, total)
+        return seconds
+
+
+def track_in_step(kit: Kit, id: str) -> float:
+    with kit.observe(id, steps=STEPS) as job, job.step("Work"):
+        return loop(kit.track(LOOPED))
 
 
 def track_cancellable(kit: Kit, id: str) -> float:
@@ -98,7 +124,7 @@ def compare(
         overheads.append((mine - bare) / len(items) * 1e9)
         ratios.append((mine - bare) / (theirs - bare))
     ratio = statistics.median(ratios)
-    print(f"{name:20} {statistics.median(overheads):6.1f} ns, {ratio:.3f} of tqdm's, at most {limit}; {seen}")
+    print(f"{name:23} {statistics.median(overheads):6.1f} ns, {ratio:.3f} of tqdm's, at most {limit}; {seen}")
     return ratio <= limit
 
 
@@ -124,6 +150,9 @@ def main() -> int:
             compare("track cancellable", kit, LOOPED, track_cancellable, tqdm_loop, CANCELLABLE_LIMIT),
             compare("advance", kit, CALLED, advance, tqdm_update, ADVANCE_LIMIT),
             compare("set_progress", kit, CALLED, set_progress, tqdm_update, SET_LIMIT),
+            compare("track in a step", kit, LOOPED, track_in_step, tqdm_loop, TRACK_LIMIT),
+            compare("advance in a step", kit, CALLED, advance_in_step, tqdm_update, ADVANCE_LIMIT),
+            compare("set_progress in a step", kit, CALLED, set_progress_in_step, tqdm_update, SET_LIMIT),
             count_versions(kit),
         ]
         kit.close()

@@ -12,6 +12,10 @@ export interface Job {
   unit: string | null;
   /** 0 to 100; null while the total is not known. */
   percent: number | null;
+  /** The steps of the job, in their order. */
+  steps: Step[] | null;
+  /** The number of the current step; `current`, `total` and `unit` are its count. */
+  step: number | null;
   /** Units a second. */
   rate: number | null;
   /** Seconds, as of `updated_at`. */
@@ -28,6 +32,14 @@ export interface Job {
   updated_at: string | null;
   finished_at: string | null;
   next_retry_at: string | null;
+}
+
+/** A stage of a job. */
+export interface Step {
+  name: string;
+  weight: number;
+  state: "pending" | "running" | "succeeded" | "failed" | "cancelled" | "skipped";
+  percent: number | null;
 }
 
 /** Every text; `{name}` is filled in. */

@@ -101,14 +101,10 @@ class Count:
     @property
     def current(self) -> float:
         """How many items are done, those of a loop that counts included."""
-        current, counter = self._read(), self._counter
-        return current if counter is None else min(current + counter.done(), validation.LIMIT)
-
-    def _read(self) -> float:
-        slots = self._slots()
+        slots, counter = self._slots(), self._counter
         if slots is not None:
-            self.keep(slots)
-        return self._last
+            self._last = slots._current
+        return self._last if counter is None else min(self._last + counter.done(), validation.LIMIT)
 
     def keep(self, slots: CountSlots) -> None:
         """Keep the count of the slots, also for when their handle is gone; safe in its finalizer."""

@@ -81,7 +81,8 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
 
 
 def _details(body: dict[str, Any], created: str | None) -> Details:
-    current, total = _count(body.get("current")) or 0, _count(body.get("total"))
+    current = 0 if (count := _count(body.get("current"))) is None else count
+    total = _count(body.get("total"))
     return Details(
         kind=_text(body.get("kind")),
         current=current,

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import sys
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from . import validation
 from .errors import Cancelled, InvalidValue
 from .observer_list import ObserverList
 from .progress import State
-from .reports import Reports, bind
+from .reports import bind
 from .snapshots import Clocks, Result, Sample, SnapshotBuilder, failure
 from .stages import Stage, Stages
 from .steps import StepState
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .counting import Count, CountSlots, LoopCounter
     from .observer_list import Notify
     from .progress import Failure, Progress, Write
+    from .reports import AnyReports
     from .snapshots import Identity
 
 
@@ -207,13 +208,13 @@ class Job:
         If the stage was given no total, the loop makes it its own: the count restarts at 0, with this total. `body`
         lives as long as the loop; `is_job` is True for a loop that is the whole job.
         """
-        unit = self.validated("unit", validation.text, unit)
         with self._lock:
             if self.has_ended:
                 return None
             if stage.is_declared:
                 self.drop("track()", ValueError(stage.problem))
             total = self.validated("total", validation.count, total)
+            unit = self.validated("unit", validation.text, unit)
             is_outer = stage.begin_loop(counter, total, body, is_job=is_job)
             if is_outer and unit is not None:
                 stage.count.unit = unit
@@ -229,38 +230,44 @@ class Job:
 
     # Steps.
 
-    def declare(self, stage: Stage, steps: Mapping[str, int] | Iterable[str] | None) -> None:
-        """Have a stage count by these steps only, given with their weights; without effect for None."""
+    def declare(
+        self, stage: Stage, steps: Mapping[str, int] | Iterable[str] | None, new: Callable[[], AnyReports]
+    ) -> None:
+        """Have a stage count by these steps only; without effect for None. `new` makes the reports of each."""
         weights = self.validated("steps", validation.steps, steps)
         if weights is None:
             return
         with self._lock:
             try:
-                stage.declare(weights, Reports)
+                stage.declare(weights, new)
             except ValueError as problem:
                 self.drop("steps", problem)
 
-    def step(self, outer: Stage, name: str, total: float | None, unit: str | None) -> Reports:
-        """Return the reports of a step; those of one that is refused, or of a job that has ended, do not count."""
+    def step(
+        self, outer: Stage, name: str, total: float | None, unit: str | None, new: Callable[[], AnyReports]
+    ) -> AnyReports:
+        """
+        Return the reports of a step, those that `new` has made for it.
+
+        Reports of a step that is refused, or of a job that has ended, do not count.
+        """
         with self._lock:
-            stage, reports = self._find_step(outer, name)
+            stage, reports = self._find_step(outer, name, new)
             if (number := self.validated("total", validation.count, total)) is not None:
                 stage.give_total(number, total)
             if (unit := self.validated("unit", validation.text, unit)) is not None:
                 stage.count.unit = unit
-        bind(reports, self, stage)
-        return reports
+        return bind(reports, self, stage)
 
-    def _find_step(self, outer: Stage, name: str) -> tuple[Stage, Reports]:
+    def _find_step(self, outer: Stage, name: str, new: Callable[[], AnyReports]) -> tuple[Stage, AnyReports]:
         if not self.has_ended:
             try:
-                stage = outer.step(validation.step_name(name), Reports)
+                stage = outer.step(validation.step_name(name), new)
             except ValueError as problem:
                 self.drop("step", problem)
             else:
-                assert isinstance(stage.slots, Reports)
-                return stage, stage.slots
-        refused = Reports()
+                return stage, cast("AnyReports", stage.slots)
+        refused = new()
         return Stage(refused), refused
 
     def enter(self, step: Stage) -> None:

@@ -10,7 +10,7 @@ from . import forks, scope, unseen, validation
 from .abc import SupportsListing
 from .arguments import checked, checked_kind, checked_states, length_of, message, owner_key
 from .errors import InvalidValue, Unsupported
-from .observer import IgnoredObserver, JoinedObserver, ProgressObserver, job_of, null_job, stage_of
+from .observer import IgnoredObserver, JoinedObserver, ProgressObserver, StepObserver, job_of, null_job, stage_of
 from .progress import Failure, State, check_id
 from .remote import RemoteSubject
 from .resources import Resources
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from .abc import Backend
     from .config import Settings
     from .hub import Hub, Viewer
-    from .observer import StepObserver
     from .progress import JobId, Progress
     from .publisher import Publisher
 
@@ -161,7 +160,7 @@ class Kit:
         joining = self._joining(id)
         if joining is not None:
             joined = JoinedObserver(joining)
-            job_of(joined).declare(stage_of(joined), steps)
+            job_of(joined).declare(stage_of(joined), steps, StepObserver)
             joined.update(total=total, description=description, unit=unit, meta=meta)
             return joined
         parent = None if job is None else job.id
@@ -169,7 +168,7 @@ class Kit:
             owner = job.owner
         opened = self._open_job(id, kind=kind, parent=parent, cancellable=cancellable, owner=owner)
         try:
-            job_of(opened).declare(stage_of(opened), steps)
+            job_of(opened).declare(stage_of(opened), steps, StepObserver)
             opened.update(total=total, description=description, unit=unit, meta=meta)
         except InvalidValue:
             job_of(opened).detach()

@@ -61,7 +61,7 @@ class ProgressObserver(Reports):
         while it is the current one; where items are counted, it refines the item in hand. It has succeeded when the
         block is left without an exception, and continues when it is entered again. A name is 1 to 80 characters.
         """
-        return StepObserver(self, self._job.step(self._stage, name, total, unit))
+        return self._job.step(self._stage, name, total, unit, StepObserver)
 
     # The end.
 
@@ -85,7 +85,7 @@ class ProgressObserver(Reports):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._scopes.pop().leave()
+        self._leave_scope()
         self._end_by(error, wait=True)
 
     async def __aenter__(self) -> Self:
@@ -94,12 +94,19 @@ class ProgressObserver(Reports):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._scopes.pop().leave()
+        self._leave_scope()
         finish = self._end_by(error, wait=False)
         if finish is not do_nothing:
             from asyncio import to_thread
 
             await to_thread(finish)
+
+    def _leave_scope(self) -> None:
+        """Leave the scope that was entered in this context, for threads may be in one step at once."""
+        scopes = self._scopes
+        entered = next((entered for entered in reversed(scopes) if entered.surrounds()), scopes[-1])
+        scopes.remove(entered)
+        entered.leave()
 
     def _end_by(self, error: BaseException | None, wait: bool) -> Callable[[], None]:
         return self._job.end_by(error, wait)
@@ -167,34 +174,16 @@ def null_job() -> ProgressObserver:
     return observer
 
 
-class JoinedObserver(ProgressObserver):
-    """
-    A handle of a job, or of a step, that other code has opened: it reports to it and does not end it.
+class _Guest(ProgressObserver):
+    """A handle of a job that other code has opened: it does not end the job."""
 
-    Reports are methods of the opener's handle, bound once, so that a joiner's report costs as much as the opener's.
-    """
-
-    def __init__(self, opener: ProgressObserver) -> None:
-        # Deliberately not super().__init__(), which opens a job.
-        self._scopes = []
-        self._opener = opener
-        self._report_by(opener)
-
-    def _report_by(self, reports: Reports) -> None:
-        self._bind(reports._job, reports._stage)
-        self.advance = reports.advance  # type: ignore[method-assign]
-        self.set_progress = reports.set_progress  # type: ignore[method-assign]
-        self.update = reports.update  # type: ignore[method-assign]
+    __slots__ = ()
 
     def succeed(self, result: Any = None) -> None:
         """Return without effect: the code that opened the job ends it."""
 
     def fail(self, error: BaseException | str) -> None:
         """Return without effect: the code that opened the job ends it."""
-
-    def __enter__(self) -> Self:
-        self._scopes.append(scope.enter(self._opener))
-        return self
 
     def _end_by(self, error: BaseException | None, wait: bool) -> Callable[[], None]:
         return do_nothing
@@ -203,7 +192,28 @@ class JoinedObserver(ProgressObserver):
         """Leave the job running: the finalizer of the opener's handle ends it."""
 
 
-class StepObserver(JoinedObserver):
+class JoinedObserver(_Guest):
+    """
+    A handle of a job, or of a step, that other code has opened: it reports to it.
+
+    Reports are methods of the opener's handle, bound once, so that a joiner's report costs as much as the opener's.
+    """
+
+    def __init__(self, opener: ProgressObserver) -> None:
+        # Deliberately not super().__init__(), which opens a job.
+        self._scopes = []
+        self._opener = opener
+        self._bind(job_of(opener), stage_of(opener))
+        self.advance = opener.advance  # type: ignore[method-assign]
+        self.set_progress = opener.set_progress  # type: ignore[method-assign]
+        self.update = opener.update  # type: ignore[method-assign]
+
+    def __enter__(self) -> Self:
+        self._scopes.append(scope.enter(self._opener))
+        return self
+
+
+class StepObserver(_Guest):
     """
     A step of a job, made by `step()`; what is reported inside of its `with` block counts for the step.
 
@@ -211,10 +221,11 @@ class StepObserver(JoinedObserver):
     as succeeded, or by the exception that goes on as failed or cancelled. The job is ended by the code that opened it.
     """
 
-    def __init__(self, outer: ProgressObserver, reports: Reports) -> None:
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        Reports.__init__(self)
         self._scopes = []
-        self._outer = outer  # a job whose handle is dropped would end
-        self._report_by(reports)
 
     @property
     def name(self) -> str:

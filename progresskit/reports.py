@@ -8,7 +8,7 @@ by the publisher, which samples the slots.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import validation
 from .counting import CountSlots
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from .job import Job
     from .stages import Stage
+
+AnyReports = TypeVar("AnyReports", bound="Reports")
 
 
 class Reports(CountSlots):
@@ -150,6 +152,7 @@ class Reports(CountSlots):
         return not self._stage.count.is_closed
 
 
-def bind(reports: Reports, job: Job, stage: Stage) -> None:
-    """Have reports count for that stage of the job."""
+def bind(reports: AnyReports, job: Job, stage: Stage) -> AnyReports:
+    """Have reports count for that stage of the job; return them."""
     reports._bind(job, stage)
+    return reports

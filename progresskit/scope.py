@@ -36,6 +36,13 @@ class Scope:
         self.job = self.run = None
         self.settle()
 
+    def surrounds(self) -> bool:
+        """Return whether this code runs in the scope."""
+        scope = _innermost.get()
+        while scope is not None and scope is not self:
+            scope = scope._outer
+        return scope is not None
+
     def living(self) -> Scope | None:
         """Return this scope, or the nearest one around it, that was not left; None where all were."""
         scope: Scope | None = self

@@ -47,10 +47,15 @@ class Items:
         raise NotImplementedError
 
     def refine(self, inner: InnerLoop | Stage) -> None:
-        """Let `inner` refine the item in hand."""
-        item = self.done()
-        before = self._inner
-        self._largest = max(self._largest, before.share) if before is not None and item == self._item else 0
+        """Let `inner` refine the item in hand, or that of the innermost loop which runs there."""
+        item, before = self.done(), self._inner
+        if before is None or item != self._item:
+            self._largest = 0
+        elif isinstance(before, InnerLoop) and before.is_running:
+            before.refine(inner)
+            return
+        else:
+            self._largest = max(self._largest, before.share)
         if isinstance(before, Stage) and before is not inner:
             before.release()
         self._inner, self._item = inner, item
@@ -280,10 +285,9 @@ class Stage(Items):
 
     def _begin(self, step: Stage) -> None:
         if self.has_items and not self.is_declared:
-            items = self.innermost()
-            if items.in_hand() is not step:
+            if self.innermost().in_hand() is not step:
                 step._clear()
-                items.refine(step)
+                self.refine(step)
         else:
             if self.count.is_of_loop:
                 self.count.restart()
@@ -326,7 +330,7 @@ class Stage(Items):
         Without a total that was given, the loop makes it its own: it is an unnamed step, unless it is the whole job.
         """
         if not self.count.is_free():
-            self.innermost().refine(InnerLoop(counter, total, body))
+            self.refine(InnerLoop(counter, total, body))
             return False
         if not self.count.total_is_given and not self.is_declared:
             self.count.restart(total)

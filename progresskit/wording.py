@@ -1,8 +1,14 @@
-"""How a rate and the time left are written for people, in English; pure functions. The component has the same rules."""
+"""How rates, times and steps are written for people, in English; pure functions. The component has the same rules."""
 
 from __future__ import annotations
 
 from math import floor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .steps import Step
 
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
@@ -43,6 +49,15 @@ def rate(per_second: float | None, unit: str | None) -> str:
     if unit == "B":
         value, unit = binary(value)
     return f"{_three_digits(value)}{' ' if unit else ''}{unit or ''}/{per}"
+
+
+def step(number: int | None, steps: Sequence[Step] | None) -> str:
+    """Return "step 2 of 3: Parse", "step 2" for steps without names, and "" for a job without, or its first loop."""
+    if number is None:
+        return ""
+    if not steps or number > len(steps):
+        return f"step {number:,}" if number > 1 else ""
+    return f"step {number} of {len(steps)}: {steps[number - 1].name}"
 
 
 def binary(value: float) -> tuple[float, str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from celery import current_app
 
 from progresskit.default_kit import default
-from progresskit.progress import State
+from progresskit.progress import DERIVED, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +97,7 @@ def _reported(current: Any, total: Any, description: Any) -> tuple[str, Any] | N
 
 def _with_record(state: str, info: Any, record: Progress) -> tuple[str, Any]:
     if record.state is State.RUNNING:
-        return _reported(record.current, record.total, record.description) or (state, info)
+        return _reported(*_count(record), record.description) or (state, info)
     if record.state is State.SUCCEEDED:
         return "SUCCESS", record.result
     if record.state is State.FAILED:
@@ -105,6 +105,12 @@ def _with_record(state: str, info: Any, record: Progress) -> tuple[str, Any]:
     if record.state is State.CANCELLED and record.cancel_requested:
         return "REVOKED", "cancelled"
     return state, info  # a task that was revoked or ignored: Celery will report that
+
+
+def _count(record: Progress) -> tuple[Any, Any]:
+    """Return how much of how much of the whole job is done: in percent where it has steps."""
+    is_divided = record.given_percent != DERIVED and record.percent is not None
+    return (record.percent, 100) if is_divided else (record.current, record.total)
 
 
 def _message(record: Progress) -> str:

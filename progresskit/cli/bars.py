@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import floor
 from typing import TYPE_CHECKING, NamedTuple
 
-from progresskit.wording import time_left
+from progresskit import wording
+from progresskit.progress import State
 
 from .text import count, duration, fit, harmless, rate, width
 
@@ -66,10 +67,12 @@ def details(progress: Progress | None, age: float) -> list[str]:
     parts = [_status(progress, age)]
     if progress.attempt > 1 and not progress.done:
         parts.append(f"attempt {progress.attempt}")
+    if progress.state is not State.SUCCEEDED:
+        parts.append(harmless(wording.step(progress.step, progress.steps)))
     going = phase(progress) in {"running", "cancelling"}
     if going and progress.eta is not None:
         # Counted down here: the job may not report for a while.
-        parts.append(time_left(progress.eta - age))
+        parts.append(wording.time_left(progress.eta - age))
     parts += [count(progress), rate(progress) if going else ""]
     return [part for part in parts if part]
 

@@ -59,6 +59,7 @@ class Records(Display):
 class _Line(NamedTuple):
     state: str
     tenth: int | None
+    step: int | None
     at: float
 
 
@@ -72,13 +73,14 @@ class Plain(Display):
         self._last_lines: dict[str, _Line] = {}
 
     def show(self, jobs: Mapping[str, Seen], changed: Collection[str]) -> None:
-        """Write a line for each job that has come to another state or tenth, or was silent for long."""
+        """Write a line for each job that has come to another state, step or tenth, or was silent for long."""
         now = monotonic()
         for seen in jobs.values():
             percent = seen.progress.percent if seen.progress else None
-            line = _Line(bars.phase(seen.progress), None if percent is None else int(percent) // 10, now)
+            step = seen.progress.step if seen.progress else None
+            line = _Line(bars.phase(seen.progress), None if percent is None else int(percent) // 10, step, now)
             last = self._last_lines.get(seen.id)
-            news = last is None or last[:2] != line[:2]
+            news = last is None or last[:3] != line[:3]
             if news or (last is not None and now - last.at >= QUIET_SECONDS and seen.id in changed):
                 self._last_lines[seen.id] = line
                 self._terminal.line(self._line(seen, line.state, now))

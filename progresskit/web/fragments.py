@@ -53,6 +53,8 @@ def _pieces(record: Progress, age: float) -> tuple[list[str], list[str]]:
     """Return the texts before and after the bar; the final state of a job comes first."""
     label, state = _piece("label", _label(record)), _piece("state", _state_in_words(record))
     before, after = ([state, label], []) if record.done else ([label], [state])
+    if record.state is not State.SUCCEEDED and (step := wording.step(record.step, record.steps)):
+        after.append(_piece("step", _text(step)))
     after.append(_piece("count", _text(count(record))))
     if record.percent is not None:
         after.append(_piece("percent", f"{int(record.percent)} %"))

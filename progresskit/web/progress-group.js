@@ -224,6 +224,8 @@ export class ProgressGroup extends ProgressBar {
       total: bars.length,
       unit: this.strings.done,
       percent: shares.length ? Math.floor((sum / bars.length) * 100) / 100 : null,
+      steps: null,
+      step: null,
       rate: null,
       eta: Number.isFinite(eta) ? Math.max(eta, 0) : null,
       meta,

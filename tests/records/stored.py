@@ -14,6 +14,7 @@ from typing import Any
 import progresskit
 from progresskit.decoding import decode
 from progresskit.progress import Failure, State, Stored, Write, fold, moment
+from progresskit.steps import Step, StepState
 from progresskit.testing import external_update, start, update
 
 FOLDER = Path(__file__).parent
@@ -38,6 +39,18 @@ HISTORIES: dict[str, tuple[Write, ...]] = {
             **TIMES,
         ),
     ),
+    "steps": (
+        start(
+            "job",
+            current=1,
+            total=3,
+            steps=(Step("Read", 1, StepState.SUCCEEDED, 100), Step("„Käse“", 2, StepState.RUNNING, 33.33)),
+            step=2,
+            given_percent=55.55,
+            **TIMES,
+        ),
+    ),
+    "nested-loops": (start("job", current=3, total=10, step=2, given_percent=35, **TIMES),),
     "child": (start("job", parent="import-42", **TIMES),),
     "retrying": (
         start("job", **TIMES),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from progresskit.abc import Subscription, SupportsCancelPush, SupportsPush
 from progresskit.backends.stores import StoreBackend, load_record, load_records
 from progresskit.errors import ConfigurationError
-from progresskit.progress import ID_LENGTH, State, percentage
+from progresskit.progress import ID_LENGTH, State
 from progresskit_celery.write_gate import enter_gates
 
 from .address import app_of
@@ -145,5 +145,5 @@ def _mirror(write: Write, request: Any, changed: set[str], meta: Meta | None, no
     if write.id not in changed or (meta is not None and meta.status not in MIRRORED_OVER):
         return None
     body = json.loads(write.body)
-    about = {name: body[name] for name in ("current", "total", "description")}
-    return Change({**about, "percent": percentage(body["current"], body["total"])}, request=request)
+    about = {name: body[name] for name in ("current", "total", "description", "percent")}
+    return Change(about, request=request)

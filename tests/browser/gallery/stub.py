@@ -48,6 +48,8 @@ def record(seq: int = 1, *, run: int = 1, attempt: int = 1, **fields: Any) -> Re
         "current": 0,
         "total": None,
         "unit": None,
+        "steps": None,
+        "step": None,
         "description": "",
         "meta": {},
         "rate": None,
