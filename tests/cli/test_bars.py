@@ -12,6 +12,7 @@ from progresskit.cli.bars import Seen, details, draw, phase
 from progresskit.cli.terminal import Terminal
 from progresskit.cli.text import width
 from progresskit.progress import Failure, Progress, State, Version
+from progresskit.steps import Step, StepState
 
 BEGUN = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -128,3 +129,25 @@ def test_colour_is_for_terminals_that_want_it(environ: dict[str, str], coloured:
 
 def test_nothing_is_coloured_in_a_file() -> None:
     assert not Terminal(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), {}).colour
+
+
+STEPS = (
+    Step("Download", 1, StepState.SUCCEEDED, 100),
+    Step("Parse\x1b[31m", 3, StepState.RUNNING, 50),
+    Step("Store"),
+)
+
+
+def test_a_job_with_steps_shows_the_name_and_number_of_the_current_one() -> None:
+    running = job(current=5, total=10, steps=STEPS, step=2, given_percent=30)
+    assert details(running, 0) == ["step 2 of 3: Parse[31m", "5/10"]
+    (line,) = draw([Seen("job", running)], 100, 0, terminal(NO_COLOR="1"))
+    assert "30%" in line
+    failed = running._replace(state=State.FAILED, error=Failure("ValueError", "no"))
+    assert details(failed, 0)[:2] == ["failed: ValueError: no", "step 2 of 3: Parse[31m"]
+    assert details(running._replace(state=State.SUCCEEDED), 0) == ["done", "5/10"]
+
+
+@pytest.mark.parametrize(("step", "shown"), [(1, []), (2, ["step 2"]), (1_500, ["step 1,500"])])
+def test_loops_one_after_the_other_are_numbered_from_the_second_on(step: int, shown: list[str]) -> None:
+    assert details(job(step=step), 0) == shown

@@ -328,8 +328,8 @@ def test_the_json_of_a_record() -> None:
     assert progress.to_json() == (
         '{"id":"import-42","kind":"app.import_rows","state":"failed","done":true,"current":29,"total":100,'
         '"unit":"rows","percent":29,"steps":null,"step":null,"description":"Reading „Käse“","meta":{"skipped":3},'
-        '"rate":null,"eta":null,"result":null,"error":{"type":"ValueError","message":"no such row"},"attempt":3,"version":"2.3.17",'
-        '"cursor":"loyw3v28-2.3.17","stalled":false,"cancel_requested":false,"parent":null,'
+        '"rate":null,"eta":null,"result":null,"error":{"type":"ValueError","message":"no such row"},"attempt":3,'
+        '"version":"2.3.17","cursor":"loyw3v28-2.3.17","stalled":false,"cancel_requested":false,"parent":null,'
         '"created_at":"2023-11-14T22:13:20.000Z","started_at":null,"updated_at":null,'
         '"finished_at":"2023-11-14T22:13:21.500Z","next_retry_at":null}'
     )

@@ -27,6 +27,9 @@ from progresskit import (
     ProgressObserver,
     PublicError,
     State,
+    Step,
+    StepObserver,
+    StepState,
     Subject,
     SupportsListing,
     SupportsPush,
@@ -94,9 +97,31 @@ def observing(rows: list[Row]) -> None:
     progresskit.observe("import-42", 100)  # type: ignore[call-arg]
 
 
+def observing_steps(names: Iterable[str], weights: dict[str, int], rows: list[Row]) -> None:
+    progresskit.observe("import-42", steps=names)
+    progresskit.observe("import-42", steps=5)  # type: ignore[arg-type]
+    with progresskit.observe("import-42", steps=weights) as job:
+        with job.step("Download", total=200, unit="B") as step:
+            assert_type(step, StepObserver)
+            step.advance(3)
+            step.set_progress(1, 2, "Reading")
+            step.update(meta={"a": 1}, total=5)
+            assert_type(step.step("inner"), StepObserver)
+            assert_type(step.name, str)
+        with progresskit.step("Parse"):
+            for row in progresskit.track(rows):
+                assert_type(row, Row)
+        assert_type(job.progress.steps, tuple[Step, ...] | None)
+        assert_type(job.progress.step, int | None)
+        assert_type(Step("Parse").state, StepState)
+    progresskit.step()  # type: ignore[call-arg]
+
+
 async def observing_asynchronously() -> None:
     async with progresskit.observe("import-42") as observer:
         assert_type(observer, ProgressObserver)
+    async with progresskit.step("Parse") as step:
+        assert_type(step, StepObserver)
 
 
 def as_context_managers() -> None:

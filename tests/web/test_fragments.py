@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progresskit import Failure, Progress, State, Version
+from progresskit import Failure, Progress, State, Step, Version
 from progresskit.web.fragments import count, fragment, still
 
 ALLOWED = {"div", "span", "progress"}
@@ -38,9 +38,12 @@ def job(**fields: Any) -> Progress:
     return Progress(**given)
 
 
-@given(description=st.text(), unit=st.text(), kind=st.text(), message=st.text())
-def test_no_text_becomes_markup_or_a_second_line(description: str, unit: str, kind: str, message: str) -> None:
-    html = fragment(job(description=description, unit=unit, error=Failure(kind, message), total=3, rate=2, eta=60))
+@given(description=st.text(), unit=st.text(), kind=st.text(), message=st.text(), name=st.text())
+def test_no_text_becomes_markup_or_a_second_line(
+    description: str, unit: str, kind: str, message: str, name: str
+) -> None:
+    about: dict[str, Any] = {"description": description, "unit": unit, "error": Failure(kind, message)}
+    html = fragment(job(**about, total=3, rate=2, eta=60, steps=(Step(name),), step=1))
     parsed = Parsed(html)
     assert parsed.tags == ALLOWED
     assert parsed.names == {"class", "data-job", "data-state", "max", "value", "aria-label"}
@@ -148,3 +151,13 @@ def test_a_page_of_a_job_without_a_report_says_so() -> None:
     html = still("a", None, NOW)
     assert 'data-state="pending"' in html
     assert "No report when this page was loaded." in Parsed(html).text
+
+
+def test_a_job_with_steps_shows_the_name_and_number_of_the_current_one_until_it_has_succeeded() -> None:
+    about: dict[str, Any] = {"steps": (Step("Read"), Step("Parse & store")), "step": 2, "given_percent": 12.5}
+    html = fragment(job(**about))
+    assert '<span class="progresskit-step">step 2 of 2: Parse &amp; store</span>' in html
+    assert 'value="12.5"' in html
+    assert "progresskit-step" not in fragment(job(**about, state=State.SUCCEEDED))
+    assert "progresskit-step" not in fragment(job(step=1))
+    assert "step 3<" in fragment(job(step=3))
