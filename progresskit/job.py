@@ -139,11 +139,14 @@ class Job:
             return False
         if self._must_stop:
             raise Cancelled(self.id)
+        self._wake()
+        return True
+
+    def _wake(self) -> None:
         if self._is_quiet:
             self._is_quiet = False
             self.open_gates()
             self._sink.wake()
-        return True
 
     def check_cancelled(self) -> None:
         """Raise Cancelled if the job was asked to stop."""
@@ -275,12 +278,14 @@ class Job:
         with self._lock:
             self.stages.enter(step)
         self.open_gate(step.count)
+        self._wake()
 
     def leave(self, step: Stage, error: BaseException | None) -> None:
         """Leave a step by an exception, or by none."""
         state = State.SUCCEEDED if error is None else _state_after(error, self._sink.control_exceptions)
         with self._lock:
             self.stages.leave(step, _STEP_STATES.get(state, StepState.CANCELLED))
+        self._wake()
 
     # The publisher.
 

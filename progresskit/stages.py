@@ -60,6 +60,17 @@ class Items:
             before.release()
         self._inner, self._item = inner, item
 
+    @property
+    def is_refined(self) -> bool:
+        """True where work inside of an item was seen, since the count began."""
+        return self._inner is not None
+
+    def forget_inner(self) -> None:
+        """Begin to count again: the same numbers stand for other items."""
+        if isinstance(self._inner, Stage):
+            self._inner.release()
+        self._inner, self._largest = None, 0
+
     def in_hand(self) -> InnerLoop | Stage | None:
         """Return the work that refines the item in hand, also if it is through; None where there is none."""
         return self._inner if self._item == self.done() else None
@@ -290,6 +301,7 @@ class Stage(Items):
                 self.refine(step)
         else:
             if self.count.is_of_loop:
+                self.forget_inner()
                 self.count.restart()
             if self.steps.setdefault(step.name, step) is step and not step.number:
                 self._number(step)
@@ -297,6 +309,7 @@ class Stage(Items):
 
     def _clear(self) -> None:
         """Begin at 0 again, for another item of the outer stage."""
+        self.forget_inner()
         self.count.clear()
         self.steps, self.latest, self.begun, self.was_completed = {}, None, 0, False
 
@@ -333,6 +346,7 @@ class Stage(Items):
             self.refine(InnerLoop(counter, total, body))
             return False
         if not self.count.total_is_given and not self.is_declared:
+            self.forget_inner()
             self.count.restart(total)
             self.count.is_of_loop, self.latest = True, None
             self.begun += not is_job
@@ -389,12 +403,12 @@ class Stages:
             return self._work_of_steps(job)
         work = self._count_of(job)
         number = job.begun if job.count.is_of_loop and job.begun else None
-        if job._inner is None:
+        if not job.is_refined:
             return work if number is None else work._replace(step=number)
         return work._replace(is_divided=True, share=job.known_share(), step=number)
 
     def _work_of_steps(self, job: Stage) -> Work:
-        shown = self._open[-1] if self._open else job.latest
+        shown = next(reversed(self._open), job.latest)  # one look: a finalizer may leave a step meanwhile
         current = shown
         while current is not None and current.outer is not job:
             current = current.outer

@@ -574,6 +574,34 @@ def test_an_inner_loop_that_is_left_leaves_its_share_until_the_next_item(kit: Ki
                         break
 
 
+def test_an_inner_loop_refines_no_item_of_another_loop(kit: Kit) -> None:
+    with kit.observe("job") as job:
+        for _ in kit.track(range(4)):
+            list(kit.track(range(2)))
+        for a, _ in enumerate(kit.track(range(4))):
+            assert job.progress.percent == a * 25
+        with job.step("Store", total=4) as store:
+            store.advance(3)
+            assert job.progress.percent == 75
+        for a, _ in enumerate(kit.track(range(4))):
+            assert job.progress.percent == a * 25
+            with kit.step("Store", total=2) as store:
+                store.advance()
+                assert job.progress.percent == a * 25 + 12.5
+
+
+def test_loops_at_once_in_one_job_never_count_for_more_than_the_item_in_hand(kit: Kit) -> None:
+    with kit.observe("job") as job:
+        loops = [kit.track(range(10)), kit.track(range(20))]
+        seen = [job.progress.percent or 0]
+        for _ in range(10):
+            for loop in loops:
+                next(loop)
+                seen.append(job.progress.percent or 0)
+        assert seen == sorted(seen)
+        assert seen[-1] == 90
+
+
 def test_a_nested_loop_without_a_length_refines_nothing(kit: Kit) -> None:
     with kit.observe("job") as job:
         for a in kit.track(range(4)):
@@ -759,6 +787,21 @@ def test_a_quiet_step_is_sampled_again_when_it_reports(kit: Kit, step: Step, sto
             step(1)
             step(1)
             assert stored("job").current == number + 1
+
+
+def test_entering_and_leaving_a_step_wakes_the_publisher_after_a_quiet_time(
+    kit: Kit, step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[str] = []
+    monkeypatch.setattr(kit.publisher, "wake", lambda: woken.append("woken"))
+    with kit.observe("job", steps=TWO) as job:
+        for _ in range(2):
+            step(1)
+        with job.step("Parse"):
+            assert len(woken) == 1
+            for _ in range(2):
+                step(1)
+        assert len(woken) == 2
 
 
 def test_the_time_left_is_that_of_the_whole_job(kit: Kit, step: Step, clock: FakeClock) -> None:
