@@ -8,6 +8,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from progresskit.progress import FINAL_STATES, Failure, Role, State, Version, life_of, moment
+from progresskit.steps import Step, StepState
 
 from .helpers import PATIENCE, read, seen, write_and_read
 from .model import Model
@@ -46,6 +47,9 @@ class FoldContract:
             "rate": 12.5,
             "eta": 1e-07,
             "parent": "parent-1",
+            "steps": (Step("Lesen", 1, StepState.SUCCEEDED, 100), Step("読む", 1_000_000, StepState.RUNNING)),
+            "step": 2,
+            "given_percent": 12.34,
             "created_at": moment(1_700_000_000.001),
             "started_at": moment(1_700_000_001.999),
             "updated_at": moment(1_700_000_002.5),
@@ -55,6 +59,14 @@ class FoldContract:
         backend.write([start("job", **fields)])
         written = record("job", lease=LEASE, **fields)
         assert seen([read(backend, "job")]) == seen([written])
+
+    def test_steps_end_with_a_job_that_is_ended_from_outside(self, backend: Backend) -> None:
+        steps = (Step("Read", 1, StepState.SUCCEEDED, 100), Step("Parse", 3, StepState.RUNNING, 50), Step("Store"))
+        backend.write([start("job", steps=steps, step=2, given_percent=50)])
+        progress = write_and_read(backend, external_update("job", State.FAILED))
+        assert progress.steps is not None
+        assert [step.state for step in progress.steps] == [StepState.SUCCEEDED, StepState.FAILED, StepState.PENDING]
+        assert (progress.step, progress.percent) == (2, 50)
 
     def test_text_of_every_script_comes_back_unharmed(self, backend: Backend) -> None:
         text = "Zürich 東京 مرحبا 🚀👩\u200d🚀 'single' \"double\" \\back\\ %s :name ?1 \u2028 \ufffd \x01\x7f \r\n\t"
