@@ -22,6 +22,8 @@ from .users import ASKED, Question, owner_only, signed_in_key
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from progresskit.config import Settings
+
     from .context import RequestContext
     from .events import RenderedRecord
 
@@ -53,6 +55,21 @@ class Permission(NamedTuple):
 
     grant: Grant
     runs: dict[str, Run] | None = None
+
+
+def watched_by_key(settings: Settings, key: str) -> str | None:
+    """
+    Return the job that a key lets anyone watch who sends it, in all its runs.
+
+    None for every other key: of several jobs, bound to a user, of a site that authorises, or refused. `Access` decides
+    about those.
+    """
+    if not key.startswith("~"):
+        return key if settings.allow_anonymous and _is_id(key) else None
+    grant = tokens.read(settings.secret_key, key, time())
+    if grant is None or grant.user is not None or len(grant.ids) != 1 or not grant.allows("watch"):
+        return None
+    return grant.ids[0]
 
 
 class Access:

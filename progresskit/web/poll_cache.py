@@ -136,6 +136,17 @@ class PollCache:
             entries = [(id, self._entries.get(id)) for id in ids] if self._is_kept_current else []
             return {id: entry.rendered.record for id, entry in entries if entry is not None and entry.is_fresh(now)}
 
+    def fresh(self, id: str) -> RenderedRecord | None:
+        """Return the record that `known` would; without one, nothing is counted as a poll."""
+        if not self._is_kept_current:
+            return None
+        now = self._clock()
+        with self._lock:
+            entry = self._entries.get(id)
+            return (
+                entry.rendered if entry is not None and entry.is_fresh(now) and self._is_known(id, entry, now) else None
+            )
+
     def known(self, ids: Iterable[str]) -> dict[str, RenderedRecord]:
         """Return those that need not be asked for."""
         if not self._is_kept_current:

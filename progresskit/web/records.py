@@ -15,7 +15,8 @@ from .tokens import MAX_IDS
 
 if TYPE_CHECKING:
     from .context import Jobs, RequestContext
-    from .http import Response
+    from .events import Form
+    from .http import Headers, Response
 
     Found = dict[str, RenderedRecord]
 
@@ -130,12 +131,16 @@ def _answer(context: RequestContext, jobs: Jobs, found: Found, applied: str | No
     if not found:
         return unknown(RETRY_AFTER, **HEADERS, Preference_Applied=applied)
     (rendered,) = found.values()
-    form = context.html, context.settings.expose_errors
-    is_seen = none_match(context.request.headers, tag(rendered.cursor, html=form[0]))
-    response = (not_modified if is_seen else full)(rendered, form)
+    response = answer_single(context.request.headers, rendered, (context.html, context.settings.expose_errors))
     if applied is None:
         return response
     return response._replace(headers={**response.headers, "Preference-Applied": applied})
+
+
+def answer_single(headers: Headers, rendered: RenderedRecord, form: Form) -> Response:
+    """Answer with one record, or that the client has it already."""
+    is_seen = none_match(headers, tag(rendered.cursor, html=form[0]))
+    return (not_modified if is_seen else full)(rendered, form)
 
 
 def _answer_of_many(context: RequestContext, jobs: Jobs, found: Found, applied: str | None) -> Response:

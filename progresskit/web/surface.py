@@ -13,11 +13,13 @@ from progresskit.kit import Kit
 from progresskit.progress import check_id
 
 from . import records, streams, tokens
+from .access import watched_by_key
 from .answers import RETRY_AFTER
 from .calls import Awaiting, Blocking, run
 from .context import RequestContext
 from .fallback import Fallback
 from .files import file
+from .headers import prefers_html
 from .http import problem
 from .limiter import PROCESS_LIMITER, ConnectionLimiter
 from .poll_cache import PollCache
@@ -156,11 +158,13 @@ class Surface:
 
     def answer(self, request: Request) -> Response:
         """Answer in this thread; a stream is then to be iterated with `for`."""
-        return run(self._answer(request, Blocking(self.kit, self._before_wait, self._keep_context)))
+        return self._answer_poll(request) or run(
+            self._answer(request, Blocking(self.kit, self._before_wait, self._keep_context))
+        )
 
     async def aanswer(self, request: Request) -> Response:
         """Answer without blocking the event loop; a stream is then to be iterated with `async for`."""
-        return await self._answer(request, Awaiting(self.kit, self._in_thread))
+        return self._answer_poll(request) or await self._answer(request, Awaiting(self.kit, self._in_thread))
 
     def view(self, ids: Collection[str] = ()) -> Viewer:
         """
@@ -174,6 +178,25 @@ class Surface:
     def context(self, request: Request) -> RequestContext:
         """Return the context of a connection that is not answered by `aanswer` (WebSocket), in an event loop."""
         return self._context(request, Query(), Awaiting(self.kit, self._in_thread))
+
+    def _answer_poll(self, request: Request) -> Response | None:
+        """
+        Answer a poll of one job whose key is all that is asked for, and whose record is in memory; None for any other.
+
+        Most polls are of this kind. They need nothing of the context that `_route` makes, which takes most of its time.
+        """
+        headers = request.headers
+        if request.method != "GET" or request.query or headers.get("prefer") is not None:
+            return None
+        route = find(request.path)
+        if route is None or route.name != "record" or route.key is None or not self.serves_host_of(request):
+            return None
+        kit = self.kit
+        id = watched_by_key(kit.settings, route.key)
+        rendered = None if id is None else self._poll_cache(kit).fresh(id)
+        if rendered is None:
+            return None
+        return records.answer_single(headers, rendered, (prefers_html(headers), kit.settings.expose_errors))
 
     async def _answer(self, request: Request, calls: Calls) -> Response:
         try:
@@ -203,10 +226,14 @@ class Surface:
         return await _OF_ONE[route.name](context, route.key)
 
     def _context(self, request: Request, query: Query, calls: Calls) -> RequestContext:
-        kit, polls = self.kit, self._polls
+        kit = self.kit
+        return RequestContext(request, query, kit, calls, self._limiter, self._poll_cache(kit), kit.settings)
+
+    def _poll_cache(self, kit: Kit) -> PollCache:
+        polls = self._polls
         if polls is None or not polls.serves(kit.hub):
             polls = self._polls = PollCache(kit)
-        return RequestContext(request, query, kit, calls, self._limiter, polls, kit.settings)
+        return polls
 
 
 _OF_MANY = {"records": records.records, "streams": streams.streams}

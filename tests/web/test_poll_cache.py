@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from time import time
 from typing import Any
 
 import pytest
@@ -13,10 +15,13 @@ import pytest
 from progresskit import Kit
 from progresskit.abc import Backend
 from progresskit.errors import BackendUnavailable
+from progresskit.hosts import Hosts
 from progresskit.memory import MemoryBackend
 from progresskit.testing import FakeClock
 from progresskit.web import Request, Response, Server, Surface, poll_cache
+from progresskit.web.calls import Blocking, run
 from progresskit.web.poll_cache import PollCache
+from progresskit.web.tokens import make
 from tests.contract.clients import eventually
 
 
@@ -372,3 +377,83 @@ def test_what_is_only_read_is_read_for_each_poll_so_that_no_poll_is_behind_a_str
         assert not kit.hub._watched
     kit.close()
     assert not listens()
+
+
+SECRET = "a secret key that is long enough"
+
+HTML = "text/html,application/xhtml+xml"
+
+
+def both_ways(surface: Surface, request: Request) -> tuple[Response | None, Response]:
+    """Return the answer from memory alone, if it is given, and the one of the general way."""
+    return surface._answer_poll(request), run(surface._answer(request, Blocking(surface.kit)))
+
+
+@pytest.mark.parametrize("accept", [{}, {"accept": HTML}, {"accept": "*/*"}, {"accept": "application/json;q=0.1"}])
+@pytest.mark.parametrize("match", ["", "*", "{etag}", "W/{etag}", '"other", {etag}', '"other"'])
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_a_poll_from_memory_alone_gets_the_answer_that_all_others_get(
+    kit: Kit, surface: Surface, backend: Counted, accept: dict[str, str], match: str, state: str
+) -> None:
+    kit.configure(backend=backend, secret_key=SECRET, allow_anonymous=True, flush_seconds=30)
+    with suppress(RuntimeError), kit.observe("a", total=3) as observer:
+        if state == "failed":
+            raise RuntimeError("not for the public")
+        observer.advance()
+        kit.flush()
+        compare_answers(surface, backend, accept, match)
+    if state == "failed":
+        compare_answers(surface, backend, accept, match)
+        assert b"not for the public" not in bytes(get(surface).body)  # type: ignore[arg-type]
+
+
+def compare_answers(surface: Surface, backend: Counted, accept: dict[str, str], match: str) -> None:
+    assert eventually(in_memory(surface, backend))
+    etag = get(surface, **accept).headers["ETag"]
+    headers = accept | ({"if-none-match": match.format(etag=etag)} if match else {})
+    for key in ("a", surface.sign("a"), surface.sign("a", "cancel")):
+        for path in (key, f"{key}/"):
+            fast, slow = both_ways(surface, Request("GET", path, "", headers, Server.THREADS))
+            assert fast == slow
+
+
+def test_what_needs_more_than_its_key_is_not_answered_from_memory_alone(
+    kit: Kit, surface: Surface, backend: Counted
+) -> None:
+    kit.configure(backend=backend, secret_key=SECRET, allow_anonymous=True, flush_seconds=30)
+    with kit.observe("a"), kit.observe("b"):
+        kit.flush()
+        assert eventually(in_memory(surface, backend))
+        token = surface.sign("a")
+        other = make([b"another secret key of another site"], "a", "watch", 60, time())
+        expired = make([SECRET], "a", "watch", 60, time() - 61)
+        requests = {
+            "another method": Request("HEAD", f"{token}/", "", {}, Server.THREADS),
+            "a change": Request("POST", f"{token}/", "", {}, Server.THREADS),
+            "a query": Request("GET", f"{token}/", "as=html", {}, Server.THREADS),
+            "a wait": Request("GET", f"{token}/", "", {"prefer": "wait=1"}, Server.THREADS),
+            "another host": Request("GET", f"{token}/", "", {"host": "evil.example"}, Server.THREADS),
+            "a stream": Request("GET", f"{token}/events/", "", {}, Server.THREADS),
+            "a cancel": Request("GET", f"{token}/cancel/", "", {}, Server.THREADS),
+            "several jobs": Request("GET", f"{surface.sign(['a', 'b'])}/", "", {}, Server.THREADS),
+            "a user": Request("GET", f"{surface.sign('a', user='ann')}/", "", {}, Server.THREADS),
+            "another site": Request("GET", f"{other}/", "", {}, Server.THREADS),
+            "another time": Request("GET", f"{expired}/", "", {}, Server.THREADS),
+            "another text": Request("GET", f"{token[:-1]}/", "", {}, Server.THREADS),
+            "no job": Request("GET", "unknown/", "", {}, Server.THREADS),
+            "no address": Request("GET", "a/b/c/", "", {}, Server.THREADS),
+        }
+        surface.own_hosts = Hosts(("site.example",))
+        for what, request in requests.items():
+            assert surface._answer_poll(request) is None, what
+            if what in {"another host", "a user", "another site", "another time", "another text", "no job"}:
+                assert surface.answer(request).status in {400, 404}, what
+        assert (
+            surface._answer_poll(Request("GET", f"{token}/", "", {"host": "site.example"}, Server.THREADS)) is not None
+        )
+        kit.configure(backend=backend, secret_key=SECRET, flush_seconds=30)
+        surface.own_hosts = None
+        assert surface._answer_poll(Request("GET", "a/", "", {}, Server.THREADS)) is None, "ids are not for anyone now"
+        assert surface.answer(Request("GET", "a/", "", {}, Server.THREADS)).status == 404
+        kit.configure(backend=backend, secret_key="another secret key of this site", flush_seconds=30)
+        assert surface.answer(Request("GET", f"{token}/", "", {}, Server.THREADS)).status == 404
