@@ -1,4 +1,4 @@
-// <progress-bar src="/progress/KEY/" cancel>
+// <progress-bar src="/progress/KEY/" cancel>, explained in docs/explanation/browser-component.md
 
 export const strings = {
   connecting: "Waiting",
@@ -42,30 +42,28 @@ export function configure({ strings: some }) {
 const channels = new Set();
 let mostKeys = 100;
 
-const { locks } = navigator; // none on plain HTTP: each page leads
+const { locks } = navigator;
 const me = Math.random();
-const guests = new Set();
+const guests = new Map();
 const first = locks ? "follows" : "leads";
 let role = first; // or "waits" to lead, or "sleeps"
 let wire;
-let term; // of the role
+let term;
 
 const runAll = () => channels.forEach((channel) => channel.run());
-const lifeOf = ({ cursor }) => cursor.replace(/[^-]*$/, ""); // an id that was forgotten begins another
+const lifeOf = ({ cursor }) => cursor.replace(/[^-]*$/, "");
 const isNews = (job, old) =>
   !old || lifeOf(job) !== lifeOf(old) || (job.cursor !== old.cursor && compare(job.version, old.version) >= 0);
 
-// Stands for a bar of other tabs where this tab leads.
+// A bar of other tabs where this tab leads.
 class Guest {
   tabs = new Set();
 
   constructor(base, key) {
     Object.assign(this, { base, key });
     this.channel = Channel.join(this);
-    guests.add(this);
+    guests.set(`${base} ${key}`, this);
   }
-
-  render() {}
 
   receive(job) {
     this.missingSince = 0;
@@ -78,15 +76,16 @@ class Guest {
 
   fail(reason) {
     this.pass(reason);
-    this.channel.leave(this);
+    this.leave();
   }
 
   pass(reason) {
-    say({ base: this.base, key: this.key, job: this.job, reason });
+    const { base, key, job } = this;
+    say({ base, key, job, reason });
   }
 
   leave() {
-    guests.delete(this);
+    guests.delete(`${this.base} ${this.key}`);
     this.channel.leave(this);
   }
 }
@@ -107,16 +106,15 @@ function receive({ me, wants, base, key, job, reason, failures }) {
 }
 
 function admit(tab, wants) {
-  for (const guest of guests) guest.tabs.delete(tab);
+  for (const guest of guests.values()) guest.tabs.delete(tab);
   for (const [base, key] of wants) {
-    const known = [...guests].find((guest) => guest.base === base && guest.key === key && guest.channel.bars.has(guest));
+    const known = guests.get(`${base} ${key}`);
     if (known?.job) known.pass();
     (known ?? new Guest(base, key)).tabs.add(tab);
   }
-  for (const guest of guests) if (!guest.tabs.size) guest.leave();
+  for (const guest of guests.values()) if (!guest.tabs.size) guest.leave();
 }
 
-// One tab leads: it asks the server for all tabs. A hidden tab may freeze, and never leads.
 function follow(steal) {
   if (!wire) {
     wire = new BroadcastChannel("progresskit 1");
@@ -135,7 +133,7 @@ function follow(steal) {
   });
   locks.request("progresskit", steal ? { steal } : { signal }, lead).catch(({ name }) => {
     if (signal.aborted) return;
-    resign(name === "AbortError" ? first : "leads"); // taken over, or no locks
+    resign(name === "AbortError" ? first : "leads");
     runAll();
   });
 }
@@ -143,19 +141,18 @@ function follow(steal) {
 function resign(next = role === "sleeps" ? role : first) {
   term?.abort();
   role = next;
-  for (const guest of guests) guest.leave();
+  for (const guest of guests.values()) guest.leave();
   for (const channel of channels) channel.halt();
 }
 
-// The records of one base address: by stream where streams pass, else by polls.
 class Channel {
   bars = new Set();
   streamed = new Set();
   streamAt = 0;
   failures = 0;
-  turn = 0; // an answer to an earlier turn is late
+  turn = 0;
   heardAt = 0;
-  ticker = setInterval(() => this.tick(), 1_000);
+  ticker = setInterval(() => this.tick(), 1000);
 
   constructor(base) {
     this.base = base;
@@ -164,7 +161,7 @@ class Channel {
 
   static join(bar) {
     const home = [...channels].find(({ base, keys }) => base === bar.base && keys.length < mostKeys) ?? new Channel(bar.base);
-    for (const { key, job } of home.bars) if (key === bar.key && job) bar.receive(job);
+    for (const { key, job } of home.bars) if (job && key === bar.key) bar.receive(job);
     home.bars.add(bar);
     home.updating ||= setTimeout(() => {
       home.updating = 0;
@@ -175,20 +172,20 @@ class Channel {
 
   leave(bar) {
     this.bars.delete(bar);
-    queueMicrotask(() => { // unless it only moved
+    queueMicrotask(() => {
       if (this.keys.includes(bar.key)) return;
       this.streamed.delete(bar.key);
       if (!this.bars.size) this.stop();
       declare();
-      if (!channels.size && !guests.size) resign(); // nothing to ask for
+      if (!channels.size && !guests.size) resign();
     });
   }
 
   tick() {
-    for (const bar of this.bars) bar.render();
+    for (const bar of this.bars) bar.render?.();
     const { base, failures } = this;
     if (role === "leads") say({ base, failures });
-    else if (!document.hidden && role !== "sleeps" && Date.now() - this.heardAt > 10_000) follow(true);
+    else if (!document.hidden && role !== "sleeps" && Date.now() - this.heardAt > 10000) follow(true);
   }
 
   get keys() {
@@ -221,7 +218,7 @@ class Channel {
     this.halt();
     if (role === "sleeps") return;
     if (role !== "leads") follow();
-    if (document.hidden) this.plan(this.heardAt + 15_000 - Date.now(), () => this.poll());
+    if (document.hidden) this.plan(this.heardAt + 15000 - Date.now(), () => this.poll());
     else if (role !== "leads") this.heardAt = Date.now();
     else if (Date.now() < this.streamAt) this.poll();
     else this.stream();
@@ -229,36 +226,34 @@ class Channel {
 
   plan(ms, act = () => this.run()) {
     clearTimeout(this.timer);
-    this.timer = setTimeout(act, ms);
+    return (this.timer = setTimeout(act, ms));
   }
 
   stream() {
     const source = (this.source = new EventSource(this.url("events/")));
-    let openedAt = 0;
-    let probing = false;
+    let openedAt;
+    let probing;
     this.streamed = new Set(this.keys);
     this.heard = false;
-    this.plan(10_000, () => this.lost());
+    this.plan(10000, () => this.lost());
     source.onopen = () => {
       openedAt = this.heardAt = Date.now();
       this.failures = 0;
       for (const bar of this.bars) bar.missingSince ||= openedAt;
-      if (!probing) this.plan(5_000, () => this.probe());
-      probing = true;
+      probing ||= this.plan(5000, () => this.probe());
     };
     source.addEventListener("progress", ({ data }) => {
       const { key, job } = JSON.parse(data);
       this.heard = true;
       this.heardAt = Date.now();
       this.deliver(key, job, true);
-      if (this.source && !this.isMissing) this.plan(25_000, () => this.probe());
+      if (this.source && !this.isMissing) this.plan(25000, () => this.probe());
     });
     source.onerror = () => {
-      const lived = openedAt && Date.now() - openedAt + 1;
+      if (!openedAt) return this.lost();
+      const lived = Date.now() - openedAt;
       openedAt = 0;
-      if (!lived) return this.lost();
-      // No stream to spare: EventSource keeps the interval of the server.
-      if (lived < 1_500 && source.readyState === EventSource.CONNECTING) return;
+      if (lived < 1500 && source.readyState === 0) return;
       this.halt();
       this.plan(200 + 500 * Math.random(), () => (this.isMissing ? this.poll() : this.run()));
     };
@@ -266,17 +261,16 @@ class Channel {
 
   lost() {
     this.halt();
-    this.streamAt = Date.now() + 30_000;
+    this.streamAt = Date.now() + 30000;
     this.plan(500 * Math.random());
   }
 
-  // Silent: no updates, a dead connection, or a proxy that holds the stream back?
   async probe() {
     const { turn } = this;
     const fine = await this.ask().then((news) => !news || this.heard, () => false);
     if (turn !== this.turn) return;
     this.heard = false;
-    if (fine) this.plan(25_000, () => this.probe());
+    if (fine) this.plan(25000, () => this.probe());
     else this.lost();
   }
 
@@ -287,22 +281,20 @@ class Channel {
       if (this.failures) this.streamAt = 0;
       this.failures = 0;
     } catch (error) {
-      this.failures++;
-      if (this.failures === 1 && error instanceof TypeError && !this.base.startsWith(location.origin + "/")) {
-        console.warn("progresskit: another origin, which has to allow this page (CORS):", this.base);
+      if (!this.failures++ && error instanceof TypeError && !this.base.startsWith(origin + "/")) {
+        console.warn("progresskit: another origin:", this.base);
       }
-      if (this.bars.size > 1 && [400, 414, 431].includes(Number(error))) return this.split();
+      if (this.bars.size > 1 && [400, 414, 431].includes(error)) return this.split();
     }
-    const backoff = this.failures && Math.min(500 * 2 ** this.failures, 12_000) * (0.5 + Math.random() / 2);
-    if (turn === this.turn) this.plan(Math.max(this.pause, backoff, document.hidden ? 15_000 : 0));
+    const backoff = this.failures && Math.min(500 * 2 ** this.failures, 12000) * (0.5 + Math.random() / 2);
+    if (turn === this.turn) this.plan(Math.max(this.pause, backoff, document.hidden ? 15000 : 0));
   }
 
-  // Returns whether there was news.
   async ask() {
-    this.pause = 1_000;
+    this.pause = 1000;
     try {
-      const response = await fetch(this.url(), { cache: "no-cache", signal: AbortSignal.timeout(20_000) });
-      this.pause = Math.min(Number(response.headers.get("Retry-After")) || 1, 60) * 1_000;
+      const response = await fetch(this.url(), { cache: "no-cache", signal: AbortSignal.timeout(20000) });
+      this.pause = Math.min(Number(response.headers.get("Retry-After")) || 1, 60) * 1000;
       const { ok, status } = response;
       if (!ok && status !== 404 && (status !== 400 || this.bars.size > 1)) throw status;
       const { jobs } = ok ? await response.json() : { jobs: {} };
@@ -313,18 +305,16 @@ class Channel {
     }
   }
 
-  // A stream's null is a refusal; a poll's may be early.
   deliver(key, job, streamed) {
     let news = false;
     for (const bar of [...this.bars].filter((bar) => bar.key === key)) {
       if (job) news = bar.receive(job) || news;
       else if (streamed) bar.fail("refused");
-      else if (Date.now() - (bar.missingSince ||= Date.now()) >= 30_000) bar.fail("unknown");
+      else if (Date.now() - (bar.missingSince ||= Date.now()) >= 30000) bar.fail("unknown");
     }
     return news;
   }
 
-  // Addresses are too long: make two channels.
   split() {
     mostKeys = Math.ceil(this.bars.size / 2);
     this.stop();
@@ -339,7 +329,7 @@ const on = (types, act) => types.split(" ").forEach((type) => addEventListener(t
 on("pagehide freeze", () => {
   say({ wants: [] });
   resign("sleeps");
-  wire?.close(); // or it fills up
+  wire?.close();
   wire = null;
 });
 on("pageshow resume", () => {
@@ -357,7 +347,6 @@ sheet.replaceSync(`
 :host {
   --_color: var(--progress-bar-accent, light-dark(#4c5fe0, #8492ff));
   --_muted: var(--progress-bar-muted, color-mix(in srgb, currentColor 62%, transparent));
-  --_danger: var(--progress-bar-danger, light-dark(#d0303f, #ff737c));
   display: block; container-type: inline-size; contain-intrinsic-inline-size: 16em; min-width: 0;
   line-height: 1.45; text-align: start; white-space: normal;
   font-variant-numeric: tabular-nums;
@@ -366,8 +355,8 @@ sheet.replaceSync(`
 .muted { --_color: var(--_muted) }
 .warning { --_color: var(--progress-bar-warning, light-dark(#b85a00, #f2b34c)) }
 .success { --_color: var(--progress-bar-success, light-dark(#15835a, #3ecf8e)) }
-.danger { --_color: var(--_danger) }
-.bar { display: flex; flex-wrap: wrap; justify-content: space-between; gap: .5em }
+.danger, .cancel:hover { --_color: var(--progress-bar-danger, light-dark(#d0303f, #ff737c)) }
+.bar { display: flex; flex-wrap: wrap; gap: .5em }
 svg {
   width: 1.125em; height: 1.125em; margin-top: .16em; border-radius: 50%;
   color: var(--_color); background: color-mix(in srgb, currentColor 15%, transparent);
@@ -377,29 +366,29 @@ svg {
 .label { font-weight: 500; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden }
 button { border: 0; padding: 0; background: none; font: inherit; cursor: pointer }
 .cancel {
-  box-sizing: border-box; min-width: 24px; min-height: 24px; margin: -2px 0; margin-inline-start: auto; padding: 0 .7em; align-self: start;
+  min-width: 24px; min-height: 24px; margin: -2px 0; margin-inline-start: auto; padding: 0 .7em; align-self: start;
   border: 1px solid color-mix(in srgb, currentColor 50%, transparent); border-radius: 6px;
 }
-.percent, .detail, button { color: var(--_muted) }
 .track {
   width: 100%; height: var(--progress-bar-height, 6px); border-radius: var(--progress-bar-radius, 99px); overflow: hidden;
   background: var(--progress-bar-track, color-mix(in srgb, currentColor 11%, transparent));
 }
 :host(:dir(rtl)) .track { direction: ltr; scale: -1 1 }
-.fill { display: block; height: 100%; border-radius: inherit; background: var(--_color); translate: -100% }
+.fill { display: block; height: 100%; border-radius: inherit; background: var(--_color) }
 .live .fill { transition: translate .4s ease-out }
 .muted .fill { opacity: .6 }
 .vague .fill { opacity: .3 }
 .moving .fill { width: 40%; animation: slide 1.4s ease-in-out infinite alternate }
 :host([data-state=connecting]) { animation: appear .3s .5s backwards }
+.percent, .detail, button { color: var(--_muted) }
 .detail, button { font-size: .8125em }
 .detail { min-height: 1.45em }
 .piece { white-space: nowrap }
 .status { color: var(--_color); font-weight: 500 }
 .ended .label { color: var(--_color) }
 .muted :is(.status, .label) { color: inherit }
-button:hover { color: var(--_danger) }
-button[aria-disabled=true] { cursor: default; color: inherit; opacity: .6 }
+.cancel:hover { color: var(--_color) }
+.cancel[aria-disabled=true] { cursor: default; color: inherit; opacity: .6 }
 .said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
 @container (width < 14em) {
   .bar { row-gap: .3em }
@@ -423,69 +412,65 @@ const LOOKS = {
   connecting: ["muted", "M8 4.5V8l2.3 1.5"],
   pending: ["muted", "M8 4.5V8l2.3 1.5"],
   running: ["accent", "M6.5 5v6l4-3Z"],
-  retrying: ["warning", "M11.3 6.5A3.6 3.6 0 1 0 11.5 9M11.6 4v2.5H9"],
+  retrying: ["warning", "M11 6A3.6 3.6 0 1 0 11.5 9M11.5 4v2.5H9"],
   stalled: ["warning", "M8 4.5v4M8 11.3h0"],
   cancelling: ["muted", "M6 6h4v4H6Z"],
   cancelled: ["muted", "M5 11 11 5"],
-  succeeded: ["success", "M5 8.3 7.2 10.5 11 6"],
-  failed: ["danger", "M5.7 5.7l4.6 4.6M10.3 5.7l-4.6 4.6"],
+  succeeded: ["success", "M5 8l2 2 4-4"],
+  failed: ["danger", "M6 6l4 4M10 6l-4 4"],
   error: ["danger", "M8 4.5v4M8 11.3h0"],
 };
 
-const { compare } = new Intl.Collator("en", { numeric: true }); // "1.2.10" is after "1.2.9"
+const { compare } = new Intl.Collator("en", { numeric: true });
 
 export const fillIn = (template, values) => template.replace(/{(\w+)}/g, (_, name) => values[name] ?? "").trim();
 
 const formats = {};
 
-function speaking(lang) {
+let language;
+
+function number(value, options) {
   try {
-    Intl.getCanonicalLocales(lang);
+    return (formats[language + JSON.stringify(options)] ??= new Intl.NumberFormat(language, options)).format(value);
   } catch {
-    lang = "";
+    language = undefined;
+    return number(value, options);
   }
-
-  const number = (value, options) =>
-    (formats[lang + JSON.stringify(options)] ??= new Intl.NumberFormat(lang || [], options)).format(value);
-
-  const amount = (value, unit, digits = 2) => {
-    const power = unit !== "B" || value < 1024 ? 0 : Math.min(Math.floor(Math.log2(value) / 10), 5);
-    const scaled = value / 1024 ** power;
-    const text = number(scaled, scaled < 10 ** (digits - 1) ? { maximumSignificantDigits: digits } : { maximumFractionDigits: power && 3 - digits });
-    return unit === "B" ? `${text} ${"B KiB MiB GiB TiB PiB".split(" ")[power]}` : text;
-  };
-
-  const span = (value, unit, unitDisplay) => number(value, { style: "unit", unit, unitDisplay });
-
-  const duration = (seconds) => {
-    let rest = Math.max(Math.round(seconds), 1);
-    const parts = Object.entries({ day: 86400, hour: 3600, minute: 60, second: 1 }).map(([unit, size]) => {
-      const whole = Math.floor(rest / size);
-      rest %= size;
-      return whole ? span(whole, unit, "narrow") : "";
-    });
-    return parts.filter(Boolean).slice(0, 2).join(" ");
-  };
-
-  // Less time never gives a text of more.
-  const left = (words, seconds) => {
-    const about = (unit, size, step = 1) => fillIn(words.left, { time: span(Math.round(seconds / size / step) * step, unit, "long") });
-    if (!(seconds >= 1)) return "";
-    if (seconds < 10) return words.leftSeconds;
-    if (seconds < 55) return about("second", 1, seconds < 20 ? 5 : 10);
-    if (seconds < 90) return words.leftMinute;
-    if (seconds < 3_300) return about("minute", 60);
-    if (seconds < 5_400) return words.leftHour;
-    if (seconds < 84_600) return about("hour", 3_600);
-    return seconds < 129_600 ? words.leftDay : about("day", 86_400);
-  };
-
-  return { number, amount, duration, left };
 }
 
-const moment = (text) => Date.parse(text) / 1_000;
+function amount(value, unit, digits = 2) {
+  let power = 0;
+  for (; unit === "B" && value >= 1024 && power < 5; power++) value /= 1024;
+  const text = number(value, value < 10 ** (digits - 1) ? { maximumSignificantDigits: digits } : { maximumFractionDigits: power && 3 - digits });
+  return unit === "B" ? `${text} ${"B KiB MiB GiB TiB PiB".split(" ")[power]}` : text;
+}
 
-// Seconds by which this clock is ahead of the workers': the least age of a live record.
+const span = (value, unit, unitDisplay) => number(value, { style: "unit", unit, unitDisplay });
+
+function duration(seconds) {
+  let rest = Math.max(Math.round(seconds), 1);
+  const parts = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]].map(([unit, size]) => {
+    const whole = Math.floor(rest / size);
+    rest %= size;
+    return whole ? span(whole, unit, "narrow") : "";
+  });
+  return parts.filter(Boolean).slice(0, 2).join(" ");
+}
+
+function left(words, seconds) {
+  const about = (unit, size, step = 1) => fillIn(words.left, { time: span(Math.round(seconds / size / step) * step, unit, "long") });
+  if (!(seconds >= 1)) return "";
+  if (seconds < 10) return words.leftSeconds;
+  if (seconds < 55) return about("second", 1, seconds < 20 ? 5 : 10);
+  if (seconds < 90) return words.leftMinute;
+  if (seconds < 3300) return about("minute", 60);
+  if (seconds < 5400) return words.leftHour;
+  if (seconds < 84600) return about("hour", 3600);
+  return seconds < 129600 ? words.leftDay : about("day", 86400);
+}
+
+const moment = (text) => Date.parse(text) / 1000;
+
 let skew;
 
 function part(name, properties, ...children) {
@@ -505,17 +490,13 @@ export class ProgressBar extends HTMLElement {
 
   #job = null;
   #strings = Object.create(strings);
-  #reason = "";
-  #asked = false;
-  #note = "";
+  #reason;
+  #asked;
+  #note;
   #live = "";
-  #milestone = "";
-
-  channel = null;
-  base = "";
-  key = "";
-  missingSince = 0;
-  over = false;
+  #milestone;
+  channel;
+  over = true;
 
   #icon = drawn("svg");
   #path = drawn("path");
@@ -530,11 +511,10 @@ export class ProgressBar extends HTMLElement {
 
   constructor() {
     super();
-    const root = this.attachShadow({ mode: "open" });
-    root.adoptedStyleSheets = [sheet];
-    root.append(this.#bar);
+    this.attachShadow({ mode: "open" }).append(this.#bar);
+    this.shadowRoot.adoptedStyleSheets = [sheet];
     this.#icon.setAttribute("part", "icon");
-    this.#icon.ariaHidden = "true";
+    this.#icon.ariaHidden = true;
     this.#icon.setAttribute("viewBox", "0 0 16 16");
     this.#icon.append(this.#path);
   }
@@ -578,13 +558,13 @@ export class ProgressBar extends HTMLElement {
     }
     const src = this.getAttribute("src");
     if (src && !this.channel) {
-      const url = new URL(src.replace(/\/?$/, "/"), document.baseURI);
-      this.base = new URL("..", url).href;
-      this.key = decodeURIComponent(url.pathname.split("/").at(-2) ?? "");
+      const { href, pathname } = new URL(src.replace(/\/?$/, "/"), document.baseURI);
+      this.base = new URL("..", href).href;
+      this.key = decodeURIComponent(pathname.split("/").at(-2));
       this.channel = Channel.join(this);
     }
     if (!src && this.constructor.observedAttributes.includes("src")) {
-      setTimeout(() => this.isConnected && !this.getAttribute("src") && console.warn("progresskit: src is missing:", this), 1_000);
+      setTimeout(() => this.isConnected && !this.getAttribute("src") && console.warn("progresskit: src is missing:", this), 1000);
     }
     this.render();
   }
@@ -599,7 +579,7 @@ export class ProgressBar extends HTMLElement {
   }
 
   get age() {
-    return Date.now() / 1_000 - moment(this.#job?.updated_at) - (skew ?? 0);
+    return Date.now() / 1000 - moment(this.#job?.updated_at) - (skew ?? 0);
   }
 
   get left() {
@@ -611,9 +591,9 @@ export class ProgressBar extends HTMLElement {
     const old = this.#job;
     this.missingSince = 0;
     if (this.over || !isNews(job, old)) return false;
-    this.#live ||= old && this.#fill.getAnimations() ? "live" : ""; // from where it is drawn
+    this.#live ||= old && this.#fill.getAnimations() ? "live" : "";
     this.#job = job;
-    const lag = Date.now() / 1_000 - moment(job.updated_at);
+    const lag = Date.now() / 1000 - moment(job.updated_at);
     if (this.channel && (old || lag < 0)) skew = Math.min(skew ?? lag, lag);
     this.over = job.done;
     this.render();
@@ -638,9 +618,8 @@ export class ProgressBar extends HTMLElement {
     this.#note = "";
     this.render();
     try {
-      const url = `${this.base}${encodeURIComponent(this.key)}/cancel/`;
-      const response = await fetch(url, { method: "POST", headers: { "X-Progresskit": "1" } });
-      if (!response.ok) throw response;
+      const response = await fetch(`${this.base}${encodeURIComponent(this.key)}/cancel/`, { method: "POST", headers: { "X-Progresskit": "1" } });
+      if (!response.ok) throw 0;
     } catch {
       this.#asked = false;
       this.#note = this.strings.cancelFailed;
@@ -652,24 +631,25 @@ export class ProgressBar extends HTMLElement {
     const job = this.#job ?? {};
     const { state: stage, percent, total, error, done } = job;
     const words = this.strings;
-    const { number, amount, duration, left } = speaking((this.closest("[lang]") ?? document.documentElement).lang);
+    language = (this.closest("[lang]") ?? document.documentElement).lang || undefined;
     const cancelling = this.#asked || job.cancel_requested;
     const phase = done ? stage : job.stalled ? "stalled" : cancelling ? "cancelling" : (stage ?? "connecting");
     const state = this.#reason ? "error" : phase;
-    const [tone, drawing] = LOOKS[state];
     const running = state === "running";
     const begun = !/connecting|pending|error/.test(state);
     const offline = !this.over && this.channel?.failures > 1;
     const offer = stage && !this.over && this.hasAttribute("cancel");
     const known = percent != null;
     const whole = Math.floor(percent);
-    const share = known && begun ? number(whole / 100, { style: "percent" }) : "";
-    const time = (template, span) => (span >= 0.5 ? fillIn(template, { time: duration(span) }) : "");
+    const share = known && begun && number(whole / 100, { style: "percent" });
 
     let status = words[this.#reason || phase];
-    if (state === "retrying") status = time(words.retryingIn, this.left) || status;
-    if (state === "stalled") status = time(words.stalledSince, this.age) || status;
-    if (state === "succeeded") status = time(words.succeededIn, moment(job.finished_at) - moment(job.started_at)) || status;
+    const timed = (template, seconds) => {
+      if (seconds >= 0.5) status = fillIn(template, { time: duration(seconds) });
+    };
+    if (state === "retrying") timed(words.retryingIn, this.left);
+    if (state === "stalled") timed(words.stalledSince, this.age);
+    if (state === "succeeded") timed(words.succeededIn, moment(job.finished_at) - moment(job.started_at));
     if (state === "cancelled" && !cancelling) status = words.stoppedEarly;
     if (offline) status = words.reconnecting;
     const name = job.description || status;
@@ -684,7 +664,7 @@ export class ProgressBar extends HTMLElement {
     const details = ended ? [failure, job.description, count] : [status, failure, count];
     if (running && !offline) {
       const { rate } = job;
-      const [per, seconds] = rate >= 1 ? ["rate", 1] : rate * 60 >= 1 ? ["ratePerMinute", 60] : ["ratePerHour", 3_600];
+      const [per, seconds] = rate >= 1 ? ["rate", 1] : rate * 60 >= 1 ? ["ratePerMinute", 60] : ["ratePerHour", 3600];
       if (rate) details.push(fillIn(words[per], { amount: some(words.some, rate * seconds, 3) }));
       details.push(left(words, this.left));
     }
@@ -692,17 +672,16 @@ export class ProgressBar extends HTMLElement {
     if (offer) details.push(this.#note);
 
     this.dataset.state = state;
-    this.#bar.className = `bar ${tone} ${this.#live} ${ended ? "ended" : ""} ${known || !begun ? "" : running ? "moving" : "vague"}`;
-    this.#path.setAttribute("d", drawing);
+    this.#bar.className = `bar ${LOOKS[state][0]} ${this.#live} ${ended ? "ended" : ""} ${known || !begun ? "" : running ? "moving" : "vague"}`;
+    this.#path.setAttribute("d", LOOKS[state][1]);
     this.#fill.style.translate = `${(percent ?? (begun ? 100 : 0)) - 100}%`;
     this.#label.title = name;
     write(this.#label, label);
-    write(this.#percent, share);
+    write(this.#percent, share || "");
     const pieces = details.filter(Boolean);
     if (this.#detail.textContent !== pieces.join("\xa0· ")) {
-      const parts = new Map([[job.description, "description"], [failure, "failure"], [status, "status"]]);
-      const nodes = pieces.map((textContent) => part(parts.get(textContent) ?? "piece", { textContent }));
-      this.#detail.replaceChildren(...nodes.flatMap((node, i) => [i ? "\xa0· " : "", node]));
+      const kind = (text) => (text === status ? "status" : text === failure ? "failure" : text === job.description ? "description" : "piece");
+      this.#detail.replaceChildren(...pieces.flatMap((text, i) => [i ? "\xa0· " : "", part(kind(text), {}, text)]));
     }
     write(this.#button, cancelling ? words.cancelling : words.cancel);
     if (!offer && this.shadowRoot.activeElement === this.#button) {
@@ -711,12 +690,11 @@ export class ProgressBar extends HTMLElement {
     }
     this.#button.hidden = !offer;
     this.#button.ariaDescription = name;
-    this.#button.ariaDisabled = `${!!cancelling}`;
+    this.#button.ariaDisabled = !!cancelling;
     this.#track.ariaLabel = name;
-    this.#track.ariaValueNow = known ? `${whole}` : null;
+    this.#track.ariaValueNow = known ? whole : null;
     this.#track.ariaValueText = [status, share, count].filter(Boolean).join(", ") || name;
 
-    // Announce new milestones only.
     const milestone = state + (running ? Math.floor(whole / 25) : "");
     if (this.#milestone && this.#milestone !== milestone) write(this.#said, `${name}: ${status || share || words.running}`);
     this.#milestone = stage || this.#reason ? milestone : "";
