@@ -305,11 +305,14 @@ def needs_extra(what: str, extra: str) -> Iterator[None]:
 
 
 def missing_package(what: str, error: ImportError, extra: str | None) -> MissingPackage:
-    """Return the error that names the package which is missing and the command that brings it."""
-    return MissingPackage(
-        f'{what} needs the package {error.name or error}, which is not installed: pip install "progresskit[{extra}]"',
-        name=error.name,
-    )
+    """Return the error that names the package which is missing, or cannot be loaded, and the command that brings it."""
+    cause = error.__cause__ if isinstance(error, MissingPackage) else error
+    command, package = f'"progresskit[{extra}]"', error.name or error
+    if isinstance(cause, ModuleNotFoundError):
+        problem = f"which is not installed: pip install {command}"
+    else:  # it is too old, or has no library of its own, or is not made for a subinterpreter
+        problem = f"which cannot be loaded ({cause}); for a version that can: pip install --upgrade {command}"
+    return MissingPackage(f"{what} needs the package {package}, {problem}", name=error.name)
 
 
 def is_relative(url: str) -> bool:

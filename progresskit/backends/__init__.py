@@ -1,7 +1,8 @@
 """
-What backends have in common, for those of the kit and of third parties.
+What backends have in common.
 
-`log.LogBackend` is the base for brokers that pass messages on and store none, with the replica, the messages and the
+The names in the Python reference are public: `stores` for backends of third parties, `loops` for libraries of asyncio.
+The rest serves the adapters of the kit, and may change: `log.LogBackend` is the base for brokers that pass messages on and store none, with the replica, the messages and the
 barrier beside it. `ReconnectingThread` keeps a connection to a server in a thread of its own. `ChannelSubscription` is
 made of it, for servers that speak the protocol of Redis. `Backoff` gives the pauses between tries, `DecodeCache` saves
 decoding records that are read again unchanged, and `keep_inherited` is the rule for what a forked child finds of its

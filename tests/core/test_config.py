@@ -295,6 +295,23 @@ def test_a_package_that_an_adapter_misses_is_reported_once(monkeypatch: pytest.M
     )
 
 
+@pytest.mark.parametrize("guard", ["", "with needs_extra('refusing', 'sql'): "])
+def test_a_package_that_is_installed_and_cannot_be_loaded_is_reported_with_the_reason(
+    guard: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reason = "module compiled does not support loading in subinterpreters"
+    (tmp_path / "compiled.py").write_text(f"raise ImportError({reason!r}, name='compiled')\n")
+    (tmp_path / "refusing.py").write_text(f"from progresskit.config import needs_extra\n{guard}import compiled\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(BACKENDS, "refusing", ("refusing:Adapter", "sql"))
+    with pytest.raises(MissingPackage) as refused:
+        backend_class("refusing://host")
+    assert str(refused.value) == (
+        f"refusing:// needs the package compiled, which cannot be loaded ({reason}); "
+        'for a version that can: pip install --upgrade "progresskit[sql]"'
+    )
+
+
 @pytest.fixture
 def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Install, for the length of a test, a distribution that brings a backend of its own."""
