@@ -166,16 +166,8 @@ class Source(Protocol):
 _set = object.__setattr__
 
 
-class Progress:
-    """
-    One immutable record of a job, complete in itself: a newer one replaces it whole.
-
-    `current` and `total` count in `unit`, `rate` is per second, `eta` is in seconds as of `updated_at`, and all times
-    are aware datetimes in UTC. `lease` (seconds) is how long the worker may be silent before the job counts as
-    stalled, `owner` the key of the user whose job it is, `life` stands for all runs of the id since the store last knew
-    none of it. These three are not part of the JSON. `given_percent` is the percent of a job whose work is divided, and
-    DERIVED where it follows from the count.
-    """
+class _Mutable:
+    """A record whose values are assigned: in a third of the time that `object.__setattr__` needs for them."""
 
     __slots__ = (
         "_cursor",
@@ -191,14 +183,46 @@ class Progress:
         "version",
     )
 
-    id: str
-    state: State
-    version: Version
-    stalled: bool
-    cancel_requested: bool
-    lease: float | None
-    owner: str | None
-    life: str
+
+class Progress:
+    """
+    One immutable record of a job, complete in itself: a newer one replaces it whole.
+
+    `current` and `total` count in `unit`, `rate` is per second, `eta` is in seconds as of `updated_at`, and all times
+    are aware datetimes in UTC. `lease` (seconds) is how long the worker may be silent before the job counts as
+    stalled, `owner` the key of the user whose job it is, `life` stands for all runs of the id since the store last knew
+    none of it. These three are not part of the JSON. `given_percent` is the percent of a job whose work is divided, and
+    DERIVED where it follows from the count.
+    """
+
+    __slots__ = _Mutable.__slots__
+
+    if TYPE_CHECKING:  # the slots, which a type checker refuses to assign to, as `__setattr__` does
+
+        @property
+        def id(self) -> str: ...
+
+        @property
+        def state(self) -> State: ...
+
+        @property
+        def version(self) -> Version: ...
+
+        @property
+        def stalled(self) -> bool: ...
+
+        @property
+        def cancel_requested(self) -> bool: ...
+
+        @property
+        def lease(self) -> float | None: ...
+
+        @property
+        def owner(self) -> str | None: ...
+
+        @property
+        def life(self) -> str: ...
+
     _cursor: str
     _details: Details | None
     _source: Source | None
@@ -528,12 +552,6 @@ class Progress:
 
     def __reduce__(self) -> tuple[type[Progress], tuple[Any, ...]]:
         return Progress, tuple(self._asdict().values())
-
-
-class _Mutable:
-    """A record whose values are assigned: in a third of the time that `object.__setattr__` needs for them."""
-
-    __slots__ = Progress.__slots__
 
 
 Progress._fields = tuple(name for name in Progress.__init__.__annotations__ if name != "return")

@@ -158,7 +158,7 @@ def test_it_is_found_in_a_record_that_somebody_else_encoded(body: str) -> None:
 def test_a_record_cannot_be_changed_and_is_copied_with_other_values() -> None:
     progress = decode(stored(encode(record("job", current=3))), id="job")
     with pytest.raises(AttributeError):
-        progress.state = State.FAILED
+        progress.state = State.FAILED  # type: ignore[misc]
     with pytest.raises(AttributeError):
         del progress.state
     assert progress._replace(version=Version(1, 1, 2)).current == 3

@@ -204,6 +204,13 @@ def reading(progress: Progress) -> None:
     progress.current = 5  # type: ignore[misc]
 
 
+def changing(progress: Progress) -> None:
+    progress.state = State.FAILED  # type: ignore[misc]
+    progress.percent = 100  # type: ignore[misc]
+    progress.description = "Reading"  # type: ignore[misc]
+    progress.version = Version(1, 1, 1)  # type: ignore[misc]
+
+
 def viewing_for_longer() -> None:
     with Kit().viewer("import-42", 42) as viewer:
         assert_type(viewer.get(timeout=1.0), dict[str, Progress])
