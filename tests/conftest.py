@@ -37,7 +37,7 @@ settings.load_profile("progresskit")
 
 TESTS = Path(__file__).parent
 MARKED_FOLDERS = ("browser", "end_to_end", "faults", "packaging")
-LONG = ("faults", "end_to_end", "contract")
+LONG = ("faults", "end_to_end", "contract", "docs", "cli", "browser")
 """The folders whose files take longest: they begin first, so that nobody waits for them at the end."""
 
 

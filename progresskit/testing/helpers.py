@@ -20,6 +20,9 @@ Answer = TypeVar("Answer")
 PATIENCE = 60.0
 """Seconds after which something that another thread or process should have done counts as not done."""
 
+LONGEST_STEP = 0.02
+"""Seconds between two looks at what is waited for: short at first, then longer, to leave it the processor."""
+
 
 def read(backend: Backend, id: str) -> Progress:
     """Return the one record, which has to be there."""
@@ -74,10 +77,11 @@ def take_part(backend: Backend) -> None:
 
 def until(condition: Callable[[], bool], problem: Callable[[], str] = lambda: "it never came") -> None:
     """Wait for an effect of another process."""
-    deadline = monotonic() + PATIENCE
+    deadline, step = monotonic() + PATIENCE, 0.005
     while not condition():
         assert monotonic() < deadline, problem()
-        sleep(0.005)
+        sleep(step)
+        step = min(1.1 * step, LONGEST_STEP)
 
 
 def insist(act: Callable[[], Answer]) -> Answer:

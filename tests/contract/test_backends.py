@@ -1,8 +1,8 @@
 """
 The table of backends and the modules of the contract's tests are of one mind.
 
-Each backend has a module of its own, `test_backend_redis.py` for those on Redis, so that they can be tested side by
-side: it calls `contract_of` for each of its rows.
+Each row has a module of its own, such as `test_backend_redis.py`, so that they can be tested side by side: it calls
+`contract_of`.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Kills:
             scenario.settle()
             for number in range(1, kills + 1):
                 scenario.end_some()  # its last record is on its way, perhaps
-                time.sleep(random.uniform(0, 0.05))
+                time.sleep(random.uniform(0, 0.1))
                 server.kill()
                 scenario.end_some()
                 server.start()

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 PATIENCE = 180.0
 """Seconds after which an expected event counts as missing: far longer than a busy machine takes, so no promise."""
 
+LONGEST_STEP = 0.02
+"""Seconds to which a step grows by and by, so that those who wait leave the processor to what they wait for."""
+
 Found = TypeVar("Found")
 
 
@@ -26,4 +29,5 @@ def wait_until(
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds:g} s: {what}")
         time.sleep(step)
+        step = max(step, min(1.1 * step, LONGEST_STEP))
     return found

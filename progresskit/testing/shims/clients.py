@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 import progresskit
+from progresskit.testing.helpers import LONGEST_STEP
 
 DESCRIPTION = json.loads(Path(progresskit.__file__).with_name("web").joinpath("openapi.json").read_bytes())
 
@@ -53,11 +54,12 @@ def _resolved(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
-    end = time.monotonic() + seconds
+    end, step = time.monotonic() + seconds, 0.005
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(0.005)
+        time.sleep(step)
+        step = min(1.1 * step, LONGEST_STEP)
     return True
 
 
