@@ -5,9 +5,10 @@ import logging
 import re
 
 from progresskit.cli.bars import Seen
-from progresskit.cli.displays import Live
+from progresskit.cli.displays import Live, Plain
 from progresskit.cli.terminal import Terminal
 from progresskit.progress import Progress, State, Version
+from progresskit.steps import Step
 
 
 class Tty(io.StringIO):
@@ -58,3 +59,16 @@ def test_a_warning_stays_above_the_bars_and_does_not_tear_them() -> None:
         live.show(jobs(live=2, done=0), ())
         assert len(last_frame(stream)) == 2
     assert not logger.handlers
+
+
+def test_a_line_is_written_when_another_step_begins() -> None:
+    stream = io.StringIO()
+    plain = Plain(Terminal(stream, {}))
+    steps = (Step("Download"), Step("Parse"))
+    job = Progress("job", State.RUNNING, Version(1, 1, 1), steps=steps, step=1, given_percent=50)
+    for progress in (job, job, job._replace(step=2), job._replace(step=2)):
+        plain.show({"job": Seen("job", progress)}, ["job"])
+    first, second = stream.getvalue().splitlines()
+    assert "50%" in first
+    assert "step 1 of 2: Download" in first
+    assert "step 2 of 2: Parse" in second

@@ -57,6 +57,28 @@ def test_an_eager_task_is_a_job(app: Celery, kit: Kit) -> None:
     assert current_job() is None
 
 
+def test_a_task_has_steps_which_a_retry_begins_again(app: Celery, kit: Kit) -> None:
+    seen: list[tuple[int, list[str], float | None]] = []
+
+    @app.task(shared=False, bind=True, max_retries=1)
+    def import_rows(self: Task) -> None:
+        with kit.observe(steps={"Download": 1, "Parse": 3}):
+            with kit.current().step("Download", total=4) as download:
+                download.advance(2)
+                progress = kit.current().progress
+                seen.append((progress.attempt, [step.state for step in progress.steps or ()], progress.percent))
+            with kit.step("Parse"):
+                for _ in kit.track(range(2)):
+                    if not self.request.retries:
+                        raise self.retry(countdown=0)
+
+    done = last(kit, import_rows.delay())
+
+    assert seen == [(attempt, ["running", "pending"], 12.5) for attempt in (1, 2)]
+    assert (done.state, done.percent, done.step, done.attempt) == (State.SUCCEEDED, 100, 2, 2)
+    assert [(step.name, step.state) for step in done.steps or ()] == [("Download", "succeeded"), ("Parse", "succeeded")]
+
+
 def test_an_eager_task_within_a_task_is_its_child(app: Celery, kit: Kit) -> None:
     inner_ids = []
 

@@ -20,6 +20,7 @@ from progresskit.errors import BackendUnavailable
 from progresskit.memory import MemoryBackend
 from progresskit.progress import Failure, State, Stored, encode
 from progresskit.progress import Progress as Record
+from progresskit.steps import Step, StepState
 from progresskit.testing import record
 from progresskit_celery_progress.reading import records_of
 from progresskit_celery_progress.status import status
@@ -205,6 +206,13 @@ def test_what_celery_knows_of_a_task_is_reported_in_the_words_of_the_original() 
         "total": 0,
         "description": "two",
     }
+
+
+def test_a_task_with_steps_is_reported_in_percent_of_the_whole() -> None:
+    steps = (Step("Download", 1, StepState.SUCCEEDED, 100), Step("Parse", 3, StepState.RUNNING, 50))
+    made = record("id", current=5, total=10, description="Parsing", steps=steps, step=2, given_percent=62.5)
+    answer = status("id", {"status": "PENDING", "result": None}, made)["progress"]
+    assert answer == {"pending": False, "current": 62.5, "total": 100, "percent": 62.5, "description": "Parsing"}
 
 
 @pytest.mark.parametrize("state", [State.RUNNING, State.FAILED, State.CANCELLED])
