@@ -56,9 +56,13 @@ class RenderedRecord:
         form = html, exposed
         text = self._texts.get(form)
         if text is None:
-            record = self.record if exposed else self.record.redacted()
-            text = self._texts[form] = fragment(record) if html else record.to_json()
+            text = self._texts[form] = self._render(form)
         return text
+
+    def _render(self, form: Form) -> str:
+        html, exposed = form
+        record = self.record if exposed else self.record.redacted()
+        return fragment(record) if html else record.to_json()
 
     def event(self, html: bool, exposed: bool) -> bytes:
         """Return the event of a stream that is about this job alone."""
@@ -69,8 +73,8 @@ class RenderedRecord:
         return event
 
     def encode_event(self, form: Form) -> bytes:
-        """Return the event for a caller that keeps it."""
-        event = _event(self.text(*form), self.cursor).encode("utf-8", "replace")
+        """Return the event for a caller that keeps it; its text is not kept here, as most are sent to one viewer."""
+        event = _event(self._texts.get(form) or self._render(form), self.cursor).encode("utf-8", "replace")
         return event + DONE if form[0] and self.done else event
 
 
