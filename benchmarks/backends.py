@@ -26,9 +26,10 @@ from _meters import metered
 from _quiet import Quiet, quiet
 
 from progresskit.abc import Backend
-from progresskit.config import Settings, backend_class
+from progresskit.config import Settings
 from progresskit.errors import BackendUnavailable
 from progresskit.progress import Write, encode, moment
+from progresskit.registry import backend_class
 from progresskit.testing.writes import record, start, update
 from tests.contract import celery_apps
 from tests.contract.backends import BACKENDS, Row

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
 from . import forks, scope, unseen
-from .config import backend_class, resolve
+from .config import resolve
 from .hub import Hub
 from .publisher import Publisher
+from .registry import backend_class
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping

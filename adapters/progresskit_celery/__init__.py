@@ -10,7 +10,7 @@ may also use an observer of the classic form: `observer = ProgressObserver(self)
 
 from __future__ import annotations
 
-from progresskit.config import needs_extra
+from progresskit.registry import needs_extra
 
 with needs_extra("progresskit_celery", "celery"):
     import celery  # noqa: F401

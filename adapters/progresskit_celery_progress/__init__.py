@@ -7,7 +7,7 @@ names of its addresses (`celery_progress:task_status`) and of its static files s
 
 from __future__ import annotations
 
-from progresskit.config import needs_extra
+from progresskit.registry import needs_extra
 
 with needs_extra("progresskit_celery_progress", "celery-progress"):
     import celery  # noqa: F401

@@ -12,7 +12,7 @@ Keys are signed with SECRET_KEY, and those of SECRET_KEY_FALLBACKS are accepted,
 
 from __future__ import annotations
 
-from progresskit.config import needs_extra
+from progresskit.registry import needs_extra
 
 with needs_extra("progresskit_django", "django"):
     import django  # noqa: F401

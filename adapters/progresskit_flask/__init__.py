@@ -15,7 +15,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from progresskit.config import needs_extra
+from progresskit.registry import needs_extra
 from progresskit.web import TOKEN_SECONDS, Request, Server, Surface, host_settings, mount_path, wsgi_abort
 
 with needs_extra("progresskit_flask", "flask"):

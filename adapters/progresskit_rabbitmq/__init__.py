@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from progresskit.config import needs_extra
+from progresskit.registry import needs_extra
 
 with needs_extra("progresskit_rabbitmq", "rabbitmq"):
     from .backend import RabbitMQBackend

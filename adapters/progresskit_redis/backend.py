@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from progresskit.abc import Backend, Subscription, SupportsCancelPush, SupportsListing, SupportsPush
 from progresskit.backends import DecodeCache, keep_inherited
 from progresskit.backends.channels import ChannelSubscription
-from progresskit.config import missing_package
 from progresskit.decoding import report_undecodable
 from progresskit.errors import BackendUnavailable, ConfigurationError
 from progresskit.progress import ID_ALPHABET
+from progresskit.registry import missing_package
 from progresskit.urls import redact
 
 from .failures import Failures

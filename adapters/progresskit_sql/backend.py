@@ -12,9 +12,9 @@ from sqlalchemy.exc import ArgumentError
 
 from progresskit.abc import Backend, SupportsListing
 from progresskit.backends import DecodeCache
-from progresskit.config import missing_package
 from progresskit.decoding import decode
 from progresskit.errors import BackendUnavailable, ConfigurationError
+from progresskit.registry import missing_package
 from progresskit.urls import check_server_url
 
 from .connections import Connections

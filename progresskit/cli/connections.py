@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from progresskit.config import needs_extra
+from progresskit.registry import needs_extra
 from progresskit.web.http import problem
 
 with needs_extra("progresskit serve", "cli"):

@@ -14,9 +14,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from progresskit.config import missing_package
 from progresskit.errors import ConfigurationError
 from progresskit.hosts import own_hosts
+from progresskit.registry import missing_package
 
 from .listener import listen_tcp
 from .options import Exit, add_command, kit_of, port

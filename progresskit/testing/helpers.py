@@ -7,8 +7,9 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, TypeVar
 
 from progresskit.abc import Backend
-from progresskit.config import Settings, backend_class
+from progresskit.config import Settings
 from progresskit.errors import BackendUnavailable
+from progresskit.registry import backend_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator

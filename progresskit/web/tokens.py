@@ -17,9 +17,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from progresskit import validation
-from progresskit.config import missing_package
 from progresskit.errors import ConfigurationError, MissingPackage
 from progresskit.progress import ID_LENGTH, check_id
+from progresskit.registry import missing_package
 
 if TYPE_CHECKING:
     from itsdangerous import Signer

@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from progresskit.cli import doctor
-from progresskit.config import BACKENDS, Settings
+from progresskit.config import Settings
 from progresskit.errors import ProgressKitError
 from progresskit.kit import Kit
+from progresskit.registry import BACKENDS
 from progresskit.urls import describe, is_plain, redact
 from progresskit_celery.state import CeleryBackend
 from progresskit_sql import SQLBackend

@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from progresskit.abc import Backend
-from progresskit.config import Settings, backend_class
+from progresskit.config import Settings
+from progresskit.registry import backend_class
 from progresskit.testing import (
     BackendContract,
     CancelPushContract,

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progresskit import config
-from progresskit.config import BACKENDS, ENTRY_POINTS, Settings, backend_class, resolve
+from progresskit.config import Settings, resolve
 from progresskit.errors import ConfigurationError, MissingPackage, UnknownScheme
 from progresskit.memory import MemoryBackend
+from progresskit.registry import BACKENDS, ENTRY_POINTS, backend_class
 from progresskit.urls import redact
 
 # The settings.
@@ -284,7 +285,8 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(
 
 def test_a_package_that_an_adapter_misses_is_reported_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "guarded.py").write_text(
-        "from progresskit.config import needs_extra\nwith needs_extra('guarded', 'sql'):\n    import not_there_at_all\n"
+        "from progresskit.registry import needs_extra\n"
+        "with needs_extra('guarded', 'sql'):\n    import not_there_at_all\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(BACKENDS, "guarded", ("guarded:Adapter", "sql"))
@@ -301,7 +303,7 @@ def test_a_package_that_is_installed_and_cannot_be_loaded_is_reported_with_the_r
 ) -> None:
     reason = "module compiled does not support loading in subinterpreters"
     (tmp_path / "compiled.py").write_text(f"raise ImportError({reason!r}, name='compiled')\n")
-    (tmp_path / "refusing.py").write_text(f"from progresskit.config import needs_extra\n{guard}import compiled\n")
+    (tmp_path / "refusing.py").write_text(f"from progresskit.registry import needs_extra\n{guard}import compiled\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(BACKENDS, "refusing", ("refusing:Adapter", "sql"))
     with pytest.raises(MissingPackage) as refused:

@@ -30,9 +30,10 @@ from progresskit import (
     UnknownScheme,
     Unsupported,
 )
-from progresskit.config import BACKENDS, Settings
+from progresskit.config import Settings
 from progresskit.integrations import Integration
 from progresskit.memory import MemoryBackend
+from progresskit.registry import BACKENDS
 from progresskit.testing import FakeClock, external_update, start
 
 from .doubles import FlakyBackend, wait_for_removals

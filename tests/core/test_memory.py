@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from progresskit.config import Settings, backend_class
+from progresskit.config import Settings
 from progresskit.memory import SWEEP_SECONDS, MemoryBackend
+from progresskit.registry import backend_class
 from progresskit.testing import LIFE, FakeClock, RecordingObserver, start, update
 
 

@@ -18,7 +18,8 @@ import pytest
 
 import progresskit
 from progresskit import cli, integrations, testing, web
-from progresskit.config import BACKENDS, Settings
+from progresskit.config import Settings
+from progresskit.registry import BACKENDS
 
 from .pages import (
     DOCS,

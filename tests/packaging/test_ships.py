@@ -144,7 +144,7 @@ def test_the_command_answers_without_an_extra(bare: Path, tmp_path: Path) -> Non
 def test_every_backend_in_the_table_is_in_the_wheel(
     ask: Ask, shipped: dict[str, bytes], pyproject: dict[str, Any]
 ) -> None:
-    backends = ask("import json, progresskit.config; print(json.dumps(progresskit.config.BACKENDS))")
+    backends = ask("import json, progresskit.registry; print(json.dumps(progresskit.registry.BACKENDS))")
     assert "memory" in backends
     for scheme, (target, extra) in backends.items():
         module, attribute = target.split(":")

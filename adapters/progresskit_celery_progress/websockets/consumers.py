@@ -11,9 +11,9 @@ from typing import Any
 from celery.result import AsyncResult
 from django.core.handlers.asgi import ASGIRequest
 
-from progresskit.config import missing_package
 from progresskit.default_kit import default
 from progresskit.integrations import fit_id
+from progresskit.registry import missing_package
 from progresskit.web import Run, run_of
 from progresskit_celery_progress.access import permitted
 from progresskit_celery_progress.backend import Progress

@@ -9,9 +9,9 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from progresskit.cli.options import Exit, add_command, port
-from progresskit.config import missing_package
 from progresskit.default_kit import default
 from progresskit.errors import ConfigurationError
+from progresskit.registry import missing_package
 
 from .folder import Folder
 from .processes import WebServer, Worker, listen

@@ -23,7 +23,7 @@ A framework whose requests have no `headers.get` overrides `user_of`.
 
 from __future__ import annotations
 
-from progresskit.config import needs_extra
+from progresskit.registry import needs_extra
 
 with needs_extra("progresskit.testing", "testing"):
     import httpx  # noqa: F401

@@ -19,9 +19,10 @@ from kombu.messaging import Producer
 from progresskit import BackendUnavailable, ConfigurationError, Kit, State
 from progresskit.backends.changes import Changes
 from progresskit.backends.replica import Stamp
-from progresskit.config import Settings, backend_class
+from progresskit.config import Settings
 from progresskit.errors import MissingPackage
 from progresskit.progress import Write
+from progresskit.registry import backend_class
 from progresskit.testing import LIFE, external_update, start, update
 from progresskit_kombu import KombuBackend
 from progresskit_kombu.messages import Act, Message, encode

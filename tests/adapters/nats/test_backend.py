@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from progresskit.config import Settings, backend_class
+from progresskit.config import Settings
 from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError
+from progresskit.registry import backend_class
 from progresskit.testing import record, start, update
 from progresskit_nats import NATSBackend
 from tests.services.nats import NATS

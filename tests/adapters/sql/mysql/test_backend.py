@@ -15,9 +15,10 @@ from typing import Any, NoReturn
 import pytest
 from sqlalchemy import Engine, create_engine, event, make_url
 
-from progresskit.config import Settings, backend_class
+from progresskit.config import Settings
 from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError
 from progresskit.progress import State
+from progresskit.registry import backend_class
 from progresskit.testing import FakeClock, Model
 from progresskit.testing.histories import pools, shown
 from progresskit.testing.writes import external_update, start, update

@@ -17,9 +17,10 @@ from sqlalchemy.dialects import plugins
 from sqlalchemy.pool import NullPool
 
 from progresskit.abc import SupportsCancelPush, SupportsPush
-from progresskit.config import Settings, backend_class
+from progresskit.config import Settings
 from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError
 from progresskit.progress import State
+from progresskit.registry import backend_class
 from progresskit.testing import FakeClock, RecordingObserver
 from progresskit.testing.writes import external_update, start, update
 from progresskit_sql import SQLBackend, ddl

@@ -14,10 +14,11 @@ import pytest
 from sqlalchemy import create_engine, event
 from sqlalchemy.pool import StaticPool
 
-from progresskit.config import Settings, backend_class
+from progresskit.config import Settings
 from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError
 from progresskit.kit import Kit
 from progresskit.progress import State
+from progresskit.registry import backend_class
 from progresskit.testing import FakeClock
 from progresskit.testing.writes import external_update, start, update
 from progresskit_sql import SQLBackend, ddl
