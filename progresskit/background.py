@@ -45,7 +45,7 @@ def start(target: Callable[..., object], name: str, stop: Callable[[], object], 
 
 
 def _is_uwsgi_master() -> bool:
-    """Tell whether workers will be forked from this process; workers, mules and the spooler are others."""
+    """Return whether workers will be forked from this process; workers, mules and the spooler are others."""
     uwsgi = sys.modules.get("uwsgi")
     try:
         if uwsgi is None:

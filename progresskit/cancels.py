@@ -97,7 +97,7 @@ class Cancels:
         return asked
 
     def _listen(self, live: Set[str]) -> bool:
-        """Tell whether the backend tells of requests to any of these from now on."""
+        """Return whether the backend pushes requests to any of these from now on."""
         if not isinstance(self._backend, SupportsCancelPush):
             return False
         try:
@@ -137,7 +137,7 @@ class Cancels:
         self._post(lambda: self._doubt(self._subscribed))
 
     def _doubt(self, ids: Set[str]) -> None:
-        # A request that is told of is asked for before it counts: it may have been made to an earlier run of the job.
+        # A request that is pushed is read before it counts: it may have been made to an earlier run of the job.
         doubtful = ids & self._subscribed
         if doubtful:
             self._doubtful |= doubtful

@@ -38,7 +38,7 @@ class MemoryBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
         return cls()
 
     def write(self, batch: Sequence[Write]) -> dict[str, int]:
-        """Fold the batch in, and tell the listeners."""
+        """Fold the batch in, and notify the subscribers."""
         now = self._clock()
         with self._lock:
             self._sweep(now)

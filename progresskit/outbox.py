@@ -33,7 +33,7 @@ UNSENT = 10_000
 
 RECENT_SECONDS = 30.0
 RECENT = 1_000
-"""The final records of this many seconds, and at most so many, are written again to a backend that came back."""
+"""The bounds, in seconds and in number, of the final records that a backend is sent again when it comes back."""
 
 REFUSED = 1_000
 """The most jobs of which is kept, for the next flush to report, that their last record is not stored."""

@@ -625,8 +625,9 @@ class Write(NamedTuple):
     """
     One record on its way to a backend.
 
-    `token` is that of the worker's start, None for an external update. `run` is the run that the worker was
-    told it has, 0 while it does not know. `body` is the record as JSON (see `encode`). `lease` and `ttl` are seconds.
+    `token` is that of the worker's start, None for an external update. `run` is the run that the store
+    returned for the start, 0 while the worker does not know. `body` is the record as JSON (see `encode`). `lease` and
+    `ttl` are seconds.
 
     `age` is how many seconds before it is sent the worker's run began, or the external update was made, by the
     monotonic clock of its process. `late` is set on a start that could not be sent at once, or was sent with an unknown
@@ -682,12 +683,12 @@ SKEW_SECONDS = 2.0
 
 
 def is_ahead(heard: float, now: float, lease: float) -> bool:
-    """Tell whether the clock was set back since a job was heard of, for two clocks do not differ by so much."""
+    """Return whether the clock was set back since a job was heard of, for two clocks do not differ by so much."""
     return heard - now >= lease + SKEW_SECONDS
 
 
 def is_over(heard: float, now: float, lease: float) -> bool:
-    """Tell whether a lease has run out."""
+    """Return whether a lease has run out."""
     return now - heard >= lease or is_ahead(heard, now, lease)
 
 
@@ -720,12 +721,12 @@ def fold(stored: Stored | None, write: Write, now: float) -> tuple[Stored | None
 
 
 def _awaits(stored: Stored, write: Write) -> bool:
-    """Say whether the stored job waits for a worker, as which the writer may go on with its run."""
+    """Return whether the stored job waits for a worker, as which the writer may go on with its run."""
     return stored.state is State.PENDING and stored.attempt <= write.attempt
 
 
 def _precedes(moment: float, stored: Stored, now: float) -> bool:
-    """Say whether it was before the stored run began; of one that is ahead, the clock was set back since."""
+    """Return whether it was before the stored run began; of one that is ahead, the clock was set back since."""
     return moment < stored.opened <= now + SKEW_SECONDS
 
 
@@ -793,7 +794,7 @@ def _opened(write: Write, run: int, opened: float, before: Stored | None = None,
 
 
 def restores(write: Write) -> bool:
-    """Say whether a record that this write opens may stand for a run that others have followed already."""
+    """Return whether a record that this write opens may stand for a run that others have followed already."""
     return write.late or write.role is Role.UPDATE or (write.role is Role.EXTERNAL and write.state in FINAL_STATES)
 
 

@@ -1,4 +1,4 @@
-"""The settings of a kit, and what it opens for them: backend, publisher, hub, threads."""
+"""The settings of a kit, and the resources that it opens for them: backend, publisher, hub, threads."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class Resources:
             return self._hub
 
     def forget(self, id: str) -> None:
-        """Remove what publisher and hub know of a job whose record was removed."""
+        """Have publisher and hub forget a job whose record was removed."""
         if self._publisher is not None:
             self._publisher.forget(id)
         if self._hub is not None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .progress import Write
 
 MOST = 500
-"""So many jobs at once are looked up."""
+"""How many jobs are looked up at once."""
 
 
 class Takeovers:

@@ -32,9 +32,9 @@ def job_of(task: Any) -> ProgressObserver:
     request = task.request
     if not request.id or request.called_directly:
         return RunObserver(None)
-    surrounding = default().current()
-    if surrounding.id == fit_id(request.id):
-        return surrounding
+    job = default().current()
+    if job.id == fit_id(request.id):
+        return job
     # Inside of a child's block the child surrounds: opening the task's id again would take the record from its job.
     return RunObserver(current_run(request.id) or getattr(request, OPENED, None) or _start(task))
 

@@ -135,7 +135,7 @@ def _checked(connection: Connection, name: str) -> Any:
         )
     if transport.driver_type == "filesystem":
         raise ConfigurationError(
-            "Kombu's transport filesystem lets a message be taken before it is written, and keeps for ever what is "
+            "Kombu's transport filesystem lets a message be taken before it is written, and keeps indefinitely what is "
             "meant for a process that has died; between processes of one machine, sqlite:///path.db does this"
         )
     return transport

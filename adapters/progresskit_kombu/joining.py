@@ -2,7 +2,7 @@
 How a process that joins gets the records of the others, as decisions without I/O.
 
 The joining process sends a hello. Each of the others plans a snapshot of its records after a short random delay; the
-first one sends it to all, and the others leave out the records that they have seen in it. So many processes that join
+first one sends it to all, and the others leave out the records that they have seen in it. Many processes that join
 at once cost few snapshots, however many processes can send them.
 
 All times are seconds of any clock that does not go back.

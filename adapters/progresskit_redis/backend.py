@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from .server import Server
 
 CHUNK = 100
-"""So many jobs are given to one run of a script: in between, the server turns to others."""
+"""How many jobs one run of a script is given: in between, the server serves others."""
 
 PAGE = 200
-"""So many jobs of the index are looked at in one run of a script."""
+"""How many jobs of the index one run of a script looks at."""
 
 
 class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):

@@ -92,7 +92,7 @@ class BoundedRecordStore(RecordStore):
         """When the jobs that go next were last heard of, and their ids; the next one is the last."""
 
     def evict(self, added: int) -> None:
-        """Remove records until the others are within the bounds, after so many characters were added."""
+        """Remove records until the others are within the bounds, after that many characters were added."""
         self._size += added
         bound = self._characters
         if self._size > bound:

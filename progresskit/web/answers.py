@@ -17,7 +17,7 @@ HEADERS: dict[str, str | None] = {"Vary": "Accept", "Cache_Control": "private, n
 
 
 def tag(cursor: str, html: bool) -> str:
-    """Return the tag of what is told, which is not that of its HTML."""
+    """Return the tag of the JSON, which is not that of the HTML."""
     return f'"{cursor}.html"' if html else f'"{cursor}"'
 
 

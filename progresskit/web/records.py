@@ -39,7 +39,7 @@ async def records(context: RequestContext) -> Response:
 
 
 async def cancel(context: RequestContext, key: str) -> Response:
-    """Answer `POST KEY/cancel/`; a job that is done is told as it is."""
+    """Answer `POST KEY/cancel/`; a job that is done is shown as it is."""
     if not same_origin(context.request.headers):
         return problem(403, "Send this from a page of the same origin, or with the header X-Progresskit.")
     jobs = await context.open(key, "cancel")
@@ -100,7 +100,7 @@ def _is_waited_for(context: RequestContext, jobs: Jobs, found: Found) -> bool:
 
 
 def _is_old(context: RequestContext, jobs: Jobs, found: Found) -> bool:
-    """Tell whether the asker knows all this, and may yet come to know more."""
+    """Return whether the client knows all this, and more may follow."""
     etag = _etag(context, jobs, found)
     if etag is None:
         return True
@@ -112,7 +112,7 @@ def _are_done(jobs: Jobs, found: Found) -> bool:
 
 
 def _etag(context: RequestContext, jobs: Jobs, found: Found) -> str | None:
-    """Return a tag of what is told, other than that of its HTML; None where a single job is not known."""
+    """Return the tag of the JSON, or that of the HTML; None where a single job is not known."""
     if jobs.single:
         return tag(next(iter(found.values())).cursor, context.html) if found else None
     return _etag_of_many(context, jobs, found)

@@ -70,7 +70,7 @@ def backend_class(app: Any) -> tuple[type[Any], str]:
         raise ConfigurationError(f"{name} has a result backend that cannot be had: {why}") from None
     if issubclass(found, RPCBackend):
         raise ConfigurationError(
-            f"{name} has its results sent back by rpc://, to whoever sent the task and once only, so no page could "
+            f"{name} has its results sent back by rpc://, to the sender of the task and once only, so no page could "
             "read progress there: give the app a result backend that keeps results (Redis, a database), or "
             "progresskit another URL"
         )

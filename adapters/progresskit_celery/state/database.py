@@ -78,7 +78,7 @@ class RowStore(Store):
         retry_conflicts(edits, attempt, self)
 
     def name(self, record: str) -> str:
-        """Tell ids apart that differ in capitals only, also where the database does not."""
+        """Distinguish ids that differ in capitals only, also where the database does not."""
         if record.islower() or self._vendor() not in CASE_BLIND:
             return record
         from zlib import crc32

@@ -38,7 +38,7 @@ MONTH = 30 * 86_400
 
 
 class CacheStore(KeyValueStore):
-    """Uses a client of its own, by one thread at a time, because Celery's is for one thread and may wait for ever."""
+    """Uses a client of its own, by one thread at a time: Celery's is for one thread and may wait indefinitely."""
 
     def __init__(self, app: Any, clock: Callable[[], float] | None) -> None:
         super().__init__(app, clock)

@@ -1,6 +1,6 @@
--- Stores results, each only where what is stored is still what was read, and tells of it as Celery does.
+-- Stores results, each only where what is stored is still what was read, and publishes that as Celery does.
 -- KEYS: the results. ARGV, for each: the SHA-1 of what was read ('' if nothing was), what is to be stored, the
--- milliseconds it lives (0 for ever), and the channel to tell of a request to cancel ('' for none).
+-- milliseconds it lives (0 without an end), and the channel for requests to cancel ('' for none).
 -- Returns the numbers of those that were not stored.
 local failed = {}
 for number, key in ipairs(KEYS) do
