@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 ROUNDS, SLICE_SECONDS = 5, 0.6
 PAGES = 2
-GOAL = 3.0
+GOAL = 4.0
 HERE = Path(__file__).parent
 UVICORN = ["uvicorn", "--no-access-log", "--log-level", "error", "--lifespan", "off", "--port", "{port}"]
 BESIDE = "uvicorn, beside Django"
