@@ -5,7 +5,7 @@ One process of `fanout.py`: the jobs, or a server that shows them; Redis is betw
     python _fanout_process.py progresskit|sse-starlette|bare URL 0
 
 A server says where it listens. Each answers a line on its standard input with what it has done and used so far; jobs
-that are told `stop` report no more.
+that receive `stop` report no more.
 """
 
 from __future__ import annotations

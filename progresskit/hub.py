@@ -248,7 +248,7 @@ class _Schedule:
 
     def __init__(self, now: float) -> None:
         self.tick = self.done_tick = now
-        """When jobs that only polling tells of are read next: those that are not done, and those that are."""
+        """When jobs whose changes are not pushed are read next: those that are not done, and those that are."""
         self.retry = now
         """Reading is not tried before this moment."""
         self.backoff = Backoff()
@@ -450,7 +450,7 @@ class Hub:
         return max(max(min(deadlines), self._schedule.retry) - self._clock(), 0) if deadlines else None
 
     def _polled(self, done: bool) -> list[str]:
-        """Return the ids, those that are done or the others, that only polling tells of: none where it is pushed."""
+        """Return the ids whose changes are not pushed, of jobs that are done or of the others."""
         if self._subscription is not None or isinstance(self._backend, SupportsPush):
             return []
         return [id for id, watched in self._watched.items() if watched.is_done is done]

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger("progresskit.web")
 
-# One that looks up the job often raises where there is none: that must not tell an existing id from another.
+# One that looks up the job often raises where there is none: that must not reveal which ids exist.
 _FAILED = "authorize() failed; the request is refused"
 
 
