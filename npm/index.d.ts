@@ -37,7 +37,8 @@ export interface Job {
 /** A stage of a job. */
 export interface Step {
   name: string;
-  weight: number;
+  /** Null for a step that was not declared: how many there are is not known then. */
+  weight: number | null;
   state: "pending" | "running" | "succeeded" | "failed" | "cancelled" | "skipped";
   percent: number | null;
 }

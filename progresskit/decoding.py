@@ -293,10 +293,10 @@ def _steps(value: Any) -> tuple[Step, ...] | None:
 def _step(value: Any) -> Step | None:
     if type(value) is not dict:
         return None
-    name, weight, state = _text(value.get("name")), _whole(value.get("weight")), value.get("state")
-    if name is None or weight is None or type(state) is not str or state not in _STEP_STATES:
+    name, state = _text(value.get("name")), value.get("state")
+    if name is None or type(state) is not str or state not in _STEP_STATES:
         return None
-    return Step(name, weight, _STEP_STATES[state], _count(value.get("percent")))
+    return Step(name, _whole(value.get("weight")), _STEP_STATES[state], _count(value.get("percent")))
 
 
 def _time(value: Any) -> datetime | None:

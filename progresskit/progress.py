@@ -878,7 +878,7 @@ def _steps(progress: Progress) -> str:
     if steps is None:
         return f'"steps":null,"step":{_number(step)},'
     items = ",".join(
-        f'{{"name":{_string(name)},"weight":{weight},"state":"{state.value}","percent":{_number(percent)}}}'
+        f'{{"name":{_string(name)},"weight":{_number(weight)},"state":"{state.value}","percent":{_number(percent)}}}'
         for name, weight, state, percent in steps
     )
     return f'"steps":[{items}],"step":{_number(step)},'

@@ -228,10 +228,11 @@ class Stage(Items):
 
     def as_step(self) -> Step:
         """Return the step as the record shows it."""
+        weight = self.weight if self.outer is not None and self.outer.is_declared else None
         if self.state is StepState.SUCCEEDED:
-            return Step(self.name, self.weight, self.state, 100)
+            return Step(self.name, weight, self.state, 100)
         share = None if self.state is StepState.PENDING else self.known_share()
-        return Step(self.name, self.weight, self.state, percent_of(share))
+        return Step(self.name, weight, self.state, percent_of(share))
 
     def give_total(self, total: Number, given: Any) -> None:
         """Set the total, which was given as that object; a step that had succeeded with another one counts again."""

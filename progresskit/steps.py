@@ -38,10 +38,15 @@ class StepState(StrEnum):
 
 
 class Step(NamedTuple):
-    """A step as the record shows it; `percent` is None while its total is not known."""
+    """
+    A step as the record shows it.
+
+    `weight` is None for a step that was not declared: the whole job is not known then. `percent` is None while the
+    total of the step is not.
+    """
 
     name: str
-    weight: int = 1
+    weight: int | None = None
     state: StepState = StepState.PENDING
     percent: Number | None = None
 

@@ -52,12 +52,17 @@ def rate(per_second: float | None, unit: str | None) -> str:
 
 
 def step(number: int | None, steps: Sequence[Step] | None) -> str:
-    """Return "step 2 of 3: Parse", "step 2" for steps without names, and "" for a job without, or its first loop."""
+    """
+    Return "step 2 of 3: Parse", or "step 2: Parse" where it is not known how many there are.
+
+    For loops, which have no names, it is "step 2" from the second one on; "" for a job without steps.
+    """
     if number is None:
         return ""
     if not steps or number > len(steps):
         return f"step {number:,}" if number > 1 else ""
-    return f"step {number} of {len(steps)}: {steps[number - 1].name}"
+    current = steps[number - 1]
+    return f"step {number}{'' if current.weight is None else f' of {len(steps)}'}: {current.name}"
 
 
 def binary(value: float) -> tuple[float, str]:

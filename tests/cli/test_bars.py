@@ -134,7 +134,7 @@ def test_nothing_is_coloured_in_a_file() -> None:
 STEPS = (
     Step("Download", 1, StepState.SUCCEEDED, 100),
     Step("Parse\x1b[31m", 3, StepState.RUNNING, 50),
-    Step("Store"),
+    Step("Store", 1),
 )
 
 
@@ -151,3 +151,7 @@ def test_a_job_with_steps_shows_the_name_and_number_of_the_current_one() -> None
 @pytest.mark.parametrize(("step", "shown"), [(1, []), (2, ["step 2"]), (1_500, ["step 1,500"])])
 def test_loops_one_after_the_other_are_numbered_from_the_second_on(step: int, shown: list[str]) -> None:
     assert details(job(step=step), 0) == shown
+
+
+def test_of_steps_that_are_not_declared_the_number_of_all_is_not_shown() -> None:
+    assert details(job(steps=(Step("Read"), Step("Store")), step=2), 0) == ["step 2: Store"]

@@ -64,7 +64,7 @@ def test_a_warning_stays_above_the_bars_and_does_not_tear_them() -> None:
 def test_a_line_is_written_when_another_step_begins() -> None:
     stream = io.StringIO()
     plain = Plain(Terminal(stream, {}))
-    steps = (Step("Download"), Step("Parse"))
+    steps = (Step("Download", 1), Step("Parse", 1))
     job = Progress("job", State.RUNNING, Version(1, 1, 1), steps=steps, step=1, given_percent=50)
     for progress in (job, job, job._replace(step=2), job._replace(step=2)):
         plain.show({"job": Seen("job", progress)}, ["job"])

@@ -433,6 +433,7 @@ def test_steps_that_are_not_declared_each_count_as_the_whole_job(kit: Kit) -> No
             store.advance()
             assert (job.progress.percent, count(job), job.progress.step) == (10, (1, 10), 2)
             assert states(job) == ["succeeded", "running"]
+            assert [each.weight for each in job.progress.steps or ()] == [None, None]
         with job.step("Read") as read:
             assert (job.progress.step, count(job)) == (1, (1, 4))
         with job.step("Clean"):

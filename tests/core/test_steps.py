@@ -163,8 +163,8 @@ def test_a_record_of_a_release_without_steps_is_shown_with_all_fields() -> None:
 
 @pytest.mark.parametrize("wrong", [
     5, "x", {}, [], [5], [{}], [{"name": "Parse"}], [{"name": 5, "weight": 1, "state": "running"}],
-    [{"name": "Parse", "weight": 0, "state": "running"}], [{"name": "Parse", "weight": 1, "state": "paused"}],
-    [{"name": "Parse", "weight": 1, "state": "running"}, {"name": "Store", "weight": True, "state": "running"}],
+    [{"name": "Parse", "weight": 1}], [{"name": "Parse", "weight": 1, "state": "paused"}],
+    [{"name": "Parse", "weight": 1, "state": "running"}, {"name": "Store", "state": None}],
     [{"name": "Parse", "weight": 1, "state": ["running"]}],
 ])  # fmt: skip
 def test_steps_of_another_program_that_cannot_be_are_as_good_as_missing(wrong: Any) -> None:

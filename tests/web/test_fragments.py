@@ -154,7 +154,7 @@ def test_a_page_of_a_job_without_a_report_says_so() -> None:
 
 
 def test_a_job_with_steps_shows_the_name_and_number_of_the_current_one_until_it_has_succeeded() -> None:
-    about: dict[str, Any] = {"steps": (Step("Read"), Step("Parse & store")), "step": 2, "given_percent": 12.5}
+    about: dict[str, Any] = {"steps": (Step("Read", 1), Step("Parse & store", 3)), "step": 2, "given_percent": 12.5}
     html = fragment(job(**about))
     assert '<span class="progresskit-step">step 2 of 2: Parse &amp; store</span>' in html
     assert 'value="12.5"' in html
