@@ -53,6 +53,9 @@ export interface Strings {
   retrying: string;
   retryingIn: string;
   attempt: string;
+  step: string;
+  stepNamed: string;
+  stepOf: string;
   succeeded: string;
   succeededIn: string;
   failed: string;

@@ -9,6 +9,9 @@ export const strings = {
   retrying: "Retrying",
   retryingIn: "Retrying in {time}",
   attempt: "attempt {n}",
+  step: "step {n}",
+  stepNamed: "step {n}: {name}",
+  stepOf: "step {n} of {total}: {name}",
   succeeded: "Done",
   succeededIn: "Done in {time}",
   failed: "Failed",
@@ -403,7 +406,7 @@ button { border: 0; padding: 0; background: none; font: inherit; cursor: pointer
   .moving .fill { animation: none; width: auto; opacity: .4 }
 }
 @media (forced-colors: active) {
-  .track { outline: 1px solid }
+  .track { border: 1px solid; box-sizing: border-box }
   .fill { background: Highlight; forced-color-adjust: none }
 }
 `);
@@ -477,6 +480,15 @@ function part(name, properties, ...children) {
   const node = document.createElement(name === "cancel" ? "button" : "span");
   node.append(...children);
   return Object.assign(node, { className: name, part: name }, properties);
+}
+
+function segments(steps) {
+  const weights = (steps ?? []).map(({ weight }) => weight);
+  if (weights.length < 2 || weights.includes(null)) return "";
+  const all = weights.reduce((sum, weight) => sum + weight);
+  let at = 0;
+  const cuts = weights.slice(1).map((_, i) => `#000 0 calc(${((at += weights[i]) / all) * 100}% - 1px), #0000 0 calc(${(at / all) * 100}% + 1px), `);
+  return `linear-gradient(90deg, ${cuts.join("")}#000 0)`;
 }
 
 const drawn = (tag) => document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -629,7 +641,7 @@ export class ProgressBar extends HTMLElement {
 
   render() {
     const job = this.#job ?? {};
-    const { state: stage, percent, total, error, done } = job;
+    const { state: stage, percent, total, error, done, step, steps } = job;
     const words = this.strings;
     language = (this.closest("[lang]") ?? document.documentElement).lang || undefined;
     const cancelling = this.#asked || job.cancel_requested;
@@ -661,7 +673,10 @@ export class ProgressBar extends HTMLElement {
     const some = (template, current, digits) => fillIn(template, { current: amount(current, job.unit, digits), total: amount(total ?? 0, job.unit), unit });
     const count = begun && (total != null || job.current) ? some(total == null ? words.some : words.someOf, job.current) : "";
     const failure = error?.message || error?.type;
-    const details = ended ? [failure, job.description, count] : [status, failure, count];
+    const current = steps?.[step - 1];
+    const nth = current ? (current.weight ? words.stepOf : words.stepNamed) : step > 1 ? words.step : "";
+    const place = begun && state !== "succeeded" ? fillIn(nth, { n: step, total: steps?.length, name: current?.name }) : "";
+    const details = ended ? [failure, place, job.description, count] : [status, failure, place, count];
     if (running && !offline) {
       const { rate } = job;
       const [per, seconds] = rate >= 1 ? ["rate", 1] : rate * 60 >= 1 ? ["ratePerMinute", 60] : ["ratePerHour", 3600];
@@ -675,12 +690,13 @@ export class ProgressBar extends HTMLElement {
     this.#bar.className = `bar ${LOOKS[state][0]} ${this.#live} ${ended ? "ended" : ""} ${known || !begun ? "" : running ? "moving" : "vague"}`;
     this.#path.setAttribute("d", LOOKS[state][1]);
     this.#fill.style.translate = `${(percent ?? (begun ? 100 : 0)) - 100}%`;
+    this.#track.style.maskImage = segments(steps);
     this.#label.title = name;
     write(this.#label, label);
     write(this.#percent, share || "");
     const pieces = details.filter(Boolean);
     if (this.#detail.textContent !== pieces.join("\xa0· ")) {
-      const kind = (text) => (text === status ? "status" : text === failure ? "failure" : text === job.description ? "description" : "piece");
+      const kind = (text) => (text === status ? "status" : text === failure ? "failure" : text === place ? "step" : text === job.description ? "description" : "piece");
       this.#detail.replaceChildren(...pieces.flatMap((text, i) => [i ? "\xa0· " : "", part(kind(text), {}, text)]));
     }
     write(this.#button, cancelling ? words.cancelling : words.cancel);
@@ -693,10 +709,10 @@ export class ProgressBar extends HTMLElement {
     this.#button.ariaDisabled = !!cancelling;
     this.#track.ariaLabel = name;
     this.#track.ariaValueNow = known ? whole : null;
-    this.#track.ariaValueText = [status, share, count].filter(Boolean).join(", ") || name;
+    this.#track.ariaValueText = [status, share, place, count].filter(Boolean).join(", ") || name;
 
-    const milestone = state + (running ? Math.floor(whole / 25) : "");
-    if (this.#milestone && this.#milestone !== milestone) write(this.#said, `${name}: ${status || share || words.running}`);
+    const milestone = state + (running ? Math.floor(whole / 25) + (current?.name ?? "") : "");
+    if (this.#milestone && this.#milestone !== milestone) write(this.#said, [`${name}: ${status || share || words.running}`, place].filter(Boolean).join(", "));
     this.#milestone = stage || this.#reason ? milestone : "";
   }
 }

@@ -133,6 +133,49 @@ def test_each_state_is_reported_in_words(lab: Lab, stub: Stub, fields: Record, s
     expect(lab.part("detail")).to_have_text(text)
 
 
+STEPS = [
+    {"name": "Download", "weight": 1, "state": "succeeded", "percent": 100},
+    {"name": "<b>Parse</b> {n}", "weight": 3, "state": "running", "percent": 29},
+]
+
+
+@pytest.mark.parametrize(
+    ("fields", "text", "cuts"),
+    [
+        ({"steps": STEPS, "step": 2}, "step 2 of 2: <b>Parse</b> {n} · 29 of 100 rows", 1),
+        (
+            {"steps": STEPS, "step": 2, "state": "failed"},
+            "step 2 of 2: <b>Parse</b> {n} · Importing · 29 of 100 rows",
+            1,
+        ),
+        ({"steps": STEPS, "step": 2, "state": "succeeded"}, "Importing · 29 of 100 rows", 1),
+        ({"steps": [{**STEPS[0], "weight": None}] * 2, "step": 2}, "step 2: Download · 29 of 100 rows", 0),
+        ({"steps": None, "step": 3}, "step 3 · 29 of 100 rows", 0),
+        ({"steps": None, "step": 1}, "29 of 100 rows", 0),
+    ],
+)
+def test_a_job_with_steps_shows_the_current_one_and_a_segment_for_each(
+    lab: Lab, stub: Stub, fields: Record, text: str, cuts: int
+) -> None:
+    stub.put("a", record(current=29, **ROWS, **fields))
+    lab.open("a")
+
+    expect(lab.part("detail")).to_have_text(text)
+    mask = lab.part("track").evaluate("(track) => getComputedStyle(track).maskImage")
+    assert mask.count("calc(25% - 1px)") == cuts
+    assert (mask == "none") is (not cuts)
+    if fields.get("state") is None:
+        assert text.partition(" · ")[0] in (lab.part("track").get_attribute("aria-valuetext") or "")
+
+
+def test_another_step_is_spoken(lab: Lab, stub: Stub) -> None:
+    stub.put("a", record(1, current=29, **ROWS, steps=STEPS, step=1, percent=7.25))
+    lab.open("a")
+    expect(lab.part("detail")).to_contain_text("step 1 of 2: Download")
+    stub.put("a", record(2, current=29, **ROWS, steps=STEPS, step=2, percent=7.3))
+    expect(lab.part("said")).to_have_text("Importing: 7%, step 2 of 2: <b>Parse</b> {n}")
+
+
 @pytest.mark.parametrize(
     ("fields", "state", "label", "detail"),
     [
