@@ -80,11 +80,15 @@ class Items:
         inner = self._inner
         if inner is None or self._item != item:
             return 0
-        share = max(self._largest, inner.share)
-        if self.done() != item:  # the next one began meanwhile
-            return 0
-        self._largest = share
-        return share
+        self._largest = max(self._largest, inner.share)
+        return self._largest
+
+    def share_of(self, total: Number | None) -> int | None:
+        """Return the share of the items that are done, that of the one in hand included; None without a total."""
+        item = self.done()
+        refinement = self.refinement(item)
+        done = self.done()  # the next item may have begun meanwhile: it is more than any part of this one
+        return share_of_items(done, total, refinement if done == item else 0)
 
     def innermost(self) -> Items:
         """Return the innermost of the loops that run in each other's bodies."""
@@ -131,8 +135,7 @@ class InnerLoop(Items):
         """The share of its items that are done, in hundredths of a percent."""
         if self.counter.finished:
             return WHOLE
-        done = self.done()
-        return share_of_items(done, self._total, self.refinement(done)) or 0
+        return self.share_of(self._total) or 0
 
 
 class Stage(Items):
@@ -218,8 +221,7 @@ class Stage(Items):
         if self.latest is not None and not self.has_items:
             share = self.latest.known_share()
             return None if share is None else min(self.latest.share, UNFINISHED)
-        done = self.done()
-        return share_of_items(done, self.count.total, self.refinement(done))
+        return self.share_of(self.count.total)
 
     @property
     def share(self) -> int:
