@@ -24,6 +24,8 @@ export interface Job {
   result: unknown;
   error: { type: string; message: string | null } | null;
   attempt: number;
+  /** Of a job made of parts; `size` is null while it is not known. */
+  parts: { size: number | null; succeeded: number; failed: number; cancelled: number; running: number } | null;
   parent: string | null;
   version: string;
   cursor: string;
@@ -32,6 +34,7 @@ export interface Job {
   updated_at: string | null;
   finished_at: string | null;
   next_retry_at: string | null;
+  part_of: string | null;
 }
 
 /** A stage of a job. */

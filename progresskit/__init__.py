@@ -10,7 +10,16 @@ Progress of any background job, from any worker, over any broker or store, to an
 
 from __future__ import annotations
 
-from .abc import Backend, Observer, Subject, Subscription, SupportsCancelPush, SupportsListing, SupportsPush
+from .abc import (
+    Backend,
+    Observer,
+    Subject,
+    Subscription,
+    SupportsCancelPush,
+    SupportsListing,
+    SupportsParts,
+    SupportsPush,
+)
 from .default_kit import default
 from .errors import (
     BackendError,
@@ -40,6 +49,7 @@ aend = _kit.aend
 aforget = _kit.aforget
 aget = _kit.aget
 aget_many = _kit.aget_many
+agroup = _kit.agroup
 awatch = _kit.awatch
 cancel = _kit.cancel
 configure = _kit.configure
@@ -49,8 +59,10 @@ flush = _kit.flush
 forget = _kit.forget
 get = _kit.get
 get_many = _kit.get_many
+group = _kit.group
 list = _kit.list
 observe = _kit.observe
+part = _kit.part
 step = _kit.step
 subject = _kit.subject
 track = _kit.track
@@ -81,6 +93,7 @@ __all__ = [  # but `list`, which is Python's own wherever all names are imported
     "Subscription",
     "SupportsCancelPush",
     "SupportsListing",
+    "SupportsParts",
     "SupportsPush",
     "UnknownScheme",
     "Unsupported",
@@ -90,6 +103,7 @@ __all__ = [  # but `list`, which is Python's own wherever all names are imported
     "aforget",
     "aget",
     "aget_many",
+    "agroup",
     "awatch",
     "cancel",
     "configure",
@@ -99,7 +113,9 @@ __all__ = [  # but `list`, which is Python's own wherever all names are imported
     "forget",
     "get",
     "get_many",
+    "group",
     "observe",
+    "part",
     "step",
     "subject",
     "track",

@@ -22,7 +22,7 @@ proven by `progresskit.testing.BackendContract`:
    server from another says so in its documentation.
 
 Capabilities that only some backends have are types of their own (`SupportsPush`, `SupportsCancelPush`,
-`SupportsListing`), asked for with `isinstance`.
+`SupportsListing`, `SupportsParts`), asked for with `isinstance`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from .config import Settings
+    from .parts import Report
     from .progress import Progress, State, Write
 
 
@@ -156,3 +157,19 @@ class SupportsListing(ABC):
     @abstractmethod
     def list(self, *, kind: str | None, states: Collection[State] | None, limit: int) -> list[Progress]:
         """Return jobs, the most recently written first."""
+
+
+class SupportsParts(ABC):
+    """A backend that can add up the parts of jobs."""
+
+    @abstractmethod
+    def write_with_reports(
+        self, batch: Sequence[Write], reports: Sequence[Report]
+    ) -> tuple[Mapping[str, int], Mapping[str, str]]:
+        """
+        Fold the batch in, as `write` does, then the reports of parts, as `progresskit.progress.fold_report` does.
+
+        Both in one round trip where possible, each report atomically with the sums of its parent. `batch` may declare
+        how many parts a job has, and holds an id at most once; `reports` may hold several of one parent. Returns the
+        runs, and by the id of each parent that took a report, or was written and has parts, the token of its run.
+        """

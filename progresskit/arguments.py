@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import validation
-from .errors import InvalidValue
-from .progress import State
+from .errors import InvalidId, InvalidValue
+from .progress import State, id_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Checked = TypeVar("Checked")
+
+PART_NAME_LENGTH = 200
 
 
 def checked(name: str, convert: Callable[[Any], Checked], value: Any) -> Checked:
@@ -47,6 +49,18 @@ def owner_key(owner: Any) -> str:
     Raises InvalidValue for a user who is not signed in.
     """
     return checked("owner", validation.user, owner)
+
+
+def part_name(name: Any) -> str:
+    """
+    Return the name of a part as text: an int or a UUID, such as a primary key, is converted.
+
+    Raises InvalidId unless it is text of 1 to 200 characters.
+    """
+    text = id_text(name)
+    if text and len(text) <= PART_NAME_LENGTH:
+        return validation.text(text, PART_NAME_LENGTH)
+    raise InvalidId(f"not the name of a part: {name!r:.80}; 1 to {PART_NAME_LENGTH} characters")
 
 
 def length_of(items: Any) -> int | None:

@@ -53,11 +53,11 @@ class Cancels:
         self._doubtful: set[str] = set()  # these may have a request that this process has not seen
         self._ended = False
 
-    def opened(self, id: str, first: bool) -> None:
-        """Take up a job; it is the first one if no other is live."""
+    def opened(self, ids: Collection[str], first: bool) -> None:
+        """Take up a job, of which requests for these ids are; it is the first one if no other is live."""
         now = self._clock()
         soon = now + SOON_SECONDS
-        self._doubtful.add(id)
+        self._doubtful.update(ids)
         if first:
             self._all = now + self._resync_interval
         self.due = soon if first or self.due is None else min(self.due, soon)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 from . import bodies, validation
 from .progress import (
     DERIVED,
+    FINAL_STATES,
     OVERRIDE_FIELDS,
     STATES_IN_JSON,
     Details,
@@ -30,6 +31,7 @@ from .progress import (
     check_id,
     has_created,
     life_of,
+    moment,
     percentage,
     with_created,
 )
@@ -38,6 +40,7 @@ from .steps import Step, StepState, ended
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .parts import Tally
     from .progress import Number, Stored, Write
 
 Arguments = ParamSpec("Arguments")
@@ -57,9 +60,9 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
     out as `progresskit.bodies` says is not decoded before one of the record's details is asked for. Raises ValueError
     for a body that is not a JSON object.
     """
-    run, attempt, seq, _, state, text, override, created, cancel_requested, _, _, born = stored
+    run, attempt, seq, token, state, text, override, created, cancel_requested, _, _, born, tally = stored
     version = Version(run, attempt, seq)
-    if override is None:
+    if override is None and tally is None:
         record = undecoded(text, id, state, version, stalled, cancel_requested, created, born)
         if record is not None:
             return record
@@ -67,6 +70,8 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
     details = _details(body, created)
     if override is not None and details.steps is not None:
         details = details._replace(steps=ended(details.steps, state))
+    if tally is not None:
+        details = _with_parts(details, tally, state, is_owned=token is not None)
     return Progress(
         id=check_id(body.get("id")) if id is None else id,
         state=state,
@@ -77,6 +82,27 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
         lease=_count(body.get("lease")) or None,
         owner=_text(body.get("owner")),
         life=life_of(born),
+        tally=tally,
+    )
+
+
+def _with_parts(details: Details, tally: Tally, state: State, *, is_owned: bool) -> Details:
+    """Return the details of a job with what follows from its parts; `is_owned` by a worker of its own."""
+    heard_at = moment(tally.heard_at) if tally.heard_at else None
+    details = details._replace(
+        current=tally.succeeded,
+        total=tally.size,
+        rate=None,
+        eta=None if state in FINAL_STATES else tally.seconds_left(tally.heard_at),
+        updated_at=max(filter(None, (details.updated_at, heard_at)), default=None),
+    )
+    if is_owned:
+        return details
+    finished_at = moment(tally.finished_at) if tally.finished_at else details.finished_at
+    return details._replace(
+        started_at=moment(tally.started_at) if tally.started_at else None,
+        finished_at=finished_at,
+        updated_at=max(filter(None, (details.updated_at, finished_at)), default=None),
     )
 
 
@@ -103,6 +129,7 @@ def _details(body: dict[str, Any], created: str | None) -> Details:
         updated_at=_time(body.get("updated_at")),
         finished_at=_time(body.get("finished_at")),
         next_retry_at=_time(body.get("next_retry_at")),
+        part_of=_text(body.get("part_of")),
     )
 
 

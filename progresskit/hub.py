@@ -191,6 +191,10 @@ class _Watched:
         return self.last is not None and self.last.done
 
     @property
+    def is_counting_parts(self) -> bool:
+        return self.last is not None and self.last.tally is not None and not self.last.done
+
+    @property
     def is_in_doubt(self) -> bool:
         return self.knowledge is Knowledge.IN_DOUBT
 
@@ -450,10 +454,13 @@ class Hub:
         return max(max(min(deadlines), self._schedule.retry) - self._clock(), 0) if deadlines else None
 
     def _polled(self, done: bool) -> list[str]:
-        """Return the ids whose changes are not pushed, of jobs that are done or of the others."""
-        if self._subscription is not None or isinstance(self._backend, SupportsPush):
-            return []
-        return [id for id, watched in self._watched.items() if watched.is_done is done]
+        """Return the ids of jobs that are done, or of the others, whose changes are not pushed: sums over parts never are."""
+        pushes = self._subscription is not None or isinstance(self._backend, SupportsPush)
+        return [
+            id
+            for id, watched in self._watched.items()
+            if watched.is_done is done and (not pushes or watched.is_counting_parts)
+        ]
 
     def _add(self, mailbox: Mailbox, ids: frozenset[str]) -> None:
         mailbox.ids.update(ids)
@@ -556,6 +563,7 @@ class Hub:
                 self._take_one(watched, progress, now)
                 check = watched.check
                 is_sooner |= watched.is_in_doubt or (check is not None and self._schedule.is_late_for(check))
+                is_sooner |= watched.is_counting_parts and self._schedule.is_late_for(self._schedule.tick)
         if is_sooner:
             self._signal.put(None)
 
@@ -586,7 +594,8 @@ class Hub:
             watched.check = now + lease
         elif watched.knowledge is Knowledge.BEHIND:
             watched.check = now + LEASE_CHECK_SECONDS
-        if is_later or (is_same and before is not None and progress.cursor != before.cursor):
+        is_changed = is_same and before is not None and progress.cursor != before.cursor
+        if is_later or (is_changed and not _counts_less(progress, before)):
             watched.last = progress
             self._delivery.add(watched.mailboxes - watched.new if watched.new else watched.mailboxes, progress)
 
@@ -594,6 +603,13 @@ class Hub:
         if watched.last is not None:
             self._delivery.add(watched.new, watched.last)
         watched.new.clear()
+
+
+def _counts_less(progress: Progress, before: Progress | None) -> bool:
+    """Return True for a record whose parts were counted earlier."""
+    if progress.tally is None or before is None or before.tally is None:
+        return False
+    return progress.tally.changes < before.tally.changes
 
 
 def _has_lost_its_end(record: Progress, before: Progress) -> bool:

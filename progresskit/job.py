@@ -92,7 +92,10 @@ class Job:
         """The text that was reported last, neither cut nor cleaned yet."""
         self.meta: Mapping[str, Any] = {}
         kind = self.validated("kind", validation.text, identity.kind)
-        self._builder = SnapshotBuilder(sink, identity._replace(kind=kind))
+        part = identity.part
+        if part is not None:
+            part = part._replace(weight=self.validated("weight", validation.weight, part.weight) or 1)
+        self._builder = SnapshotBuilder(sink, identity._replace(kind=kind, part=part))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
@@ -106,6 +109,26 @@ class Job:
     def owner(self) -> str | None:
         """The key of the user who owns the job; None if it has no owner."""
         return self._builder.identity.owner
+
+    @property
+    def cancel_ids(self) -> tuple[str, ...]:
+        """The ids of the jobs whose requests to cancel concern this one: its own, and its parent's if it is a part."""
+        part = self._builder.identity.part
+        if part is None:
+            return (self.id,)
+        return (self.id, part.parent) if part.has_record else (part.parent,)
+
+    @property
+    def part_of(self) -> str | None:
+        """The id of the job of which this one is a part; None if it is none."""
+        part = self._builder.identity.part
+        return None if part is None else part.parent
+
+    @property
+    def label(self) -> str:
+        """The id by which other jobs refer to this one: its own, or that of its parent for a part without a record."""
+        part = self._builder.identity.part
+        return self.id if part is None or part.has_record else part.parent
 
     @property
     def run(self) -> int:
@@ -246,6 +269,19 @@ class Job:
             except ValueError as problem:
                 self.drop("steps", problem)
 
+    def declare_parts(self, stage: Stage, size: Any) -> None:
+        """Have the job, which is that stage, count by so many parts only; without effect for None."""
+        size = self.validated("parts", validation.size, size)
+        if size is None:
+            return
+        with self._lock:
+            try:
+                stage.declare_parts()
+            except ValueError as problem:
+                self.drop("parts", problem)
+            else:
+                self._builder.declare_parts(size)
+
     def step(
         self, outer: Stage, name: str, total: float | None, unit: str | None, new: Callable[[], AnyReports]
     ) -> AnyReports:
@@ -314,10 +350,10 @@ class Job:
             last = self._builder.write
             return None if self.has_ended or last is None else self._builder.again(last)
 
-    def mark_stored(self, run: int | None) -> None:
-        """Note that a record is stored, and the number of its run."""
+    def mark_stored(self, run: int | None, run_token: str | None = None) -> None:
+        """Note that a record is stored, the number of its run, and to which run of its parent a part belongs."""
         with self._lock:
-            self._builder.mark_stored(run)
+            self._builder.mark_stored(run, run_token)
 
     def request_cancel(self) -> None:
         """Ask the job to stop."""

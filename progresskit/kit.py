@@ -7,14 +7,14 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import forks, scope, unseen, validation
-from .abc import SupportsListing
-from .arguments import checked, checked_kind, checked_states, length_of, message, owner_key
+from .abc import SupportsListing, SupportsParts
+from .arguments import checked, checked_kind, checked_states, length_of, message, owner_key, part_name
 from .errors import InvalidValue, Unsupported
 from .observer import IgnoredObserver, JoinedObserver, ProgressObserver, StepObserver, job_of, null_job, stage_of
-from .progress import Failure, State, check_id
+from .progress import Details, Failure, State, check_id
 from .remote import RemoteSubject
 from .resources import Resources
-from .snapshots import Identity, external_update
+from .snapshots import Identity, PartIdentity, declaration, external_update
 from .track import AsyncLoop, EitherLoop, count_loop
 from .urls import redact
 
@@ -137,6 +137,9 @@ class Kit:
         cancellable: bool = False,
         owner: Any = None,
         steps: Mapping[str, int] | Iterable[str] | None = None,
+        parts: int | None = None,
+        part_of: JobId | None = None,
+        weight: int = 1,
     ) -> ProgressObserver:
         """
         Open a job, or join the surrounding one where `id` is None or its own.
@@ -151,30 +154,139 @@ class Kit:
         `steps` are the names of the steps with their weights (whole numbers from 1 to 1,000,000), or the names alone,
         for equal ones: up to 32. The job then counts by them only, see `ProgressObserver.step`.
 
+        `parts` is how many parts the job has, which other workers report: it then counts by them only, see `part`. With
+        `part_of`, the job itself is a part of that job, in which it counts with this `weight` (a whole number from 1 to
+        1,000,000). Where the backend cannot add up parts, both are logged once, and the job runs without.
+
         Raises InvalidId for an invalid id, and InvalidValue for an `owner` who is not signed in; for other bad values
         in strict mode only.
         """
         forks.notice()
         id = None if id is None else check_id(id)
+        part = None if part_of is None else PartIdentity(check_id(part_of), "", weight)
+        if not (parts is None and part is None) and not self._counts_parts():
+            parts = part = None
         job = scope.current_job()
-        joining = self._joining(id)
+        joining = self._joining(id) if part_of is None else None
         if joining is not None:
             joined = JoinedObserver(joining)
-            job_of(joined).declare(stage_of(joined), steps, StepObserver)
+            self._declare(joined, steps, parts)
             joined.update(total=total, description=description, unit=unit, meta=meta)
             return joined
-        parent = None if job is None else job.id
+        parent = None if job is None else job_of(job).label
         if job is not None and owner is None:
             owner = job.owner
-        opened = self._open_job(id, kind=kind, parent=parent, cancellable=cancellable, owner=owner)
+        opened = self._open_job(id, kind=kind, parent=parent, cancellable=cancellable, owner=owner, part=part)
         try:
-            job_of(opened).declare(stage_of(opened), steps, StepObserver)
+            self._declare(opened, steps, parts)
             opened.update(total=total, description=description, unit=unit, meta=meta)
         except InvalidValue:
             job_of(opened).detach()
             raise
         self.publisher.register(job_of(opened))
         return opened
+
+    def _declare(
+        self, observer: ProgressObserver, steps: Mapping[str, int] | Iterable[str] | None, parts: int | None
+    ) -> None:
+        job, stage = job_of(observer), stage_of(observer)
+        job.declare(stage, steps, StepObserver)
+        job.declare_parts(stage, parts)
+
+    def _counts_parts(self) -> bool:
+        """Return whether the backend can add up parts; log it once where it cannot."""
+        if isinstance(self.backend, SupportsParts):
+            return True
+        if "parts" not in self._warned:
+            self._warned.add("parts")
+            _log().warning("%s cannot add up the parts of jobs: they are not counted", redact(self.settings.url))
+        return False
+
+    def part(
+        self,
+        parent: JobId,
+        name: JobId,
+        *,
+        total: float | None = None,
+        unit: str | None = None,
+        description: str | None = None,
+        weight: int = 1,
+        cancellable: bool = False,
+    ) -> ProgressObserver:
+        """
+        Open a part of a job, under a name of at most 200 characters, without a record of its own.
+
+        It is reported to and ended like a job, in any process; only the sums over all parts are stored, with the job.
+        A part that is opened again under its name, because a queue has delivered its task again, counts once. `weight`
+        (a whole number from 1 to 1,000,000) is how much it counts among the others.
+
+        A request to cancel the job is one to cancel its parts. Raises InvalidId for an invalid id or name. Where the
+        backend cannot add up parts, that is logged once, and reports are ignored.
+        """
+        forks.notice()
+        id, text = check_id(parent), part_name(name)
+        if not self._counts_parts():
+            return JoinedObserver(null_job())
+        share = PartIdentity(id, text, weight, has_record=False)
+        opened = self._open_job(f"{id}/{text}", cancellable=cancellable, part=share)
+        try:
+            opened.update(total=total, unit=unit, description=description)
+        except InvalidValue:
+            job_of(opened).detach()
+            raise
+        self.publisher.register(job_of(opened))
+        return opened
+
+    def group(
+        self,
+        id: JobId | None = None,
+        *,
+        size: int | None = None,
+        weight: int | None = None,
+        unit: str | None = None,
+        description: str | None = None,
+        kind: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        owner: Any = None,
+    ) -> str:
+        """
+        Declare a job that is made of parts and has no worker of its own, or change it; return its id.
+
+        It is pending until a part starts, and ends by itself once `size` parts are final: failed if one of them failed,
+        else cancelled if one was cancelled, else succeeded. `weight` is the total weight of the parts, by default
+        `size`. Parts may report before their number is known, and another call may change it: a `size` or `weight` of
+        None stays as it was, and so do the texts where none is given. After the job's end it begins the next run.
+
+        Returns once that is stored, after `flush_seconds` at most; during an outage it is sent later. Raises
+        Unsupported where the backend cannot add up parts, InvalidId for an invalid id, and InvalidValue for other
+        invalid arguments.
+        """
+        forks.notice()
+        if not isinstance(self.backend, SupportsParts):
+            raise Unsupported(f"the backend of {redact(self.settings.url)} cannot add up the parts of jobs")
+        id = os.urandom(16).hex() if id is None else check_id(id)
+        details = Details(
+            kind=checked_kind(kind),
+            unit=None if unit is None else checked("unit", validation.text, unit),
+            description=None if description is None else checked("description", validation.text, description),
+            meta={} if meta is None else checked("meta", validation.meta, meta),
+        )
+        self.publisher.declare(
+            declaration(
+                self.publisher,
+                id,
+                os.urandom(8).hex(),
+                None if size is None else checked("size", validation.size, size),
+                weight=None if weight is None else checked("weight", validation.size, weight),
+                details=details,
+                owner=None if owner is None else owner_key(owner),
+            )
+        )
+        return id
+
+    async def agroup(self, id: JobId | None = None, **about: Any) -> str:
+        """Call `group` without blocking the event loop."""
+        return await self._resources.call_in_thread(lambda id: self.group(id, **about), id)
 
     def _joining(self, id: str | None) -> ProgressObserver | None:
         """Return the job that is joined, and not opened, under that id or under none."""
@@ -295,17 +407,26 @@ class Kit:
         attempt: int = 1,
         cancellable: bool = False,
         owner: Any = None,
+        part: PartIdentity | None = None,
     ) -> ProgressObserver:
-        """Make a job, in any context, which is published once it is given to `publisher.register`."""
+        """
+        Make a job, in any context, which is published once it is given to `publisher.register`.
+
+        A `part` with a record has the job's id as its name; one without has one made of its parent's and its name.
+        """
+        if part is None or part.has_record:
+            id = os.urandom(16).hex() if id is None else check_id(id)
+            part = part and part._replace(name=id)
         return ProgressObserver(
             self.publisher,
             Identity(
-                os.urandom(16).hex() if id is None else check_id(id),
+                str(id),
                 token=os.urandom(8).hex(),
                 kind=kind,
                 parent=parent,
                 attempt=attempt,
                 owner=None if owner is None else owner_key(owner),
+                part=part,
             ),
             cancellable=cancellable,
         )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from threading import Lock
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from .abc import Backend, Subscription, SupportsCancelPush, SupportsListing, SupportsPush
+from .abc import Backend, Subscription, SupportsCancelPush, SupportsListing, SupportsParts, SupportsPush
 from .record_store import RecordStore
 from .subscriptions import SubscriptionList
 
@@ -14,18 +14,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from .config import Settings
+    from .parts import Report
     from .progress import Progress, State, Write
 
 SWEEP_SECONDS = 60.0
 """How often records that have expired are removed, beside those that are come across."""
 
 
-class MemoryBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
-    """Keeps the records of this process; `clock` returns seconds and never goes back."""
+_EPOCH = time() - monotonic()
+
+
+def steady_time() -> float:
+    """Return seconds since the epoch that never go back, as of a clock that is not set while the process lives."""
+    return _EPOCH + monotonic()
+
+
+class MemoryBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, SupportsParts):
+    """Keeps the records of this process; `clock` returns seconds since the epoch and never goes back."""
 
     shared = False
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = steady_time) -> None:
         self._clock = clock
         self._lock = Lock()
         self._entries = RecordStore()
@@ -38,14 +47,21 @@ class MemoryBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
         return cls()
 
     def write(self, batch: Sequence[Write]) -> dict[str, int]:
-        """Fold the batch in, and notify the subscribers."""
+        """Fold the batch in, and deliver what has changed."""
+        return self.write_with_reports(batch, ())[0]
+
+    def write_with_reports(
+        self, batch: Sequence[Write], reports: Sequence[Report]
+    ) -> tuple[dict[str, int], dict[str, str]]:
+        """Fold both in, and deliver new, declared and ended jobs; the sums over parts are read."""
         now = self._clock()
         with self._lock:
             self._sweep(now)
-            heard = [write.id for write in batch if self._entries.take(write, now, now)]
+            heard = {write.id for write in batch if self._entries.take(write, now, now)}
+            taken, pushed = self._entries.take_reports(reports, now, now)
             runs = {write.id: self._entries[write.id].stored.run for write in batch}
-            self._subscriptions.deliver(heard, self._entries, now)
-        return runs
+            self._subscriptions.deliver(heard | pushed, self._entries, now)
+            return runs, self._entries.run_tokens(taken.union(runs))
 
     def read(self, ids: Collection[str]) -> dict[str, Progress]:
         """Return those that are known and have not expired."""

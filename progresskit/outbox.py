@@ -12,6 +12,7 @@ from enum import Enum
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from .abc import SupportsParts
 from .backoff import LONGEST_SECONDS, Backoff
 from .errors import BackendUnavailable
 from .progress import FINAL_STATES, Role
@@ -39,6 +40,9 @@ REFUSED = 1_000
 """The most jobs of which is kept, for the next flush to report, that their last record is not stored."""
 
 _AT_ONCE = float("-inf")
+
+_UNPROVEN = (Role.START, Role.DECLARE)
+"""The roles of writes that must not open a run twice where their first attempt may have done it."""
 
 
 class Delivery(Enum):
@@ -94,8 +98,11 @@ class _Record:
 
     def dated(self, now: float) -> Write:
         """Return the write, with its present age."""
-        late = self.write.role is Role.START and self.delivery is not Delivery.QUEUED
-        return self.write._replace(age=max(now - self.since, 0.0), late=self.write.late or late)
+        write, age = self.write, max(now - self.since, 0.0)
+        is_uncertain = self.delivery is not Delivery.QUEUED
+        late = write.late or (write.role in _UNPROVEN and is_uncertain)
+        report = write.report and write.report._replace(age=age, late=write.late or is_uncertain)
+        return write._replace(age=age, late=late, report=report)
 
 
 class Jobs(Protocol):
@@ -108,8 +115,13 @@ class Jobs(Protocol):
     def latest(self) -> Iterable[tuple[Write, float]]:
         """Return the last record of each live job, to be written again, and when its run began."""
 
-    def mark_stored(self, token: str | None, run: int) -> None:
-        """Note that a record of a job is stored in this run, and notify the job's observers."""
+    def mark_stored(self, token: str | None, run: int, run_token: str | None) -> None:
+        """
+        Note that a record of a job is stored in this run, and notify the job's observers.
+
+        `run_token` is that of the run of the parent to which the part belongs now, or of the job's own run if it has
+        parts; None where there is none.
+        """
 
     def notify_observers(self) -> None:
         """Notify the observers of all live jobs, though the records are not stored."""
@@ -127,6 +139,13 @@ class Flush:
         """Why records are not stored, also those of earlier ones that no flush has reported."""
 
 
+class _Receipt(NamedTuple):
+    """What the backend has answered to a batch; see `SupportsParts.write_with_reports`."""
+
+    runs: Mapping[str, int]
+    run_tokens: Mapping[str, str]
+
+
 class _Final(NamedTuple):
     """A final record, made ready to be written again, and when it was stored."""
 
@@ -141,8 +160,8 @@ class _RecentFinals:
     def __init__(self) -> None:
         self._finals: deque[_Final] = deque(maxlen=RECENT)
 
-    def add(self, record: _Record, run: int, now: float) -> None:
-        self._finals.append(_Final(now, _restoring(record.write, run), record.since))
+    def add(self, write: Write, since: float, now: float) -> None:
+        self._finals.append(_Final(now, write, since))
 
     def expire(self, now: float) -> None:
         while self._finals and self._finals[0].stored_at < now - RECENT_SECONDS:
@@ -286,13 +305,13 @@ class Outbox:
         while self._records and now >= self._retry_at:
             batch = self._next_batch()
             try:
-                runs = self._backend.write(self._dated(batch))
+                receipt = self._send(batch)
             except BackendUnavailable as error:
                 self._fail(error)
             except Exception as error:
                 self._handle_refusal(batch, error)
             else:
-                self._succeed(batch, runs)
+                self._succeed(batch, receipt)
         self._finish_flushes()
 
     def _next_batch(self) -> list[_Record]:
@@ -303,9 +322,15 @@ class Outbox:
                 break
         return list(batch.values())
 
-    def _dated(self, batch: Iterable[_Record]) -> list[Write]:
-        now = self._clock()
-        return [record.dated(now) for record in batch]
+    def _send(self, batch: Iterable[_Record]) -> _Receipt:
+        now, backend = self._clock(), self._backend
+        writes = [record.dated(now) for record in batch]
+        reports = [write.report for write in writes if write.report is not None]
+        if reports or any(write.declaration for write in writes):
+            assert isinstance(backend, SupportsParts)
+            own = [write for write in writes if write.role is not Role.REPORT]
+            return _Receipt(*backend.write_with_reports(own, reports))
+        return _Receipt(backend.write(writes), {})
 
     def _finish_flushes(self) -> None:
         for flush in self._flushes:
@@ -316,16 +341,19 @@ class Outbox:
 
     # After a write.
 
-    def _succeed(self, batch: Iterable[_Record], runs: Mapping[str, int]) -> None:
+    def _succeed(self, batch: Iterable[_Record], receipt: _Receipt) -> None:
+        runs = receipt.runs
         for record in batch:
             write = record.write
+            run_token = receipt.run_tokens.get(write.report.parent if write.report else write.id)
             del self._records[record.key]
             self._refusals.remove(record.key)
             self._on_stored(write, runs.get(write.id))
             run = runs.get(write.id) or write.run
-            if write.state in FINAL_STATES:
-                self._recent.add(record, run, self._clock())
-            self._jobs.mark_stored(write.token, run)
+            restoring = _restoring(write, run, run_token)
+            if restoring is not None:
+                self._recent.add(restoring, record.since, self._clock())
+            self._jobs.mark_stored(write.token, run, run_token)
             record.finish(Delivery.STORED)
         self._recent.expire(self._clock())
         if self.down:
@@ -363,7 +391,7 @@ class Outbox:
         refused = []
         for record in batch:
             try:
-                self._succeed([record], self._backend.write(self._dated([record])))
+                self._succeed([record], self._send([record]))
             except BackendUnavailable:
                 return False
             except Exception as error:
@@ -428,8 +456,17 @@ def key_of(write: Write) -> Key:
     return write.id, write.token
 
 
-def _restoring(write: Write, run: int) -> Write:
-    """Return a stored final record as it is to be written again: to restore it, not to start a run."""
+def _restoring(write: Write, run: int, run_token: str | None) -> Write | None:
+    """Return a stored final record as it is to be written again: to restore it, not to start a run; None for others."""
+    if write.state not in FINAL_STATES:
+        return None
+    if write.report is not None:
+        bound = write.report.run_token or run_token
+        # Of a part that belongs to no run of its parent nothing is to be restored.
+        report = write.report._replace(is_start=False, run_token=bound) if bound else None
+        write = write._replace(report=report)
+    if write.role is Role.REPORT:
+        return write._replace(late=True) if write.report else None
     if write.role is Role.EXTERNAL:
         return write._replace(late=True)
     return write._replace(role=Role.UPDATE, run=write.run or run, late=True)

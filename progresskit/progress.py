@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from enum import Enum, StrEnum
+from enum import Enum
 from functools import lru_cache
 from json.encoder import encode_basestring
 from math import isfinite
@@ -20,11 +20,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from . import bodies
 from .bodies import Body
 from .errors import InvalidId
+from .parts import Declaration, Part, Report, Tally, advanced, counted, declare, settled
+from .states import FINAL_STATES as FINAL_STATES  # noqa: PLC0414 (a public name of this module)
+from .states import SKEW_SECONDS as SKEW_SECONDS  # noqa: PLC0414 (a public name of this module)
+from .states import State as State  # noqa: PLC0414 (a public name of this module)
+from .states import is_over
 from .steps import Step, percent_of, share_of_items
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
+
+    from .parts import Parts
 
     JobId = str | int | UUID
 
@@ -45,7 +52,7 @@ def check_id(id: object) -> str:
     Raises InvalidId unless it is 1 to 128 of `A-Z a-z 0-9 _ . : -` and starts with a letter or digit. A queue's task
     with another id has its job under the id that `fit_id` returns.
     """
-    text = _id_text(id)
+    text = id_text(id)
     if text is not None and 0 < len(text) <= ID_LENGTH and ID_ALPHABET.issuperset(text) and text[0] not in "_.:-":
         return text
     shown = type(id).__name__ if text is None else repr(text[:40])
@@ -55,7 +62,7 @@ def check_id(id: object) -> str:
     )
 
 
-def _id_text(id: object) -> str | None:
+def id_text(id: object) -> str | None:
     """Return an id as text; None unless it is text, a whole number or a UUID."""
     if isinstance(id, str):
         return id
@@ -76,25 +83,6 @@ def fit_id(id: JobId) -> str:
         from hashlib import sha1
 
         return sha1(str(id).encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
-
-
-class State(StrEnum):
-    """Where a job stands; the last three are final."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def final(self) -> bool:
-        """True for `succeeded`, `failed` and `cancelled`."""
-        return self in FINAL_STATES
-
-
-FINAL_STATES = frozenset((State.SUCCEEDED, State.FAILED, State.CANCELLED))
 
 
 class Version(NamedTuple):
@@ -147,6 +135,7 @@ class Details(NamedTuple):
     updated_at: datetime | None = None
     finished_at: datetime | None = None
     next_retry_at: datetime | None = None
+    part_of: str | None = None
 
 
 class Source(Protocol):
@@ -180,6 +169,7 @@ class _Mutable:
         "owner",
         "stalled",
         "state",
+        "tally",
         "version",
     )
 
@@ -191,8 +181,8 @@ class Progress:
     `current` and `total` count in `unit`, `rate` is per second, `eta` is in seconds as of `updated_at`, and all times
     are aware datetimes in UTC. `lease` (seconds) is how long the worker may be silent before the job counts as
     stalled, `owner` the key of the user whose job it is, `life` stands for all runs of the id since the store last knew
-    none of it. These three are not part of the JSON. `given_percent` is the percent of a job whose work is divided, and
-    DERIVED where it follows from the count.
+    none of it, and `tally` holds the sums over its parts. These four are not part of the JSON. `given_percent` is the
+    percent of a job whose work is divided, and DERIVED where it follows from the count.
     """
 
     __slots__ = _Mutable.__slots__
@@ -222,6 +212,9 @@ class Progress:
 
         @property
         def life(self) -> str: ...
+
+        @property
+        def tally(self) -> Tally | None: ...
 
     _cursor: str
     _details: Details | None
@@ -256,6 +249,8 @@ class Progress:
         steps: tuple[Step, ...] | None = None,
         step: int | None = None,
         given_percent: Number | None = DERIVED,
+        part_of: str | None = None,
+        tally: Tally | None = None,
     ) -> None:
         _set(self, "id", id)
         _set(self, "state", state)
@@ -265,6 +260,7 @@ class Progress:
         _set(self, "lease", lease)
         _set(self, "owner", owner)
         _set(self, "life", life)
+        _set(self, "tally", tally)
         _set(self, "_cursor", "")
         _set(self, "_source", None)
         details = Details(
@@ -287,6 +283,7 @@ class Progress:
             updated_at,
             finished_at,
             next_retry_at,
+            part_of,
         )
         _set(self, "_details", details)
 
@@ -313,6 +310,7 @@ class Progress:
         record.lease = lease
         record.owner = owner
         record.life = life
+        record.tally = None
         record._cursor = ""
         record._source = source
         record._details = None
@@ -427,6 +425,16 @@ class Progress:
         return (self._details or self._decode()).next_retry_at
 
     @property
+    def part_of(self) -> str | None:
+        """The id of the job of which this one is a part."""
+        return (self._details or self._decode()).part_of
+
+    @property
+    def parts(self) -> Parts | None:
+        """How many parts the job has in which state; None for a job without parts."""
+        return self.tally and self.tally.parts
+
+    @property
     def done(self) -> bool:
         """True once the state is final."""
         return self.state in FINAL_STATES
@@ -446,17 +454,21 @@ class Progress:
         """0 to 99.99, floored to 2 decimals; 100 once succeeded; None while the total is unknown or 0."""
         if self.state is State.SUCCEEDED:
             return 100
+        if self.tally is not None:
+            return percent_of(self.tally.hundredths)
         given = self.given_percent
         return percentage(self.current, self.total) if given == DERIVED else given
 
     @property
     def cursor(self) -> str:
-        """The state that a viewer has seen: life and version, with `s` while stalled and `c` while cancelling."""
+        """The state that a viewer has seen: life, version, parts, with `s` while stalled and `c` while cancelling."""
         return self._cursor or self._make_cursor()
 
     def _make_cursor(self) -> str:
         run, attempt, seq = self.version
         cursor = f"{self.life}-{run}.{attempt}.{seq}"
+        if self.tally is not None:
+            cursor += self.tally.cursor
         if self.stalled:
             cursor += "s"
         if self.cancel_requested and not self.done:
@@ -488,12 +500,14 @@ class Progress:
             "cursor": self.cursor,
             "stalled": self.stalled,
             "cancel_requested": self.cancel_requested,
+            "parts": self.parts and self.parts._asdict(),
             "parent": self.parent,
             "created_at": format_time(self.created_at),
             "started_at": format_time(self.started_at),
             "updated_at": format_time(self.updated_at),
             "finished_at": format_time(self.finished_at),
             "next_retry_at": format_time(self.next_retry_at),
+            "part_of": self.part_of,
         }
 
     def to_json(self) -> str:
@@ -508,6 +522,7 @@ class Progress:
         return (
             f'"version":"{run}.{attempt}.{seq}","cursor":"{self.cursor}","stalled":{_BOOLEANS[self.stalled]},'
             f'"cancel_requested":{_BOOLEANS[self.cancel_requested]},'
+            f'"parts":{"null" if self.tally is None else _encode(self.tally.parts._asdict())},'
         )
 
     def redacted(self) -> Progress:
@@ -618,6 +633,8 @@ class Role(Enum):
 
     START = "start"  # a worker that begins a job, and has not heard yet that its first record is stored
     UPDATE = "update"  # a worker whose start is stored
+    DECLARE = "declare"  # a caller of `group`, with how many parts the job has
+    REPORT = "report"  # a part without a record of its own: only its `report` is stored
     EXTERNAL = "word"  # an external update: of the sender of a task, or the process that supervises the workers
 
 
@@ -625,14 +642,14 @@ class Write(NamedTuple):
     """
     One record on its way to a backend.
 
-    `token` is that of the worker's start, None for an external update. `run` is the run that the store
-    returned for the start, 0 while the worker does not know. `body` is the record as JSON (see `encode`). `lease` and
-    `ttl` are seconds.
+    `token` is that of the worker's start or of the declaration, None for an external update. `run` is the run that the
+    worker knows it has, else 0. `body` is the record as JSON (see `encode`). `lease` and `ttl` are seconds.
 
     `age` is how many seconds before it is sent the worker's run began, or the external update was made, by the
     monotonic clock of its process. `late` is set on a start that could not be sent at once, or was sent with an unknown
     outcome, and on an end that is sent again after an outage: it must not replace a run that began later. `created` is
-    the `created_at` of the record in milliseconds since the epoch.
+    the `created_at` of the record in milliseconds since the epoch. `declaration` is set where the writer says how many
+    parts the job has, `report` where the job is a part of another one.
     """
 
     id: str
@@ -649,6 +666,8 @@ class Write(NamedTuple):
     age: float = 0.0
     late: bool = False
     created: int = 0
+    declaration: Declaration | None = None
+    report: Report | None = None
 
 
 class Stored(NamedTuple):
@@ -661,7 +680,8 @@ class Stored(NamedTuple):
 
     `opened` is when the owner's run began, or the external update was made, in seconds by the store's clock.
     `restored` says that the record was opened by a write that proves no new start: a run that began later takes its
-    place. `born` is when the first run of the id was created, in milliseconds since the epoch.
+    place. `born` is when the first run of the id was created, in milliseconds since the epoch. `tally` holds the sums
+    over the parts of this run, None while it has none.
     """
 
     run: int
@@ -676,20 +696,20 @@ class Stored(NamedTuple):
     opened: float = 0.0
     restored: bool = False
     born: int = 0
+    tally: Tally | None = None
 
 
-SKEW_SECONDS = 2.0
-"""How far the clocks of two processes may differ that judge by times which both have written."""
+def is_stalled(stored: Stored, heard: float, lease: float, now: float) -> bool:
+    """
+    Return True where a job is running and was not heard of for its lease.
 
-
-def is_ahead(heard: float, now: float, lease: float) -> bool:
-    """Return whether the clock was set back since a job was heard of, for two clocks do not differ by so much."""
-    return heard - now >= lease + SKEW_SECONDS
-
-
-def is_over(heard: float, now: float, lease: float) -> bool:
-    """Return whether a lease has run out."""
-    return now - heard >= lease or is_ahead(heard, now, lease)
+    `heard` is when its worker was last heard of. A job that has parts and no worker of its own depends on its parts.
+    """
+    if stored.state is not State.RUNNING:
+        return False
+    if stored.token is None and stored.tally is not None:
+        return stored.tally.is_stalled(now)
+    return is_over(heard, now, lease)
 
 
 class Effect(Enum):
@@ -709,6 +729,8 @@ def fold(stored: Stored | None, write: Write, now: float) -> tuple[Stored | None
     began = now - write.age
     if write.role is Role.EXTERNAL:
         return _fold_external(stored, write, began, now)
+    if write.role is Role.DECLARE:
+        return _fold_declaration(stored, write, began, now)
     if stored is None:
         return _opened(write, max(write.run, 1), began), Effect.APPLIED
     if stored.token == write.token:
@@ -722,7 +744,8 @@ def fold(stored: Stored | None, write: Write, now: float) -> tuple[Stored | None
 
 def _awaits(stored: Stored, write: Write) -> bool:
     """Return whether the stored job waits for a worker, as which the writer may go on with its run."""
-    return stored.state is State.PENDING and stored.attempt <= write.attempt
+    is_running_group = stored.state is State.RUNNING and stored.token is None
+    return (stored.state is State.PENDING or is_running_group) and stored.attempt <= write.attempt
 
 
 def _precedes(moment: float, stored: Stored, now: float) -> bool:
@@ -770,7 +793,84 @@ def _fold_owner(stored: Stored, write: Write, began: float) -> tuple[Stored, Eff
         return stored._replace(opened=opened), Effect.RENEWED
     attempt, seq = mine
     applied = stored._replace(attempt=attempt, seq=seq, state=write.state, body=write.body, opened=opened)
+    if write.declaration is not None:
+        # It is repeated with each record, so that another one that was made since must not be undone.
+        before, made = stored.tally or Tally(write.declaration.token), began + write.declaration.offset
+        applied = applied._replace(tally=declare(before, write.declaration, made, late=True))
     return applied, Effect.APPLIED
+
+
+def _fold_declaration(stored: Stored | None, write: Write, made: float, now: float) -> tuple[Stored, Effect]:
+    assert write.declaration is not None
+    if stored is None or stored.state in FINAL_STATES:
+        is_repeated = (
+            stored is not None and stored.tally is not None and stored.tally.declared == write.declaration.token
+        )
+        if stored is not None and (is_repeated or (write.late and _precedes(made, stored, now))):
+            return stored, Effect.IGNORED
+        run, born = (1, None) if stored is None else (stored.run + 1, stored.born)
+        opened = _opened(write, run, made, born=born)._replace(token=None)
+        return _settled(opened, now), Effect.APPLIED
+    before = stored.tally or Tally(stored.token or write.declaration.token)
+    tally = declare(before, write.declaration, made, write.late)
+    if tally is stored.tally:
+        return stored, Effect.RENEWED
+    if stored.token is None:  # the texts of a job with a worker are the worker's
+        state = State.RUNNING if tally.started_at else stored.state
+        body = stored.body if write.declaration.keeps_texts else write.body
+        stored = stored._replace(state=state, body=body)
+    return _settled(stored._replace(tally=tally), now), Effect.APPLIED
+
+
+def fold_report(
+    stored: Stored | None, part: Part | None, report: Report, now: float
+) -> tuple[Stored, Part | None, Effect]:
+    """
+    Return the stored record of a job and one of its parts after a report of that part, and the effect of the report.
+
+    `part` is what is stored under the part's name in this run of the job. `now` is as in `fold`. The effect is IGNORED
+    where the report adds nothing: the run is another one, or final. Otherwise the part belongs to the run from now on
+    whose token is `tally.run_token`.
+    """
+    if stored is None:
+        stored = _undeclared(report, now - report.age)
+    run_token = stored.tally.run_token if stored.tally else stored.token or report.run_token or report.token
+    tally = stored.tally or Tally(run_token or "external")
+    if stored.state in FINAL_STATES or report.run_token not in (None, tally.run_token):
+        return stored, part, Effect.IGNORED
+    after = advanced(part, report, now)
+    added = counted(tally, part, after, report, now)
+    effect = Effect.APPLIED if added.changes != tally.changes else Effect.RENEWED
+    if stored.token is None and stored.state is State.PENDING and added.declared and added.started_at:
+        stored = stored._replace(state=State.RUNNING)
+    return _settled(stored._replace(tally=added), now), after, effect
+
+
+def ask_to_cancel(stored: Stored, now: float) -> Stored:
+    """Return the record of a live job with a request to cancel; a group of which no part is running ends at once."""
+    return _settled(stored._replace(cancel_requested=True), now)
+
+
+def _undeclared(report: Report, opened: float) -> Stored:
+    """Return the record of a job of which no more is known than that it has this part."""
+    known = (format_time(moment(report.created / 1000)), False, opened, False, report.created)
+    return Stored(1, 1, 0, None, State.PENDING, undeclared_body(report), None, *known)
+
+
+def undeclared_body(report: Report) -> str:
+    """Return the body of that record."""
+    created = moment(report.created / 1000)
+    return encode(Progress(report.parent, State.PENDING, Version(1, 1, 0), created_at=created))
+
+
+def _settled(stored: Stored, now: float) -> Stored:
+    """Return the record of a job, ended where it has no worker and all its parts are final."""
+    if stored.token is not None or stored.tally is None or stored.state in FINAL_STATES:
+        return stored
+    tally, state = settled(stored.tally, stored.cancel_requested)
+    if state is None:
+        return stored
+    return stored._replace(state=state, seq=stored.seq + 1, tally=tally._replace(finished_at=now))
 
 
 def _opened(write: Write, run: int, opened: float, before: Stored | None = None, born: int | None = None) -> Stored:
@@ -778,6 +878,10 @@ def _opened(write: Write, run: int, opened: float, before: Stored | None = None,
     created = before.created if before else created_at(write.body)
     if before is not None:
         born = before.born
+    tally = before.tally if before else None
+    if write.declaration is not None:
+        made = opened + write.declaration.offset
+        tally = declare(tally or Tally(write.declaration.token), write.declaration, made, write.late)
     return Stored(
         run=run,
         attempt=write.attempt,
@@ -790,6 +894,7 @@ def _opened(write: Write, run: int, opened: float, before: Stored | None = None,
         opened=opened,
         restored=restores(write),
         born=write.created if born is None else born,
+        tally=tally,
     )
 
 
@@ -886,10 +991,11 @@ def _steps(progress: Progress) -> str:
 
 def _after(progress: Progress) -> str:
     """Return the JSON of a record from behind the fields that only the store knows, but for the bracket."""
-    created, started, updated, finished, next_retry = progress.details[-5:]
+    created, started, updated, finished, next_retry, part_of = progress.details[-6:]
     return (
         f'"parent":{_string(progress.parent)},"created_at":{_time(created)},"started_at":{_time(started)},'
-        f'"updated_at":{_time(updated)},"finished_at":{_time(finished)},"next_retry_at":{_time(next_retry)}'
+        f'"updated_at":{_time(updated)},"finished_at":{_time(finished)},"next_retry_at":{_time(next_retry)},'
+        f'"part_of":{_string(part_of)}'
     )
 
 

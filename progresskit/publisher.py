@@ -202,8 +202,8 @@ class Publisher:
 
     def register(self, job: Job, unless: Callable[[], bool] | None = None) -> None:
         """Publish the job from now on, or only its end if `unless`, called in the publisher's thread, returns True."""
-        id, token, weak = job.id, job.token, ref(job)
-        self._post(lambda: self._rounds.register(id, token, weak, unless))
+        ids, token, weak = job.cancel_ids, job.token, ref(job)
+        self._post(lambda: self._rounds.register(ids, token, weak, unless))
 
     def wake(self) -> None:
         """Sample the jobs soon."""
@@ -235,6 +235,13 @@ class Publisher:
         """Publish an external update."""
         made = self.clock()
         self._post(lambda: self._rounds.outbox.put(write, made))
+
+    def declare(self, write: Write) -> None:
+        """Publish how many parts a job has; wait for it as for the end of a job, but not during an outage."""
+        stored, made = Event(), self.clock()
+        self._post(lambda: self._rounds.end(write, made, stored))
+        if not self.down:
+            self._wait_for(stored)
 
     def override(self, write: Write) -> None:
         """

@@ -11,11 +11,13 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .decoding import decode, decode_each
-from .progress import FINAL_STATES, Effect, Role, State, Stored, fold, is_ahead, is_over
+from .progress import FINAL_STATES, Effect, Role, State, Stored, ask_to_cancel, fold, fold_report, is_stalled
+from .states import is_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from .parts import Part, Report
     from .progress import Progress, Write
 
 
@@ -46,7 +48,8 @@ class Entry(NamedTuple):
     """
     A job: its record, and the seconds of its last write and of its expiry.
 
-    `order` is the key of lists: of two jobs, the one written later has the greater.
+    `order` is the key of lists: of two jobs, the one written later has the greater. `parts` holds the parts of this run
+    by name.
     """
 
     stored: Stored
@@ -55,6 +58,7 @@ class Entry(NamedTuple):
     lease: float
     expires: float
     order: float
+    parts: dict[str, Part]
 
     @property
     def is_final(self) -> bool:
@@ -63,11 +67,11 @@ class Entry(NamedTuple):
 
     def is_stalled(self, now: float) -> bool:
         """Return True for a running job whose lease is over."""
-        return self.stored.state is State.RUNNING and is_over(self.heard, now, self.lease)
+        return is_stalled(self.stored, self.heard, self.lease, now)
 
     def progress(self, id: str, now: float) -> Progress | None:
         """Return the record; None where it cannot be decoded."""
-        return decode_each(id, decode, self.stored, is_over(self.heard, now, self.lease), id)
+        return decode_each(id, decode, self.stored, self.is_stalled(now), id)
 
 
 class RecordStore(dict[str, Entry]):
@@ -93,16 +97,47 @@ class RecordStore(dict[str, Entry]):
         # The kind goes with the body, so that a list by kind agrees with its records.
         kind = entry.kind if entry and entry.stored.body is stored.body else write.kind
         heard = now
+        parts: dict[str, Part] = {}
         if entry is None:
             self.tombstones.pop(write.id, None)
         else:
-            heard, order = (
-                now if is_ahead(entry.heard, now, entry.lease) else max(now, entry.heard),
-                max(order, entry.order),
-            )
+            heard, order = _later(now, entry.heard, entry.lease), max(order, entry.order)
+            if _is_same_run(entry.stored, stored):
+                parts = entry.parts
             del self[write.id]
-        self[write.id] = Entry(stored, kind, heard, write.lease, heard + write.ttl, order)
+        self[write.id] = Entry(stored, kind, heard, write.lease, heard + write.ttl, order, parts)
         return True
+
+    def take_reports(self, reports: Iterable[Report], now: float, order: float) -> tuple[set[str], set[str]]:
+        """Fold reports of parts in; return the parents that took one, and those of them to be pushed."""
+        taken, pushed = set[str](), set[str]()
+        for report in reports:
+            before = self.living(report.parent, now)
+            after = self._take_report(before, report, now, order)
+            if after is not None:
+                self[report.parent] = after
+                taken.add(report.parent)
+                if before is None or before.stored.state is not after.stored.state:
+                    pushed.add(report.parent)
+        return taken, pushed
+
+    def _take_report(self, entry: Entry | None, report: Report, now: float, order: float) -> Entry | None:
+        before = entry.parts.get(report.name) if entry else None
+        stored, part, effect = fold_report(entry.stored if entry else None, before, report, order)
+        if effect is Effect.IGNORED or part is None:
+            return None
+        if entry is None:
+            self.tombstones.pop(report.parent, None)
+            entry = Entry(stored, None, now, report.lease, now, order, {})
+        entry.parts[report.name] = part
+        # The lease of a worker of its own starts again only when that worker reports.
+        expires = max(entry.expires, _later(now, entry.heard, entry.lease) + report.ttl)
+        return entry._replace(stored=stored, expires=expires, order=max(order, entry.order))
+
+    def run_tokens(self, ids: Iterable[str]) -> dict[str, str]:
+        """Return the token of the run of each of these jobs that has parts."""
+        found = ((id, entry.stored.tally) for id in ids if (entry := self.get(id)) is not None)
+        return {id: tally.run_token for id, tally in found if tally is not None}
 
     def living(self, id: str, now: float) -> Entry | None:
         """Return the entry of a job, unless it has expired."""
@@ -124,7 +159,7 @@ class RecordStore(dict[str, Entry]):
         for id in ids:
             entry = self.living(id, now)
             if entry is not None and not entry.is_final:
-                self[id] = entry._replace(stored=entry.stored._replace(cancel_requested=True))
+                self[id] = entry._replace(stored=ask_to_cancel(entry.stored, now))
                 accepted.add(id)
         return accepted
 
@@ -200,3 +235,12 @@ class RecordStore(dict[str, Entry]):
         """Remove the expired entries."""
         for id in [id for id, entry in self.items() if entry.expires <= now]:
             del self[id]
+
+
+def _later(now: float, heard: float, lease: float) -> float:
+    """Return the later of two times; the present one where the clock was set back in between."""
+    return now if is_ahead(heard, now, lease) else max(now, heard)
+
+
+def _is_same_run(before: Stored, after: Stored) -> bool:
+    return before.tally is not None and after.tally is not None and before.run == after.run

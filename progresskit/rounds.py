@@ -90,11 +90,15 @@ class Rounds:
             self.outbox.begin(self._flushes.pop())
 
     def _look_for_cancels(self) -> None:
-        requested = self._cancels.look(lambda: {job.id for job in self.sampler.jobs()}, self.outbox.down)
+        requested = {*self._cancels.look(self._cancel_ids, self.outbox.down)}
         if requested:
             jobs = {job.id: job for job in self.sampler.jobs()}  # of two with one id, the one that began last
-            for id in jobs.keys() & requested:
-                jobs[id].request_cancel()
+            for job in jobs.values():
+                if not requested.isdisjoint(job.cancel_ids):
+                    job.request_cancel()
+
+    def _cancel_ids(self) -> set[str]:
+        return {id for job in self.sampler.jobs() for id in job.cancel_ids}
 
     def _until_next(self) -> float | None:
         times = [due for due in (self.sampler.due, self._cancels.due, self.outbox.due) if due is not None]
@@ -102,12 +106,14 @@ class Rounds:
 
     # Messages; called in the thread.
 
-    def register(self, id: str, token: str, job: ref[Job], unless: Callable[[], bool] | None) -> None:
+    def register(
+        self, cancel_ids: tuple[str, ...], token: str, job: ref[Job], unless: Callable[[], bool] | None
+    ) -> None:
         """Sample a job from now on, unless the function returns True."""
         if unless is not None and unless():
             return
         self.sampler.register(token, job, self._began)
-        self._cancels.opened(id, first=len(self.sampler) == 1)
+        self._cancels.opened(cancel_ids, first=len(self.sampler) == 1)
 
     def end(self, write: Write, since: float, stored: Event) -> None:
         """Store the last record of a job; set `stored` at once while the backend is down."""

@@ -129,12 +129,12 @@ class Sampler:
         writes = [(job.resend(), job.began) for job in self.jobs()]
         return [DueWrite(write, began) for write, began in writes if write is not None]
 
-    def mark_stored(self, token: str | None, run: int) -> None:
-        """Note that a record of a job is stored in this run, and notify the job's observers."""
+    def mark_stored(self, token: str | None, run: int, run_token: str | None) -> None:
+        """Note that a record of a job is stored, see `progresskit.outbox.Jobs`, and notify the job's observers."""
         live = self._live.get(token or "")
         job = None if live is None else live.job()
         if job is not None:
-            job.mark_stored(run)
+            job.mark_stored(run, run_token)
             job.notify_observers()
 
     def notify_observers(self) -> None:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from . import validation
 from .errors import PublicError
 from .estimate import Estimate, RateEstimator
-from .progress import DERIVED, Failure, Progress, Role, State, Version, Write, encode, life_of, milliseconds, moment
+from .parts import Declaration, Report
+from .progress import (
+    DERIVED,
+    Details,
+    Failure,
+    Progress,
+    Role,
+    State,
+    Version,
+    Write,
+    encode,
+    life_of,
+    milliseconds,
+    moment,
+)
 from .steps import WHOLE, ended, percent_of
 
 if TYPE_CHECKING:
@@ -112,6 +127,37 @@ def _steps_after(steps: tuple[Step, ...] | None, state: State) -> tuple[Step, ..
     return steps if steps is None or state is State.RUNNING else ended(steps, state)
 
 
+def declaration(
+    clocks: Clocks,
+    id: str,
+    token: str,
+    size: int | None,
+    *,
+    weight: int | None,
+    details: Details,
+    owner: str | None,
+) -> Write:
+    """Return the write that declares how many parts a job has, with the texts of its record."""
+    now, keeps_texts = moment(clocks.wall()), details == Details()
+    details = details._replace(created_at=now, updated_at=now)
+    progress = Progress(id, State.PENDING, Version(1, 1, 0), **details._asdict(), lease=clocks.lease, owner=owner)
+    return Write(
+        id=id,
+        role=Role.DECLARE,
+        token=token,
+        run=0,
+        attempt=1,
+        seq=0,
+        state=State.PENDING,
+        kind=details.kind,
+        body=encode(progress),
+        lease=clocks.lease,
+        ttl=clocks.ttl,
+        created=milliseconds(now),
+        declaration=Declaration(token, size, weight, keeps_texts=keeps_texts),
+    )
+
+
 RUNNING = Result(State.RUNNING)
 
 
@@ -125,6 +171,23 @@ class Identity(NamedTuple):
     parent: str | None = None
     attempt: int = 1
     owner: str | None = None
+    part: PartIdentity | None = None
+    """Of which job this one is a part."""
+
+
+class PartIdentity(NamedTuple):
+    """
+    The part of another job that a job is.
+
+    `run_token` is that of the parent's run where the opener knows it. A part without a record of its own exists only
+    among the parts of its parent; the id of its job is `<parent>/<name>`, which is not an id that can be read.
+    """
+
+    parent: str
+    name: str
+    weight: int = 1
+    run_token: str | None = None
+    has_record: bool = True
 
 
 class SnapshotBuilder:
@@ -138,6 +201,7 @@ class SnapshotBuilder:
         "_clocks",
         "_counted",
         "_created",
+        "_declaration",
         "_life",
         "_rate",
         "_seq",
@@ -146,6 +210,7 @@ class SnapshotBuilder:
         "identity",
         "last",
         "run",
+        "run_token",
         "seen",
         "started",
         "write",
@@ -154,10 +219,12 @@ class SnapshotBuilder:
     def __init__(self, clocks: Clocks, identity: Identity) -> None:
         self.identity = identity
         self.run = self._seq = 0
+        self.run_token = identity.part and identity.part.run_token
         self.started = False
         self.seen: Sample | None = None
         self.last: Progress | None = None
         self.write: Write | None = None
+        self._declaration: Declaration | None = None
         self._clocks = clocks
         self._created = moment(clocks.wall())
         self.began = clocks.clock()
@@ -166,6 +233,11 @@ class SnapshotBuilder:
         self._counted: tuple[int, int] | None = None
         self._whole: RateEstimator | None = None  # of the share of the whole job, where that is another count
 
+    def declare_parts(self, size: int) -> None:
+        """Say with the next record, and each later one, how many parts the job has."""
+        offset = self._clocks.clock() - self.began
+        self._declaration = Declaration(token_hex(8) if self._declaration else self.identity.token, size, None, offset)
+
     def record(self, sample: Sample, result: Result = RUNNING) -> Write:
         """Return the next record of the job, to be written."""
         self._seq += 1
@@ -173,21 +245,38 @@ class SnapshotBuilder:
         self._measure(sample.work, self._clocks.clock())
         self.seen = sample
         self.last = self.snapshot(sample, result)
+        has_record = job.part is None or job.part.has_record
         self.write = Write(
             id=job.id,
-            role=Role.START,
+            role=Role.START if has_record else Role.REPORT,
             token=job.token,
             run=self.run,
             attempt=job.attempt,
             seq=self._seq,
             state=result.state,
             kind=job.kind,
-            body=encode(self.last),
+            body=encode(self.last) if has_record else "",
+            lease=self._clocks.lease,
+            ttl=self._clocks.ttl,
+            created=milliseconds(self._created),
+            declaration=self._declaration,
+            report=job.part and self._report(job.part, self.last),
+        )
+        return self.again(self.write)
+
+    def _report(self, part: PartIdentity, progress: Progress) -> Report:
+        return Report(
+            parent=part.parent,
+            name=part.name,
+            token=self.identity.token,
+            run_token=None,
+            state=progress.state,
+            weight=part.weight,
+            hundredths=round((progress.percent or 0) * 100),
             lease=self._clocks.lease,
             ttl=self._clocks.ttl,
             created=milliseconds(self._created),
         )
-        return self.again(self.write)
 
     def _measure(self, work: Work, now: float) -> None:
         if work.counted != self._counted:
@@ -210,11 +299,19 @@ class SnapshotBuilder:
 
     def again(self, write: Write) -> Write:
         """Return a record with the role and run that are known by now."""
-        return write._replace(role=Role.UPDATE if self.started else Role.START, run=self.run)
+        report = write.report
+        if report is not None:
+            report = report._replace(run_token=self.run_token, is_start=not self.started)
+        if write.role is Role.REPORT:
+            return write._replace(report=report)
+        role = Role.UPDATE if self.started else Role.START
+        return write._replace(role=role, run=self.run, report=report)
 
-    def mark_stored(self, run: int | None) -> None:
-        """Note that a record is stored, and the number of its run."""
+    def mark_stored(self, run: int | None, run_token: str | None) -> None:
+        """Note that a record is stored, the number of its run, and to which run of its parent a part belongs."""
         self.started = True
+        if run_token is not None and self.run_token is None:
+            self.run_token = run_token
         if run and run != self.run:
             self.run = run
             if self.last is not None:
@@ -253,4 +350,5 @@ class SnapshotBuilder:
             else ended(work.steps, result.state),
             step=work.step,
             given_percent=percent_of(work.share) if work.is_divided else DERIVED,
+            part_of=job.part.parent if job.part and job.part.has_record else None,
         )

@@ -150,6 +150,7 @@ class Stage(Items):
         "_outcome",
         "begun",
         "count",
+        "counts_parts",
         "is_declared",
         "latest",
         "name",
@@ -173,7 +174,7 @@ class Stage(Items):
         self.was_completed = False
         """True once the step has succeeded: its share is whole, also while it is entered again."""
         self.steps: dict[str, Stage] = {}
-        self.is_declared = False
+        self.is_declared = self.counts_parts = False
         self.latest: Stage | None = None
         """The step that was entered last; None if a loop came after it."""
         self.begun = 0
@@ -199,6 +200,8 @@ class Stage(Items):
         """Why reports of a count are bad values; None where they are not, and once the step was left."""
         if self.is_declared:
             return "must be reported to a step: the job counts by the steps that it declared"
+        if self.counts_parts:
+            return "must be reported by a part: the job counts by its parts"
         return "must be reported inside of the step's block" if self.state is StepState.PENDING and self.outer else None
 
     @property
@@ -216,6 +219,8 @@ class Stage(Items):
 
     def known_share(self) -> int | None:
         """Return the share that is done, in hundredths of a percent; None while no total is known."""
+        if self.counts_parts:
+            return None  # only the store knows the parts
         if self.is_declared:
             return share_of_steps((step.weight, step.share) for step in self.steps.values())
         if self.latest is not None and not self.has_items:
@@ -253,13 +258,23 @@ class Stage(Items):
         """Count by these steps only. Raises ValueError if something was counted before, or other steps are declared."""
         if self.is_declared and {step.name: step.weight for step in self.steps.values()} == weights:
             return
-        if self.is_declared or self.steps or self.has_items or self.count.is_of_loop:
-            raise ValueError("must be declared once, before the job counts")
+        self._check_undeclared()
         for name, weight in weights.items():
             step = self.steps[name] = self._new_step(name, new_slots(), weight)
             self._number(step)
         self.is_declared = self.count.is_closed = True
         self.count.shut_gate()
+
+    def declare_parts(self) -> None:
+        """Count by parts only. Raises ValueError if something was counted before, or steps are declared."""
+        if not self.counts_parts:
+            self._check_undeclared()
+            self.counts_parts = self.count.is_closed = True
+            self.count.shut_gate()
+
+    def _check_undeclared(self) -> None:
+        if self.is_declared or self.counts_parts or self.steps or self.has_items or self.count.is_of_loop:
+            raise ValueError("must be declared once, before the job counts")
 
     def step(self, name: str, new_slots: Callable[[], CountSlots]) -> Stage:
         """Return the step of that name, which may be a new one. Raises ValueError for one that cannot be added."""
@@ -267,6 +282,8 @@ class Stage(Items):
             if name not in self.steps:
                 raise ValueError(f"must be one of those declared, not {name!r}")
             return self.steps[name]
+        if self.counts_parts:
+            raise ValueError("must be one of a job that does not count by its parts")
         if self.has_items:
             inner = self.innermost().in_hand()
             return inner if isinstance(inner, Stage) and inner.name == name else self._new_step(name, new_slots())

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral, Number
 from typing import Any
 
-from .steps import LARGEST_WEIGHT, MOST_STEPS, NAME_LENGTH
+from .steps import LARGEST_WEIGHT, MOST_STEPS, NAME_LENGTH, WHOLE
 
 LIMIT = 2**53
 """The largest count: beyond it a browser's numbers are no longer exact."""
@@ -94,15 +94,23 @@ def steps(value: Any) -> dict[str, int]:
         pairs = [*value.items()] if issubclass(type(value), Mapping) else [(name, 1) for name in value]
     except Exception as error:
         raise ValueError(f"cannot be read: {type(error).__name__}") from None
-    weights = {step_name(name): _weight(weight) for name, weight in pairs}
+    weights = {step_name(name): weight(each) for name, each in pairs}
     if not 0 < len(weights) == len(pairs) <= MOST_STEPS:
         raise ValueError(f"must be 1 to {MOST_STEPS} different steps")
     return weights
 
 
-def _weight(value: Any) -> int:
+def weight(value: Any) -> int:
+    """Return the weight of a step or a part."""
     if type(value) is bool or not issubclass(type(value), Integral) or not 1 <= value <= LARGEST_WEIGHT:
         raise ValueError(f"must have whole weights from 1 to {LARGEST_WEIGHT:,}, not {value!r:.100}")
+    return int(value)
+
+
+def size(value: Any) -> int:
+    """Return how many parts there are, or their total weight; a sum of so many hundredths of a percent is exact."""
+    if type(value) is bool or not issubclass(type(value), Integral) or not 0 <= value <= LIMIT // WHOLE:
+        raise ValueError(f"must be a whole number from 0 to {LIMIT // WHOLE:,}, not {value!r:.100}")
     return int(value)
 
 

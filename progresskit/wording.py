@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .parts import Parts
     from .steps import Step
 
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -63,6 +64,11 @@ def step(number: int | None, steps: Sequence[Step] | None) -> str:
         return f"step {number:,}" if number > 1 else ""
     current = steps[number - 1]
     return f"step {number}{'' if current.weight is None else f' of {len(steps)}'}: {current.name}"
+
+
+def failed_parts(parts: Parts | None) -> str:
+    """Return "2 failed" for a job of which parts have failed, else ""."""
+    return f"{parts.failed:,} failed" if parts is not None and parts.failed else ""
 
 
 def binary(value: float) -> tuple[float, str]:

@@ -98,7 +98,7 @@ def _merged(entry: Entry | None, record: SharedRecord, now: float) -> Entry:
     """Return the entry itself if the snapshot has nothing new."""
     heard, expires = now - record.age, now + record.left
     if entry is None:
-        return Entry(record.stored, record.kind, heard, record.lease, expires, heard)
+        return Entry(record.stored, record.kind, heard, record.lease, expires, heard, {})
     stored = merge(entry.stored, record.stored)
     later = heard - entry.heard > SLACK_SECONDS
     if _is_same(stored, entry.stored) and not later:
@@ -106,7 +106,7 @@ def _merged(entry: Entry | None, record: SharedRecord, now: float) -> Entry:
     kind = entry.kind if stored.body == entry.stored.body else record.kind
     lease = record.lease if later else entry.lease
     heard = max(heard, entry.heard)
-    return Entry(stored, kind, heard, lease, max(expires, entry.expires), heard)
+    return Entry(stored, kind, heard, lease, max(expires, entry.expires), heard, entry.parts)
 
 
 def _shifted(stored: Stored, seconds: float) -> Stored:

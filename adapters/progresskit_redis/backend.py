@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from progresskit.abc import Backend, Subscription, SupportsCancelPush, SupportsListing, SupportsPush
+from progresskit.abc import (
+    Backend,
+    Subscription,
+    SupportsCancelPush,
+    SupportsListing,
+    SupportsParts,
+    SupportsPush,
+)
 from progresskit.backends import DecodeCache, keep_inherited
 from progresskit.backends.channels import ChannelSubscription
 from progresskit.decoding import report_undecodable
 from progresskit.errors import BackendUnavailable, ConfigurationError
-from progresskit.progress import ID_ALPHABET
+from progresskit.progress import ID_ALPHABET, undeclared_body
 from progresskit.registry import missing_package
 from progresskit.urls import redact
 
 from .failures import Failures
 from .keys import Shards
-from .records import head, id_of, marked, unpack
+from .records import head, id_of, marked, report_words, unpack
 from .scripts import Call, script
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from progresskit.config import Settings
+    from progresskit.parts import Report
     from progresskit.progress import Progress, State, Write
 
     from .keys import Shard
@@ -37,7 +45,15 @@ PAGE = 200
 """How many jobs of the index one run of a script looks at."""
 
 
-class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
+class _Chunk(NamedTuple):
+    """The ids of one run of the script that writes: of jobs that are written, and of those of which parts report."""
+
+    shard: Shard
+    written: list[str]
+    parents: list[str]
+
+
+class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, SupportsParts):
     """
     Keeps one hash a job, and publishes each change on a channel of the job's.
 
@@ -65,30 +81,65 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing):
 
     def write(self, batch: Sequence[Write]) -> dict[str, int]:
         """Fold the batch in, in the server, in one round trip."""
+        return self._write(batch, (), with_tokens=False)[0]
+
+    def write_with_reports(
+        self, batch: Sequence[Write], reports: Sequence[Report]
+    ) -> tuple[dict[str, int], dict[str, str]]:
+        """
+        Fold both in, in the server, in one round trip.
+
+        In a cluster a job and its parent may be of two slots, and so of two calls, of which one may fail: then all is
+        sent again, which changes nothing that is stored.
+        """
+        return self._write(batch, reports, with_tokens=True)
+
+    def _write(
+        self, batch: Sequence[Write], reports: Sequence[Report], *, with_tokens: bool
+    ) -> tuple[dict[str, int], dict[str, str]]:
         writes = {write.id: write for write in batch}
-        calls, parts = list[Call](), list[list[str]]()
-        shards = self._shards.divided(writes)
-        for shard, ids in shards.items():
-            for part in _chunks(ids, CHUNK):
-                calls.append(self._writing(shard, [writes[id] for id in part]))
-                parts.append(part)
+        parents: dict[str, builtins.list[Report]] = {}
+        for report in reports:
+            parents.setdefault(report.parent, []).append(report)
+        shards = self._shards.divided([*writes, *(id for id in parents if id not in writes)])
+        chunks = [
+            _Chunk(shard, [id for id in chunk if id in writes], [id for id in chunk if id in parents])
+            for shard, ids in shards.items()
+            for chunk in _chunks(ids, CHUNK)
+        ]
+        calls = [
+            self._writing(
+                chunk.shard,
+                [writes[id] for id in chunk.written],
+                {id: parents[id] for id in chunk.parents},
+                with_tokens,
+            )
+            for chunk in chunks
+        ]
         try:
             results = self._run_at_home(calls, shards)
         except BackendUnavailable:
             self._warned = True
             raise
         self._warned = False
-        return {
-            id: int(run)
-            for part, runs in zip(parts, results, strict=True)
-            for id, run in zip(part, runs.split(), strict=True)
-        }
+        runs, tokens = dict[str, int](), dict[str, str]()
+        for chunk, result in zip(chunks, results, strict=True):
+            stored, _, of_runs = result.partition(b"\n")
+            runs.update(zip(chunk.written, map(int, stored.split()), strict=True))
+            found = zip([*chunk.written, *chunk.parents], of_runs.decode().split(), strict=with_tokens)
+            tokens.update((id, token) for id, token in found if token != "-")
+        return runs, tokens
 
-    def _writing(self, shard: Shard, writes: Sequence[Write]) -> Call:
-        keys = [shard.jobs, shard.expiring, *(shard.job(write.id) for write in writes)]
+    def _writing(
+        self, shard: Shard, writes: Sequence[Write], parents: Mapping[str, Sequence[Report]], with_tokens: bool
+    ) -> Call:
+        keys = [shard.jobs, shard.expiring, *(shard.job(id) for id in (*(write.id for write in writes), *parents))]
         arguments: list[bytes | str | int] = [self._now(), self._server.publish, shard.suffix, shard.before]
+        arguments += (len(writes), int(with_tokens))
         for write in writes:
             arguments += (head(write), write.body.encode())
+        for reports in parents.values():
+            arguments += (undeclared_body(reports[0]).encode(), len(reports), *map(report_words, reports))
         return Call(script("write"), keys, arguments)
 
     def _run_at_home(self, calls: Sequence[Call], shards: Iterable[Shard]) -> Sequence[bytes]:

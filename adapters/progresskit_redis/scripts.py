@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 TEXTS = {file.name: file.read_bytes() for file in files(__package__).joinpath("lua").iterdir()}
 """Read before any thread needs them, since that imports modules."""
 
+CHANGING = ("write", "cancel", "forget")
+"""The scripts that change the sums over parts."""
+
 
 class Script(NamedTuple):
     """A text of Lua, and the hash that the server knows it by once it has seen it."""
@@ -43,6 +46,7 @@ class Call(NamedTuple):
 
 @cache
 def script(name: str) -> Script:
-    """Return the script of a file in the folder beside this module, after the part that all share."""
-    text = b"\n".join(TEXTS[f"{part}.lua"] for part in ("job", name))
+    """Return the script of a file in the folder beside this module, after what it shares with others."""
+    shared = ("job", "parts") if name in CHANGING else ("job",)
+    text = b"\n".join(TEXTS[f"{part}.lua"] for part in (*shared, name))
     return Script(text, sha1(text, usedforsecurity=False).hexdigest().encode())

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from progresskit.abc import Backend
 from progresskit.decoding import check_stored, decode, decode_each
 from progresskit.errors import BackendUnavailable
-from progresskit.progress import FINAL_STATES, Effect, Progress, State, Stored, fold, is_over
+from progresskit.progress import FINAL_STATES, Effect, Progress, State, Stored, fold
+from progresskit.states import is_over
 
 from .cache import DecodeCache
 

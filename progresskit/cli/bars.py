@@ -73,7 +73,7 @@ def details(progress: Progress | None, age: float) -> list[str]:
     if going and progress.eta is not None:
         # Counted down here: the job may not report for a while.
         parts.append(wording.time_left(progress.eta - age))
-    parts += [count(progress), rate(progress) if going else ""]
+    parts += [count(progress), wording.failed_parts(progress.parts), rate(progress) if going else ""]
     return [part for part in parts if part]
 
 

@@ -2,9 +2,9 @@
 Test doubles, and the contract suites for backends and shims.
 
 `FakeClock` and `RecordingObserver` are doubles for tests of applications. `BackendContract` is the suite that every
-backend has to pass; `PushContract`, `CancelPushContract`, `ListingContract`, `SharedContract`, `HostsContract`,
-`OutageContract` and `ReplacementContract` test its capabilities. With pytest and Hypothesis installed, this is the
-whole proof of a third party's backend:
+backend has to pass; `PushContract`, `CancelPushContract`, `ListingContract`, `PartsContract`, `SharedContract`,
+`HostsContract`, `OutageContract` and `ReplacementContract` test its capabilities. With pytest and Hypothesis installed,
+this is the whole proof of a third party's backend:
 
     import pytest
     from progresskit.testing import BackendContract, FakeClock, ListingContract
@@ -36,9 +36,10 @@ from .doubles import FakeClock, RecordingObserver
 from .hosts import HostsContract
 from .model import Model
 from .outages import OutageContract, ReplacementContract
+from .parts import PartsContract
 from .sharing import SharedContract
 from .watching import WatchContract
-from .writes import LEASE, LIFE, TTL, external_update, record, start, update
+from .writes import LEASE, LIFE, TTL, declare, external_update, record, start, update
 
 if TYPE_CHECKING:
     from .shims import ShimContract
@@ -54,12 +55,14 @@ __all__ = [
     "ListingContract",
     "Model",
     "OutageContract",
+    "PartsContract",
     "PushContract",
     "RecordingObserver",
     "ReplacementContract",
     "SharedContract",
     "ShimContract",
     "WatchContract",
+    "declare",
     "external_update",
     "record",
     "start",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from progresskit.abc import SupportsCancelPush, SupportsListing, SupportsPush
+from progresskit.abc import SupportsCancelPush, SupportsListing, SupportsParts, SupportsPush
 
 from .cancellation import CancelContract
 from .capabilities import CancelPushContract, ListingContract, PushContract
@@ -17,6 +17,7 @@ from .ending import EndContract
 from .expiry import KeepContract
 from .folding import FoldContract
 from .forgetting import ForgetContract
+from .parts import PartsContract
 from .reuse import ReuseContract
 from .sharing import SharedContract
 from .undecodable import DecodingContract
@@ -39,7 +40,12 @@ class BackendContract(
     """The promises of every backend."""
 
     def test_the_suite_has_a_part_for_each_power_of_the_backend(self, backend: Backend) -> None:
-        parts = {SupportsPush: PushContract, SupportsCancelPush: CancelPushContract, SupportsListing: ListingContract}
+        parts = {
+            SupportsPush: PushContract,
+            SupportsCancelPush: CancelPushContract,
+            SupportsListing: ListingContract,
+            SupportsParts: PartsContract,
+        }
         for capability, part in parts.items():
             assert isinstance(backend, capability) == isinstance(self, part), part.__name__
         assert backend.shared == isinstance(self, SharedContract), "SharedContract"

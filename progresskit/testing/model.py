@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from progresskit.decoding import decode
-from progresskit.progress import Effect, Progress, Stored, Write, fold
+from progresskit.progress import Effect, Progress, Stored, Write, ask_to_cancel, fold, fold_report, is_stalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+
+    from progresskit.parts import Part, Report
 
 
 class Kept(NamedTuple):
@@ -18,6 +20,7 @@ class Kept(NamedTuple):
     heard: float
     lease: float
     expires: float
+    parts: dict[str, Part]
 
 
 class Model:
@@ -33,27 +36,54 @@ class Model:
 
     def write(self, batch: Sequence[Write]) -> dict[str, int]:
         """Fold each write in; return the runs stored now."""
-        now, runs = self._clock(), {}
+        return self.write_with_reports(batch, ())[0]
+
+    def write_with_reports(
+        self, batch: Sequence[Write], reports: Sequence[Report]
+    ) -> tuple[dict[str, int], dict[str, str]]:
+        """Fold each write in, then each report; return the runs stored now, and the tokens of those with parts."""
+        now, runs, written = self._clock(), {}, set[str]()
         for write in batch:
             kept = self._living(write.id)
             stored, effect = fold(kept and kept.stored, write, now)
             if stored is not None and effect is not Effect.IGNORED:
-                self._kept[write.id] = Kept(stored, now, write.lease, now + write.ttl)
+                parts = kept.parts if kept and kept.stored.run == stored.run else {}
+                self._kept[write.id] = Kept(stored, now, write.lease, now + write.ttl, parts)
             if stored is not None:
                 runs[write.id] = stored.run
-        return runs
+                written.add(write.id)
+        for report in reports:
+            if self._take(report, now):
+                written.add(report.parent)
+        return runs, {id: token for id in written if (token := _run_token(self._kept[id].stored))}
+
+    def _take(self, report: Report, now: float) -> bool:
+        kept = self._living(report.parent)
+        before = kept.parts.get(report.name) if kept else None
+        stored, part, effect = fold_report(kept and kept.stored, before, report, now)
+        if effect is Effect.IGNORED or part is None:
+            return False
+        if kept is None:
+            kept = Kept(stored, now, report.lease, now, {})
+        parts = {**kept.parts, report.name: part}
+        self._kept[report.parent] = kept._replace(
+            stored=stored, parts=parts, expires=max(kept.expires, now + report.ttl)
+        )
+        return True
 
     def read(self, ids: Collection[str]) -> dict[str, Progress]:
         """Return the records that exist and have not expired."""
-        found = {id: kept for id in ids if (kept := self._living(id))}
-        return {id: decode(kept.stored, abs(self._clock() - kept.heard) >= kept.lease) for id, kept in found.items()}
+        now, found = self._clock(), {id: kept for id in ids if (kept := self._living(id))}
+        return {
+            id: decode(kept.stored, is_stalled(kept.stored, kept.heard, kept.lease, now)) for id, kept in found.items()
+        }
 
     def request_cancel(self, ids: Collection[str]) -> set[str]:
         """Mark those that are known and not done."""
         accepted = {id for id in ids if (kept := self._living(id)) and not kept.stored.state.final}
         for id in accepted:
             kept = self._kept[id]
-            self._kept[id] = kept._replace(stored=kept.stored._replace(cancel_requested=True))
+            self._kept[id] = kept._replace(stored=ask_to_cancel(kept.stored, self._clock()))
         return accepted
 
     def cancel_requested(self, ids: Collection[str]) -> set[str]:
@@ -70,3 +100,7 @@ class Model:
     def _living(self, id: str) -> Kept | None:
         kept = self._kept.get(id)
         return kept if kept is not None and self._clock() < kept.expires else None
+
+
+def _run_token(stored: Stored) -> str | None:
+    return stored.tally.run_token if stored.tally else None

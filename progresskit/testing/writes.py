@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from secrets import token_hex
 from typing import Any
 
+from progresskit.parts import Declaration
 from progresskit.progress import Progress, Role, State, Version, Write, encode, life_of, milliseconds, moment
 
 LEASE = 30.0
@@ -38,11 +40,13 @@ def start(
     ttl: float = TTL,
     age: float = AGE,
     late: bool = False,
+    declaration: Declaration | None = None,
     **fields: Any,
 ) -> Write:
     """Return the first write of a worker: a fresh token, and no run yet."""
     progress = record(id, state, lease=lease, **fields)
-    return _write(Role.START, progress, token, 0, attempt, seq, ttl, age, late)
+    write = _write(Role.START, progress, token, 0, attempt, seq, ttl, age, late)
+    return write._replace(declaration=declaration)
 
 
 def update(
@@ -57,11 +61,13 @@ def update(
     ttl: float = TTL,
     age: float = AGE,
     late: bool = False,
+    declaration: Declaration | None = None,
     **fields: Any,
 ) -> Write:
     """Return a later write of the worker with that token, which knows its run; its start had seq 1."""
     progress = record(id, state, lease=lease, **fields)
-    return _write(Role.UPDATE, progress, token, run, attempt, seq, ttl, age, late)
+    write = _write(Role.UPDATE, progress, token, run, attempt, seq, ttl, age, late)
+    return write._replace(declaration=declaration)
 
 
 def external_update(
@@ -79,6 +85,24 @@ def external_update(
     if age is None:
         age = AGE if state is State.PENDING else 0.0
     return _write(Role.EXTERNAL, progress, None, 0, attempt, 0, ttl, age, False)
+
+
+def declare(
+    id: str,
+    size: int | None = None,
+    *,
+    weight: int | None = None,
+    token: str | None = None,
+    ttl: float = TTL,
+    age: float = 0.0,
+    late: bool = False,
+    keeps_texts: bool = False,
+    **fields: Any,
+) -> Write:
+    """Return a declaration of how many parts a job has, made now unless it has an age."""
+    token = token or token_hex(8)
+    write = _write(Role.DECLARE, record(id, State.PENDING, **fields), token, 0, 1, 0, ttl, age, late)
+    return write._replace(declaration=Declaration(token, size, weight, keeps_texts=keeps_texts))
 
 
 def _write(

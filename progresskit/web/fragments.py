@@ -56,6 +56,8 @@ def _pieces(record: Progress, age: float) -> tuple[list[str], list[str]]:
     if record.state is not State.SUCCEEDED and (step := wording.step(record.step, record.steps)):
         after.append(_piece("step", _text(step)))
     after.append(_piece("count", _text(count(record))))
+    if failed := wording.failed_parts(record.parts):
+        after.append(_piece("failed", failed))
     if record.percent is not None:
         after.append(_piece("percent", f"{int(record.percent)} %"))
     if record.state is State.RUNNING and not record.stalled:

@@ -11,6 +11,7 @@ import pytest
 from progresskit.cli.bars import Seen, details, draw, phase
 from progresskit.cli.terminal import Terminal
 from progresskit.cli.text import width
+from progresskit.parts import Tally
 from progresskit.progress import Failure, Progress, State, Version
 from progresskit.steps import Step, StepState
 
@@ -146,6 +147,15 @@ def test_a_job_with_steps_shows_the_name_and_number_of_the_current_one() -> None
     failed = running._replace(state=State.FAILED, error=Failure("ValueError", "no"))
     assert details(failed, 0)[:2] == ["failed: ValueError: no", "step 2 of 3: Parse[31m"]
     assert details(running._replace(state=State.SUCCEEDED), 0) == ["done", "5/10"]
+
+
+def test_a_job_made_of_parts_shows_how_many_succeeded_and_failed() -> None:
+    tally = Tally("run", size=1_100, sum=37 * 10_000, succeeded=37, failed=2, running=4)
+    group = job(current=37, total=1_100, unit="pictures", tally=tally)
+    assert details(group, 0) == ["37/1,100 pictures", "2 failed"]
+    assert details(group._replace(tally=tally._replace(failed=0)), 0) == ["37/1,100 pictures"]
+    (line,) = draw([Seen("job", group)], 100, 0, terminal(NO_COLOR="1"))
+    assert "3%" in line
 
 
 @pytest.mark.parametrize(("step", "shown"), [(1, []), (2, ["step 2"]), (1_500, ["step 1,500"])])

@@ -19,6 +19,7 @@ from progresskit.testing import (
     HostsContract,
     ListingContract,
     OutageContract,
+    PartsContract,
     PushContract,
     ReplacementContract,
     SharedContract,
@@ -179,7 +180,7 @@ WITHOUT_STORE = dict.fromkeys(
 FEW = 40
 
 BACKENDS = [
-    Row("memory", (PushContract, CancelPushContract, ListingContract), lambda folder: "memory://"),
+    Row("memory", (PushContract, CancelPushContract, ListingContract, PartsContract), lambda folder: "memory://"),
     Row(
         "sqlite",
         (ListingContract, SharedContract),
@@ -191,7 +192,7 @@ BACKENDS = [
     ),
     Row(
         "redis",
-        (PushContract, CancelPushContract, ListingContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, PartsContract, SharedContract, HostsContract),
         on("redis"),
         service="redis",
         outage=memory_full,
@@ -202,7 +203,7 @@ BACKENDS = [
     ),
     Row(
         "redis-cluster",
-        (PushContract, CancelPushContract, ListingContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, PartsContract, SharedContract, HostsContract),
         redis_cluster.on_cluster,
         service="redis",
         outage=redis_cluster.memory_full,

@@ -32,7 +32,7 @@ class Jobs:
     def latest(self) -> list[tuple[Write, float]]:
         return list(self.records.values())
 
-    def mark_stored(self, token: str | None, run: int) -> None:
+    def mark_stored(self, token: str | None, run: int, run_token: str | None) -> None:
         self.stored.append((token, run))
 
     def notify_observers(self) -> None:

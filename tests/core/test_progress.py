@@ -36,8 +36,8 @@ from progresskit.testing import record
 CONTRACT_FIELDS = [
     "id", "kind", "state", "done", "current", "total", "unit", "percent", "steps", "step",
     "description", "meta", "rate", "eta", "result", "error", "attempt", "version",
-    "cursor", "stalled", "cancel_requested", "parent",
-    "created_at", "started_at", "updated_at", "finished_at", "next_retry_at",
+    "cursor", "stalled", "cancel_requested", "parts", "parent",
+    "created_at", "started_at", "updated_at", "finished_at", "next_retry_at", "part_of",
 ]  # fmt: skip
 
 LIMIT = 2**53
@@ -285,6 +285,7 @@ records = st.builds(
     next_retry_at=times,
     lease=st.none() | st.floats(0.1, 100),
     owner=st.none() | texts,
+    part_of=st.none() | st.just("album"),
 )
 
 
@@ -329,9 +330,10 @@ def test_the_json_of_a_record() -> None:
         '{"id":"import-42","kind":"app.import_rows","state":"failed","done":true,"current":29,"total":100,'
         '"unit":"rows","percent":29,"steps":null,"step":null,"description":"Reading „Käse“","meta":{"skipped":3},'
         '"rate":null,"eta":null,"result":null,"error":{"type":"ValueError","message":"no such row"},"attempt":3,'
-        '"version":"2.3.17","cursor":"loyw3v28-2.3.17","stalled":false,"cancel_requested":false,"parent":null,'
+        '"version":"2.3.17","cursor":"loyw3v28-2.3.17","stalled":false,"cancel_requested":false,"parts":null,'
+        '"parent":null,'
         '"created_at":"2023-11-14T22:13:20.000Z","started_at":null,"updated_at":null,'
-        '"finished_at":"2023-11-14T22:13:21.500Z","next_retry_at":null}'
+        '"finished_at":"2023-11-14T22:13:21.500Z","next_retry_at":null,"part_of":null}'
     )
 
 

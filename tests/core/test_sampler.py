@@ -126,8 +126,8 @@ def test_the_last_records_of_live_jobs_can_be_written_again(kit: Kit, sampler: S
 def test_a_job_learns_the_run_in_which_it_is_stored(kit: Kit, sampler: Sampler) -> None:
     job = make(kit, sampler, "job")
     sampled(sampler, 0.0)
-    sampler.mark_stored(job_of(job).token, 3)
+    sampler.mark_stored(job_of(job).token, 3, None)
     assert job.progress.version.run == 3
-    sampler.mark_stored("unknown", 4)
-    sampler.mark_stored(None, 4)
+    sampler.mark_stored("unknown", 4, None)
+    sampler.mark_stored(None, 4, None)
     assert job.progress.version.run == 3

@@ -99,6 +99,14 @@ def observing(rows: list[Row]) -> None:
 
 def observing_steps(names: Iterable[str], weights: dict[str, int], rows: list[Row]) -> None:
     progresskit.observe("import-42", steps=names)
+    group: str = progresskit.group("album-42", size=10, unit="pictures")
+    with progresskit.part(group, "chunk-7", total=100, weight=3) as part:
+        part.advance()
+    with progresskit.part(group, 7) as part, progresskit.observe("resize-7", part_of=group, weight=2):
+        part.set_progress(1)
+    with progresskit.observe("report-1", parts=8):
+        pass
+    progresskit.observe("report-1", parts="8")  # type: ignore[arg-type]
     progresskit.observe("import-42", steps=5)  # type: ignore[arg-type]
     with progresskit.observe("import-42", steps=weights) as job:
         with job.step("Download", total=200, unit="B") as step:

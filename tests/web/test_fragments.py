@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progresskit import Failure, Progress, State, Step, Version
+from progresskit.parts import Tally
 from progresskit.web.fragments import count, fragment, still
 
 ALLOWED = {"div", "span", "progress"}
@@ -151,6 +152,17 @@ def test_a_page_of_a_job_without_a_report_says_so() -> None:
     html = still("a", None, NOW)
     assert 'data-state="pending"' in html
     assert "No report when this page was loaded." in Parsed(html).text
+
+
+def test_a_job_made_of_parts_shows_how_many_succeeded_and_failed() -> None:
+    tally = Tally("run", size=100, sum=37 * 10_000, succeeded=37, failed=2, running=4)
+    html = fragment(job(current=37, total=100, unit="pictures", tally=tally))
+    assert (
+        '<span class="progresskit-count">37 of 100 pictures</span> · <span class="progresskit-failed">2 failed</span>'
+        in html
+    )
+    assert 'value="37"' in html
+    assert "progresskit-failed" not in fragment(job(tally=tally._replace(failed=0)))
 
 
 def test_a_job_with_steps_shows_the_name_and_number_of_the_current_one_until_it_has_succeeded() -> None:

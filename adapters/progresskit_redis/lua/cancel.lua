@@ -7,7 +7,7 @@ local now = clock(ARGV[1])
 local accepted = {}
 for number = 1, #KEYS, 2 do
     local key = KEYS[number]
-    local head, heard, lease = look(key, now)
+    local head, heard, lease, _, _, tally = look(key, now)
     local run, rest, state
     if head then
         run, rest, state = string.match(head, '^(%d+) %d (%S+ %d+ %d+ (%l+) .*)$')
@@ -15,9 +15,15 @@ for number = 1, #KEYS, 2 do
     if state and not FINAL[state] then
         local id = string.sub(key, ARGV[4] + 1)
         local asked = run .. ' 1 ' .. rest
+        if tally then
+            local sums = tally_of(tally)
+            asked = settled(asked, sums, nil, now)
+            tally = text_of(sums)
+            redis.call('HSET', key, 'tally', tally)
+        end
         redis.call('HSET', key, 'head', asked)
         tell(ARGV[2], KEYS[number + 1] .. ARGV[3], id)
-        tell(ARGV[2], key .. ARGV[3], stored(key, id, stalls(now, heard, lease), asked))
+        tell(ARGV[2], key .. ARGV[3], stored(key, id, stalls(now, heard, lease, asked, tally), asked))
         accepted[#accepted + 1] = id
     end
 end

@@ -5,11 +5,14 @@ local now = clock(ARGV[1])
 local gone = {}
 for number = 3, #KEYS do
     local key = KEYS[number]
-    local head, heard, lease = look(key, now)
+    local head, heard, lease, _, _, tally = look(key, now)
     local state = head and string.match(head, '^%S+ %S+ %S+ %S+ %S+ (%l+) ')
-    if state and (FINAL[state] or (state == 'running' and stalls(now, heard, lease) == '1')) then
+    if state and (FINAL[state] or (state == 'running' and stalls(now, heard, lease, head, tally) == '1')) then
         local id = string.sub(key, ARGV[2] + 1)
         redis.call('DEL', key)
+        if tally then
+            delete_parts(key, tally_of(tally))
+        end
         redis.call('ZREM', KEYS[1], id)
         redis.call('ZREM', KEYS[2], id)
         gone[#gone + 1] = id

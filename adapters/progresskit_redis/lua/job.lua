@@ -11,6 +11,8 @@ local HEAD = '^(%d+) (%d) (%S+) ((%d+) (%d+) (%l+) (%S+) (.*))$'
 local LIFE = '^(%S+) (%S+) (%S+) ?(%S*) ?(%d?)'
 local UNKNOWN = '?'
 local FINAL = {succeeded = true, failed = true, cancelled = true}
+local SKEW = 2 -- SKEW_SECONDS of progresskit.progress
+local LONGEST = 1e15 -- milliseconds; what Redis adds the present time to must not overflow
 
 -- The seconds since the epoch: of a clock that was given, or else of the server.
 local function clock(given)
@@ -21,46 +23,57 @@ local function clock(given)
     return time[1] + time[2] / 1e6
 end
 
--- Two fields of a hash; a key of another type must not fail the call for the other jobs.
-local function fields(key, one, other)
-    local found = redis.pcall('HMGET', key, one, other)
+-- Three fields of a hash; a key of another type must not fail the call for the other jobs.
+local function fields(key, one, two, three)
+    local found = redis.pcall('HMGET', key, one, two, three)
     if not found.err then
-        return found[1], found[2]
+        return found[1], found[2], found[3]
     elseif not string.find(found.err, 'WRONGTYPE', 1, true) then
-        redis.call('HMGET', key, one, other) -- raises it
+        redis.call('HMGET', key, one, two, three) -- raises it
     end
-    return UNKNOWN, UNKNOWN
+    return UNKNOWN, UNKNOWN, nil
 end
 
--- The head of a job, when it was heard of, its lease, when the run began, and whether no new start opened the record;
--- nil where there is none, or it has expired. A key that holds no job has the head UNKNOWN: viewers cannot decode that,
+-- The head of a job, when it was heard of, its lease, when the run began, whether no new start opened the record, the
+-- tally of its parts, and when it expires; nil where there is none, or it has expired. A key that holds no job has the head UNKNOWN: viewers cannot decode that,
 -- and the next write replaces it.
 local function look(key, now)
-    local head, life = fields(key, 'head', 'life')
+    local head, life, tally = fields(key, 'head', 'life', 'tally')
     if not head then
         return nil
     end
     local heard, lease, expires, opened, restored = string.match(life or UNKNOWN, LIFE)
     if not (tonumber(heard) and tonumber(lease) and tonumber(expires)) then
-        return UNKNOWN, now, '0', 0, false
+        return UNKNOWN, now, '0', 0, false, nil, now
     elseif tonumber(expires) <= now then
         return nil
     end
-    return head, heard, lease, tonumber(opened) or 0, restored == '1'
+    return head, heard, lease, tonumber(opened) or 0, restored == '1', tally or nil, tonumber(expires)
 end
 
--- A job in one text: the id, whether it is stalled, the head; the verdict; the body. JSON holds no control characters.
-local function packed(id, stalled, head, verdict, body)
-    return table.concat({id, stalled, head .. '\31' .. (verdict or '') .. '\31' .. body}, ' ')
+-- A job in one text: the id, whether it is stalled, the head; the tally of its parts; the verdict; the body. JSON holds no
+-- control characters.
+local function packed(id, stalled, head, verdict, body, tally)
+    return table.concat({id, stalled, table.concat({head, tally or '', verdict or '', body}, '\31')}, ' ')
 end
 
 local function stored(key, id, stalled, head)
-    local verdict, body = fields(key, 'verdict', 'body')
-    return packed(id, stalled, head, verdict, body or UNKNOWN)
+    local verdict, body, tally = fields(key, 'verdict', 'body', 'tally')
+    return packed(id, stalled, head, verdict, body or UNKNOWN, tally)
 end
 
--- A time ahead of the clock is of before the clock was set back.
-local function stalls(now, heard, lease)
+-- Whether a lease has run out: '1' or '0'. A time ahead of the clock is of before the clock was set back. A job that has
+-- parts and no worker depends on the parts; see the fields of a tally in parts.lua.
+local UNOWNED = '^%d+ %d %S+ %d+ %d+ %l+ %- '
+local PARTS_HEARD = '^' .. string.rep('%S+ ', 10) .. '(%S+) %S+ %S+ (%S+) (%S+)'
+local function stalls(now, heard, lease, head, tally)
+    if tally and string.find(head, UNOWNED) then
+        local running
+        running, heard, lease = string.match(tally, PARTS_HEARD)
+        if running == '0' then
+            return '0'
+        end
+    end
     return math.abs(now - heard) >= tonumber(lease) and '1' or '0'
 end
 

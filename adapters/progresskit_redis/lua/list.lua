@@ -13,14 +13,14 @@ local ids = redis.call('ZREVRANGE', KEYS[1], ARGV[3], ARGV[3] + ARGV[4] - 1)
 local page = {#ids}
 for _, id in ipairs(ids) do
     local key = ARGV[2] .. id
-    local head, heard, lease = look(key, now)
+    local head, heard, lease, _, _, tally = look(key, now)
     local state, kind
     if head then
         state, kind = string.match(head, '^%S+ %S+ %S+ %S+ %S+ (%S+) %S+ (.*)$')
     end
     if state and (ARGV[5] == '' or kind == ARGV[5]) and (ARGV[6] == '' or wanted[state]) then
         page[#page + 1] = heard
-        page[#page + 1] = stored(key, id, stalls(now, heard, lease), head)
+        page[#page + 1] = stored(key, id, stalls(now, heard, lease, head, tally), head)
     end
 end
 return page

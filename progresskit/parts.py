@@ -1,0 +1,260 @@
+"""
+How the parts of a job add up: pure functions, which `progresskit.progress.fold` applies to stored records.
+
+A part contributes whole hundredths of a percent, 0 to 10,000, times its weight; the job's percent is the sum over the
+parts divided by the total weight. Everything is a whole number, so that a sum depends neither on the order of the
+reports nor on rounding, and stays below 2**53.
+
+A report holds absolute values: a repeated one adds nothing, and a lost one is made up for by the next.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .states import FINAL_STATES, SKEW_SECONDS, State, is_ahead, is_over
+from .steps import UNFINISHED, WHOLE
+
+
+class Parts(NamedTuple):
+    """How many parts a job has, None while that is unknown, and how many of them are in which state."""
+
+    size: int | None
+    succeeded: int
+    failed: int
+    cancelled: int
+    running: int
+
+
+class Part(NamedTuple):
+    """
+    What is stored of one part, under its name.
+
+    `token` is that of its newest start, None where only an external update of it is known. `hundredths` is the highest
+    value that was reported, by any worker. `opened` is when the newest start began, in seconds by the store's clock.
+    `restored` says that no start proves it to be the newest: the store has lost an earlier record, perhaps.
+    """
+
+    token: str | None
+    state: State
+    weight: int
+    hundredths: int
+    opened: float
+    restored: bool = False
+
+    @property
+    def counts(self) -> tuple[State, int, int]:
+        """What the sums of the parent depend on."""
+        return self.state, self.weight, self.hundredths
+
+    @property
+    def contribution(self) -> int:
+        """What the part adds to the sum of its parent."""
+        return self.weight * self.hundredths
+
+
+class Report(NamedTuple):
+    """
+    The state of a part, on its way to the store of its parent.
+
+    `token` is that of the part's start, None for an external update. `is_start` is True until a report with that token
+    is known to be stored, and `late` where an earlier one may be: it could not be sent at once, or its outcome is
+    unknown. `run_token` is that of the parent's run where it is known: the report adds nothing to another run.
+
+    `age` is how many seconds before it is sent the part began, or the external update was made, by the monotonic clock
+    of its process, and `created` the time of that in milliseconds since the epoch. `lease` and `ttl` are seconds.
+    """
+
+    parent: str
+    name: str
+    token: str | None
+    run_token: str | None
+    state: State
+    weight: int
+    hundredths: int
+    lease: float
+    ttl: float
+    is_start: bool = False
+    late: bool = False
+    age: float = 0.0
+    created: int = 0
+
+    @property
+    def is_external(self) -> bool:
+        """True where no worker of the part has sent it."""
+        return self.token is None
+
+
+class Declaration(NamedTuple):
+    """
+    How many parts a job has, and their total weight; None leaves a value as it is. `token` identifies the call.
+
+    `offset` is how many seconds after the beginning of its run a worker made it. With `keeps_texts`, the texts of a job
+    that there is stay as they are.
+    """
+
+    token: str
+    size: int | None
+    weight: int | None = None
+    offset: float = 0.0
+    keeps_texts: bool = False
+
+
+class Tally(NamedTuple):
+    """
+    The sums over the parts of one run of a job.
+
+    `run_token` is that of the write with which the run began to have parts. `declared` is the token of the newest
+    declaration, `declared_at` when it was made, and `declarations` how many there were. `running` counts the parts that
+    have started and are not final. `changes` grows with each change and orders the records of one version.
+    `started_at`, `heard_at` and `finished_at` are seconds by the store's clock, 0 while there is none; `lease`, in
+    seconds, is the longest of the parts.
+    """
+
+    run_token: str
+    size: int | None = None
+    weight: int | None = None
+    declared: str | None = None
+    declared_at: float = 0.0
+    declarations: int = 0
+    sum: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    running: int = 0
+    changes: int = 0
+    started_at: float = 0.0
+    heard_at: float = 0.0
+    lease: float = 0.0
+    finished_at: float = 0.0
+
+    @property
+    def total_weight(self) -> int | None:
+        """The weight of all parts; None while it is not known."""
+        return self.size if self.weight is None else self.weight
+
+    @property
+    def hundredths(self) -> int | None:
+        """How much is done, in hundredths of a percent, at most 9,999; None while the total weight is unknown or 0."""
+        total = self.total_weight
+        return min(self.sum // total, UNFINISHED) if total else None
+
+    @property
+    def parts(self) -> Parts:
+        """The counts, as records show them."""
+        return Parts(self.size, self.succeeded, self.failed, self.cancelled, self.running)
+
+    @property
+    def cursor(self) -> str:
+        """What a viewer has seen of the parts, as a part of the record's cursor."""
+        counts = (self.sum, self.succeeded, self.failed, self.cancelled, self.running)
+        return f"p{self.declarations}.{'.'.join(map(str, counts))}"
+
+    @property
+    def ended(self) -> int:
+        """How many parts are final."""
+        return self.succeeded + self.failed + self.cancelled
+
+    def is_stalled(self, now: float) -> bool:
+        """Return True where a part is running and the longest lease has passed since a part was last heard of."""
+        return self.running > 0 and is_over(self.heard_at, now, self.lease)
+
+    def seconds_left(self, until: float) -> float | None:
+        """
+        Return the time left at that moment of the store's clock; None while it cannot be known.
+
+        It is the elapsed time times (100 - percent) / percent: the rest at the mean speed since the first part started.
+        """
+        done = self.hundredths
+        if not done or not self.started_at:
+            return None
+        return max(until - self.started_at, 0.0) * (WHOLE - done) / done
+
+
+def advanced(part: Part | None, report: Report, now: float) -> Part:
+    """
+    Return a part after a report; `now` is the time by the store's clock.
+
+    The newest start owns the state, the others can only raise the hundredths. The weight never changes, and `succeeded`
+    is permanent.
+    """
+    began, hundredths = now - report.age, min(max(report.hundredths, 0), WHOLE)
+    if part is None:
+        restored = report.late or not report.is_start
+        return _in_state(Part(report.token, report.state, report.weight, hundredths, began, restored), report.state)
+    if part.state is State.SUCCEEDED:
+        return part
+    part = part._replace(hundredths=max(part.hundredths, hundredths))
+    if report.token == part.token:
+        part = part._replace(opened=min(part.opened, began))
+        return part if part.state in FINAL_STATES else _in_state(part, report.state)
+    precedes = began < part.opened <= now + SKEW_SECONDS  # of one that is ahead, the clock was set back since
+    if report.is_external:
+        return part if part.state in FINAL_STATES or precedes else _in_state(part, report.state)
+    if (report.is_start and not (report.late and precedes)) or (part.restored and began > part.opened):
+        restored = report.late or not report.is_start
+        return _in_state(part._replace(token=report.token, opened=began, restored=restored), report.state)
+    return part
+
+
+def _in_state(part: Part, state: State) -> Part:
+    return part._replace(state=state, hundredths=WHOLE if state is State.SUCCEEDED else part.hundredths)
+
+
+def counted(tally: Tally, before: Part | None, after: Part, report: Report, now: float) -> Tally:
+    """Return the sums after a report has changed a part, or only renewed it."""
+    was_set_back = is_ahead(tally.heard_at, now, tally.lease)
+    heard_at = now if was_set_back else max(now, tally.heard_at)
+    tally = tally._replace(heard_at=heard_at, lease=max(report.lease, tally.lease))
+    changed = before is None or before.counts != after.counts
+    if before is not None and changed:
+        tally = _added(tally, before, -1)
+    if changed:
+        tally = _added(tally, after, 1)._replace(changes=tally.changes + 1)
+    if after.token is not None and not tally.started_at:
+        tally = tally._replace(started_at=after.opened)
+    return tally
+
+
+def _added(tally: Tally, part: Part, sign: int) -> Tally:
+    """Return the sums with a part added, or taken away."""
+    return tally._replace(
+        sum=tally.sum + sign * part.contribution,
+        succeeded=tally.succeeded + sign * (part.state is State.SUCCEEDED),
+        failed=tally.failed + sign * (part.state is State.FAILED),
+        cancelled=tally.cancelled + sign * (part.state is State.CANCELLED),
+        running=tally.running + sign * (part.state not in FINAL_STATES),
+    )
+
+
+def declare(tally: Tally, declaration: Declaration, made: float, late: bool) -> Tally:
+    """Return the sums after a declaration that was made then; one that is repeated, or late and older, adds nothing."""
+    if tally.declared == declaration.token or (late and made < tally.declared_at):
+        return tally
+    return tally._replace(
+        size=tally.size if declaration.size is None else declaration.size,
+        weight=tally.weight if declaration.weight is None else declaration.weight,
+        declared=declaration.token,
+        declared_at=made,
+        declarations=tally.declarations + 1,
+        changes=tally.changes + 1,
+    )
+
+
+def settled(tally: Tally, cancel_requested: bool) -> tuple[Tally, State | None]:
+    """
+    Return the sums and the final state of a job without a worker; None while it goes on.
+
+    It ends when `size` parts are final and none is running. After a request to cancel, parts that never started count
+    as cancelled.
+    """
+    if tally.size is None or tally.running:
+        return tally, None
+    missing = tally.size - tally.ended
+    if missing > 0:
+        if not cancel_requested:
+            return tally, None
+        tally = tally._replace(cancelled=tally.cancelled + missing, changes=tally.changes + 1)
+    if tally.failed:
+        return tally, State.FAILED
+    return tally, State.CANCELLED if tally.cancelled else State.SUCCEEDED
