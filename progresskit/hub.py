@@ -454,7 +454,7 @@ class Hub:
         return max(max(min(deadlines), self._schedule.retry) - self._clock(), 0) if deadlines else None
 
     def _polled(self, done: bool) -> list[str]:
-        """Return the ids of jobs that are done, or of the others, whose changes are not pushed: sums over parts never are."""
+        """Return the ids of jobs, done ones or the others, whose changes are not pushed; counts of parts never are."""
         pushes = self._subscription is not None or isinstance(self._backend, SupportsPush)
         return [
             id

@@ -16,6 +16,8 @@ from .watching import INTERVAL, found, gathered, opened, viewing
 from .writes import external_update, record, start, update
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
     from progresskit.abc import Backend
@@ -48,11 +50,12 @@ WRONG = {
 class Planting:
     """Stores bodies that this release would not write."""
 
-    def plant(self, backend: Backend, id: str, body: str) -> None:
+    def plant(self, backend: Backend, id: str, body: str, *, wait: Callable[[], object] = nothing) -> None:
         """
         Store a raw body as the record of a running job, its second.
 
-        By default another release's worker writes it; override this where the store can be changed directly.
+        By default another release's worker writes it; override this where the store can be changed directly: `wait` is
+        called once the second record is stored and can still be decoded.
         """
         backend.write([start(id)])
         backend.write([update(id, 2)._replace(body=body)])
@@ -121,8 +124,13 @@ class DecodingContract(Planting):
         backend.write([start("good", current=1), start("bad", current=1)])
         with opened(backend) as kit, kit.hub.view(["good", "bad"]) as before:
             gathered(before, lambda shown: shown.keys() == {"good", "bad"})
-            self.plant(backend, "bad", "{")
-            # A record that could be decoded was stored just before; once this arrives, that one is under way no longer.
+            # A viewer that begins later must not be pushed a record that could be decoded, and was still under way.
+            self.plant(
+                backend,
+                "bad",
+                "{",
+                wait=lambda: found(before, lambda progress: progress.id == "bad" and progress.version.seq == 2),
+            )
             backend.write([update("good", 2, current=2)])
             found(before, lambda progress: progress.id == "good" and progress.current == 2)
             with kit.hub.view(["bad"]) as alone, kit.hub.view(["good", "bad", "unknown"]) as after:

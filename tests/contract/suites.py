@@ -82,12 +82,13 @@ class Harness:
         self.store = self.row.url(tmp_path)
         return self.store
 
-    def plant(self, backend: Backend, id: str, body: str) -> None:
+    def plant(self, backend: Backend, id: str, body: str, *, wait: Callable[[], object] = lambda: None) -> None:
         if self.row.plant is None:
             super().plant(backend, id, body)  # type: ignore[misc]
         else:
             backend.write([start(id)])
             backend.write([update(id, 2)])
+            wait()
             self.row.plant(self.store, backend, id, body)
 
     def test_what_each_release_has_stored_is_read(self, backend: Backend) -> None:

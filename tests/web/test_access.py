@@ -254,8 +254,10 @@ def test_an_unknown_id_and_a_foreign_one_are_refused_by_the_same_work(
             asked.send(None)
         sys.setprofile(None)
         assert done.value.value is None
-        traces.append((steps, len(site.kit.hub._watched)))
-    assert traces == [(["ask signed_in_key", "read 1", "decode"], traces[0][1])] * 4
+        traces.append(steps)
+        watched = set(site.kit.hub._watched)
+        assert watched <= {"a"}, "a refused id is not watched; on a busy machine, the owner's no longer"
+    assert traces == [["ask signed_in_key", "read 1", "decode"]] * 4
 
 
 def test_who_is_nobody_is_refused_before_anything_is_read(open_sites: list[Site]) -> None:

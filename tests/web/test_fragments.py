@@ -158,7 +158,7 @@ def test_a_job_made_of_parts_shows_how_many_succeeded_and_failed() -> None:
     tally = Tally("run", size=100, sum=37 * 10_000, succeeded=37, failed=2, running=4)
     html = fragment(job(current=37, total=100, unit="pictures", tally=tally))
     assert (
-        '<span class="progresskit-count">37 of 100 pictures</span> · <span class="progresskit-failed">2 failed</span>'
+        '<span class="progresskit-count">37 of 100 pictures</span> <span class="progresskit-failed">2 failed</span>'
         in html
     )
     assert 'value="37"' in html
