@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 
 from progresskit.decoding import decode_each
+from progresskit.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from progresskit.progress import Progress
-
 Arguments = ParamSpec("Arguments")
+Decoded = TypeVar("Decoded")
 
 SIZE = 2_048
 """How many records are kept."""
@@ -20,9 +20,9 @@ BYTES = 2**23
 """The length of all these together, as they are stored; a record takes about twice as much memory."""
 
 
-class DecodeCache:
+class Cache(Generic[Decoded]):
     """
-    Keeps the last decoded record of each job, so that one that is read again unchanged is not decoded again.
+    Keeps what was last decoded of each job, so that a value that is read again unchanged is not decoded again.
 
     Several threads may use it at once.
     """
@@ -34,10 +34,10 @@ class DecodeCache:
         self,
         id: str,
         stored: object,
-        decode: Callable[Arguments, Progress],
+        decode: Callable[Arguments, Decoded],
         *arguments: Arguments.args,
         **options: Arguments.kwargs,
-    ) -> Progress | None:
+    ) -> Decoded | None:
         """Return the record of a stored value, from `decode` unless an equal value was decoded; None if that fails."""
         known = self._records.get(id)
         if known is not None and known[0] == stored:
@@ -47,10 +47,10 @@ class DecodeCache:
             self._keep(id, stored, record)
         return record
 
-    def _keep(self, id: str, stored: object, record: Progress) -> None:
+    def _keep(self, id: str, stored: object, record: Decoded) -> None:
         if len(self._records) >= SIZE or self._bytes >= BYTES:
             self.clear()
-        length = len(stored) if isinstance(stored, bytes) else _length(stored)
+        length = _length(stored)
         replaced = self._records.get(id)
         self._records[id] = stored, record, length
         # Threads that do this at once may miscount, until all records are forgotten.
@@ -61,11 +61,16 @@ class DecodeCache:
 
     def clear(self) -> None:
         """Forget all records."""
-        self._records: dict[str, tuple[object, Progress, int]] = {}
+        self._records: dict[str, tuple[object, Decoded, int]] = {}
         self._bytes = 0
+
+
+class DecodeCache(Cache[Progress]):
+    """Keeps the last record of each job as users get it."""
 
 
 def _length(stored: object) -> int:
     """Return the length of a stored text, or of the texts in a stored row."""
-    parts = stored if isinstance(stored, tuple) else (stored,)
-    return sum(len(part) for part in parts if isinstance(part, bytes | str))
+    if isinstance(stored, tuple):
+        return sum(map(_length, stored))
+    return len(stored) if isinstance(stored, bytes | str) else 0

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from progresskit.abc import Backend
 from progresskit.decoding import check_stored, decode, decode_each
 from progresskit.errors import BackendUnavailable
-from progresskit.progress import FINAL_STATES, Effect, Progress, State, Stored, fold
+from progresskit.progress import FINAL_STATES, Effect, Progress, Role, State, Stored, fold
 from progresskit.states import is_over
 
 from .cache import DecodeCache
@@ -122,20 +122,27 @@ class StoreBackend(Backend):
         """
 
     def transact_writes(self, writes: Mapping[str, Write], decide: Decide) -> None:
-        """Do the same as `transact`, for writes; `decide` folds them in."""
+        """
+        Do the same as `transact`, for writes; `decide` folds them in.
+
+        A store may do without `decide` for a worker's write that opens a record, or is the owner's next one of the run
+        that it opens a record with; `fold` must have the same result.
+        """
         self.transact(writes, decide)
 
     def write(self, batch: Sequence[Write]) -> dict[str, int]:
-        """Fold the batch in."""
+        """Fold the batch in; return the runs of starts."""
         if not batch:
             return {}
-        writes, runs = {write.id: write for write in batch}, dict[str, int]()
+        writes = {write.id: write for write in batch}
+        runs = {write.id: max(write.run, 1) for write in batch if write.role is Role.START}
 
         def decide(id: str, record: StoredRecord | None, now: float) -> StoredRecord | None:
             write = writes[id]
             stored, effect = fold(record and record.stored, write, now)
             assert stored is not None  # no write removes a record
-            runs[id] = stored.run
+            if id in runs:
+                runs[id] = stored.run
             return None if effect is Effect.IGNORED else StoredRecord(stored, now, write.lease, now + write.ttl)
 
         try:
@@ -168,7 +175,7 @@ class StoreBackend(Backend):
         for id, record in records.items():
             if now < record.expires_at:
                 stalled = record.is_stalled(now)
-                progress = self._decoded.get(id, (*record.stored, stalled), decode, record.stored, stalled, id)
+                progress = self._decoded.get(id, (record.stored, stalled), decode, record.stored, stalled, id)
                 if progress is not None:
                     found[id] = progress
         return found
@@ -275,7 +282,7 @@ class RevisionBackend(StoreBackend):
         if len(self._known) >= KNOWN_RECORDS:
             self._known.clear()
         self._known.update((id, (changed[id][0], revision)) for id, revision in stored.items())
-        if cancelled := [id for id in stored if _asks_to_stop(changed[id][0], before[id][0])]:
+        if cancelled := [id for id in stored if asks_to_stop(changed[id][0], before[id][0])]:
             self.publish_cancels(cancelled)
         # A remembered record may be outdated, so that no decision against a change is based on it.
         again = [id for id in ids if id not in stored and (id in changed or id in known)]
@@ -289,7 +296,8 @@ class RevisionBackend(StoreBackend):
         self._known = {}
 
 
-def _asks_to_stop(after: StoredRecord, before: StoredRecord | None) -> bool:
+def asks_to_stop(after: StoredRecord, before: StoredRecord | None) -> bool:
+    """Return True where a request to cancel was stored."""
     return after.stored.cancel_requested and not (before and before.stored.cancel_requested)
 
 
