@@ -108,9 +108,9 @@ class PostgreSQLBaseline(Baseline):
         self.connection = psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
 
     def prepare(self, batch: Sequence[Write]) -> Any:
-        from progresskit_sql.postgresql.upsert import columns
+        from progresskit_sql.postgresql.batches import written
 
-        return {**columns(batch), "channel": "progresskit_jobs"}
+        return {**written(batch), "channel": "progresskit_jobs", "lasting": False}
 
     def write(self, prepared: Any) -> None:
         self.connection.execute(self.sql, prepared).fetchall()
@@ -126,19 +126,21 @@ class MariaDBBaseline(Baseline):
         import pymysql
         from sqlalchemy import make_url
 
-        from progresskit_sql.mysql import SERVER_CLOCK
         from progresskit_sql.mysql.server import session
-        from progresskit_sql.mysql.upserts import Upserts
+        from progresskit_sql.mysql.statements import OPENED, Statement
 
         address = make_url(url).translate_connect_args(username="user")
         self.connection: Any = pymysql.connect(
             **address, autocommit=True, charset="utf8mb4", init_command=session().replace("%", "%%")
         )
-        self.upserts = Upserts("`progresskit_jobs`", SERVER_CLOCK)
+        self.statement = Statement("write", "`progresskit_jobs`", OPENED)
 
     def prepare(self, batch: Sequence[Write]) -> Any:
+        from progresskit_sql.mysql import SERVER_CLOCK
+        from progresskit_sql.mysql.statements import rows_of_writes
+
         with self.connection.cursor() as cursor:
-            return [*self.upserts.of(cursor, batch, None, 16 << 20)]
+            return [*self.statement.of(rows_of_writes(cursor, batch, SERVER_CLOCK), 16 << 20)]
 
     def write(self, prepared: Any) -> None:
         with self.connection.cursor() as cursor:
@@ -153,17 +155,20 @@ class SQLiteBaseline(Baseline):
     name = "sqlite3, executemany of the same statement in one transaction"
 
     def __init__(self, url: str) -> None:
-        from progresskit_sql.sqlite.upserts import Upserts
+        from progresskit_sql.sqlite.upserts import OPENED, Upserts
 
         path = url.removeprefix("sqlite:///")
         self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self.connection.execute("PRAGMA journal_mode = WAL")
         self.connection.execute("PRAGMA synchronous = NORMAL")
-        self.upserts = Upserts('"progresskit_jobs"')
+        self.upserts = Upserts("write", '"progresskit_jobs"', OPENED)
 
     def prepare(self, batch: Sequence[Write]) -> Any:
-        statements = [*chain.from_iterable(self.upserts.of([write], time()) for write in batch)]
-        return statements[0][0], [values for _, values in statements]
+        from progresskit_sql.sqlite.upserts import row_of_write
+
+        rows = [row_of_write(write, time()) for write in batch]
+        ((statement, _, _),) = self.upserts.of(rows[:1])
+        return statement, rows
 
     def write(self, prepared: Any) -> None:
         self.connection.execute("BEGIN IMMEDIATE")

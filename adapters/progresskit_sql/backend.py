@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
-from progresskit.abc import Backend, SupportsListing
-from progresskit.backends import DecodeCache
-from progresskit.decoding import decode
-from progresskit.errors import BackendUnavailable, ConfigurationError
+from progresskit.abc import SupportsListing
+from progresskit.backends.cache import Cache
+from progresskit.backends.stores import StoreBackend, StoredRecord
+from progresskit.errors import ConfigurationError
+from progresskit.progress import Role
 from progresskit.registry import missing_package
 from progresskit.urls import check_server_url
 
@@ -21,16 +22,16 @@ from .connections import Connections
 from .dialect import EXAMPLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Self
 
     from sqlalchemy import URL
 
+    from progresskit.backends.stores import Decide
     from progresskit.config import Settings
     from progresskit.progress import Progress, State, Write
 
-    from .connections import Lent
-    from .dialect import Dialect
+    from .dialect import Dialect, Row
 
 DIALECTS: dict[str, tuple[str, str]] = {
     "sqlite": ("progresskit_sql.sqlite", "SQLite"),
@@ -40,6 +41,9 @@ DIALECTS: dict[str, tuple[str, str]] = {
 }
 """Where the dialect of a database is found; it is imported when it is needed, and its driver with it."""
 
+CONFLICT_TRIES = 5
+"""How often a call is made while other sessions are in its way."""
+
 SWEEP_SECONDS = 60.0
 """How often a process deletes expired records."""
 
@@ -47,7 +51,7 @@ SWEEP_ROWS = 500
 """How much of it at once; if there is more, the next write goes on with it."""
 
 
-class SQLBackend(Backend, SupportsListing):
+class SQLBackend(StoreBackend, SupportsListing):
     """
     Keeps one row a job in the table `<prefix>_jobs`, which is made on first use.
 
@@ -65,14 +69,14 @@ class SQLBackend(Backend, SupportsListing):
     def __init__(
         self, database: Engine | URL | str, *, prefix: str = "progresskit", clock: Callable[[], float] | None = None
     ) -> None:
+        super().__init__()
         url = _url(database)
         self._clock = clock or time
         self._dialect = _dialect(url)(url, prefix, clock)
         self._connections = Connections(self._dialect, database if isinstance(database, Engine) else None)
         self._sweep_at = 0.0
         self._found = False
-        self._written_to: Hashable = None
-        self._decoded = DecodeCache()
+        self._unpacked = Cache[StoredRecord]()
         self.shared = self._dialect.shared
 
     @classmethod
@@ -94,25 +98,33 @@ class SQLBackend(Backend, SupportsListing):
         self._found = missing is None
         return missing
 
-    def write(self, batch: Sequence[Write]) -> dict[str, int]:
-        """Fold the batch in, in the database, in one transaction."""
-        if not batch:
-            return {}
-        try:
-            with self._connections.lend() as lent:
-                self._check_home(lent)
-                runs = self._dialect.write(lent.connection, batch)
-                self._sweep(lent.connection)
-        except BackendUnavailable:
-            self._written_to = None  # the publisher knows now that it has to send all again
-            raise
-        return runs
+    def transact_writes(self, writes: Mapping[str, Write], decide: Decide) -> None:
+        """Store the writes of workers as the dialect can, and have `decide` fold in external updates."""
+        by_workers = [write for write in writes.values() if write.role is not Role.EXTERNAL]
+        external = [id for id, write in writes.items() if write.role is Role.EXTERNAL]
+        with self._connections.lend() as lent:
+            self.check_server(lent.home)
+            if by_workers:
+                self._retried(lambda: self._dialect.write(lent.connection, by_workers, decide))
+            if external:
+                self._retried(lambda: self._dialect.transact(lent.connection, external, decide))
+            self._sweep(lent.connection)
 
-    def _check_home(self, lent: Lent) -> None:
-        """Fail once after the database was replaced, even if a reader met that first: all has to be sent again."""
-        known, self._written_to = self._written_to, lent.home
-        if known not in {None, lent.home}:
-            raise BackendUnavailable(f"{self._connections}: another database has taken its place")
+    def transact(self, ids: Collection[str], decide: Decide) -> None:
+        """Hold the rows in a transaction."""
+        if not self.missing():
+            with self._connections.lend() as lent:
+                self._retried(lambda: self._dialect.transact(lent.connection, ids, decide))
+
+    def _retried(self, call: Callable[[], None]) -> None:
+        """Call it again where another session was in the way."""
+        for _ in range(CONFLICT_TRIES - 1):
+            try:
+                return call()
+            except self._dialect.errors as error:
+                if not self._dialect.is_conflict(error):
+                    raise
+        return call()
 
     def _sweep(self, connection: Any) -> None:
         now = self._clock()
@@ -120,42 +132,24 @@ class SQLBackend(Backend, SupportsListing):
             swept = self._dialect.sweep(connection, SWEEP_ROWS)
             self._sweep_at = now if swept == SWEEP_ROWS else now + SWEEP_SECONDS
 
-    def read(self, ids: Collection[str]) -> dict[str, Progress]:
-        """Return those that are known and have not expired, by one query."""
-        if not ids or self.missing():
-            return {}
-        with self._connections.lend() as lent:
-            rows = self._dialect.read(lent.connection, ids)
-        return self._progress(rows)
-
-    def _progress(self, rows: Iterable[tuple[str, Hashable]]) -> dict[str, Progress]:
-        records = ((id, self._decoded.get(id, row, self._decode, id, row)) for id, row in rows)
-        return {id: record for id, record in records if record is not None}
-
-    def _decode(self, id: str, row: Hashable) -> Progress:
-        stored, stalled = self._dialect.unpack(row)
-        return decode(stored, stalled, id)
-
-    def request_cancel(self, ids: Collection[str]) -> set[str]:
-        """Mark those that are known and not done."""
+    def load(self, ids: Collection[str]) -> tuple[dict[str, StoredRecord], float]:
+        """Read the rows by one query."""
         if self.missing():
-            return set()
+            return {}, 0.0
         with self._connections.lend() as lent:
-            return self._dialect.request_cancel(lent.connection, ids)
+            rows, now = self._dialect.load(lent.connection, ids)
+        return self._records(rows), now
+
+    def _records(self, rows: Iterable[Row]) -> dict[str, StoredRecord]:
+        found = ((id, self._unpacked.get(id, row, self._dialect.unpack, row)) for id, row in rows)
+        return {id: record for id, record in found if record is not None}
 
     def cancel_requested(self, ids: Collection[str]) -> set[str]:
-        """Return those that are marked."""
+        """Return those that are marked, without their records."""
         if self.missing():
             return set()
         with self._connections.lend() as lent:
             return self._dialect.cancel_requested(lent.connection, ids)
-
-    def forget(self, ids: Collection[str]) -> set[str]:
-        """Delete those that are done or stalled."""
-        if not ids:
-            return set()
-        with self._connections.lend() as lent:
-            return self._dialect.forget(lent.connection, ids)
 
     def list(self, *, kind: str | None, states: Collection[State] | None, limit: int) -> list[Progress]:
         """Return the jobs written last, newest first."""
@@ -164,22 +158,23 @@ class SQLBackend(Backend, SupportsListing):
         asked = limit
         while True:
             with self._connections.lend() as lent:
-                rows = self._dialect.list(lent.connection, kind, states, asked)
-            records = [*self._progress(rows).values()]
-            if len(records) >= limit or len(rows) < asked:
-                return records[:limit]
-            asked += asked - len(records)  # as many more as could not be decoded
+                rows, now = self._dialect.list(lent.connection, kind, states, asked)
+            found = [*self.progress_of(self._records(rows), now).values()]
+            if len(found) >= limit or len(rows) < asked:
+                return found[:limit]
+            asked += asked - len(found)  # as many more as could not be decoded
 
     def close(self) -> None:
         """Close the connections, unless they are of an engine that was given; a later call opens new ones."""
         self._connections.close()
-        self._decoded.clear()
+        self._unpacked.clear()
+        super().close()
 
     def after_fork_in_child(self) -> None:
         """Use no connection of the parent's."""
         self._connections.after_fork_in_child()
-        self._decoded = DecodeCache()
-        self._written_to = None
+        self._unpacked = Cache()
+        super().after_fork_in_child()
 
 
 def ddl(database: URL | str, *, prefix: str = "progresskit") -> list[str]:

@@ -1,8 +1,8 @@
 """
 MariaDB and MySQL by way of PyMySQL; the server's clock judges leases.
 
-A call is one statement in autocommit mode. Transactions are taken for a batch with starts, so that their runs are read
-before another process can change them, for one that is longer than the server takes at once, and for a request to stop.
+A call is one statement in autocommit mode. Transactions are taken for a batch that is longer than the server takes at
+once, and for what has to be decided in Python.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ from typing import TYPE_CHECKING, Any
 from pymysql.err import Error
 
 from progresskit.errors import ConfigurationError
-from progresskit.progress import Role, State, Stored
-from progresskit_sql.dialect import Dialect
+from progresskit.progress import Role
+from progresskit_sql.dialect import Dialect, record_of, row_of
 
-from .errors import DEADLOCK, DUPLICATE_COLUMN, LOCK_WAIT_TIMEOUT, NO_SUCH_COLUMN, NO_SUCH_TABLE, code, unavailable
+from .errors import CONFLICTS, DUPLICATE_COLUMN, LOCK_WAIT_TIMEOUT, NO_SUCH_COLUMN, NO_SUCH_TABLE, code, unavailable
 from .server import autocommit, check_driver, longest_packet, make_engine, prepare, silent, transaction
-from .upserts import Upserts, text
+from .statements import DECIDED, OPENED, Statement, decided_row, rows_of_writes, text
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from sqlalchemy import URL, Engine
 
-    from progresskit.progress import Write
+    from progresskit.backends.stores import Decide, StoredRecord
+    from progresskit.progress import State, Write
+    from progresskit_sql.dialect import Row
 
 SERVER_CLOCK = "TIMESTAMPDIFF(MICROSECOND,'1970-01-01',UTC_TIMESTAMP(6))/1e6"
 """Seconds since the epoch when the statement began, in any time zone of the session."""
@@ -37,7 +39,7 @@ NAME_LENGTH = 64
 LONGEST_ID = 128 * 4 + 3
 """Bytes of an id in a statement, at most, with its delimiters."""
 
-QUERIES = ("exists", "read", "list", "runs", "cancel", "cancelled", "cancels", "forgettable", "forget", "sweep")
+QUERIES = ("exists", "lock", "delete", "time", "read", "list", "cancels", "sweep")
 
 
 class MySQL(Dialect):
@@ -57,7 +59,8 @@ class MySQL(Dialect):
         in_query = {"table": names["table"].replace("%", "%%"), "now": now, "record": text("record").format(**names)}
         self._sql = {name: text(name).format(**in_query) for name in QUERIES}
         self._ddl, self._upgrade = (text(name).format(**names) for name in ("schema", "upgrade"))
-        self._upserts = Upserts(names["table"], SERVER_CLOCK)
+        self._write = Statement("write", names["table"], OPENED)
+        self._replace, self._insert = (Statement(name, names["table"], DECIDED) for name in ("replace", "insert"))
         self._packet = 0
 
     def ddl(self) -> builtins.list[str]:
@@ -101,79 +104,91 @@ class MySQL(Dialect):
         """Go by the server's number."""
         return unavailable(error)
 
-    def write(self, connection: Any, batch: Sequence[Write]) -> dict[str, int]:
-        """Fold the batch in; where the server breaks a deadlock at our expense, once more."""
-        try:
-            return self._write(connection, batch)
-        except Error as error:
-            if code(error) != DEADLOCK:
-                raise
-        return self._write(connection, batch)
+    def is_conflict(self, error: Exception) -> bool:
+        """Go by the server's number."""
+        return code(error) in CONFLICTS
 
-    def _write(self, connection: Any, batch: Sequence[Write]) -> dict[str, int]:
-        now = None if self._clock is None else self._clock()
-        starts = [write.id for write in batch if write.role is Role.START]
+    def write(self, connection: Any, batch: Sequence[Write], decide: Decide) -> None:
+        """Use one statement where the server takes it; one that leaves a write alone may have left any."""
+        now = SERVER_CLOCK if self._clock is None else repr(self._clock())
+        ids = [write.id for write in batch]
         with connection.cursor() as cursor:
-            statements = [*self._upserts.of(cursor, batch, now, self._packet)]
-            if len(statements) == 1 and not starts:
-                cursor.execute(statements[0])
-                return {}
-            with transaction(connection):
-                for statement in statements:
-                    cursor.execute(statement)
-                return dict(self._rows(cursor, "runs", starts))
+            statements = [*self._write.of(rows_of_writes(cursor, batch, now), self._packet)]
+            if len(statements) > 1 or (len(batch) > 1 and any(write.role is Role.START for write in batch)):
+                with transaction(connection):
+                    left_alone = [self._leaves_alone(cursor, statement) for statement in statements]
+                    if any(left_alone):
+                        self.decide_all(connection, ids, decide)
+            elif self._leaves_alone(cursor, statements[0]):
+                self.transact(connection, ids, decide)
 
-    def read(self, connection: Any, ids: Collection[str]) -> builtins.list[tuple[str, Hashable]]:
+    def _leaves_alone(self, cursor: Any, statement: str) -> bool:
+        cursor.execute(statement)
+        return bool(cursor.lastrowid)
+
+    def transaction(self, connection: Any) -> AbstractContextManager[None]:
+        """Have statements take effect together."""
+        return transaction(connection)
+
+    def lock(self, connection: Any, ids: Collection[str]) -> tuple[builtins.list[Row], float]:
+        """Lock them in the order of the ids."""
+        return self._load(connection, "lock", sorted(ids))
+
+    def load(self, connection: Any, ids: Collection[str]) -> tuple[builtins.list[Row], float]:
         """Fetch them by their key."""
+        return self._load(connection, "read", ids)
+
+    def _load(self, connection: Any, name: str, ids: Collection[str]) -> tuple[builtins.list[Row], float]:
         with connection.cursor() as cursor:
-            return [(row[0], row[1:]) for row in self._rows(cursor, "read", ids)]
+            return self._timed(cursor, [*self._rows(cursor, name, ids)])
 
-    def unpack(self, row: tuple[str, str | None, str]) -> tuple[Stored, bool]:
-        """Parse the output of record.sql."""
-        head, override, body = row
-        run, attempt, seq, state, cancel_requested, stalled, born, created = head.split(" ", 7)
-        stored = Stored(
-            run=int(run),
-            attempt=int(attempt),
-            seq=int(seq),
-            token=None,
-            state=State(state),
-            body=body,
-            override=override,
-            created=created or None,
-            cancel_requested=cancel_requested == "1",
-            born=int(born),
-        )
-        return stored, stalled == "1"
+    def _timed(self, cursor: Any, rows: Collection[Any]) -> tuple[builtins.list[Row], float]:
+        """Take the time out of the rows, or ask for it where there are none."""
+        if not rows:
+            cursor.execute(self._sql["time"], self._values())
+            return [], float(cursor.fetchone()[0])
+        divided = [(id, head.partition(" "), texts) for id, head, *texts in rows]
+        return [(id, (numbers, *texts)) for id, (_, _, numbers), texts in divided], float(divided[-1][1][0])
 
-    def request_cancel(self, connection: Any, ids: Collection[str]) -> set[str]:
-        """Mark them, then ask which have the mark now; those that it has marked cannot end in between."""
-        with connection.cursor() as cursor, transaction(connection):
+    def unpack(self, row: tuple[Any, ...]) -> StoredRecord:
+        """Divide the columns of record.sql."""
+        head, *texts = row
+        state, *numbers = head.split(" ")
+        return record_of(numbers, state, *texts)
+
+    def store(
+        self,
+        connection: Any,
+        records: Mapping[str, StoredRecord],
+        added: Collection[str],
+        cancelled: Collection[str],
+    ) -> None:
+        """Write all columns, in the order of the ids."""
+        with connection.cursor() as cursor:
+            for statement, ids in ((self._replace, records.keys() - added), (self._insert, added)):
+                rows = [decided_row(cursor, row_of(id, records[id])) for id in sorted(ids)]
+                for part in statement.of(rows, self._packet) if rows else ():
+                    cursor.execute(part)
+
+    def delete(self, connection: Any, ids: Collection[str]) -> None:
+        """Go along the primary key."""
+        with connection.cursor() as cursor:
             for part in self._parts(sorted(ids)):
-                cursor.execute(self._sql["cancel"], self._values(ids=part))
-            return {id for (id,) in self._rows(cursor, "cancelled", ids)}
+                cursor.execute(self._sql["delete"], self._values(ids=part))
 
     def cancel_requested(self, connection: Any, ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
         with connection.cursor() as cursor:
             return {id for (id,) in self._rows(cursor, "cancels", ids)}
 
-    def forget(self, connection: Any, ids: Collection[str]) -> set[str]:
-        """Lock those that may go, and delete them."""
-        with connection.cursor() as cursor, transaction(connection):
-            gone = {id for (id,) in self._rows(cursor, "forgettable", sorted(ids))}
-            for part in self._parts(sorted(gone)):
-                cursor.execute(self._sql["forget"], self._values(ids=part))
-        return gone
-
     def list(
         self, connection: Any, kind: str | None, states: Collection[State] | None, limit: int
-    ) -> builtins.list[tuple[str, Hashable]]:
+    ) -> tuple[builtins.list[Row], float]:
         """Go along the index of when they were heard of."""
         among = None if states is None else ",".join(states)
         with connection.cursor() as cursor:
             cursor.execute(self._sql["list"], self._values(kind=kind, states=among, limit=limit))
-            return [(row[0], row[1:]) for row in cursor.fetchall()]
+            return self._timed(cursor, cursor.fetchall())
 
     def sweep(self, connection: Any, limit: int) -> int:
         """Go along the index of when they expire; another process that sweeps at the same time may go on alone."""
@@ -181,7 +196,7 @@ class MySQL(Dialect):
             try:
                 count: int = cursor.execute(self._sql["sweep"], self._values(limit=limit))
             except Error as error:
-                if code(error) not in {DEADLOCK, LOCK_WAIT_TIMEOUT}:
+                if code(error) not in {*CONFLICTS, LOCK_WAIT_TIMEOUT}:
                     raise
                 return 0
         return count
@@ -193,7 +208,7 @@ class MySQL(Dialect):
 
     def _parts(self, ids: Collection[str]) -> Iterator[builtins.list[str]]:
         """Divide ids into as few lists as the server takes statements for."""
-        size = max((self._packet - len(self._sql["cancel"])) // LONGEST_ID, 1)
+        size = max((self._packet - len(self._sql["lock"])) // LONGEST_ID, 1)
         rest = [*ids]
         return (rest[begin : begin + size] for begin in range(0, len(rest), size))
 

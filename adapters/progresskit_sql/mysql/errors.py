@@ -5,8 +5,17 @@ from __future__ import annotations
 from pymysql.constants import ER
 from pymysql.err import DataError, IntegrityError, NotSupportedError, ProgrammingError
 
-DEADLOCK, LOCK_WAIT_TIMEOUT = ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT
+LOCK_WAIT_TIMEOUT = ER.LOCK_WAIT_TIMEOUT
 NO_SUCH_TABLE, NO_SUCH_COLUMN, DUPLICATE_COLUMN = ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR, ER.DUP_FIELDNAME
+
+CONFLICTS = frozenset(
+    (
+        ER.LOCK_DEADLOCK,
+        ER.DUP_ENTRY,  # another session has inserted the row
+        ER.CHECKREAD,  # or changed it, where the isolation of a session is more than we ask for
+    )
+)
+"""The errors of a session that another one was in the way of."""
 
 LASTING = (DataError, IntegrityError, NotSupportedError, ProgrammingError, UnicodeError, OverflowError)
 """Errors of a record, or of the statement: sent again, it fails again."""

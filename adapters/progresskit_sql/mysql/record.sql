@@ -1,4 +1,8 @@
 id,
-CONCAT_WS(' ', run, attempt, seq, state, cancel_requested, ABS({now} - heard_at) >= lease, born, COALESCE(created, '')),
+CONCAT_WS(
+    ' ', {now}, state, run, attempt, seq, cancel_requested, restored, born, opened_at, heard_at, lease, expires_at
+),
+created,
+CONVERT(token USING utf8mb4),
 verdict,
 body

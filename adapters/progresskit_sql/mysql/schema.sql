@@ -1,6 +1,6 @@
 CREATE TABLE IF NOT EXISTS {table} (
     id               VARCHAR(128) NOT NULL,
-    fate             TINYINT NOT NULL,           -- what became of the last write
+    fate             TINYINT NOT NULL,           -- what became of the last write of a worker (see write.sql)
     run              BIGINT NOT NULL,
     attempt          BIGINT NOT NULL,
     seq              BIGINT NOT NULL,
@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     created          VARCHAR(64),
     verdict          LONGTEXT,
     body             LONGTEXT NOT NULL,
-    opened_at        DOUBLE NOT NULL DEFAULT 0,  -- when the run began, or the word was made; like heard_at
+    opened_at        DOUBLE NOT NULL DEFAULT 0,  -- when the run began, or the external update was made
     restored         TINYINT NOT NULL DEFAULT 0, -- 1 where no new start opened the record
     born             BIGINT NOT NULL DEFAULT 0,  -- when the first run was created, in milliseconds since the epoch
     PRIMARY KEY (id),

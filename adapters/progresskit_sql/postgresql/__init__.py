@@ -1,7 +1,8 @@
 """
 PostgreSQL by way of psycopg 3; the server's clock judges leases.
 
-A call is one statement in autocommit mode, and so one round trip and one transaction.
+A call is one statement in autocommit mode, and so one round trip and one transaction; what has to be decided in Python
+is a transaction of three.
 """
 
 from __future__ import annotations
@@ -14,23 +15,25 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from progresskit.errors import ConfigurationError
-from progresskit.progress import Role, State, Stored
-from progresskit_sql.dialect import Dialect
+from progresskit.progress import FINAL_STATES
+from progresskit_sql.dialect import Dialect, record_of, row_of
 
-from .driver import autocommit, is_silent
-from .errors import unavailable
+from .batches import NAMES, decided, written
+from .driver import autocommit, is_silent, transaction
+from .errors import is_conflict, unavailable
 from .server import Address
-from .upsert import ARRAYS, CONDITIONS, columns
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from sqlalchemy import URL, Engine
 
-    from progresskit.progress import Write
+    from progresskit.backends.stores import Decide, StoredRecord
+    from progresskit.progress import State, Write
     from progresskit_sql.backend import SQLBackend
+    from progresskit_sql.dialect import Row
 
 SERVER_CLOCK = "extract(epoch FROM clock_timestamp())::double precision"
 """Seconds since the epoch."""
@@ -38,7 +41,15 @@ SERVER_CLOCK = "extract(epoch FROM clock_timestamp())::double precision"
 NAME_LENGTH = 63
 """The server's limit for the name of a table, an index or a channel, in bytes; longer ones are cut without a word."""
 
-QUERIES = ("found", "write", "runs", "read", "list", "cancel", "cancels", "forget", "sweep")
+PRESENT = """
+SELECT
+    {now} AS seconds,
+    -- Nobody waits for the disk but for the end of a job: what else is lost in a crash is soon written again.
+    CASE WHEN %(lasting)s THEN '' ELSE set_config('synchronous_commit', 'off', true) END AS waiting
+OFFSET 0
+"""
+
+QUERIES = ("found", "write", "lock", "store", "delete", "time", "read", "list", "cancels", "sweep")
 
 
 class PostgreSQL(Dialect):
@@ -105,54 +116,74 @@ class PostgreSQL(Dialect):
         """Go by the class of the error, and the server's code."""
         return unavailable(error)
 
-    def write(self, connection: psycopg.Connection[Any], batch: Sequence[Write]) -> dict[str, int]:
-        """Fold the batch in, and notify."""
-        runs = self._fold(connection, batch)
-        # A start that came once more, and late, was not taken; its run is known all the same.
-        starts = [write for write in batch if write.role is Role.START]
-        if len(runs) < len(starts):
-            ignored = [write for write in starts if write.id not in runs]
-            with connection.transaction():  # written to again, a row is held, so that no other run begins meanwhile
-                runs |= self._fold(connection, ignored)
-                runs |= self._execute(connection, "runs", ids=[write.id for write in ignored])
-        return runs
+    def is_conflict(self, error: Exception) -> bool:
+        """Go by the server's code."""
+        return is_conflict(error)
 
-    def _fold(self, connection: psycopg.Connection[Any], batch: Sequence[Write]) -> dict[str, int]:
-        runs: dict[str, int] = {}
-        for _, part in self._execute(connection, "write", **columns(batch), channel=self.channel):
-            runs |= part or {}
-        return runs
+    def write(self, connection: psycopg.Connection[Any], batch: Sequence[Write], decide: Decide) -> None:
+        """Use one statement, which says what it has stored, and notify."""
+        lasting = _is_lasting(write.state for write in batch)
+        parts = self._execute(connection, "write", **written(batch), channel=self.channel, lasting=lasting)
+        left = {write.id for write in batch}
+        for _, ids in parts:
+            left.difference_update(ids)
+        if left:
+            self.transact(connection, left, decide)
 
-    def read(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> builtins.list[tuple[str, Hashable]]:
+    def transaction(self, connection: psycopg.Connection[Any]) -> AbstractContextManager[None]:
+        """See what others have committed before each statement, whatever the session's isolation is."""
+        return transaction(connection)
+
+    def lock(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> tuple[builtins.list[Row], float]:
+        """Lock them in the order of the ids."""
+        return self._rows(connection, self._execute(connection, "lock", ids=[*ids]))
+
+    def _rows(self, connection: psycopg.Connection[Any], rows: Sequence[Any]) -> tuple[builtins.list[Row], float]:
+        now: float = rows[-1][0] if rows else self._execute(connection, "time")[0][0]
+        return [(row[1], row[2:]) for row in rows], now
+
+    def unpack(self, row: tuple[Any, ...]) -> StoredRecord:
+        """Divide the columns of record.sql."""
+        state, *numbers, created, token, override, body = row
+        return record_of(numbers, state, created, token, override, body)
+
+    def store(
+        self,
+        connection: psycopg.Connection[Any],
+        records: Mapping[str, StoredRecord],
+        added: Collection[str],
+        cancelled: Collection[str],
+    ) -> None:
+        """Write all columns, and notify."""
+        self._execute(
+            connection,
+            "store",
+            **decided([row_of(id, record) for id, record in records.items()]),
+            added=[*added],
+            cancelled=[*cancelled],
+            channel=self.channel,
+            cancels=self.cancels_channel,
+            lasting=_is_lasting(record.stored.state for record in records.values()),
+        )
+
+    def delete(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> None:
         """Go along the primary key."""
-        return _with_ids(self._execute(connection, "read", ids=[*ids]))
+        connection.execute(self._sql["delete"], {"ids": [*ids]})
 
-    def unpack(self, row: tuple[Any, ...]) -> tuple[Stored, bool]:
-        """Name the columns of record.sql."""
-        _, run, attempt, seq, state, cancel_requested, stalled, created, override, body, born = row
-        known = (run, attempt, seq, None, State(state), body, override, created or None, cancel_requested)
-        stored = Stored(*known, born=born)
-        return stored, stalled
-
-    def request_cancel(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> set[str]:
-        """Mark them, and notify."""
-        parts = self._execute(connection, "cancel", ids=[*ids], channel=self.channel, cancels=self.cancels_channel)
-        return {id for *_, part in parts for id in part}
+    def load(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> tuple[builtins.list[Row], float]:
+        """Go along the primary key."""
+        return self._rows(connection, self._execute(connection, "read", ids=[*ids]))
 
     def cancel_requested(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
         return {id for (id,) in self._execute(connection, "cancels", ids=[*ids])}
 
-    def forget(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> set[str]:
-        """Delete them, in the order of the ids."""
-        return {id for (id,) in self._execute(connection, "forget", ids=[*ids])}
-
     def list(
         self, connection: psycopg.Connection[Any], kind: str | None, states: Collection[State] | None, limit: int
-    ) -> builtins.list[tuple[str, Hashable]]:
+    ) -> tuple[builtins.list[Row], float]:
         """Go along the index of when they were heard of."""
         names = None if states is None else [str(state) for state in states]
-        return _with_ids(self._execute(connection, "list", kind=kind, states=names, limit=limit))
+        return self._rows(connection, self._execute(connection, "list", kind=kind, states=names, limit=limit))
 
     def sweep(self, connection: psycopg.Connection[Any], limit: int) -> int:
         """Go along the index of when they expire."""
@@ -161,7 +192,7 @@ class PostgreSQL(Dialect):
     def _execute(self, connection: psycopg.Connection[Any], name: str, **values: Any) -> builtins.list[Any]:
         if self._clock is not None:
             values["now"] = self._clock()
-        with connection.cursor(row_factory=tuple_row) as cursor:
+        with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
             return cursor.execute(self._sql[name], values).fetchall()
 
 
@@ -170,8 +201,8 @@ def _statements(names: dict[str, str]) -> list[str]:
 
 
 def _queries(table: str, now: str) -> dict[str, bytes]:
-    names = {"table": table.replace("%", "%%"), "now": now, **CONDITIONS, **ARRAYS}
-    names["record"] = _text("record").format(**names)
+    names = {"table": table.replace("%", "%%"), "now": now, **NAMES}
+    names |= {"record": _text("record").format(**names), "present": PRESENT.format(now=now)}
     return {name: _text(name).format(**names).encode() for name in QUERIES}
 
 
@@ -179,8 +210,8 @@ def _text(name: str) -> str:
     return files(__package__).joinpath(f"{name}.sql").read_text("utf-8")
 
 
-def _with_ids(rows: Iterable[tuple[Any, ...]]) -> list[tuple[str, Hashable]]:
-    return [(row[0], row) for row in rows]
+def _is_lasting(states: Iterable[State]) -> bool:
+    return not FINAL_STATES.isdisjoint(states)
 
 
 def _quoted(name: str) -> str:

@@ -8,7 +8,7 @@ confirms each packet. So the waiting, which psycopg does in one method of a conn
 from __future__ import annotations
 
 import selectors
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,20 @@ def autocommit(connection: psycopg.Connection[Any]) -> Iterator[None]:
         del connection.wait
         if not connection.closed and connection.pgconn.transaction_status == TransactionStatus.IDLE:
             connection.autocommit = before
+
+
+@contextmanager
+def transaction(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Have statements take effect together; each of them sees what was committed before it."""
+    connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED", prepare=False)
+    try:
+        yield
+        connection.execute("COMMIT", prepare=False)
+    except BaseException:
+        if not connection.closed:
+            with suppress(psycopg.Error):
+                connection.execute("ROLLBACK", prepare=False)
+        raise
 
 
 def is_silent(connection: psycopg.Connection[Any]) -> bool:

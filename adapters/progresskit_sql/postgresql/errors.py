@@ -17,6 +17,19 @@ PASSING_STATES = frozenset(
 )
 """Codes that psycopg has in these classes, but the next call helps, or a change at the server."""
 
+CONFLICTS = frozenset(
+    (
+        "23505",  # another session has inserted the row
+        "40001",  # or changed it, where a given engine asks for more isolation than we do
+        "40P01",  # a deadlock
+    )
+)
+
+
+def is_conflict(error: Exception) -> bool:
+    """Say whether another session was in the way."""
+    return getattr(error, "sqlstate", None) in CONFLICTS
+
 
 def unavailable(error: Exception) -> bool:
     """

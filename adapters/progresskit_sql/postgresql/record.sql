@@ -1,1 +1,2 @@
-id, run, attempt, seq, state, cancel_requested, abs({now} - heard_at) >= lease, created, verdict, body, born
+{now}, id, state, run, attempt, seq, cancel_requested, restored, born, opened_at, heard_at, lease, expires_at,
+created, token, verdict, body

@@ -2,7 +2,7 @@
 -- and the room that the pages leave lets the new row stand beside the old one.
 CREATE TABLE IF NOT EXISTS {table} (
     id               text COLLATE "C" PRIMARY KEY,
-    role             text NOT NULL,     -- of the write that came last: start, update or word, or one of these that was late
+    role             text NOT NULL,     -- only processes of earlier releases need it
     run              bigint NOT NULL,
     attempt          bigint NOT NULL,
     seq              bigint NOT NULL,
@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     created          text,              -- NULL as long as the body is the one that opened the run, '' if that had none
     verdict          text,
     body             text NOT NULL,
-    opened_at        double precision NOT NULL DEFAULT 0, -- when the run began, or the word was made; like heard_at
+    opened_at        double precision NOT NULL DEFAULT 0, -- when the run began, or the external update was made
     restored         boolean NOT NULL DEFAULT false,      -- no new start opened the record
     born             bigint NOT NULL DEFAULT 0            -- when the first run was created, in ms since the epoch
 ) WITH (fillfactor = 50);

@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from progresskit.progress import Role, State, Stored
-from progresskit_sql.dialect import Dialect
+from progresskit_sql.dialect import COLUMNS, Dialect, record_of, row_of
 
 from .database import (
     Home,
@@ -26,16 +25,18 @@ from .database import (
     transaction,
     unavailable,
 )
-from .upserts import Upserts, text
+from .upserts import OPENED, Upserts, row_of_write, text
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from sqlalchemy import URL, Engine
 
-    from progresskit.progress import Write
+    from progresskit.backends.stores import Decide, StoredRecord
+    from progresskit.progress import State, Write
+    from progresskit_sql.dialect import Row
 
 UNIT, RECORD = "\x1f", "\x1e"
 """The separators of the parts of a record and of records (see record.sql, read.sql); JSON holds neither."""
@@ -59,15 +60,15 @@ class SQLite(Dialect):
         }
         names["record"] = text("record").format(**names)
         self._sql = {
-            name: text(name).format(**names)
-            for name in ("read", "list", "runs", "cancel", "cancellable", "cancels", "forgettable", "forget", "sweep")
+            name: text(name).format(**names) for name in ("read", "lock", "list", "cancels", "delete", "sweep")
         }
         self._ddl, self._upgrade = (
             [statement.format(**names) for statement in text(name).rstrip(";\n").split(";\n\n")]
             for name in ("schema", "upgrade")
         )
         self._columns = f"PRAGMA table_info({names['table']})"
-        self._upserts = Upserts(names["table"])
+        self._writes = Upserts("write", names["table"], OPENED)
+        self._records = Upserts("store", names["table"], COLUMNS)
 
     def ddl(self) -> builtins.list[str]:
         """Return the statements that `open` runs."""
@@ -113,82 +114,85 @@ class SQLite(Dialect):
         """Go by SQLite's result code."""
         return unavailable(error)
 
-    def write(self, connection: sqlite3.Connection, batch: Sequence[Write]) -> dict[str, int]:
-        """Fold the batch in by as few statements as there can be."""
-        starts = [write.id for write in batch if write.role is Role.START]
-        if len(batch) == 1 and not starts:  # one statement is a transaction of its own
-            self._upsert(connection, batch)
-            return {}
+    def write(self, connection: sqlite3.Connection, batch: Sequence[Write], decide: Decide) -> None:
+        """Use as few statements as there can be."""
+        if len(batch) == 1:  # one statement is a transaction of its own
+            if left := self._upsert(connection, batch):
+                self.transact(connection, left, decide)
+            return
         with transaction(connection):
-            self._upsert(connection, batch)
-            runs: dict[str, int] = self._json(connection, "runs", starts) if starts else {}
-        return runs
+            if left := self._upsert(connection, batch):
+                self.decide_all(connection, left, decide)
 
-    def _upsert(self, connection: sqlite3.Connection, batch: Sequence[Write]) -> None:
-        for sql, values in self._upserts.of(batch, self._clock()):
+    def _upsert(self, connection: sqlite3.Connection, batch: Sequence[Write]) -> builtins.list[str]:
+        """Return the ids of all that may have been left alone: those of a statement that has stored less than all."""
+        now, left = self._clock(), list[str]()
+        for sql, values, part in self._writes.of([row_of_write(write, now) for write in batch]):
+            if connection.execute(sql, values).rowcount < part.stop - part.start:
+                left += [write.id for write in batch[part]]
+        return left
+
+    def transaction(self, connection: sqlite3.Connection) -> AbstractContextManager[None]:
+        """Have the right to write from the beginning."""
+        return transaction(connection)
+
+    def lock(self, connection: sqlite3.Connection, ids: Collection[str]) -> tuple[builtins.list[Row], float]:
+        """Fetch all as one text; nobody else can write."""
+        return self._load(connection, "lock", ids)
+
+    def store(
+        self,
+        connection: sqlite3.Connection,
+        records: Mapping[str, StoredRecord],
+        added: Collection[str],
+        cancelled: Collection[str],
+    ) -> None:
+        """Write all columns."""
+        for sql, values, _ in self._records.of([row_of(id, record) for id, record in records.items()]):
             connection.execute(sql, values)
 
-    def read(self, connection: sqlite3.Connection, ids: Collection[str]) -> builtins.list[tuple[str, Hashable]]:
+    def delete(self, connection: sqlite3.Connection, ids: Collection[str]) -> None:
+        """Go along the primary key."""
+        connection.execute(self._sql["delete"], {"ids": json.dumps([*ids])})
+
+    def load(self, connection: sqlite3.Connection, ids: Collection[str]) -> tuple[builtins.list[Row], float]:
         """Fetch all as one text."""
-        values = {"ids": json.dumps([*ids]), "now": self._clock()}
-        text = connection.execute(self._sql["read"], values).fetchone()[0]
+        return self._load(connection, "read", ids)
+
+    def _load(
+        self, connection: sqlite3.Connection, name: str, ids: Collection[str]
+    ) -> tuple[builtins.list[Row], float]:
+        values = {"ids": json.dumps([*ids]), "now": (now := self._clock())}
+        text = connection.execute(self._sql[name], values).fetchone()[0]
         wanted = frozenset(ids)  # a body that is no JSON may hold a separator, and no record follows it
-        return [each for each in _with_ids(_decoded(text).split(RECORD)) if each[0] in wanted] if text else []
+        rows = _with_ids(_decoded(text).split(RECORD)) if text else []
+        return [row for row in rows if row[0] in wanted], now
 
-    def unpack(self, row: str) -> tuple[Stored, bool]:
-        """Parse the output of record.sql."""
-        head, override, body = row.split(UNIT)
-        _, run, attempt, seq, state, cancel_requested, stalled, born, created = head.split(" ", 8)
-        stored = Stored(
-            run=int(run),
-            attempt=int(attempt),
-            seq=int(seq),
-            token=None,
-            state=State(state),
-            body=body,
-            override=override or None,
-            created=created or None,
-            cancel_requested=cancel_requested == "1",
-            born=int(born),
-        )
-        return stored, stalled == "1"
-
-    def request_cancel(self, connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
-        """Mark them in the transaction that finds out which they are."""
-        with transaction(connection):
-            accepted = self._json(connection, "cancellable", ids)
-            connection.execute(self._sql["cancel"], {"ids": json.dumps(accepted)})
-        return set(accepted)
+    def unpack(self, row: str) -> StoredRecord:
+        """Divide the text of record.sql."""
+        head, created, token, override, body = row.split(UNIT)
+        _, state, *numbers = head.split(" ")
+        return record_of(numbers, state, created[1:] if created else None, token[1:] if token else None, override, body)
 
     def cancel_requested(self, connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
-        return set(self._json(connection, "cancels", ids))
-
-    def forget(self, connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
-        """Delete them in the transaction that finds out which they are."""
-        with transaction(connection):
-            gone = self._json(connection, "forgettable", ids)
-            connection.execute(self._sql["forget"], {"ids": json.dumps(gone)})
-        return set(gone)
+        values = {"ids": json.dumps([*ids]), "now": self._clock()}
+        return set(json.loads(connection.execute(self._sql["cancels"], values).fetchone()[0]))
 
     def list(
         self, connection: sqlite3.Connection, kind: str | None, states: Collection[State] | None, limit: int
-    ) -> builtins.list[tuple[str, Hashable]]:
+    ) -> tuple[builtins.list[Row], float]:
         """Go along the index of when they were heard of."""
         names = None if states is None else json.dumps([*states])
-        values = {"kind": kind, "states": names, "limit": limit, "now": self._clock()}
-        return _with_ids(_decoded(row) for (row,) in connection.execute(self._sql["list"], values))
+        values = {"kind": kind, "states": names, "limit": limit, "now": (now := self._clock())}
+        return _with_ids(_decoded(row) for (row,) in connection.execute(self._sql["list"], values)), now
 
     def sweep(self, connection: sqlite3.Connection, limit: int) -> int:
         """Go along the index of when they expire."""
         return connection.execute(self._sql["sweep"], {"limit": limit, "now": self._clock()}).rowcount
 
-    def _json(self, connection: sqlite3.Connection, name: str, ids: Collection[str]) -> Any:
-        values = {"ids": json.dumps([*ids]), "now": self._clock()}
-        return json.loads(connection.execute(self._sql[name], values).fetchone()[0])
 
-
-def _with_ids(rows: Iterable[str]) -> list[tuple[str, Hashable]]:
+def _with_ids(rows: Iterable[str]) -> list[Row]:
     return [(row.partition(" ")[0], row) for row in rows]
 
 

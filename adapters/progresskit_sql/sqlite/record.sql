@@ -1,4 +1,5 @@
 printf(
-    '%s %d %d %d %s %d %d %d %s',
-    id, run, attempt, seq, state, cancel_requested, abs(:now - heard_at) >= lease, born, created
-) || char(31) || coalesce(verdict, '') || char(31) || body
+    '%s %s %d %d %d %d %d %d %.6f %.6f %.6f %.6f',
+    id, state, run, attempt, seq, cancel_requested, restored, born, opened_at, heard_at, lease, expires_at
+) || char(31) || coalesce('=' || created, '') || char(31) || coalesce('=' || token, '') || char(31)
+|| coalesce(verdict, '') || char(31) || body

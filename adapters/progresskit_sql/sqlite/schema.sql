@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     created          TEXT,           -- NULL as long as the body is the one that opened the run, '' if that one had none
     verdict          TEXT,
     body             TEXT NOT NULL,
-    opened_at        REAL NOT NULL DEFAULT 0,    -- when the run began, or the word was made; like heard_at
+    opened_at        REAL NOT NULL DEFAULT 0,    -- when the run began, or the external update was made
     restored         INTEGER NOT NULL DEFAULT 0, -- 1 where no new start opened the record
     born             INTEGER NOT NULL DEFAULT 0  -- when the first run was created, in milliseconds since the epoch
 );

@@ -1,9 +1,4 @@
-"""
-The fold as upserts of many rows: `progresskit.progress.fold`, decided by the database.
-
-The statements are in worker.sql and external.sql, and their repeated conditions are named here: in them `stored` is
-the row that is there, and `excluded`, as SQL has it, the one that is written.
-"""
+"""Upserts of many rows: of writes (write.sql), and of records that are decided (store.sql)."""
 
 from __future__ import annotations
 
@@ -11,86 +6,62 @@ from importlib.resources import files
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from progresskit.progress import SKEW_SECONDS, Role, restores
+from progresskit.progress import restores
+from progresskit_sql.dialect import COLUMNS, opening_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from progresskit.progress import Write
 
 SIZES = [1 << power for power in range(9)]
 """How many rows a statement writes: the powers of two make up batches of any size, and are prepared once each."""
 
-COLUMNS = 14
+OPENED = (
+    *("id", "run", "attempt", "seq", "token", "state", "kind", "body", "created"),
+    *("lease", "heard_at", "expires_at", "opened_at", "restored", "born"),
+)
+"""The columns of a write."""
 
-EXPIRED = "(stored.expires_at <= excluded.heard_at)"
-FINAL = "(stored.state IN ('succeeded', 'failed', 'cancelled'))"
-OWN = f"(NOT {EXPIRED} AND stored.token IS excluded.token)"
-REPEATED = f"({OWN} AND (stored.attempt, stored.seq) = (excluded.attempt, excluded.seq))"
-AWAITED = "(stored.state = 'pending' AND stored.attempt <= excluded.attempt)"
-RETRIED = f"(NOT {FINAL} AND stored.attempt < excluded.attempt)"
-SAME_RUN = f"(NOT {EXPIRED} AND ({OWN} OR {AWAITED} OR {RETRIED}))"
-CREATED_AT = "CASE WHEN json_valid(stored.body) THEN json_extract(stored.body, '$.created_at') END"
-"""An undecodable body has none, and must not keep the job from being written again."""
-NO_OLDER = f"(excluded.opened_at >= stored.opened_at OR stored.opened_at > excluded.heard_at + {SKEW_SECONDS})"
-FOLLOWS = "(stored.restored AND excluded.opened_at > stored.opened_at)"
-
-WORKER = {
-    "expired": EXPIRED,
-    "final": FINAL,
-    "own": OWN,
-    "repeated": REPEATED,
-    "same_run": SAME_RUN,
-    "created_at": CREATED_AT,
+NAMES = {
+    "own": "stored.token = excluded.token",
+    "repeated": "stored.token = excluded.token AND (stored.attempt, stored.seq) = (excluded.attempt, excluded.seq)",
+    "replaced": ", ".join(f"{column} = excluded.{column}" for column in COLUMNS[1:]),
 }
-EXTERNAL = {"expired": EXPIRED, "final": FINAL, "no_older": NO_OLDER}
 
-FORMS: dict[tuple[Role, bool], tuple[str, Mapping[str, str]]] = {
-    (Role.START, False): ("worker", WORKER | {"takes_over": "TRUE"}),
-    (Role.START, True): ("worker", WORKER | {"takes_over": f"({AWAITED} OR {NO_OLDER})"}),
-    (Role.UPDATE, False): ("worker", WORKER | {"takes_over": f"({AWAITED} OR {FOLLOWS})"}),
-    (Role.UPDATE, True): (
-        "worker",
-        WORKER | {"takes_over": f"(({AWAITED} AND {NO_OLDER}) OR {FOLLOWS})"},
-    ),
-    (Role.EXTERNAL, False): ("external", EXTERNAL | {"late": "0"}),
-    (Role.EXTERNAL, True): ("external", EXTERNAL | {"late": "1"}),
-}
-"""The statement for a role, and for whether the write is late; see `progresskit.progress.Write`."""
+Row = tuple[object, ...]
 
 
 class Upserts:
-    """The statements for one table."""
+    """The statements of one file for one table, for rows of these columns."""
 
-    def __init__(self, table: str) -> None:
-        row = f"({', '.join('?' * COLUMNS)})"
-        self._sql = {
-            (*form, size): text(name).format(table=table, rows=", ".join([row] * size), **conditions)
-            for form, (name, conditions) in FORMS.items()
-            for size in SIZES
-        }
+    def __init__(self, name: str, table: str, columns: Sequence[str]) -> None:
+        row = f"({', '.join('?' * len(columns))})"
+        names = {"table": table, "columns": ", ".join(columns)}
+        self._sql = {size: text(name).format(rows=", ".join([row] * size), **names, **NAMES) for size in SIZES}
 
-    def of(self, batch: Sequence[Write], now: float) -> Iterator[tuple[str, list[Any]]]:
-        """Give the statements that fold the batch in, each with its values."""
-        for role, late in FORMS:
-            rows = [_row(write, now) for write in batch if write.role is role and write.late is late]
-            begin = 0
-            while left := len(rows) - begin:
-                size = min(1 << left.bit_length() - 1, SIZES[-1])
-                yield self._sql[role, late, size], [*chain.from_iterable(rows[begin : begin + size])]
-                begin += size
+    def of(self, rows: Sequence[Row]) -> Iterator[tuple[str, list[Any], slice]]:
+        """Give the statements for the rows, each with its values, and which rows these are of."""
+        begin = 0
+        while left := len(rows) - begin:
+            size = min(1 << left.bit_length() - 1, SIZES[-1])
+            part = slice(begin, begin + size)
+            yield self._sql[size], [*chain.from_iterable(rows[part])], part
+            begin += size
 
 
-def _row(write: Write, now: float) -> tuple[object, ...]:
+def row_of_write(write: Write, now: float) -> Row:
+    """Return the values of OPENED."""
     return (
         write.id,
-        1 if write.role is Role.EXTERNAL else max(write.run, 1),
+        max(write.run, 1),
         write.attempt,
         write.seq,
         write.token,
         str(write.state),  # the driver takes a while to see that a member of an enum is a string
         write.kind,
         write.body,
+        opening_time(write),
         write.lease,
         now,
         now + write.ttl,

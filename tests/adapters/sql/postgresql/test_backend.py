@@ -263,10 +263,11 @@ def test_a_start_that_is_ignored_is_given_a_run_of_then_whatever_begins_meanwhil
     with closing(SQLBackend(url)) as another, ThreadPoolExecutor() as pool:
 
         def with_another(connection: Any, name: str, **values: Any) -> list[Any]:
-            if name == "runs":
+            found = execute(connection, name, **values)
+            if name == "lock":
                 begun.append(pool.submit(another.write, [start("job", token="another")]))
                 wait_until(lambda: begun[0].done() or waits_for_a_lock(), "the other one has written, or waits")
-            return execute(connection, name, **values)
+            return found
 
         backend.write([start("job")])
         backend.write([update("job", 2)])
@@ -406,7 +407,7 @@ def test_a_sweep_passes_over_what_somebody_else_has_locked(url: str, clock: Fake
         ("list", {"kind": None, "states": None, "limit": 5}, "progresskit_jobs_by_heard"),
         ("sweep", {"limit": 5}, "progresskit_jobs_by_expires"),
         ("read", {"ids": ["a", "b"]}, "progresskit_jobs_pkey"),
-        ("cancel", {"ids": ["a", "b"], "channel": "x", "cancels": "y"}, "progresskit_jobs_pkey"),
+        ("lock", {"ids": ["a", "b"]}, "progresskit_jobs_pkey"),
     ],
 )
 def test_each_query_goes_by_an_index(
@@ -587,12 +588,12 @@ def test_nobody_waits_for_the_disk_but_for_the_end_of_a_job(url: str, backend: S
             CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
             $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$
         """)
-        connection.execute("CREATE TRIGGER note AFTER UPDATE ON progresskit_jobs EXECUTE FUNCTION note()")
+        connection.execute("CREATE TRIGGER note AFTER UPDATE ON progresskit_jobs FOR EACH ROW EXECUTE FUNCTION note()")
     for write in (
         update("job", 2),
         external_update("job", State.FAILED),
         start("job", token="next"),
-        external_update("job"),
+        update("job", 2, token="next", run=2),
     ):
         backend.write([write])
     assert rows(url, "SELECT setting FROM seen") == [("off",), ("on",), ("off",), ("off",)]

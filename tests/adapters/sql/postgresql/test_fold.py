@@ -13,7 +13,7 @@ from hypothesis import given
 from progresskit.progress import State, Stored
 from progresskit.testing import FakeClock
 from progresskit_sql import SQLBackend
-from tests.adapters.sql.fold import ADDED, History, Row, histories, play, thorough, write_together_and_alone
+from tests.adapters.sql.fold import ADDED, History, Row, histories, opened, play, thorough, write_together_and_alone
 from tests.services import missing, server
 
 
@@ -32,7 +32,8 @@ class Database:
         row: tuple[Any, ...] | None = self.connection.execute(query.encode(), [id]).fetchone()
         assert row is not None
         stored = Stored(*row[:12])
-        return stored._replace(state=State(stored.state)), *row[12:]
+        created = opened(stored.created, stored.body)
+        return stored._replace(state=State(stored.state), created=created), *row[12:]
 
 
 @pytest.fixture

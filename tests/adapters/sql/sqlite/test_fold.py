@@ -13,7 +13,7 @@ from hypothesis import given
 from progresskit.progress import State, Stored
 from progresskit.testing import FakeClock
 from progresskit_sql import SQLBackend
-from tests.adapters.sql.fold import ADDED, History, Row, histories, play, thorough
+from tests.adapters.sql.fold import ADDED, History, Row, histories, opened, play, thorough
 
 
 class Database:
@@ -31,9 +31,13 @@ class Database:
             f"SELECT {columns}, kind, lease, heard_at, expires_at FROM progresskit_jobs WHERE id = ?", [id]
         ).fetchone()
         stored = Stored(*row[:12])
-        return stored._replace(state=State(stored.state), cancel_requested=bool(row[8]), restored=bool(row[10])), *row[
-            12:
-        ]
+        stored = stored._replace(
+            state=State(stored.state),
+            created=opened(stored.created, stored.body),
+            cancel_requested=bool(row[8]),
+            restored=bool(row[10]),
+        )
+        return stored, *row[12:]
 
 
 @pytest.fixture

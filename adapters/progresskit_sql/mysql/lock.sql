@@ -1,3 +1,5 @@
-SELECT id, run
+SELECT {record}
 FROM {table} FORCE INDEX (PRIMARY)
 WHERE id IN %(ids)s
+ORDER BY id
+FOR UPDATE

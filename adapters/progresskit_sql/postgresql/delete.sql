@@ -1,0 +1,2 @@
+DELETE FROM {table}
+WHERE id = ANY(%(ids)b)

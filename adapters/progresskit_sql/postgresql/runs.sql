@@ -1,3 +1,0 @@
-SELECT id, run
-FROM {table}
-WHERE id = ANY(%(ids)b)

@@ -1,0 +1,3 @@
+INSERT INTO {table} ({columns})
+VALUES {rows}
+ON CONFLICT (id) DO UPDATE SET {replaced}
