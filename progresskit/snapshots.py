@@ -190,6 +190,37 @@ class PartIdentity(NamedTuple):
     has_record: bool = True
 
 
+class _Speed:
+    """Measures how fast a job counts, and how fast the share of the whole job grows where that is another count."""
+
+    __slots__ = ("_counted", "_rate", "_whole")
+
+    def __init__(self, began: float) -> None:
+        self._rate = RateEstimator(0, began)
+        self._counted: tuple[int, int] | None = None
+        self._whole: RateEstimator | None = None
+
+    def sample(self, work: Work, now: float) -> None:
+        """Take the count at that moment of the clock."""
+        if work.counted != self._counted:
+            if self._counted is not None:
+                self._rate = RateEstimator(work.current, now)
+            self._counted = work.counted
+        self._rate.sample(work.current, now)
+        if work.is_divided and work.share is not None:
+            if self._whole is None:
+                self._whole = RateEstimator(work.share, now)
+            self._whole.sample(work.share, now)
+
+    def estimate(self, work: Work) -> Estimate:
+        """Return the rate of the count that is shown, and the time left of the whole job."""
+        estimate = self._rate.estimate(work.total)
+        if not work.is_divided:
+            return estimate
+        whole = self._whole
+        return Estimate(estimate.rate, None if whole is None or work.share is None else whole.estimate(WHOLE).eta)
+
+
 class SnapshotBuilder:
     """
     Builds the records of one job, numbered in order.
@@ -199,13 +230,11 @@ class SnapshotBuilder:
 
     __slots__ = (
         "_clocks",
-        "_counted",
         "_created",
         "_declaration",
         "_life",
-        "_rate",
         "_seq",
-        "_whole",
+        "_speed",
         "began",
         "identity",
         "last",
@@ -229,9 +258,7 @@ class SnapshotBuilder:
         self._created = moment(clocks.wall())
         self.began = clocks.clock()
         self._life = life_of(milliseconds(self._created))
-        self._rate = RateEstimator(0, self.began)
-        self._counted: tuple[int, int] | None = None
-        self._whole: RateEstimator | None = None  # of the share of the whole job, where that is another count
+        self._speed = _Speed(self.began)
 
     def declare_parts(self, size: int) -> None:
         """Say with the next record, and each later one, how many parts the job has."""
@@ -242,7 +269,7 @@ class SnapshotBuilder:
         """Return the next record of the job, to be written."""
         self._seq += 1
         job = self.identity
-        self._measure(sample.work, self._clocks.clock())
+        self._speed.sample(sample.work, self._clocks.clock())
         self.seen = sample
         self.last = self.snapshot(sample, result)
         has_record = job.part is None or job.part.has_record
@@ -278,25 +305,6 @@ class SnapshotBuilder:
             created=milliseconds(self._created),
         )
 
-    def _measure(self, work: Work, now: float) -> None:
-        if work.counted != self._counted:
-            if self._counted is not None:
-                self._rate = RateEstimator(work.current, now)
-            self._counted = work.counted
-        self._rate.sample(work.current, now)
-        if work.is_divided and work.share is not None:
-            if self._whole is None:
-                self._whole = RateEstimator(work.share, now)
-            self._whole.sample(work.share, now)
-
-    def _estimate(self, work: Work) -> Estimate:
-        """Return the rate of the count that is shown, and the time left of the whole job."""
-        estimate = self._rate.estimate(work.total)
-        if not work.is_divided:
-            return estimate
-        whole = self._whole
-        return Estimate(estimate.rate, None if whole is None or work.share is None else whole.estimate(WHOLE).eta)
-
     def again(self, write: Write) -> Write:
         """Return a record with the role and run that are known by now."""
         report = write.report
@@ -320,7 +328,7 @@ class SnapshotBuilder:
     def snapshot(self, sample: Sample, result: Result = RUNNING) -> Progress:
         """Return the job as it stands, under the number of the last record made."""
         now, job, work = moment(self._clocks.wall()), self.identity, sample.work
-        estimate = self._estimate(work)
+        estimate = self._speed.estimate(work)
         return Progress(
             id=job.id,
             state=result.state,
