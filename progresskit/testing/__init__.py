@@ -3,8 +3,8 @@ Test doubles, and the contract suites for backends and shims.
 
 `FakeClock` and `RecordingObserver` are doubles for tests of applications. `BackendContract` is the suite that every
 backend has to pass; `PushContract`, `CancelPushContract`, `ListingContract`, `PartsContract`, `SharedContract`,
-`HostsContract`, `OutageContract` and `ReplacementContract` test its capabilities. With pytest and Hypothesis installed,
-this is the whole proof of a third party's backend:
+`SharedPartsContract`, `HostsContract`, `OutageContract` and `ReplacementContract` test its capabilities. With pytest
+and Hypothesis installed, this is the whole proof of a third party's backend:
 
     import pytest
     from progresskit.testing import BackendContract, FakeClock, ListingContract
@@ -36,7 +36,7 @@ from .doubles import FakeClock, RecordingObserver
 from .hosts import HostsContract
 from .model import Model
 from .outages import OutageContract, ReplacementContract
-from .parts import PartsContract
+from .parts import PartsContract, SharedPartsContract
 from .sharing import SharedContract
 from .watching import WatchContract
 from .writes import LEASE, LIFE, TTL, declare, external_update, record, start, update
@@ -60,6 +60,7 @@ __all__ = [
     "RecordingObserver",
     "ReplacementContract",
     "SharedContract",
+    "SharedPartsContract",
     "ShimContract",
     "WatchContract",
     "declare",

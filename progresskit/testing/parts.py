@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from contextlib import ExitStack
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,9 +13,10 @@ from progresskit.parts import Declaration, Parts, Report
 from progresskit.progress import FINAL_STATES, State, Version
 from progresskit.steps import WHOLE
 
-from .helpers import read
+from .helpers import insist, opened, read, until
 from .histories import renamed, shown
 from .model import Model
+from .process import served
 from .writes import LEASE, TTL, declare, external_update, start, update
 
 if TYPE_CHECKING:
@@ -203,6 +206,47 @@ class PartsContract:
             play_parts(history, backend, model, clock, f"p{next(examples)}")
 
         run()
+
+
+class SharedPartsContract:
+    """
+    The parts of one job, of which two processes report and which two others watch.
+
+    The fixture `url` is the address of a fresh and empty store; every process makes its backend from it alone.
+    """
+
+    def test_parts_that_two_processes_report_are_seen_alike_by_two_others_and_count_once(self, url: str) -> None:
+        names = [[f"{writer}-{number}" for number in range(6)] + ["delivered twice"] for writer in "ab"]
+        with ExitStack() as stack:
+            backend = stack.enter_context(opened(url))
+            writers, viewers = ([stack.enter_context(served(url)) for _ in range(2)] for _ in range(2))
+            for viewer in viewers:
+                viewer.ask("watch", ids=["album"])
+            insist(lambda: send(backend, [declare("album", size=13, age=0.0, unit="pictures", token="declared")]))
+            for writer, mine in zip(writers, names, strict=True):
+                writer.begin("work_on_parts", parent="album", names=mine, items=20)
+            for writer in writers:
+                writer.answer()
+            last = read(backend, "album")
+            assert (last.state, last.parts) == (State.SUCCEEDED, Parts(13, 13, 0, 0, 0))
+            for viewer in viewers:
+                records = [json.loads(record) for record in viewer.ask("seen", last={"album": last.to_json()})]
+                assert records[-1] == last.to_dict()
+                percents = [record["percent"] for record in records]
+                assert percents == sorted(percents)
+                assert len({*percents}) > 3, percents
+
+    def test_a_request_to_cancel_a_job_reaches_its_part_in_another_process(self, url: str) -> None:
+        with served(url) as worker, opened(url) as backend:
+            insist(lambda: send(backend, [declare("album", size=2, token="declared")]))
+            worker.begin("work_on_parts", parent="album", names=["endless"], items=10**9, cancellable=True)
+            until(lambda: read(backend, "album").state is State.RUNNING)
+            assert backend.request_cancel(["album"]) == {"album"}
+            worker.answer()
+            assert (read(backend, "album").state, read(backend, "album").parts) == (
+                State.CANCELLED,
+                Parts(2, 0, 0, 2, 0),
+            )
 
 
 def send(backend: Backend, batch: list[Write], reports: list[Report] | None = None) -> dict[str, str]:

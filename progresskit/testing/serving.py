@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from threading import Condition
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Any
 
 from progresskit.abc import SupportsListing
+from progresskit.errors import Cancelled
 from progresskit.kit import Kit
 from progresskit.progress import Role, State, Write
 
@@ -78,6 +80,16 @@ class Servant:
     def end(self, id: str) -> None:
         """End the job well, and have that stored."""
         self._jobs.pop(id).succeed()
+        self._kit.flush(PATIENCE)
+
+    def work_on_parts(self, parent: str, names: list[str], items: int, cancellable: bool = False) -> None:
+        """Work on parts of a job, one after the other, until a request to cancel; have that stored."""
+        with suppress(Cancelled):
+            for name in names:
+                with self._kit.part(parent, name, total=items, cancellable=cancellable) as part:
+                    for _ in range(items):
+                        part.advance()
+                        sleep(0.003)
         self._kit.flush(PATIENCE)
 
     def wait_for_cancel(self, id: str) -> bool:

@@ -23,6 +23,7 @@ from progresskit.testing import (
     PushContract,
     ReplacementContract,
     SharedContract,
+    SharedPartsContract,
 )
 from tests.services import missing, patience, server
 from tests.services.mariadb import MariaDB
@@ -179,6 +180,8 @@ WITHOUT_STORE = dict.fromkeys(
 
 FEW = 40
 
+PARTS = (PartsContract, SharedPartsContract)
+
 BACKENDS = [
     Row("memory", (PushContract, CancelPushContract, ListingContract, PartsContract), lambda folder: "memory://"),
     Row(
@@ -192,7 +195,7 @@ BACKENDS = [
     ),
     Row(
         "redis",
-        (PushContract, CancelPushContract, ListingContract, PartsContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, *PARTS, SharedContract, HostsContract),
         on("redis"),
         service="redis",
         outage=memory_full,
@@ -203,7 +206,7 @@ BACKENDS = [
     ),
     Row(
         "redis-cluster",
-        (PushContract, CancelPushContract, ListingContract, PartsContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, *PARTS, SharedContract, HostsContract),
         redis_cluster.on_cluster,
         service="redis",
         outage=redis_cluster.memory_full,
