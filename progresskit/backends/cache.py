@@ -71,6 +71,13 @@ class DecodeCache(Cache[Progress]):
 
 def _length(stored: object) -> int:
     """Return the length of a stored text, or of the texts in a stored row."""
-    if isinstance(stored, tuple):
-        return sum(map(_length, stored))
-    return len(stored) if isinstance(stored, bytes | str) else 0
+    if isinstance(stored, bytes | str):
+        return len(stored)
+    length = 0
+    for value in stored if isinstance(stored, tuple) else ():
+        kind = type(value)
+        if kind is str or kind is bytes:
+            length += len(value)
+        elif isinstance(value, tuple):
+            length += _length(value)
+    return length
