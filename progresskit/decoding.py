@@ -17,6 +17,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from . import bodies, validation
+from .parts import Tally
 from .progress import (
     DERIVED,
     FINAL_STATES,
@@ -40,7 +41,6 @@ from .steps import Step, StepState, ended
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .parts import Tally
     from .progress import Number, Stored, Write
 
 Arguments = ParamSpec("Arguments")
@@ -362,6 +362,8 @@ def check_stored(stored: Stored) -> Stored:
         raise ValueError("a time that cannot be")
     _check(stored[:3], (stored.body,), (stored.token, stored.override, stored.created))
     _check_origin(stored.restored, stored.born)
+    if not (stored.tally is None or isinstance(stored.tally, Tally)):
+        raise ValueError("a tally that cannot be")
     return stored
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from progresskit.abc import Backend
 from progresskit.decoding import check_stored, decode, decode_each
 from progresskit.errors import BackendUnavailable
-from progresskit.progress import FINAL_STATES, Effect, Progress, Role, State, Stored, fold
+from progresskit.progress import FINAL_STATES, Effect, Progress, State, Stored, fold
 from progresskit.states import is_over
 
 from .cache import DecodeCache
@@ -131,18 +131,17 @@ class StoreBackend(Backend):
         self.transact(writes, decide)
 
     def write(self, batch: Sequence[Write]) -> dict[str, int]:
-        """Fold the batch in; return the runs of starts."""
+        """Fold the batch in; return the run of each job."""
         if not batch:
             return {}
         writes = {write.id: write for write in batch}
-        runs = {write.id: max(write.run, 1) for write in batch if write.role is Role.START}
+        runs = {write.id: max(write.run, 1) for write in batch}  # where the store does without `decide`
 
         def decide(id: str, record: StoredRecord | None, now: float) -> StoredRecord | None:
             write = writes[id]
             stored, effect = fold(record and record.stored, write, now)
             assert stored is not None  # no write removes a record
-            if id in runs:
-                runs[id] = stored.run
+            runs[id] = stored.run
             return None if effect is Effect.IGNORED else StoredRecord(stored, now, write.lease, now + write.ttl)
 
         try:
