@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import count
+from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from progresskit.backends.log import LogBackend
 from progresskit.errors import BackendUnavailable
+from progresskit.progress import Role
 
 from .address import parse
 from .node import Node, Replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pika.connection import Parameters
 
     from progresskit.config import Settings
+    from progresskit.progress import Write
 
 Answer = TypeVar("Answer")
 
@@ -51,6 +55,18 @@ class RabbitMQBackend(LogBackend[Node]):
         """Return a node of this process that is not connected."""
         return Node(self._address, self._prefix, self._ttl, self._clock)
 
+    def write(self, batch: Sequence[Write]) -> dict[str, int]:
+        """Send the records to all processes; return the runs that this one has stored."""
+        began, attempts = monotonic(), count(1)
+
+        def send(node: Node, deadline: float) -> dict[str, int]:
+            if next(attempts) == 1:
+                return node.write(batch, deadline)
+            # The first attempt may have reached the broker, and another start may have come since.
+            return node.write([_sent_again(write, monotonic() - began) for write in batch], deadline)
+
+        return self.call(send) if batch else {}
+
     def attempt(self, act: Callable[[Node, float], Answer], deadline: float) -> Answer:
         """Call a function with the node; once more if the connection was made again on purpose."""
         planned = self.node.manager.planned
@@ -62,3 +78,7 @@ class RabbitMQBackend(LogBackend[Node]):
             if self.node.manager.planned == planned:
                 raise
         return super().attempt(act, deadline)
+
+
+def _sent_again(write: Write, seconds: float) -> Write:
+    return write._replace(age=write.age + seconds, late=write.late or write.role is Role.START)

@@ -413,6 +413,8 @@ class FoldContract:
                 problems.append(problem)
 
         names = [f"thread-{number}" for number in range(4)]
+        # So that no connection is made again for the first reader while a start is under way.
+        assert backend.read(names) == {}
         threads = [Thread(target=work, args=(name,)) for name in names]
         for thread in threads:
             thread.start()

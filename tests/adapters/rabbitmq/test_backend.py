@@ -545,3 +545,29 @@ def test_by_tls(tmp_path: Path, missing_service: Callable[..., NoReturn]) -> Non
         unknown = RabbitMQBackend(f"amqps://guest:guest@localhost:{port}/%2F")
         with closing(unknown), pytest.raises(BackendUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
             unknown.write([start("job")])
+
+
+def test_a_start_that_is_sent_again_on_another_connection_does_not_take_the_job_back(
+    opened: Callable[..., RabbitMQBackend],
+) -> None:
+    one, other = opened(), opened()
+    for backend in (one, other):
+        assert backend.read(["job"]) == {}
+    node = one.node
+    write = node.write
+
+    def interrupted(batch: Any, deadline: float) -> dict[str, int]:
+        """Have the broker take the start, and lose the answer; meanwhile another worker starts the job."""
+        node.write = write  # type: ignore[method-assign]
+        write(batch, deadline)
+        assert other.write([start("job", token="other", age=0.0)]) == {"job": 2}
+        node.manager.reset("its answer is lost", planned=True)
+        raise node.manager.unavailable("its answer is lost")
+
+    node.write = interrupted  # type: ignore[method-assign]
+    # It began earlier by more than what the clocks of two senders differ by.
+    assert one.write([start("job", token="one", age=5.0)]) == {"job": 2}
+    for backend in (one, other):
+        assert (read(backend, "job").version.run, read(backend, "job").version.seq) == (2, 1)
+    assert other.write([update("job", 2, token="other", run=2)]) == {"job": 2}
+    assert read(one, "job").version.seq == 2
