@@ -14,7 +14,7 @@ from .doubles import FlakyBackend
 
 
 class Terse(FlakyBackend):
-    """Answers with the runs of starts only, as an SQL database does."""
+    """Answers with the runs of starts only, as a backend may."""
 
     unreadable = False
 

@@ -458,7 +458,7 @@ def test_what_cannot_be_stored_at_all_is_a_backend_error_and_the_batch_is_taken_
             backend.write([update("job", 2), bad])
         assert not isinstance(raised.value, BackendUnavailable)
     assert backend.read(["job"])["job"].version.seq == 1
-    assert backend.write([update("job", 2)]) == {}
+    assert backend.write([update("job", 2)]) == {"job": 1}
 
 
 def test_a_batch_over_max_allowed_packet_is_divided_and_still_taken_whole_or_not(
