@@ -54,7 +54,8 @@ class RedisBaseline(Baseline):
                 part = ids[begin : begin + CHUNK]
                 keys = [shard.jobs, shard.expiring, *map(shard.job, part)]
                 records = chain.from_iterable((head(writes[id]), writes[id].body.encode()) for id in part)
-                calls.append(Call(script("write"), keys, ["", self.publish, shard.suffix, shard.before, *records]))
+                common: list[bytes | str | int] = ["", self.publish, shard.suffix, shard.before, len(part), 0]
+                calls.append(Call(script("write"), keys, [*common, *records]))
         return calls
 
     def prepare(self, batch: Sequence[Write]) -> Any:
