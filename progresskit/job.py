@@ -2,7 +2,7 @@
 A job of this process, as the rest of the kit knows it: its life, its records, and the observers attached to it.
 
 User code has handles of it, which share it and expose none of this: see observer.py. A handle refers to the job, and
-the job to the slots of its opener's handle only weakly, so that a job whose handle is dropped can be ended.
+the job to the slots of its opener's handle only weakly, so that a job can be ended once its handle is dropped.
 """
 
 from __future__ import annotations
@@ -107,22 +107,16 @@ class Job:
 
     @property
     def owner(self) -> str | None:
-        """The key of the user who owns the job; None if it has no owner."""
+        """The key of the job's owner; None if it has no owner."""
         return self._builder.identity.owner
 
     @property
     def cancel_ids(self) -> tuple[str, ...]:
-        """The ids of the jobs whose requests to cancel concern this one: its own, and its parent's if it is a part."""
+        """The ids under which requests to cancel reach this job: its own, and its parent's if it is a part."""
         part = self._builder.identity.part
         if part is None:
             return (self.id,)
         return (self.id, part.parent) if part.has_record else (part.parent,)
-
-    @property
-    def part_of(self) -> str | None:
-        """The id of the job of which this one is a part; None if it is none."""
-        part = self._builder.identity.part
-        return None if part is None else part.parent
 
     @property
     def label(self) -> str:
@@ -237,7 +231,7 @@ class Job:
         with self._lock:
             if self.has_ended:
                 return None
-            if stage.is_declared:
+            if not stage.counts_items:
                 self.drop("track()", ValueError(stage.problem))
             total = self.validated("total", validation.count, total)
             unit = self.validated("unit", validation.text, unit)
@@ -439,7 +433,7 @@ _STEP_STATES = {State.SUCCEEDED: StepState.SUCCEEDED, State.FAILED: StepState.FA
 
 
 def _state_after(error: BaseException, control_exceptions: Mapping[type[BaseException], State]) -> State:
-    """Return the state of a job whose block was left with this exception."""
+    """Return the state of a job after its block was left with this exception."""
     for kind, state in control_exceptions.items():
         if isinstance(error, kind):
             return state

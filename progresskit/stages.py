@@ -196,6 +196,11 @@ class Stage(Items):
         return self.outer is job or (self.outer is not None and self.outer.is_within(job))
 
     @property
+    def counts_items(self) -> bool:
+        """False where the job has declared that it counts by steps or by parts."""
+        return not (self.is_declared or self.counts_parts)
+
+    @property
     def problem(self) -> str | None:
         """Why reports of a count are bad values; None where they are not, and once the step was left."""
         if self.is_declared:
@@ -273,7 +278,7 @@ class Stage(Items):
             self.count.shut_gate()
 
     def _check_undeclared(self) -> None:
-        if self.is_declared or self.counts_parts or self.steps or self.has_items or self.count.is_of_loop:
+        if not self.counts_items or self.steps or self.has_items or self.count.is_of_loop:
             raise ValueError("must be declared once, before the job counts")
 
     def step(self, name: str, new_slots: Callable[[], CountSlots]) -> Stage:
@@ -365,7 +370,7 @@ class Stage(Items):
         if not self.count.is_free():
             self.refine(InnerLoop(counter, total, body))
             return False
-        if not self.count.total_is_given and not self.is_declared:
+        if not self.count.total_is_given and self.counts_items:
             self.forget_inner()
             self.count.restart(total)
             self.count.is_of_loop, self.latest = True, None
