@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from progresskit.backends.stores import StoredRecord, asks_to_stop
@@ -36,14 +37,14 @@ EXAMPLES = {
 
 
 Row = tuple[str, Hashable]
-"""The id of a record, and what `Dialect.unpack` makes it of: equal rows hold the same record."""
+"""The id of a record, and its columns for `Dialect.unpack`: equal rows hold the same record."""
 
 
 class Dialect(ABC):
     """
     The SQL of one kind of database, and the settings of its driver.
 
-    Connections are the driver's own, in autocommit mode. What workers write is stored by one statement as long as it
+    Connections are the driver's own, in autocommit mode. A worker's write is stored by one statement as long as it
     opens a record, begins an announced job or is the owner's next write. All else is decided in Python, while a
     transaction holds the rows.
     """
@@ -117,7 +118,7 @@ class Dialect(ABC):
             self.decide_all(connection, ids, decide)
 
     def decide_all(self, connection: Any, ids: Collection[str], decide: Decide) -> None:
-        """Hold the rows of the ids until the end of the transaction, and store what `decide` returns for each."""
+        """Lock the rows of the ids until the end of the transaction, and store the records that `decide` returns."""
         found, now = self.lock(connection, ids)
         rows: dict[str, StoredRecord | None] = {}
         for id, row in found:  # an undecodable body may look like more rows
@@ -186,7 +187,7 @@ class Dialect(ABC):
 def record_of(
     numbers: Iterable[Any], state: str, created: str | None, token: str | None, override: str | None, body: str
 ) -> StoredRecord:
-    """Return the record of what record.sql gives; the numbers may be texts."""
+    """Return the record of the columns of record.sql; the numbers may be texts."""
     run, attempt, seq, cancel_requested, restored, born, opened, *times = map(float, numbers)
     stored = Stored(
         run=int(run),
@@ -220,6 +221,14 @@ def row_of(id: str, record: StoredRecord) -> tuple[object, ...]:
     version, state = (stored.run, stored.attempt, stored.seq), str(stored.state)
     known = (id, *version, stored.token, state, kind, stored.body, created, stored.override, stored.cancel_requested)
     return *known, *times, stored.opened, stored.restored, stored.born
+
+
+def upsert(least: str) -> str:
+    """Return upsert.sql; `least` is the function of the database for the smaller one of two numbers."""
+    own = "stored.token = excluded.token"
+    repeated = f"{own} AND (stored.attempt, stored.seq) = (excluded.attempt, excluded.seq)"
+    text = files(__package__).joinpath("upsert.sql").read_text("utf-8")
+    return text.format(own=own, repeated=repeated, least=least)
 
 
 def kind_of(id: str, body: str) -> str | None:

@@ -1,8 +1,8 @@
 """
 PostgreSQL by way of psycopg 3; the server's clock judges leases.
 
-A call is one statement in autocommit mode, and so one round trip and one transaction; what has to be decided in Python
-is a transaction of three.
+A call is one statement in autocommit mode, and so one round trip and one transaction. A decision in Python takes a
+transaction of three statements.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NAME_LENGTH = 63
 PRESENT = """
 SELECT
     {now} AS seconds,
-    -- Nobody waits for the disk but for the end of a job: what else is lost in a crash is soon written again.
+    -- Only the end of a job waits for the disk: other records that a crash loses are soon written again.
     CASE WHEN %(lasting)s THEN '' ELSE set_config('synchronous_commit', 'off', true) END AS waiting
 OFFSET 0
 """
@@ -95,7 +95,7 @@ class PostgreSQL(Dialect):
         if not complete:
             self._make(connection, self._ddl if table is None else [self._upgrade])
             table, begun, pid, _ = self._find(connection)
-        if own and pid != connection.pgconn.backend_pid:  # what is prepared here, another session may be asked for
+        if own and pid != connection.pgconn.backend_pid:  # another session may be asked for a statement prepared here
             connection.prepare_threshold = None
         return table, begun
 
@@ -121,7 +121,7 @@ class PostgreSQL(Dialect):
         return is_conflict(error)
 
     def write(self, connection: psycopg.Connection[Any], batch: Sequence[Write], decide: Decide) -> None:
-        """Use one statement, which says what it has stored, and notify."""
+        """Use one statement, which returns the ids that it has stored, and notify."""
         lasting = _is_lasting(write.state for write in batch)
         parts = self._execute(connection, "write", **written(batch), channel=self.channel, lasting=lasting)
         left = {write.id for write in batch}
@@ -131,7 +131,7 @@ class PostgreSQL(Dialect):
             self.transact(connection, left, decide)
 
     def transaction(self, connection: psycopg.Connection[Any]) -> AbstractContextManager[None]:
-        """See what others have committed before each statement, whatever the session's isolation is."""
+        """Let each statement see all earlier commits of other sessions, at any isolation level of the session."""
         return transaction(connection)
 
     def lock(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> tuple[builtins.list[Row], float]:

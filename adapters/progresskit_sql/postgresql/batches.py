@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from psycopg import DataError
 
 from progresskit.progress import restores
-from progresskit_sql.dialect import COLUMNS, opening_time
+from progresskit_sql.dialect import COLUMNS, opening_time, upsert
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,8 +29,7 @@ WRITTEN = (
 ARRAYS = {f"each_{name}": f"(string_to_array(%({name})s, E'\\x1e', E'\\x1d'))[2:]" for name in {*WRITTEN, *COLUMNS}}
 
 NAMES = ARRAYS | {
-    "own": "stored.token = excluded.token",
-    "repeated": "stored.token = excluded.token AND (stored.attempt, stored.seq) = (excluded.attempt, excluded.seq)",
+    "upsert": upsert("least"),
     "columns": ", ".join(COLUMNS[1:]),
     "decided": ", ".join(f"decided.{name}" for name in COLUMNS[1:]),
     "parts": "(SELECT id, sum(length(id) + 1) OVER (ROWS UNBOUNDED PRECEDING) / 7800 AS part FROM stored) AS parts",

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from progresskit.progress import restores
-from progresskit_sql.dialect import COLUMNS, opening_time
+from progresskit_sql.dialect import COLUMNS, opening_time, upsert
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,8 +24,7 @@ OPENED = (
 """The columns of a write."""
 
 NAMES = {
-    "own": "stored.token = excluded.token",
-    "repeated": "stored.token = excluded.token AND (stored.attempt, stored.seq) = (excluded.attempt, excluded.seq)",
+    "upsert": upsert("min"),
     "replaced": ", ".join(f"{column} = excluded.{column}" for column in COLUMNS[1:]),
 }
 
