@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from _watcher import Watcher
 from tqdm import tqdm
 
-from progresskit import Kit
+from progresskit import Kit, ProgressObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -42,23 +42,31 @@ def loop(items: Iterable[object]) -> float:
     return time.perf_counter() - start
 
 
+def advancing(observer: ProgressObserver) -> float:
+    start = time.perf_counter()
+    for _ in CALLED:
+        observer.advance()
+    return time.perf_counter() - start
+
+
+def setting(observer: ProgressObserver) -> float:
+    total = len(CALLED)
+    start = time.perf_counter()
+    for done in CALLED:
+        observer.set_progress(done, total)
+    seconds = time.perf_counter() - start
+    observer.set_progress(total, total)
+    return seconds
+
+
 def advance(kit: Kit, id: str) -> float:
     with kit.observe(id, total=len(CALLED)) as observer:
-        start = time.perf_counter()
-        for _ in CALLED:
-            observer.advance()
-        return time.perf_counter() - start
+        return advancing(observer)
 
 
 def set_progress(kit: Kit, id: str) -> float:
-    total = len(CALLED)
-    with kit.observe(id, total=total) as observer:
-        start = time.perf_counter()
-        for done in CALLED:
-            observer.set_progress(done, total)
-        seconds = time.perf_counter() - start
-        observer.set_progress(total, total)
-        return seconds
+    with kit.observe(id, total=len(CALLED)) as observer:
+        return setting(observer)
 
 
 def track(kit: Kit, id: str) -> float:
@@ -67,21 +75,12 @@ def track(kit: Kit, id: str) -> float:
 
 def advance_in_step(kit: Kit, id: str) -> float:
     with kit.observe(id, steps=STEPS) as job, job.step("Work", total=len(CALLED)) as step:
-        start = time.perf_counter()
-        for _ in CALLED:
-            step.advance()
-        return time.perf_counter() - start
+        return advancing(step)
 
 
 def set_progress_in_step(kit: Kit, id: str) -> float:
-    total = len(CALLED)
-    with kit.observe(id, steps=STEPS) as job, job.step("Work", total=total) as step:
-        start = time.perf_counter()
-        for done in CALLED:
-            step.set_progress(done, total)
-        seconds = time.perf_counter() - start
-        step.set_progress(total, total)
-        return seconds
+    with kit.observe(id, steps=STEPS) as job, job.step("Work", total=len(CALLED)) as step:
+        return setting(step)
 
 
 def track_in_step(kit: Kit, id: str) -> float:

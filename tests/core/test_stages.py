@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
-import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -17,6 +16,7 @@ from progresskit import Cancelled, InvalidValue, Kit, Progress, ProgressObserver
 from progresskit.integrations import Integration
 from progresskit.job import Job
 from progresskit.testing import FakeClock
+from tests.services.forking import Child, needs_fork
 from tests.services.waiting import wait_until
 
 from .doubles import FlakyBackend
@@ -868,23 +868,19 @@ def test_a_retry_starts_the_steps_again(kit: Kit, step: Step, stored: Stored) ->
     assert [each.state.value for each in stored("task").steps or ()] == ["succeeded", "succeeded"]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@needs_fork
 def test_a_forked_child_does_not_report_to_the_steps_of_its_parent(make_kit: Callable[..., Kit]) -> None:
     kit = make_kit(url="memory://")
     with kit.observe("job", steps=TWO) as job, job.step("Parse", total=10) as parse:
         parse.advance(2)
-        read, write = os.pipe()
-        pid = os.fork()
-        if not pid:
-            try:
-                parse.advance(5)
-                with job.step("Download") as download:
-                    download.advance()
-                os.write(write, b"ok" if not job.dropped else b"no")
-            finally:
-                os._exit(0)
-        os.waitpid(pid, 0)
-        assert os.read(read, 2) == b"ok"
+
+        def report() -> None:
+            parse.advance(5)
+            with job.step("Download") as download:
+                download.advance()
+            assert not job.dropped
+
+        assert Child(report).succeeds()
         assert (count(job), states(job)) == ((2, 10), ["pending", "running"])
 
 

@@ -256,7 +256,7 @@ def test_an_unknown_id_and_a_foreign_one_are_refused_by_the_same_work(
         assert done.value.value is None
         traces.append(steps)
         watched = set(site.kit.hub._watched)
-        assert watched <= {"a"}, "a refused id is not watched; on a busy machine, the owner's no longer"
+        assert watched <= ({"a"} if warm else set()), "a refused id is not watched; in time, the owner's no longer"
     assert traces == [["ask signed_in_key", "read 1", "decode"]] * 4
 
 

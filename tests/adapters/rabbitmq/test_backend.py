@@ -523,7 +523,8 @@ FILES = {"cacertfile": "ca", "certfile": "cert", "keyfile": "key"}
 
 
 def test_by_tls(tmp_path: Path, missing_service: Callable[..., NoReturn]) -> None:
-    trustme = pytest.importorskip("trustme")
+    import trustme
+
     if why := missing("rabbitmq"):
         missing_service("rabbitmq", why)
     from tests.services.ports import free_port

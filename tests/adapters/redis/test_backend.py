@@ -218,7 +218,8 @@ def test_a_client_of_a_cluster_can_be_given(stack: ExitStack) -> None:
 
 
 def test_a_client_of_valkey_can_be_given(stack: ExitStack, url: str) -> None:
-    valkey = pytest.importorskip("valkey")
+    import valkey
+
     client = stack.enter_context(closing(valkey.Valkey.from_url(url)))
     works(RedisBackend(client))
     assert client.ping()
