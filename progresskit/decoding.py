@@ -87,7 +87,7 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
 
 
 def _with_parts(details: Details, tally: Tally, state: State, *, is_owned: bool) -> Details:
-    """Return the details of a job with what follows from its parts; `is_owned` by a worker of its own."""
+    """Return the details of a job with the values that follow from its parts; `is_owned` by a worker of its own."""
     heard_at = moment(tally.heard_at) if tally.heard_at else None
     details = details._replace(
         current=tally.succeeded,
@@ -137,7 +137,7 @@ def _details(body: dict[str, Any], created: str | None) -> Details:
 
 
 class EncodedRecord(NamedTuple):
-    """A body whose public part is sent as it is; `created` takes the place of its `created_at`."""
+    """A body with a public part that is sent unchanged; `created` takes the place of its `created_at`."""
 
     text: str
     before: str
@@ -168,9 +168,9 @@ def undecoded(
     born: int,
 ) -> Progress | None:
     """
-    Return the record of a body whose public part is sent as it is; None if it has to be decoded.
+    Return the record of a body with a public part that is sent unchanged; None if the body has to be decoded.
 
-    It must agree with what the store keeps beside it, which are the other arguments; for them, see `decode` and
+    The body must agree with the other arguments, which the store keeps beside it; for them, see `decode` and
     `Stored`.
     """
     parts = bodies.split(body)
@@ -344,7 +344,7 @@ def _failure(value: Any) -> Failure | None:
     return Failure(value["type"], _text(value.get("message")), value.get("public") is True)
 
 
-# Writes that other processes have sent, and records of a store whose columns have no types.
+# Writes that other processes have sent, and records of a store with untyped columns.
 
 
 def check_write(write: Write) -> Write:

@@ -455,12 +455,9 @@ class Hub:
 
     def _polled(self, done: bool) -> list[str]:
         """Return the ids of jobs, done ones or the others, whose changes are not pushed; counts of parts never are."""
-        pushes = self._subscription is not None or isinstance(self._backend, SupportsPush)
-        return [
-            id
-            for id, watched in self._watched.items()
-            if watched.is_done is done and (not pushes or watched.is_counting_parts)
-        ]
+        if self._subscription is None and not isinstance(self._backend, SupportsPush):
+            return [id for id, watched in self._watched.items() if watched.is_done is done]
+        return [] if done else [id for id, watched in self._watched.items() if watched.is_counting_parts]
 
     def _add(self, mailbox: Mailbox, ids: frozenset[str]) -> None:
         mailbox.ids.update(ids)

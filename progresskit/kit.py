@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -177,14 +178,20 @@ class Kit:
         if job is not None and owner is None:
             owner = job.owner
         opened = self._open_job(id, kind=kind, parent=parent, cancellable=cancellable, owner=owner, part=part)
-        try:
+        with self._publishing(opened):
             self._declare(opened, steps, parts)
             opened.update(total=total, description=description, unit=unit, meta=meta)
+        return opened
+
+    @contextmanager
+    def _publishing(self, opened: ProgressObserver) -> Iterator[None]:
+        """Publish a job after the block that gives it its values, unless one is refused."""
+        try:
+            yield
         except InvalidValue:
             job_of(opened).detach()
             raise
         self.publisher.register(job_of(opened))
-        return opened
 
     def _declare(
         self, observer: ProgressObserver, steps: Mapping[str, int] | Iterable[str] | None, parts: int | None
@@ -229,12 +236,8 @@ class Kit:
             return JoinedObserver(null_job())
         share = PartIdentity(id, text, weight, has_record=False)
         opened = self._open_job(f"{id}/{text}", cancellable=cancellable, part=share)
-        try:
+        with self._publishing(opened):
             opened.update(total=total, unit=unit, description=description)
-        except InvalidValue:
-            job_of(opened).detach()
-            raise
-        self.publisher.register(job_of(opened))
         return opened
 
     def group(

@@ -43,11 +43,11 @@ class MemoryBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, 
 
     @classmethod
     def from_url(cls, url: str, settings: Settings) -> MemoryBackend:
-        """Make an empty one; the URL says nothing more."""
+        """Make an empty one; the URL has no other parts."""
         return cls()
 
     def write(self, batch: Sequence[Write]) -> dict[str, int]:
-        """Fold the batch in, and deliver what has changed."""
+        """Fold the batch in, and deliver the changed records."""
         return self.write_with_reports(batch, ())[0]
 
     def write_with_reports(
@@ -97,13 +97,13 @@ class MemoryBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, 
             return self._entries.list(kind, states, limit, now)
 
     def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
-        """Call `on_update` from within each write; nothing is ever lost."""
+        """Call `on_update` from within each write; no update is ever lost."""
         return self._subscriptions.subscribe(on_update, on_gap)
 
     def subscribe_cancels(
         self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
     ) -> Subscription:
-        """Call `on_cancel` from within each request that is accepted; nothing is ever lost."""
+        """Call `on_cancel` from within each request that is accepted; no request is ever lost."""
         return self._subscriptions.subscribe_cancels(on_cancel, on_gap)
 
     def close(self) -> None:

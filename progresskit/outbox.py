@@ -41,9 +41,6 @@ REFUSED = 1_000
 
 _AT_ONCE = float("-inf")
 
-_UNPROVEN = (Role.START, Role.DECLARE)
-"""The roles of writes that must not open a run twice where their first attempt may have done it."""
-
 
 class Delivery(Enum):
     """How far the delivery of a record is."""
@@ -98,11 +95,7 @@ class _Record:
 
     def dated(self, now: float) -> Write:
         """Return the write, with its present age."""
-        write, age = self.write, max(now - self.since, 0.0)
-        is_uncertain = self.delivery is not Delivery.QUEUED
-        late = write.late or (write.role in _UNPROVEN and is_uncertain)
-        report = write.report and write.report._replace(age=age, late=write.late or is_uncertain)
-        return write._replace(age=age, late=late, report=report)
+        return self.write.aged(max(now - self.since, 0.0), is_uncertain=self.delivery is not Delivery.QUEUED)
 
 
 class Jobs(Protocol):
@@ -140,7 +133,7 @@ class Flush:
 
 
 class _Receipt(NamedTuple):
-    """What the backend has answered to a batch; see `SupportsParts.write_with_reports`."""
+    """The answer of the backend to a batch; see `SupportsParts.write_with_reports`."""
 
     runs: Mapping[str, int]
     run_tokens: Mapping[str, str]
@@ -462,7 +455,7 @@ def _restoring(write: Write, run: int, run_token: str | None) -> Write | None:
         return None
     if write.report is not None:
         bound = write.report.run_token or run_token
-        # Of a part that belongs to no run of its parent nothing is to be restored.
+        # A part that belongs to no run of its parent is not restored.
         report = write.report._replace(is_start=False, run_token=bound) if bound else None
         write = write._replace(report=report)
     if write.role is Role.REPORT:

@@ -5,14 +5,14 @@ A part contributes whole hundredths of a percent, 0 to 10,000, times its weight;
 parts divided by the total weight. Everything is a whole number, so that a sum depends neither on the order of the
 reports nor on rounding, and stays below 2**53.
 
-A report holds absolute values: a repeated one adds nothing, and a lost one is made up for by the next.
+A report holds absolute values: a repeated one has no effect, and the next one replaces a lost one.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from .states import FINAL_STATES, SKEW_SECONDS, State, is_ahead, is_over
+from .states import FINAL_STATES, SKEW_SECONDS, State, is_over, last_heard
 from .steps import UNFINISHED, WHOLE
 
 
@@ -28,7 +28,7 @@ class Parts(NamedTuple):
 
 class Part(NamedTuple):
     """
-    What is stored of one part, under its name.
+    The stored state of one part, under its name.
 
     `token` is that of its newest start, None where only an external update of it is known. `hundredths` is the highest
     value that was reported, by any worker. `opened` is when the newest start began, in seconds by the store's clock.
@@ -44,12 +44,12 @@ class Part(NamedTuple):
 
     @property
     def counts(self) -> tuple[State, int, int]:
-        """What the sums of the parent depend on."""
+        """The values that the sums of the parent depend on."""
         return self.state, self.weight, self.hundredths
 
     @property
     def contribution(self) -> int:
-        """What the part adds to the sum of its parent."""
+        """The share of the part in the sum of its parent."""
         return self.weight * self.hundredths
 
 
@@ -59,7 +59,7 @@ class Report(NamedTuple):
 
     `token` is that of the part's start, None for an external update. `is_start` is True until a report with that token
     is known to be stored, and `late` where an earlier one may be: it could not be sent at once, or its outcome is
-    unknown. `run_token` is that of the parent's run where it is known: the report adds nothing to another run.
+    unknown. `run_token` is that of the parent's run where it is known: another run ignores the report.
 
     `age` is how many seconds before it is sent the part began, or the external update was made, by the monotonic clock
     of its process, and `created` the time of that in milliseconds since the epoch. `lease` and `ttl` are seconds.
@@ -146,7 +146,7 @@ class Tally(NamedTuple):
 
     @property
     def cursor(self) -> str:
-        """What a viewer has seen of the parts, as a part of the record's cursor."""
+        """The state of the parts that a viewer has seen: a section of the record's cursor."""
         counts = (self.sum, self.succeeded, self.failed, self.cancelled, self.running)
         return f"p{self.declarations}.{'.'.join(map(str, counts))}"
 
@@ -203,8 +203,7 @@ def _in_state(part: Part, state: State) -> Part:
 
 def counted(tally: Tally, before: Part | None, after: Part, report: Report, now: float) -> Tally:
     """Return the sums after a report has changed a part, or only renewed it."""
-    was_set_back = is_ahead(tally.heard_at, now, tally.lease)
-    heard_at = now if was_set_back else max(now, tally.heard_at)
+    heard_at = last_heard(tally.heard_at, now, tally.lease)
     tally = tally._replace(heard_at=heard_at, lease=max(report.lease, tally.lease))
     changed = before is None or before.counts != after.counts
     if before is not None and changed:
@@ -228,7 +227,7 @@ def _added(tally: Tally, part: Part, sign: int) -> Tally:
 
 
 def declare(tally: Tally, declaration: Declaration, made: float, late: bool) -> Tally:
-    """Return the sums after a declaration that was made then; one that is repeated, or late and older, adds nothing."""
+    """Return the sums after a declaration made at that time; a repeated, or a late and older one, has no effect."""
     if tally.declared == declaration.token or (late and made < tally.declared_at):
         return tally
     return tally._replace(

@@ -156,7 +156,7 @@ _set = object.__setattr__
 
 
 class _Mutable:
-    """A record whose values are assigned: in a third of the time that `object.__setattr__` needs for them."""
+    """A record while it is filled: an assignment takes a third of the time of `object.__setattr__`."""
 
     __slots__ = (
         "_cursor",
@@ -180,9 +180,9 @@ class Progress:
 
     `current` and `total` count in `unit`, `rate` is per second, `eta` is in seconds as of `updated_at`, and all times
     are aware datetimes in UTC. `lease` (seconds) is how long the worker may be silent before the job counts as
-    stalled, `owner` the key of the user whose job it is, `life` stands for all runs of the id since the store last knew
-    none of it, and `tally` holds the sums over its parts. These four are not part of the JSON. `given_percent` is the
-    percent of a job whose work is divided, and DERIVED where it follows from the count.
+    stalled, `owner` the key of the owner, `life` stands for all runs of the id since the store last knew none of it,
+    and `tally` holds the sums over its parts. These four are not part of the JSON. `given_percent` is the
+    percent of a job with divided work, and DERIVED where it follows from the count.
     """
 
     __slots__ = _Mutable.__slots__
@@ -300,7 +300,7 @@ class Progress:
         owner: str | None,
         life: str,
     ) -> Progress:
-        """Return a record whose details are decoded when one of them is asked for."""
+        """Return a record that decodes its details when one of them is read."""
         record: Any = _Mutable()
         record.id = id
         record.state = state
@@ -632,10 +632,14 @@ class Role(Enum):
     """The origin of a write."""
 
     START = "start"  # a worker that begins a job, and has not heard yet that its first record is stored
-    UPDATE = "update"  # a worker whose start is stored
+    UPDATE = "update"  # a worker, after its start was stored
     DECLARE = "declare"  # a caller of `group`, with how many parts the job has
     REPORT = "report"  # a part without a record of its own: only its `report` is stored
     EXTERNAL = "word"  # an external update: of the sender of a task, or the process that supervises the workers
+
+
+UNPROVEN = (Role.START, Role.DECLARE)
+"""The roles of writes that must not open a run twice where an earlier attempt may have opened it."""
 
 
 class Write(NamedTuple):
@@ -668,6 +672,12 @@ class Write(NamedTuple):
     created: int = 0
     declaration: Declaration | None = None
     report: Report | None = None
+
+    def aged(self, age: float, *, is_uncertain: bool) -> Write:
+        """Return the write as it is sent at that age; `is_uncertain` where an earlier attempt may have stored it."""
+        late = self.late or (is_uncertain and self.role in UNPROVEN)
+        report = self.report and self.report._replace(age=age, late=self.late or is_uncertain)
+        return self._replace(age=age, late=late, report=report)
 
 
 class Stored(NamedTuple):
@@ -815,10 +825,8 @@ def _fold_declaration(stored: Stored | None, write: Write, made: float, now: flo
     tally = declare(before, write.declaration, made, write.late)
     if tally is stored.tally:
         return stored, Effect.RENEWED
-    if stored.token is None:  # the texts of a job with a worker are the worker's
-        state = State.RUNNING if tally.started_at else stored.state
-        body = stored.body if write.declaration.keeps_texts else write.body
-        stored = stored._replace(state=state, body=body)
+    if stored.token is None and not write.declaration.keeps_texts:
+        stored = stored._replace(body=write.body)  # the texts of a job with a worker are the worker's
     return _settled(stored._replace(tally=tally), now), Effect.APPLIED
 
 
@@ -828,21 +836,18 @@ def fold_report(
     """
     Return the stored record of a job and one of its parts after a report of that part, and the effect of the report.
 
-    `part` is what is stored under the part's name in this run of the job. `now` is as in `fold`. The effect is IGNORED
-    where the report adds nothing: the run is another one, or final. Otherwise the part belongs to the run from now on
-    whose token is `tally.run_token`.
+    `part` is the stored part of that name in this run of the job. `now` is as in `fold`. The effect is IGNORED where
+    the report is of another run, or the run is final. Otherwise the part belongs to the run with the token
+    `tally.run_token` from now on.
     """
     if stored is None:
         stored = _undeclared(report, now - report.age)
-    run_token = stored.tally.run_token if stored.tally else stored.token or report.run_token or report.token
-    tally = stored.tally or Tally(run_token or "external")
+    tally = stored.tally or Tally(stored.token or report.run_token or report.token or "external")
     if stored.state in FINAL_STATES or report.run_token not in (None, tally.run_token):
         return stored, part, Effect.IGNORED
     after = advanced(part, report, now)
     added = counted(tally, part, after, report, now)
     effect = Effect.APPLIED if added.changes != tally.changes else Effect.RENEWED
-    if stored.token is None and stored.state is State.PENDING and added.declared and added.started_at:
-        stored = stored._replace(state=State.RUNNING)
     return _settled(stored._replace(tally=added), now), after, effect
 
 
@@ -864,13 +869,14 @@ def undeclared_body(report: Report) -> str:
 
 
 def _settled(stored: Stored, now: float) -> Stored:
-    """Return the record of a job, ended where it has no worker and all its parts are final."""
+    """Return the record of a job in the state that follows from its parts, if it has some and no worker."""
     if stored.token is not None or stored.tally is None or stored.state in FINAL_STATES:
         return stored
     tally, state = settled(stored.tally, stored.cancel_requested)
-    if state is None:
-        return stored
-    return stored._replace(state=state, seq=stored.seq + 1, tally=tally._replace(finished_at=now))
+    if state is not None:
+        return stored._replace(state=state, seq=stored.seq + 1, tally=tally._replace(finished_at=now))
+    is_running = stored.state is State.PENDING and tally.declared is not None and tally.started_at > 0
+    return stored._replace(state=State.RUNNING) if is_running else stored
 
 
 def _opened(write: Write, run: int, opened: float, before: Stored | None = None, born: int | None = None) -> Stored:
@@ -934,7 +940,7 @@ def encode(progress: Progress) -> str:
     """
     Return the body of a record as it is stored: all that the backend does not keep beside it.
 
-    It is JSON whose public part pages get as it is; see `progresskit.bodies`.
+    It is JSON, and pages get its public part unchanged; see `progresskit.bodies`.
     """
     error = progress.error
     private = f',"lease":{_number(progress.lease)}'

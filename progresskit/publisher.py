@@ -219,8 +219,11 @@ class Publisher:
 
         Returns a function that waits until it is stored, or until waiting is no use because the backend is down.
         """
-        stored, began = Event(), job.began
-        self._inbox.put(lambda: self._rounds.end(write, began, stored))
+        return self._deliver(write, job.began)
+
+    def _deliver(self, write: Write, since: float) -> Callable[[], None]:
+        stored = Event()
+        self._inbox.put(lambda: self._rounds.end(write, since, stored))
 
         def wait() -> None:
             self._start()
@@ -237,11 +240,8 @@ class Publisher:
         self._post(lambda: self._rounds.outbox.put(write, made))
 
     def declare(self, write: Write) -> None:
-        """Publish how many parts a job has; wait for it as for the end of a job, but not during an outage."""
-        stored, made = Event(), self.clock()
-        self._post(lambda: self._rounds.end(write, made, stored))
-        if not self.down:
-            self._wait_for(stored)
+        """Publish how many parts a job has, and wait as for the end of a job."""
+        self._deliver(write, self.clock())()
 
     def override(self, write: Write) -> None:
         """

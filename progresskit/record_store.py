@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .decoding import decode, decode_each
 from .progress import FINAL_STATES, Effect, Role, State, Stored, ask_to_cancel, fold, fold_report, is_stalled
-from .states import is_ahead
+from .states import last_heard
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -101,7 +101,7 @@ class RecordStore(dict[str, Entry]):
         if entry is None:
             self.tombstones.pop(write.id, None)
         else:
-            heard, order = _later(now, entry.heard, entry.lease), max(order, entry.order)
+            heard, order = last_heard(entry.heard, now, entry.lease), max(order, entry.order)
             if _is_same_run(entry.stored, stored):
                 parts = entry.parts
             del self[write.id]
@@ -131,7 +131,7 @@ class RecordStore(dict[str, Entry]):
             entry = Entry(stored, None, now, report.lease, now, order, {})
         entry.parts[report.name] = part
         # The lease of a worker of its own starts again only when that worker reports.
-        expires = max(entry.expires, _later(now, entry.heard, entry.lease) + report.ttl)
+        expires = max(entry.expires, last_heard(entry.heard, now, entry.lease) + report.ttl)
         return entry._replace(stored=stored, expires=expires, order=max(order, entry.order))
 
     def run_tokens(self, ids: Iterable[str]) -> dict[str, str]:
@@ -235,11 +235,6 @@ class RecordStore(dict[str, Entry]):
         """Remove the expired entries."""
         for id in [id for id, entry in self.items() if entry.expires <= now]:
             del self[id]
-
-
-def _later(now: float, heard: float, lease: float) -> float:
-    """Return the later of two times; the present one where the clock was set back in between."""
-    return now if is_ahead(heard, now, lease) else max(now, heard)
 
 
 def _is_same_run(before: Stored, after: Stored) -> bool:

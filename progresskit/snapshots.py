@@ -107,24 +107,7 @@ def external_update(
         lease=clocks.lease,
         owner=owner,
     )
-    return Write(
-        id=id,
-        role=Role.EXTERNAL,
-        token=None,
-        run=0,
-        attempt=attempt,
-        seq=seq,
-        state=state,
-        kind=kind,
-        body=encode(progress),
-        lease=clocks.lease,
-        ttl=clocks.ttl,
-        created=milliseconds(now),
-    )
-
-
-def _steps_after(steps: tuple[Step, ...] | None, state: State) -> tuple[Step, ...] | None:
-    return steps if steps is None or state is State.RUNNING else ended(steps, state)
+    return _write_of(clocks, progress, Role.EXTERNAL, None)
 
 
 def declaration(
@@ -141,20 +124,28 @@ def declaration(
     now, keeps_texts = moment(clocks.wall()), details == Details()
     details = details._replace(created_at=now, updated_at=now)
     progress = Progress(id, State.PENDING, Version(1, 1, 0), **details._asdict(), lease=clocks.lease, owner=owner)
+    declared = Declaration(token, size, weight, keeps_texts=keeps_texts)
+    return _write_of(clocks, progress, Role.DECLARE, token)._replace(declaration=declared)
+
+
+def _write_of(
+    clocks: Clocks, progress: Progress, role: Role, token: str | None, run: int = 0, body: str | None = None
+) -> Write:
+    """Return the write of a record; with the `body` that is given, if one is."""
+    _, attempt, seq = progress.version
     return Write(
-        id=id,
-        role=Role.DECLARE,
+        id=progress.id,
+        role=role,
         token=token,
-        run=0,
-        attempt=1,
-        seq=0,
-        state=State.PENDING,
-        kind=details.kind,
-        body=encode(progress),
+        run=run,
+        attempt=attempt,
+        seq=seq,
+        state=progress.state,
+        kind=progress.kind,
+        body=encode(progress) if body is None else body,
         lease=clocks.lease,
         ttl=clocks.ttl,
-        created=milliseconds(now),
-        declaration=Declaration(token, size, weight, keeps_texts=keeps_texts),
+        created=milliseconds(progress.created_at),
     )
 
 
@@ -179,14 +170,13 @@ class PartIdentity(NamedTuple):
     """
     The part of another job that a job is.
 
-    `run_token` is that of the parent's run where the opener knows it. A part without a record of its own exists only
-    among the parts of its parent; the id of its job is `<parent>/<name>`, which is not an id that can be read.
+    A part without a record of its own exists only among the parts of its parent; the id of its job is
+    `<parent>/<name>`, which is not an id that can be read.
     """
 
     parent: str
     name: str
     weight: int = 1
-    run_token: str | None = None
     has_record: bool = True
 
 
@@ -248,7 +238,7 @@ class SnapshotBuilder:
     def __init__(self, clocks: Clocks, identity: Identity) -> None:
         self.identity = identity
         self.run = self._seq = 0
-        self.run_token = identity.part and identity.part.run_token
+        self.run_token: str | None = None
         self.started = False
         self.seen: Sample | None = None
         self.last: Progress | None = None
@@ -273,21 +263,9 @@ class SnapshotBuilder:
         self.seen = sample
         self.last = self.snapshot(sample, result)
         has_record = job.part is None or job.part.has_record
-        self.write = Write(
-            id=job.id,
-            role=Role.START if has_record else Role.REPORT,
-            token=job.token,
-            run=self.run,
-            attempt=job.attempt,
-            seq=self._seq,
-            state=result.state,
-            kind=job.kind,
-            body=encode(self.last) if has_record else "",
-            lease=self._clocks.lease,
-            ttl=self._clocks.ttl,
-            created=milliseconds(self._created),
-            declaration=self._declaration,
-            report=job.part and self._report(job.part, self.last),
+        role, body = (Role.START, None) if has_record else (Role.REPORT, "")
+        self.write = _write_of(self._clocks, self.last, role, job.token, self.run, body)._replace(
+            declaration=self._declaration, report=job.part and self._report(job.part, self.last)
         )
         return self.again(self.write)
 
@@ -353,10 +331,12 @@ class SnapshotBuilder:
             lease=self._clocks.lease,
             owner=job.owner,
             life=self._life,
-            steps=work.steps
-            if work.steps is None or result.state is State.RUNNING
-            else ended(work.steps, result.state),
+            steps=_steps_after(work.steps, result.state),
             step=work.step,
             given_percent=percent_of(work.share) if work.is_divided else DERIVED,
             part_of=job.part.parent if job.part and job.part.has_record else None,
         )
+
+
+def _steps_after(steps: tuple[Step, ...] | None, state: State) -> tuple[Step, ...] | None:
+    return steps if steps is None or state is State.RUNNING else ended(steps, state)

@@ -32,6 +32,11 @@ def is_ahead(heard: float, now: float, lease: float) -> bool:
     return heard - now >= lease + SKEW_SECONDS
 
 
+def last_heard(before: float, now: float, lease: float) -> float:
+    """Return when a job that is heard of now was last heard of: now, unless the clock is a little behind."""
+    return now if is_ahead(before, now, lease) else max(now, before)
+
+
 def is_over(heard: float, now: float, lease: float) -> bool:
     """Return whether a lease has run out."""
     return now - heard >= lease or is_ahead(heard, now, lease)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from progresskit.backends.log import LogBackend
 from progresskit.errors import BackendUnavailable
-from progresskit.progress import Role
 
 from .address import parse
 from .node import Node, Replaced
@@ -63,7 +62,9 @@ class RabbitMQBackend(LogBackend[Node]):
             if next(attempts) == 1:
                 return node.write(batch, deadline)
             # The first attempt may have reached the broker, and another start may have come since.
-            return node.write([_sent_again(write, monotonic() - began) for write in batch], deadline)
+            return node.write(
+                [write.aged(write.age + monotonic() - began, is_uncertain=True) for write in batch], deadline
+            )
 
         return self.call(send) if batch else {}
 
@@ -78,7 +79,3 @@ class RabbitMQBackend(LogBackend[Node]):
             if self.node.manager.planned == planned:
                 raise
         return super().attempt(act, deadline)
-
-
-def _sent_again(write: Write, seconds: float) -> Write:
-    return write._replace(age=write.age + seconds, late=write.late or write.role is Role.START)

@@ -107,15 +107,7 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
             for shard, ids in shards.items()
             for chunk in _chunks(ids, CHUNK)
         ]
-        calls = [
-            self._writing(
-                chunk.shard,
-                [writes[id] for id in chunk.written],
-                {id: parents[id] for id in chunk.parents},
-                with_tokens,
-            )
-            for chunk in chunks
-        ]
+        calls = [self._writing(chunk, writes, parents, with_tokens) for chunk in chunks]
         try:
             results = self._run_at_home(calls, shards)
         except BackendUnavailable:
@@ -131,14 +123,15 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
         return runs, tokens
 
     def _writing(
-        self, shard: Shard, writes: Sequence[Write], parents: Mapping[str, Sequence[Report]], with_tokens: bool
+        self, chunk: _Chunk, writes: Mapping[str, Write], parents: Mapping[str, Sequence[Report]], with_tokens: bool
     ) -> Call:
-        keys = [shard.jobs, shard.expiring, *(shard.job(id) for id in (*(write.id for write in writes), *parents))]
+        shard, written = chunk.shard, [writes[id] for id in chunk.written]
+        keys = [shard.jobs, shard.expiring, *map(shard.job, chunk.written), *map(shard.job, chunk.parents)]
         arguments: list[bytes | str | int] = [self._now(), self._server.publish, shard.suffix, shard.before]
-        arguments += (len(writes), int(with_tokens))
-        for write in writes:
+        arguments += (len(written), int(with_tokens))
+        for write in written:
             arguments += (head(write), write.body.encode())
-        for reports in parents.values():
+        for reports in map(parents.__getitem__, chunk.parents):
             arguments += (undeclared_body(reports[0]).encode(), len(reports), *map(report_words, reports))
         return Call(script("write"), keys, arguments)
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from progresskit.abc import Backend
 from progresskit.decoding import check_stored, decode, decode_each
 from progresskit.errors import BackendUnavailable
-from progresskit.progress import FINAL_STATES, Effect, Progress, State, Stored, fold
-from progresskit.states import is_over
+from progresskit.progress import FINAL_STATES, Effect, Progress, State, Stored, ask_to_cancel, fold, is_stalled
 
 from .cache import DecodeCache
 
@@ -59,7 +58,7 @@ class StoredRecord(NamedTuple):
 
     def is_stalled(self, now: float) -> bool:
         """Return True for a running job with a lease that has run out."""
-        return self.stored.state is State.RUNNING and is_over(self.heard_at, now, self.lease)
+        return is_stalled(self.stored, self.heard_at, self.lease, now)
 
     def is_forgettable(self, now: float) -> bool:
         """Return True where the job is done or stalled."""
@@ -190,7 +189,7 @@ class StoreBackend(Backend):
             accepted.add(id)
             if record.stored.cancel_requested:
                 return None
-            return record._replace(stored=record.stored._replace(cancel_requested=True))
+            return record._replace(stored=ask_to_cancel(record.stored, now))
 
         if ids:
             self.transact(ids, _living(decide))

@@ -81,7 +81,7 @@ class Surface:
 
     @property
     def kit(self) -> Kit:
-        """The kit whose jobs are shown."""
+        """The kit that the shown jobs belong to."""
         return self._kit or default_kit.default()
 
     def warn_unshared(self) -> None:
@@ -181,9 +181,9 @@ class Surface:
 
     def _answer_poll(self, request: Request) -> Response | None:
         """
-        Answer a poll of one job whose key is all that is asked for, and whose record is in memory; None for any other.
+        Answer a request for one job by its key alone, if its record is in memory; None for any other request.
 
-        Most polls are of this kind. They need nothing of the context that `_route` makes, which takes most of its time.
+        Most polls are of this kind. They do without the context that `_route` makes, which takes most of its time.
         """
         headers = request.headers
         if request.method != "GET" or request.query or headers.get("prefer") is not None:

@@ -17,7 +17,7 @@ for number = 1, #KEYS, 2 do
         local asked = run .. ' 1 ' .. rest
         if tally then
             local sums = tally_of(tally)
-            asked = settled(asked, sums, nil, now)
+            asked = settled(asked, sums, now)
             tally = text_of(sums)
             redis.call('HSET', key, 'tally', tally)
         end

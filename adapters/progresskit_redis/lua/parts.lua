@@ -94,14 +94,16 @@ local function settle(tally, cancelling)
     return tally.failed > 0 and 'failed' or tally.cancelled > 0 and 'cancelled' or 'succeeded'
 end
 
--- The head of a job that has ended where it has no worker and all its parts are final, and else with this state.
-local function settled(head, tally, state, now)
+-- The head of a job in the state that follows from its parts, if it has no worker; and whether that is another one.
+local function settled(head, tally, now)
     local run, cancel, created, _, attempt, seq, known, token, kind = string.match(head, HEAD)
-    state = state or known
-    if token == '-' and not FINAL[state] then
+    local state = known
+    if token == '-' and not FINAL[known] then
         local ended = settle(tally, cancel == '1')
         if ended then
             state, seq, tally.finished_at = ended, string.format('%.0f', seq + 1), now
+        elseif known == 'pending' and tally.declared and tally.started_at > 0 then
+            state = 'running'
         end
     end
     return table.concat({run, cancel, created, attempt, seq, state, token, kind}, ' '), state ~= known

@@ -60,8 +60,8 @@ local function fold(key, text, body)
     end
 
     -- The head of a job after a change of how many parts it has, which is stored.
-    local function declared(new, sums, now_running)
-        new = settled(new, sums, now_running, now)
+    local function declared(new, sums)
+        new = settled(new, sums, now)
         keep(key, sums, now, tonumber(ttl))
         tally = text_of(sums)
         redis.call('HSET', key, 'tally', tally)
@@ -118,7 +118,7 @@ local function fold(key, text, body)
         if known.token ~= '-' then
             return renew(declared(head, sums), opened)
         end
-        local new = declared(head, sums, sums.started_at > 0 and 'running' or nil)
+        local new = declared(head, sums)
         if string.find(declaration, ',1$') then
             return renew(new, opened)
         end
@@ -223,9 +223,8 @@ local function fold_reports(key, body, texts)
                 keep(key, sums, now, ttl)
             end
             count(key, sums, report, now)
-            local runs = token == '-' and state == 'pending' and sums.declared and sums.started_at > 0
             local changed
-            known, changed = settled(known, sums, runs and 'running' or nil, now)
+            known, changed = settled(known, sums, now)
             ended, taken = ended or changed, true
         end
     end
