@@ -11,7 +11,7 @@ import logging
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from celery import signals, states
+from celery import current_task, signals, states
 from celery.exceptions import Ignore
 
 from progresskit.default_kit import default
@@ -47,6 +47,7 @@ def _start(task: Any) -> Run | None:
         _warn(str(problem))  # tasks that ran without a result backend keep running
         return None
     integration.check("a Celery worker")
+    signals.before_task_publish.connect(_before_retry, weak=False, dispatch_uid=f"{__name__}._before_retry")
     signals.task_postrun.connect(_end, weak=False, dispatch_uid=f"{__name__}._end")
     signals.worker_process_shutdown.connect(_close, weak=False, dispatch_uid=f"{__name__}._close")
     setattr(task.request, OPENED, run)
@@ -61,6 +62,13 @@ def _integration() -> Integration:
 @cache
 def _warn(problem: str) -> None:
     logger.warning("Progress of Celery tasks is not reported: %s", problem)
+
+
+def _before_retry(headers: Any = None, **_: Any) -> None:
+    # A start that is stored after the one of the next attempt would be a new run, and own the record.
+    task = current_task._get_current_object()
+    if task is not None and hasattr(task.request, OPENED) and headers.get("id") == task.request.id:
+        _integration().flush()
 
 
 def _end(task: Any = None, state: Any = None, retval: Any = None, **_: Any) -> None:

@@ -10,6 +10,9 @@ from typing import Any
 
 from celery import shared_task
 from celery.exceptions import Ignore
+from celery.signals import before_task_publish
+
+import progresskit
 
 PACKAGE = os.environ["SITE_PACKAGE"]
 if "SITE_SOCKETS" in os.environ:
@@ -98,6 +101,22 @@ def retries(self: Any, seconds: float, before: str, after: str) -> str:
     recorder.set_progress(2, 3, "again")
     wait(after)
     return "at last"
+
+
+@shared_task(bind=True)
+def stored_before_retry(self: Any) -> int | None:
+    """Return the attempt that the store has when the message of the next attempt is about to be sent."""
+    ProgressRecorder(self)
+    if self.request.retries:
+        stored: int | None = self.request.stored
+        return stored
+
+    def look(headers: Any = None, **_: Any) -> None:
+        record = progresskit.get(self.request.id)
+        headers["stored"] = None if record is None else record.attempt
+
+    before_task_publish.connect(look)  # behind the receiver that the recorder has connected
+    raise self.retry(countdown=0)
 
 
 @shared_task(bind=True)
