@@ -155,8 +155,10 @@ class SupportsListing(ABC):
     """A backend that can list jobs."""
 
     @abstractmethod
-    def list(self, *, kind: str | None, states: Collection[State] | None, limit: int) -> list[Progress]:
-        """Return jobs, the most recently written first."""
+    def list(
+        self, *, kind: str | None, states: Collection[State] | None, limit: int, part_of: str | None = None
+    ) -> list[Progress]:
+        """Return jobs, the most recently written first; with `part_of`, those whose records name that job."""
 
 
 class SupportsParts(ABC):

@@ -605,21 +605,29 @@ class Kit:
         return await self._resources.call_in_thread(self.forget, id)
 
     def list(
-        self, *, kind: str | None = None, state: State | str | Collection[State | str] | None = None, limit: int = 100
+        self,
+        *,
+        kind: str | None = None,
+        state: State | str | Collection[State | str] | None = None,
+        part_of: JobId | None = None,
+        limit: int = 100,
     ) -> builtins.list[Progress]:
         """
         Return at most `limit` jobs, the most recently written first; only those of the kind and states, if given.
 
-        Raises InvalidValue for an invalid kind, state or limit, Unsupported where the backend cannot list, and the
-        errors of `get_many`.
+        With `part_of`, only the jobs that are parts of that job; a part without a record of its own is not listed.
+
+        Raises InvalidValue for an invalid kind, state or limit, InvalidId for an invalid id, Unsupported where the
+        backend cannot list, and the errors of `get_many`.
         """
         states = None if state is None else checked("state", checked_states, state)
         kind, limit = checked_kind(kind), checked("limit", validation.limit, limit)
+        parent = None if part_of is None else check_id(part_of)
         backend = self.backend
         unseen.note_viewer()
         if not isinstance(backend, SupportsListing):
             raise Unsupported(f"the backend of {redact(self.settings.url)} cannot list jobs")
-        return backend.list(kind=kind, states=states, limit=limit)
+        return backend.list(kind=kind, states=states, limit=limit, part_of=parent)
 
 
 def _log() -> Logger:

@@ -90,11 +90,13 @@ class MemoryBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, 
         with self._lock:
             return self._entries.remove(self._entries.forgettable(ids, now))
 
-    def list(self, *, kind: str | None, states: Collection[State] | None, limit: int) -> list[Progress]:
+    def list(
+        self, *, kind: str | None, states: Collection[State] | None, limit: int, part_of: str | None = None
+    ) -> list[Progress]:
         """Return the jobs written last, newest first."""
         now = self._clock()
         with self._lock:
-            return self._entries.list(kind, states, limit, now)
+            return self._entries.list(kind, states, limit, now, part_of)
 
     def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
         """Call `on_update` from within each write; no update is ever lost."""

@@ -218,7 +218,9 @@ class RecordStore(dict[str, Entry]):
         is_old = write.token == tombstone.token and (write.attempt, write.seq) <= tombstone[3:]
         return is_old and (final or order < buried)
 
-    def list(self, kind: str | None, states: Collection[State] | None, limit: int, now: float) -> list[Progress]:
+    def list(
+        self, kind: str | None, states: Collection[State] | None, limit: int, now: float, part_of: str | None = None
+    ) -> list[Progress]:
         """Return the jobs written last, newest first."""
         wanted = [
             (id, entry)
@@ -228,8 +230,9 @@ class RecordStore(dict[str, Entry]):
             and (states is None or entry.stored.state in states)
         ]
         wanted.sort(key=lambda each: each[1].order, reverse=True)
-        records = (entry.progress(id, now) for id, entry in wanted)
-        return [*islice((record for record in records if record is not None), limit)]
+        decoded = (entry.progress(id, now) for id, entry in wanted)
+        records = (record for record in decoded if record is not None and part_of in (None, record.part_of))
+        return [*islice(records, limit)]
 
     def sweep(self, now: float) -> None:
         """Remove the expired entries."""

@@ -209,7 +209,9 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
             for chunk in _chunks(part, CHUNK):
                 yield shard, chunk
 
-    def list(self, *, kind: str | None, states: Collection[State] | None, limit: int) -> builtins.list[Progress]:
+    def list(
+        self, *, kind: str | None, states: Collection[State] | None, limit: int, part_of: str | None = None
+    ) -> builtins.list[Progress]:
         """Go along the index of when jobs were heard of, page by page; it is no snapshot while others write."""
         wanted = " ".join(state.value for state in states) if states is not None else ""
         if states is not None and not wanted:
@@ -217,10 +219,11 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
         found: dict[Shard, dict[str, tuple[float, Progress]]] = {shard: {} for shard in self._shards.all}
         begins = dict.fromkeys(self._shards.all, 0)
         while begins:
-            calls = [self._listing(shard, begin, marked(kind), wanted) for shard, begin in begins.items()]
+            calls = [self._listing(shard, begin, marked(kind), wanted, part_of) for shard, begin in begins.items()]
             for shard, page in zip([*begins], self._server.run(calls), strict=True):
                 for heard, packed in zip(page[1::2], page[2::2], strict=True):
-                    if (record := self._record(packed)) is not None:
+                    record = self._record(packed)
+                    if record is not None and part_of in (None, record.part_of):
                         found[shard][record.id] = float(heard), record
                 begins[shard] += PAGE
                 if page[0] < PAGE or len(found[shard]) >= limit:
@@ -228,8 +231,9 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
         newest = sorted((each for part in found.values() for each in part.values()), reverse=True, key=itemgetter(0))
         return [record for _, record in newest[:limit]]
 
-    def _listing(self, shard: Shard, begin: int, kind: str, states: str) -> Call:
-        arguments: tuple[bytes | str | int, ...] = (self._now(), shard.job_base, begin, PAGE, kind.encode(), states)
+    def _listing(self, shard: Shard, begin: int, kind: str, states: str, part_of: str | None) -> Call:
+        member = "" if part_of is None else f'"part_of":"{part_of}"'
+        arguments: list[bytes | str | int] = [self._now(), shard.job_base, begin, PAGE, kind.encode(), states, member]
         return Call(script("list"), [shard.jobs], arguments)
 
     def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:

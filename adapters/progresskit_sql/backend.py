@@ -151,7 +151,9 @@ class SQLBackend(StoreBackend, SupportsListing):
         with self._connections.lend() as lent:
             return self._dialect.cancel_requested(lent.connection, ids)
 
-    def list(self, *, kind: str | None, states: Collection[State] | None, limit: int) -> list[Progress]:
+    def list(
+        self, *, kind: str | None, states: Collection[State] | None, limit: int, part_of: str | None = None
+    ) -> list[Progress]:
         """Return the jobs written last, newest first."""
         if self.missing():
             return []
@@ -159,10 +161,11 @@ class SQLBackend(StoreBackend, SupportsListing):
         while True:
             with self._connections.lend() as lent:
                 rows, now = self._dialect.list(lent.connection, kind, states, asked)
-            found = [*self.progress_of(self._records(rows), now).values()]
+            records = self.progress_of(self._records(rows), now).values()
+            found = [record for record in records if part_of in (None, record.part_of)]
             if len(found) >= limit or len(rows) < asked:
                 return found[:limit]
-            asked += asked - len(found)  # as many more as could not be decoded
+            asked += asked - len(found)  # as many more as could not be decoded, or are not of that job
 
     def close(self) -> None:
         """Close the connections, unless they are of an engine that was given; a later call opens new ones."""

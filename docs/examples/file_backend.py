@@ -30,12 +30,12 @@ class FileBackend(StoreBackend, SupportsListing):
             Path(f"{self.path}.new").write_text(json.dumps(texts))
             os.replace(f"{self.path}.new", self.path)  # at once, so that a killed process leaves a whole file
 
-    def list(self, *, kind, states, limit):
+    def list(self, *, kind, states, limit, part_of=None):
         with self.opened() as (records, now):
             newest_first = sorted(records.items(), key=lambda item: item[1].heard_at, reverse=True)
         found = self.progress_of(dict(newest_first), now).values()
-        chosen = [one for one in found if kind in (None, one.kind) and (states is None or one.state in states)]
-        return chosen[:limit]
+        of_kind = [one for one in found if kind in (None, one.kind) and part_of in (None, one.part_of)]
+        return [one for one in of_kind if states is None or one.state in states][:limit]
 
     @contextmanager
     def opened(self):

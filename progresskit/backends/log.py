@@ -115,9 +115,11 @@ class LogBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, Gen
         """Return the known records, including all that was sent before this call."""
         return self._read(lambda entries, now: entries.read(ids, now)) if ids else {}
 
-    def list(self, *, kind: str | None, states: Collection[State] | None, limit: int) -> list[Progress]:
+    def list(
+        self, *, kind: str | None, states: Collection[State] | None, limit: int, part_of: str | None = None
+    ) -> list[Progress]:
         """Return the jobs that this process knows, those written last first."""
-        return self._read(lambda entries, now: entries.list(kind, states, limit, now))
+        return self._read(lambda entries, now: entries.list(kind, states, limit, now, part_of))
 
     def request_cancel(self, ids: Collection[str]) -> set[str]:
         """Send the requests to all processes; return the jobs that are known here and not done."""

@@ -11,7 +11,7 @@ from progresskit.errors import ConfigurationError
 from progresskit.progress import State
 
 from . import bars
-from .options import Exit, add_command, kit_of, nothing_to_read
+from .options import Exit, add_command, job_id, kit_of, nothing_to_read
 from .terminal import Terminal
 from .text import count, duration, fit, harmless, width
 
@@ -31,6 +31,7 @@ def add(commands: Any) -> None:
         help="only jobs in this state; repeat it for several",
     )
     parser.add_argument("--kind", help="only jobs of this kind, such as a task's name")
+    parser.add_argument("--part-of", type=job_id, metavar="ID", help="only jobs that are parts of this job")
     parser.add_argument("--limit", type=_limit, default=100, metavar="N", help="at most this many jobs (100)")
     parser.set_defaults(run=run)
 
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     with kit_of(arguments) as kit:
         if (problem := nothing_to_read(kit)) is not None:
             raise ConfigurationError(problem)
-        jobs = kit.list(kind=arguments.kind, state=arguments.state, limit=arguments.limit)
+        jobs = kit.list(kind=arguments.kind, state=arguments.state, part_of=arguments.part_of, limit=arguments.limit)
     if arguments.json:
         for progress in jobs:
             terminal.line(progress.to_json())

@@ -237,6 +237,20 @@ class ListingContract:
         assert names(backend.list(kind="", states=None, limit=99)) == {"nameless"}
         assert backend.list(kind=None, states=(), limit=99) == []
 
+    def test_a_list_is_of_the_parts_of_one_job(self, backend: SupportsListing, clock: FakeClock) -> None:
+        store = backend_of(backend)
+        for id in ("first", "second"):
+            store.write([start(id, part_of="album", kind="mail"), start(f"not-{id}", part_of="album-2", kind="mail")])
+            clock.advance(1)
+        store.write([start(f"{number}", meta={"part_of": "album"}) for number in range(9)])
+        for limit, expected in ((10, ["second", "first"]), (1, ["second"]), (0, [])):
+            parts = backend.list(kind=None, states=None, limit=limit, part_of="album")
+            assert [progress.id for progress in parts] == expected
+        store.write([external_update("first", State.FAILED)])
+        assert names(backend.list(kind="mail", states=[State.FAILED], limit=9, part_of="album")) == {"first"}
+        assert backend.list(kind="post", states=None, limit=9, part_of="album") == []
+        assert backend.list(kind=None, states=None, limit=9, part_of="unknown") == []
+
     def test_a_job_is_listed_under_the_kind_that_its_record_shows(self, backend: SupportsListing) -> None:
         store = backend_of(backend)
         store.write([start("job", kind="old")])

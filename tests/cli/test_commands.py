@@ -259,6 +259,10 @@ def test_list_leaves_out_what_was_not_asked_for(url: str, done: Callable[..., No
     assert listed("--state", "failed", "--state", "succeeded") == ["bad", "good"]
     assert listed("--kind", "import", "--limit", "1") == ["bad"]
     assert listed("--kind", "export") == []
+    with closing(Kit(url)) as kit:
+        kit.backend.write([started("chunk", part_of="good")])
+    assert listed("--part-of", "good") == ["chunk"]
+    assert run("list", "--part-of", "no id", "--url", url).returncode == 2
 
 
 def test_cancel_stops_a_job_in_another_process(url: str, write: Write) -> None:

@@ -327,6 +327,17 @@ def test_jobs_are_listed_by_kind_and_state() -> None:
     assert len(kit.list(limit=numpy.int64(2))) == 2  # type: ignore[arg-type]
 
 
+def test_the_jobs_that_are_parts_of_another_are_listed() -> None:
+    kit = Kit(backend=MemoryBackend(), strict=True)
+    with kit.observe("resize-1", part_of=42) as job, kit.part(42, "chunk"), kit.observe("child"):
+        job.set_progress(1, 2)
+    assert [progress.id for progress in kit.list(part_of="42")] == ["resize-1"], "a part() has no record"
+    assert kit.list(part_of=42, state="failed") == []
+    with pytest.raises(InvalidId):
+        kit.list(part_of="no id")
+    kit.close()
+
+
 @pytest.mark.parametrize("wanted", [
     {"limit": -1}, {"limit": "5"}, {"limit": 2.5}, {"limit": True}, {"limit": None}, {"limit": math.nan},
     {"kind": 5}, {"kind": ["mail"]},

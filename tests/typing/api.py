@@ -169,6 +169,7 @@ def viewing() -> None:
     assert_type(progresskit.list(kind="import", state="failed", limit=5), list[Progress])
     progresskit.list(state=State.RUNNING)
     progresskit.list(state=[State.RUNNING, "failed"])
+    assert_type(progresskit.list(part_of=UUID(int=1)), list[Progress])
     progresskit.flush()
     progresskit.flush(5.0)
     progresskit.flush(timeout=None)
@@ -276,6 +277,7 @@ def handling() -> None:
 def capabilities(backend: Backend) -> None:
     if isinstance(backend, SupportsListing):
         assert_type(backend.list(kind=None, states=None, limit=5), list[Progress])
+        backend.list(kind="mail", states=[State.FAILED], limit=5, part_of="album")
     if isinstance(backend, SupportsPush):
         backend.subscribe(lambda records: None, lambda: None).add(["a"])
 

@@ -1,8 +1,8 @@
 -- One page of the index by when jobs were heard of, those heard of last first.
 --
 -- KEYS: the index. ARGV: the clock or '', a key before the id, the first of the page, its length, '=' and the kind or '', the
--- states in words or ''. Returns how many ids the page has, then when it was heard of and the packed job of each that
--- is there and wanted.
+-- states in words or '', a text that the record must contain or ''. Returns how many ids the page has, then when it was
+-- heard of and the packed job of each that is there and wanted.
 
 local now = clock(ARGV[1])
 local wanted = {}
@@ -19,8 +19,11 @@ for _, id in ipairs(ids) do
         state, kind = string.match(head, '^%S+ %S+ %S+ %S+ %S+ (%S+) %S+ (.*)$')
     end
     if state and (ARGV[5] == '' or kind == ARGV[5]) and (ARGV[6] == '' or wanted[state]) then
-        page[#page + 1] = heard
-        page[#page + 1] = stored(key, id, stalls(now, heard, lease, head, tally), head)
+        local job = stored(key, id, stalls(now, heard, lease, head, tally), head)
+        if string.find(job, ARGV[7], 1, true) then
+            page[#page + 1] = heard
+            page[#page + 1] = job
+        end
     end
 end
 return page
