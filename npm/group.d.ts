@@ -7,7 +7,6 @@ export interface GroupStrings extends Strings {
   nRetrying: string;
   nStalled: string;
   nCancelling: string;
-  nFailed: string;
   nCancelled: string;
   nWaiting: string;
   more: string;

@@ -72,6 +72,7 @@ export interface Strings {
   unknown: string;
   some: string;
   someOf: string;
+  nFailed: string;
   rate: string;
   ratePerMinute: string;
   ratePerHour: string;
@@ -80,6 +81,7 @@ export interface Strings {
   leftMinute: string;
   leftHour: string;
   leftDay: string;
+  spoken: string;
 }
 
 export const strings: Strings;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
 from math import floor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from progresskit.progress import Progress
+    from progresskit.steps import Step
 
     from .terminal import Terminal
 
@@ -25,6 +27,7 @@ _WAITING = frozenset(("unknown", "pending"))
 
 FRAMES_PER_SECOND = 10
 _NARROWEST_BAR, _WIDEST_BAR = 8, 40
+_NARROWEST_SEGMENT = 2
 
 
 class Seen(NamedTuple):
@@ -129,7 +132,10 @@ def _draw_one(seen: Seen, columns: _Columns, now: float, terminal: Terminal) -> 
         terminal.paint(fit(label(seen), columns.label, glyphs.ellipsis), *(("dim",) if state in _WAITING else ())),
     ]
     if columns.bar:
-        parts += ["  ", _bar(percent, state, columns.bar, now, terminal)]
+        parts += [
+            "  ",
+            _bar(percent, state, columns.bar, now, terminal, _cuts(progress.steps if progress else None, columns.bar)),
+        ]
     parts.append(f"{'' if percent is None else f'{floor(percent)}%':>6}")
     if columns.details > 3:
         text = joined(details(progress, now - seen.at), columns.details, glyphs.dot)
@@ -138,14 +144,29 @@ def _draw_one(seen: Seen, columns: _Columns, now: float, terminal: Terminal) -> 
     return "".join(parts).rstrip()
 
 
-def _bar(percent: float | None, state: str, size: int, now: float, terminal: Terminal) -> str:
+def _cuts(steps: Sequence[Step] | None, size: int) -> frozenset[int]:
+    """Return the columns of a bar that stay empty between declared steps; none where one of them had no room."""
+    weights = [step.weight for step in steps or () if step.weight is not None]
+    if not steps or len(weights) < len(steps):
+        return frozenset()
+    cuts = [round(size * weight / sum(weights)) for weight in accumulate(weights[:-1])]
+    is_roomy = all(end - start > _NARROWEST_SEGMENT for start, end in pairwise((-1, *cuts, size)))
+    return frozenset(cuts) if is_roomy else frozenset()
+
+
+def _bar(
+    percent: float | None, state: str, size: int, now: float, terminal: Terminal, cuts: frozenset[int] = frozenset()
+) -> str:
     glyphs = terminal.glyphs
     if percent is None:
         return _vague_bar(state, size, now, terminal)
     halves = floor(size * 2 * percent / 100)
     full, half = divmod(halves, 2)
-    done = glyphs.full * full + (glyphs.half if half else "")
-    return terminal.paint(done, COLOURS[state]) + terminal.paint(glyphs.rest * (size - len(done)), "dim")
+    drawn = glyphs.full * full + (glyphs.half if half else "")
+    end = len(drawn)
+    drawn += glyphs.rest * (size - end)
+    drawn = "".join(" " if column in cuts else glyph for column, glyph in enumerate(drawn))
+    return terminal.paint(drawn[:end], COLOURS[state]) + terminal.paint(drawn[end:], "dim")
 
 
 def _vague_bar(state: str, size: int, now: float, terminal: Terminal) -> str:

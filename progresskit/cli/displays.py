@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from types import TracebackType
 
+    from progresskit.progress import Progress
+
     from .bars import Seen
     from .terminal import Terminal
 
@@ -60,7 +62,17 @@ class _Line(NamedTuple):
     state: str
     tenth: int | None
     step: int | None
+    failures: int
     at: float
+
+
+def _line(progress: Progress | None, now: float) -> _Line:
+    """Return the milestones of a job: its state, tenth and step, and how often its failed parts have doubled."""
+    if progress is None:
+        return _Line(bars.phase(None), None, None, 0, now)
+    tenth = None if progress.percent is None else int(progress.percent) // 10
+    failed = progress.parts.failed if progress.parts else 0
+    return _Line(bars.phase(progress), tenth, progress.step, failed.bit_length(), now)
 
 
 class Plain(Display):
@@ -73,14 +85,12 @@ class Plain(Display):
         self._last_lines: dict[str, _Line] = {}
 
     def show(self, jobs: Mapping[str, Seen], changed: Collection[str]) -> None:
-        """Write a line for each job that has come to another state, step or tenth, or was silent for long."""
+        """Write a line for each job with a milestone, and for each that has changed after a quiet time."""
         now = monotonic()
         for seen in jobs.values():
-            percent = seen.progress.percent if seen.progress else None
-            step = seen.progress.step if seen.progress else None
-            line = _Line(bars.phase(seen.progress), None if percent is None else int(percent) // 10, step, now)
+            line = _line(seen.progress, now)
             last = self._last_lines.get(seen.id)
-            news = last is None or last[:3] != line[:3]
+            news = last is None or last._replace(at=now) != line
             if news or (last is not None and now - last.at >= QUIET_SECONDS and seen.id in changed):
                 self._last_lines[seen.id] = line
                 self._terminal.line(self._line(seen, line.state, now))

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from .displays import Display
 
 _DETAILS = """\
-In a terminal the bars move in place. Elsewhere a line is written at each change of state, each tenth of the way, and
-each 10 seconds; with --json it is the whole record, at each change. Jobs that do not exist yet are waited for."""
+In a terminal the bars move in place. Elsewhere a line is written at each change of state, each tenth of the way,
+each step, as the number of failed parts doubles, and each 10 seconds; with --json it is the whole record, at each
+change. Jobs that do not exist yet are waited for."""
 
 
 def add(commands: Any) -> None:

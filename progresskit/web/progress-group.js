@@ -8,7 +8,6 @@ const words = {
   nRetrying: "{n} retrying",
   nStalled: "{n} stalled",
   nCancelling: "{n} cancelling",
-  nFailed: "{n} failed",
   nCancelled: "{n} cancelled",
   nWaiting: "{n} waiting",
   more: "{n} more",
@@ -232,6 +231,7 @@ export class ProgressGroup extends ProgressBar {
       result: null,
       error: null,
       attempt: 1,
+      parts: null,
       parent: null,
       version,
       cursor: version,
@@ -240,6 +240,7 @@ export class ProgressGroup extends ProgressBar {
       updated_at: latest(jobs.map(({ updated_at }) => updated_at)),
       finished_at: done ? latest(jobs.map(({ finished_at }) => finished_at)) : null,
       next_retry_at: null,
+      part_of: null,
     };
   }
 }

@@ -25,6 +25,7 @@ export const strings = {
   unknown: "Unknown job",
   some: "{current} {unit}",
   someOf: "{current} of {total} {unit}",
+  nFailed: "{n} failed",
   rate: "{amount}/s",
   ratePerMinute: "{amount}/min",
   ratePerHour: "{amount}/h",
@@ -33,6 +34,7 @@ export const strings = {
   leftMinute: "about a minute left",
   leftHour: "about an hour left",
   leftDay: "about a day left",
+  spoken: "{name}: {news}",
 };
 
 const bars = new Set();
@@ -358,7 +360,7 @@ sheet.replaceSync(`
 .muted { --_color: var(--_muted) }
 .warning { --_color: var(--progress-bar-warning, light-dark(#b85a00, #f2b34c)) }
 .success { --_color: var(--progress-bar-success, light-dark(#15835a, #3ecf8e)) }
-.danger, .cancel:hover { --_color: var(--progress-bar-danger, light-dark(#d0303f, #ff737c)) }
+.danger, .failed, .cancel:hover { --_color: var(--progress-bar-danger, light-dark(#d0303f, #ff737c)) }
 .bar { display: flex; flex-wrap: wrap; gap: .5em }
 svg {
   width: 1.125em; height: 1.125em; margin-top: .16em; border-radius: 50%;
@@ -387,7 +389,7 @@ button { border: 0; padding: 0; background: none; font: inherit; cursor: pointer
 .detail, button { font-size: .8125em }
 .detail { min-height: 1.45em }
 .piece { white-space: nowrap }
-.status { color: var(--_color); font-weight: 500 }
+.status, .failed { color: var(--_color); font-weight: 500 }
 .ended .label { color: var(--_color) }
 .muted :is(.status, .label) { color: inherit }
 .cancel:hover { color: var(--_color) }
@@ -493,6 +495,8 @@ function segments(steps) {
 
 const drawn = (tag) => document.createElementNS("http://www.w3.org/2000/svg", tag);
 
+const listed = (...texts) => texts.filter(Boolean).join(", ");
+
 function write(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -507,6 +511,7 @@ export class ProgressBar extends HTMLElement {
   #note;
   #live = "";
   #milestone;
+  #openedAt;
   channel;
   over = true;
 
@@ -566,6 +571,7 @@ export class ProgressBar extends HTMLElement {
       this.#job = null;
       this.over = this.#asked = false;
       this.#reason = this.#note = this.#live = this.#milestone = "";
+      this.#openedAt = Date.now();
       this.missingSince = 0;
     }
     const src = this.getAttribute("src");
@@ -641,7 +647,7 @@ export class ProgressBar extends HTMLElement {
 
   render() {
     const job = this.#job ?? {};
-    const { state: stage, percent, total, error, done, step, steps } = job;
+    const { state: stage, percent, total, error, done, step, steps, parts } = job;
     const words = this.strings;
     language = (this.closest("[lang]") ?? document.documentElement).lang || undefined;
     const cancelling = this.#asked || job.cancel_requested;
@@ -667,7 +673,10 @@ export class ProgressBar extends HTMLElement {
     const name = job.description || status;
     const ended = done && !this.keepsName;
     const label = ended ? status : name;
-    if (name === status || (running && !offline) || (state === "cancelling" && offer)) status = "";
+    const isUsual = running && !offline;
+    if (name === status) status = "";
+    const spoken = isUsual && whole > 0 ? share : status;
+    if (isUsual || (state === "cancelling" && offer)) status = "";
 
     const unit = job.unit === "B" ? "" : job.unit;
     const some = (template, current, digits) => fillIn(template, { current: amount(current, job.unit, digits), total: amount(total ?? 0, job.unit), unit });
@@ -676,8 +685,9 @@ export class ProgressBar extends HTMLElement {
     const current = steps?.[step - 1];
     const nth = current ? (current.weight ? words.stepOf : words.stepNamed) : step > 1 ? words.step : "";
     const place = begun && state !== "succeeded" ? fillIn(nth, { n: step, total: steps?.length, name: current?.name }) : "";
-    const details = ended ? [failure, place, job.description, count] : [status, failure, place, count];
-    if (running && !offline) {
+    const failed = parts?.failed ? fillIn(words.nFailed, { n: number(parts.failed) }) : "";
+    const details = ended ? [failure, place, job.description, count, failed] : [status, failure, place, count, failed];
+    if (isUsual) {
       const { rate } = job;
       const [per, seconds] = rate >= 1 ? ["rate", 1] : rate * 60 >= 1 ? ["ratePerMinute", 60] : ["ratePerHour", 3600];
       if (rate) details.push(fillIn(words[per], { amount: some(words.some, rate * seconds, 3) }));
@@ -696,7 +706,7 @@ export class ProgressBar extends HTMLElement {
     write(this.#percent, share || "");
     const pieces = details.filter(Boolean);
     if (this.#detail.textContent !== pieces.join("\xa0· ")) {
-      const kind = (text) => (text === status ? "status" : text === failure ? "failure" : text === place ? "step" : text === job.description ? "description" : "piece");
+      const kind = (text) => (text === status ? "status" : text === failure ? "failure" : text === place ? "step" : text === failed ? "failed" : text === job.description ? "description" : "piece");
       this.#detail.replaceChildren(...pieces.flatMap((text, i) => [i ? "\xa0· " : "", part(kind(text), {}, text)]));
     }
     write(this.#button, cancelling ? words.cancelling : words.cancel);
@@ -709,11 +719,14 @@ export class ProgressBar extends HTMLElement {
     this.#button.ariaDisabled = !!cancelling;
     this.#track.ariaLabel = name;
     this.#track.ariaValueNow = known ? whole : null;
-    this.#track.ariaValueText = [status, share, place, count].filter(Boolean).join(", ") || name;
+    this.#track.ariaValueText = listed(status, share, place, count, failed) || name;
 
-    const milestone = state + (running ? Math.floor(whole / 25) + (current?.name ?? "") : "");
-    if (this.#milestone && this.#milestone !== milestone) write(this.#said, [`${name}: ${status || share || words.running}`, place].filter(Boolean).join(", "));
-    this.#milestone = stage || this.#reason ? milestone : "";
+    const milestone = state + (running ? `${Math.floor(whole / 25)} ${Math.clz32(parts?.failed)} ${current?.name}` : "");
+    if (this.#milestone && this.#milestone !== milestone) {
+      const news = listed(spoken, place, failed);
+      write(this.#said, news ? fillIn(words.spoken, { name, news }) : name);
+    }
+    if (stage || this.#reason || Date.now() > this.#openedAt + 1000) this.#milestone = milestone;
   }
 }
 

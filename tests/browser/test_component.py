@@ -168,6 +168,31 @@ def test_a_job_with_steps_shows_the_current_one_and_a_segment_for_each(
         assert text.partition(" · ")[0] in (lab.part("track").get_attribute("aria-valuetext") or "")
 
 
+PARTS = {"size": 1_500, "succeeded": 37, "failed": 1_002, "cancelled": 1, "running": 8}
+ALBUM: Record = {"current": 37, "total": 1_500, "unit": "pictures", "description": "Resizing", "percent": 3.5}
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"parts": PARTS}, "37 of 1,500 pictures · 1,002 failed"),
+        ({"parts": {**PARTS, "failed": 0}}, "37 of 1,500 pictures"),
+        ({"parts": {**PARTS, "size": None}, "total": None}, "37 pictures · 1,002 failed"),
+        ({"parts": {**PARTS, "running": 0}, "state": "failed"}, "Resizing · 37 of 1,500 pictures · 1,002 failed"),
+    ],
+)
+def test_a_job_made_of_parts_shows_how_many_succeeded_and_how_many_failed(
+    lab: Lab, stub: Stub, fields: Record, text: str
+) -> None:
+    stub.put("a", record(**{**ALBUM, **fields}))
+    lab.open("a")
+
+    expect(lab.part("detail")).to_have_text(text)
+    failed = re.findall("1,002 failed", text)
+    expect(lab.part("failed")).to_have_text(failed)
+    assert (lab.part("track").get_attribute("aria-valuetext") or "").endswith((*failed, "pictures")[0])
+
+
 def test_another_step_is_spoken(lab: Lab, stub: Stub) -> None:
     stub.put("a", record(1, current=29, **ROWS, steps=STEPS, step=1, percent=7.25))
     lab.open("a")
@@ -433,6 +458,29 @@ def test_only_milestones_are_spoken(lab: Lab, stub: Stub) -> None:
         "Importing: Stalled",
         "Importing: 76%",
         "Importing: Done",
+    ]
+
+
+def test_the_start_and_the_end_of_a_job_made_of_parts_are_spoken_and_failures_as_their_number_doubles(
+    lab: Lab, stub: Stub
+) -> None:
+    lab.open("a", clock=True)
+    lab.bar("a").evaluate("bar => { bar.strings = { nFailed: '{n} misslungen', spoken: '{name} – {news}' } }")
+    lab.pass_time(2)
+    counts = [(0, 0), (10, 0), (10, 1), (11, 1), (12, 2), (12, 3), (24, 3), (25, 3), (25, 5), (94, 6)]
+    for seq, (succeeded, failed) in enumerate(counts, 1):
+        state = "failed" if seq == len(counts) else "running"
+        parts = {**PARTS, "size": 100, "succeeded": succeeded, "failed": failed}
+        about: Record = {"description": "Resizing", "current": succeeded, "total": 100, "started_at": None}
+        lab.bar("a").evaluate("(bar, job) => bar.receive(job)", record(seq, state=state, parts=parts, **about))
+
+    assert lab.page.evaluate("lab.spoken") == [
+        "Resizing – Working",
+        "Resizing – 10%, 1 misslungen",
+        "Resizing – 12%, 2 misslungen",
+        "Resizing – 25%, 3 misslungen",
+        "Resizing – 25%, 5 misslungen",
+        "Resizing – Failed, 6 misslungen",
     ]
 
 

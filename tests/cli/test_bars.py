@@ -158,6 +158,23 @@ def test_a_job_made_of_parts_shows_how_many_succeeded_and_failed() -> None:
     assert "3%" in line
 
 
+@pytest.mark.parametrize(
+    ("columns", "weights", "cuts"),
+    [(164, (1, 3, 1), [8, 32]), (164, (1, 1, 38), []), (44, (1,) * 9, []), (164, (None, None), []), (164, (1,), [])],
+)
+def test_the_bar_has_a_segment_for_each_declared_step_where_there_is_room(
+    columns: int, weights: tuple[int | None, ...], cuts: list[int]
+) -> None:
+    for percent in (0, 20, 55.5, 99.99):
+        steps = tuple(Step(f"step {number}", weight) for number, weight in enumerate(weights))
+        running = job(steps=steps, step=1, given_percent=percent)
+        (line,) = draw([Seen("job", running)], columns, 0, terminal(NO_COLOR="1"))
+        bar = re.findall("  ([━╸─][━╸─ ]*[━╸─])  ", line)[0]
+        assert [column for column, glyph in enumerate(bar) if glyph == " "] == cuts
+        (plain,) = draw([Seen("job", running._replace(steps=None))], columns, 0, terminal(NO_COLOR="1"))
+        assert len(bar) == len(re.findall("[━╸─]+", plain)[0])
+
+
 @pytest.mark.parametrize(("step", "shown"), [(1, []), (2, ["step 2"]), (1_500, ["step 1,500"])])
 def test_loops_one_after_the_other_are_numbered_from_the_second_on(step: int, shown: list[str]) -> None:
     assert details(job(step=step), 0) == shown

@@ -7,6 +7,7 @@ import re
 from progresskit.cli.bars import Seen
 from progresskit.cli.displays import Live, Plain
 from progresskit.cli.terminal import Terminal
+from progresskit.parts import Tally
 from progresskit.progress import Progress, State, Version
 from progresskit.steps import Step
 
@@ -72,3 +73,15 @@ def test_a_line_is_written_when_another_step_begins() -> None:
     assert "50%" in first
     assert "step 1 of 2: Download" in first
     assert "step 2 of 2: Parse" in second
+
+
+def test_a_line_is_written_when_a_part_fails_and_as_the_number_of_those_doubles() -> None:
+    stream = io.StringIO()
+    plain = Plain(Terminal(stream, {}))
+    job = Progress("job", State.RUNNING, Version(1, 1, 1), unit="pictures", total=100)
+    for failed in (0, 1, 1, 2, 3, 3, 4):
+        progress = job._replace(current=7, tally=Tally("run", size=100, sum=70_000, succeeded=7, failed=failed))
+        plain.show({"job": Seen("job", progress)}, ["job"])
+    lines = stream.getvalue().splitlines()
+    assert [re.findall(r"\d+ failed", line) for line in lines] == [[], ["1 failed"], ["2 failed"], ["4 failed"]]
+    assert "7% | 7/100 pictures | 1 failed" in lines[1]

@@ -60,12 +60,14 @@ def record(seq: int = 1, *, run: int = 1, attempt: int = 1, **fields: Any) -> Re
         "version": f"{run}.{attempt}.{seq}",
         "stalled": False,
         "cancel_requested": False,
+        "parts": None,
         "parent": None,
         "created_at": moment(-20, now),
         "started_at": moment(-18, now),
         "updated_at": moment(0, now),
         "finished_at": None,
         "next_retry_at": None,
+        "part_of": None,
         **fields,
     }
     made["done"] = made["state"] in ("succeeded", "failed", "cancelled")
@@ -188,6 +190,13 @@ class Stub:
         """Put every state on show."""
         rows: Record = {"total": 12_400, "unit": "rows", "description": "Importing customers.csv"}
         upload: Record = {"unit": "B", "description": "Uploading backup.tar.zst"}
+        steps = [
+            {"name": "Read", "weight": 1, "state": "succeeded", "percent": 100},
+            {"name": "Check", "weight": 2, "state": "running", "percent": 42},
+            {"name": "Store", "weight": 5, "state": "pending", "percent": 0},
+        ]
+        album: Record = {"total": 100, "unit": "pictures", "description": "Resizing the album"}
+        parts = {"size": 100, "succeeded": 37, "failed": 2, "cancelled": 0, "running": 8}
         self.jobs |= {
             "running": record(current=5_208, **rows, rate=412.0, eta=17.4),
             "bytes": record(current=734_003_200, total=3_221_225_472, **upload, rate=38_100_000, eta=65),
@@ -213,6 +222,15 @@ class Stub:
                 error={"type": "PermissionError", "message": None},
             ),
             "succeeded": record(state="succeeded", current=12_400, **rows),
+            "steps": record(current=5_208, **rows, steps=steps, step=2, percent=23, rate=412.0, eta=130),
+            "parts": record(current=37, **album, parts=parts, percent=41.5, eta=42),
+            "parts-failed": record(
+                state="failed",
+                current=98,
+                **album,
+                parts={**parts, "succeeded": 98, "running": 0},
+                percent=98.7,
+            ),
             "long": record(
                 current=29,
                 total=100,
