@@ -66,6 +66,7 @@ class Site:
             "SITE_CELERY": json.dumps(self.settings),
             "SITE_FOLDER": str(folder),
             "SITE_LAYER": layer,
+            "PROGRESSKIT_FLUSH_SECONDS": str(PATIENCE),  # a busy machine takes long for a first connection
             "PROGRESSKIT_URL": url,
         }
         self.env |= {name: "1" for name, wanted in (("SITE_INSTALLS", installs), ("SITE_SOCKETS", sockets)) if wanted}
