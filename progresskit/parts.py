@@ -10,10 +10,16 @@ A report holds absolute values: a repeated one has no effect, and the next one r
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .states import FINAL_STATES, SKEW_SECONDS, State, is_over, last_heard
 from .steps import UNFINISHED, WHOLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Parts(NamedTuple):
@@ -51,6 +57,18 @@ class Part(NamedTuple):
     def contribution(self) -> int:
         """The share of the part in the sum of its parent."""
         return self.weight * self.hundredths
+
+    def dump(self) -> str:
+        """Return the part as a line of JSON."""
+        return _encode([self.token, self.state.value, *self[2:]])
+
+    @classmethod
+    def load(cls, text: str) -> Part:
+        """Return the part of a text; raises ValueError or TypeError where it is none."""
+        token, state, weight, hundredths, opened, restored, *_ = json.loads(text)
+        if not (token is None or type(token) is str) or type(weight) is not int or type(hundredths) is not int:
+            raise ValueError("a part that cannot be")
+        return cls(token, State(state), weight, hundredths, float(opened), restored is True)
 
 
 class Report(NamedTuple):
@@ -100,6 +118,9 @@ class Declaration(NamedTuple):
     keeps_texts: bool = False
 
 
+_OPTIONAL = frozenset(("size", "weight", "declared"))
+
+
 class Tally(NamedTuple):
     """
     The sums over the parts of one run of a job.
@@ -127,6 +148,13 @@ class Tally(NamedTuple):
     heard_at: float = 0.0
     lease: float = 0.0
     finished_at: float = 0.0
+
+    @classmethod
+    def load(cls, values: Iterable[Any]) -> Tally:
+        """Return the sums that a store has as numbers or texts; raises TypeError or ValueError where they are none."""
+        kinds = (str, int, int, str, float, *(int,) * 7, *(float,) * 4)
+        known = zip(cls._fields, kinds, values, strict=False)
+        return cls._make(None if value is None and name in _OPTIONAL else kind(value) for name, kind, value in known)
 
     @property
     def total_weight(self) -> int | None:

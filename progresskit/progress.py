@@ -909,6 +909,11 @@ def restores(write: Write) -> bool:
     return write.late or write.role is Role.UPDATE or (write.role is Role.EXTERNAL and write.state in FINAL_STATES)
 
 
+def keeps_parts(before: Stored, after: Stored) -> bool:
+    """Return whether the parts of a job are still those of its run after a change of the stored record."""
+    return before.tally is not None and after.tally is not None and before.run == after.run
+
+
 def created_at(body: str) -> str | None:
     """Return that field of a body; None where there is none, for others may have written the body."""
     parts = bodies.split(body)

@@ -11,7 +11,18 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .decoding import decode, decode_each
-from .progress import FINAL_STATES, Effect, Role, State, Stored, ask_to_cancel, fold, fold_report, is_stalled
+from .progress import (
+    FINAL_STATES,
+    Effect,
+    Role,
+    State,
+    Stored,
+    ask_to_cancel,
+    fold,
+    fold_report,
+    is_stalled,
+    keeps_parts,
+)
 from .states import last_heard
 
 if TYPE_CHECKING:
@@ -102,7 +113,7 @@ class RecordStore(dict[str, Entry]):
             self.tombstones.pop(write.id, None)
         else:
             heard, order = last_heard(entry.heard, now, entry.lease), max(order, entry.order)
-            if _is_same_run(entry.stored, stored):
+            if keeps_parts(entry.stored, stored):
                 parts = entry.parts
             del self[write.id]
         self[write.id] = Entry(stored, kind, heard, write.lease, heard + write.ttl, order, parts)
@@ -238,7 +249,3 @@ class RecordStore(dict[str, Entry]):
         """Remove the expired entries."""
         for id in [id for id, entry in self.items() if entry.expires <= now]:
             del self[id]
-
-
-def _is_same_run(before: Stored, after: Stored) -> bool:
-    return before.tally is not None and after.tally is not None and before.run == after.run

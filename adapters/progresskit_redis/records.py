@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from progresskit.decoding import decode, undecoded
@@ -82,6 +82,4 @@ def _dates(packed: str) -> tuple[str | None, int]:
 
 def _tally(text: str) -> Tally:
     """Return the sums that a script has packed: texts, whole numbers and seconds, '-' for None."""
-    values: list[Any] = [None if each == "-" else each for each in text.split(" ")[: len(Tally._fields)]]
-    types = (str, int, int, str, float, *(int,) * 7, *(float,) * 4)
-    return Tally._make(None if value is None else kind(value) for kind, value in zip(types, values, strict=True))
+    return Tally.load(None if each == "-" else each for each in text.split(" "))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import contextmanager
 from math import inf
 from time import monotonic, time
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,12 +18,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from progresskit.abc import Backend
 from progresskit.decoding import check_stored, decode, decode_each
 from progresskit.errors import BackendUnavailable
+from progresskit.parts import Tally
 from progresskit.progress import FINAL_STATES, Effect, Progress, State, Stored, ask_to_cancel, fold, is_stalled
 
 from .cache import DecodeCache
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable, Mapping, Sequence
+    from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
     from typing import Self
 
     from progresskit.config import Settings
@@ -37,8 +39,8 @@ KNOWN_RECORDS = 10_000
 CLOCK_SECONDS = 20.0
 """How long the time of a server is derived from this process's monotonic clock before the server is asked again."""
 
-ADDED_FIELDS = 3
-"""How many fields the text of a record has gained since the first release: older texts lack them, newer have more."""
+ABSENT = (0.0, False, 0, None)
+"""The fields that the text of a record has gained since the first release, where an older text lacks them."""
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -84,7 +86,8 @@ class StoredRecord(NamedTuple):
             head
         )
         known = (run, attempt, seq, token, State(state), body, override or None, created, cancel_requested is True)
-        stored = check_stored(Stored(*known, *later[:ADDED_FIELDS]))
+        opened, restored, born, tally = (*later, *ABSENT[len(later) :])[: len(ABSENT)]
+        stored = check_stored(Stored(*known, opened, restored, born, tally and Tally.load(tally)))
         return cls(stored, float(heard_at), float(lease), float(expires_at))
 
 
@@ -137,18 +140,21 @@ class StoreBackend(Backend):
         runs = {write.id: max(write.run, 1) for write in batch}  # where the store does without `decide`
 
         def decide(id: str, record: StoredRecord | None, now: float) -> StoredRecord | None:
-            write = writes[id]
-            stored, effect = fold(record and record.stored, write, now)
-            assert stored is not None  # no write removes a record
-            runs[id] = stored.run
-            return None if effect is Effect.IGNORED else StoredRecord(stored, now, write.lease, now + write.ttl)
+            runs[id], after = folded(record, writes[id], now)
+            return after
 
-        try:
+        with self.noticing_failure():
             self.transact_writes(writes, _living(decide))
+        return runs
+
+    @contextmanager
+    def noticing_failure(self) -> Iterator[None]:
+        """Note a failure of a write: the publisher sends all again after it."""
+        try:
+            yield
         except BackendUnavailable:
             self._written_to = None  # the publisher knows now that it has to send all again
             raise
-        return runs
 
     def check_server(self, identity: Hashable) -> None:
         """
@@ -292,6 +298,13 @@ class RevisionBackend(StoreBackend):
         """Forget the revisions that the parent knew."""
         super().after_fork_in_child()
         self._known = {}
+
+
+def folded(record: StoredRecord | None, write: Write, now: float) -> tuple[int, StoredRecord | None]:
+    """Return the run that is stored after a write, and the record to store, None for no change."""
+    stored, effect = fold(record and record.stored, write, now)
+    assert stored is not None  # no write removes a record
+    return stored.run, None if effect is Effect.IGNORED else StoredRecord(stored, now, write.lease, now + write.ttl)
 
 
 def asks_to_stop(after: StoredRecord, before: StoredRecord | None) -> bool:

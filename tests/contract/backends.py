@@ -260,7 +260,7 @@ BACKENDS = [
     ),
     Row(
         "celery-redis",
-        (PushContract, CancelPushContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, *PARTS, SharedContract, HostsContract),
         celery_apps.on_redis,
         service="redis",
         outage=memory_full,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from progresskit.abc import Subscription, SupportsCancelPush, SupportsPush
+from progresskit.backends.parts import PartsBackend, are_parts_kept
 from progresskit.backends.stores import StoreBackend, load_record, load_records
+from progresskit.decoding import decode_each
 from progresskit.errors import ConfigurationError
+from progresskit.parts import Part
 from progresskit.progress import ID_LENGTH, State
 from progresskit_celery.write_gate import enter_gates
 
@@ -18,9 +21,11 @@ from .store import PROGRESS, Change, Meta
 from .stores import store_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from typing import Self
 
+    from progresskit.backends.parts import DecideParts
     from progresskit.backends.stores import Decide, StoredRecord
     from progresskit.progress import Progress, Write
     from progresskit_celery.write_gate import WriteGate
@@ -39,8 +44,8 @@ class CeleryBackend(StoreBackend):
     Keeps each record as a result of its own, `<prefix>-<id>`, in the result backend of a Celery app.
 
     `app` is the app, or its URL. While the function of a task runs, the task's own state is PROGRESS, and its `info`
-    has `current` and `total`. `clock` (seconds since the epoch) replaces the store's clock. Where the store supports
-    push, the object is of the subclass that does, too.
+    has `current` and `total`. `clock` (seconds since the epoch) replaces the store's clock. On Redis the object is of
+    the subclass that supports push and parts.
     """
 
     imports_site_code = True
@@ -49,7 +54,7 @@ class CeleryBackend(StoreBackend):
         """Choose the class by the capabilities of the app's result backend."""
         store = store_class(app_of(app))
         if cls is CeleryBackend and hasattr(store, "follow"):
-            return super().__new__(PushingCeleryBackend)  # type: ignore[return-value]
+            return super().__new__(RedisCeleryBackend)  # type: ignore[return-value]
         return super().__new__(cls)
 
     def __init__(self, app: Any, *, prefix: str = "progresskit", clock: Callable[[], float] | None = None) -> None:
@@ -78,12 +83,18 @@ class CeleryBackend(StoreBackend):
     def transact_writes(self, writes: Mapping[str, Write], decide: Decide) -> None:
         """Edit the results, and mirror those of tasks that run in this process."""
         changed = set[str]()
-        edits = self._edits(writes, decide, changed)
+        with self._mirroring(writes, self._edits(writes, decide, changed), changed) as edits:
+            self._store.change(edits)
+
+    @contextmanager
+    def _mirroring(
+        self, writes: Mapping[str, Write], edits: dict[str, Edit], changed: AbstractSet[str]
+    ) -> Iterator[dict[str, Edit]]:
         running = {id: write for id, write in writes.items() if write.state is State.RUNNING}
         with enter_gates(self._app, running) if self._store.mirrors else nullcontext(dict[str, "WriteGate"]()) as gates:
             for id, gate in gates.items():
                 edits.setdefault(gate.task_id, partial(_mirror, running[id], gate.request, changed))
-            self._store.change(edits)
+            yield edits
 
     def _edits(self, ids: Collection[str], decide: Decide, changed: set[str]) -> dict[str, Edit]:
         return {self._name(id): partial(_edit, id, decide, changed) for id in ids}
@@ -99,12 +110,27 @@ class CeleryBackend(StoreBackend):
         super().after_fork_in_child()
 
 
-class PushingCeleryBackend(CeleryBackend, SupportsPush, SupportsCancelPush):
-    """The backend of an app whose results are in Redis, which publishes each result that is stored."""
+class RedisCeleryBackend(CeleryBackend, PartsBackend, SupportsPush, SupportsCancelPush):
+    """The backend of an app whose results are in Redis: it publishes each that is stored, and has parts beside them."""
+
+    def transact_with_parts(
+        self, writes: Mapping[str, Write], names: Mapping[str, Sequence[str]], decide: DecideParts
+    ) -> None:
+        """Edit the results with the parts beside them, and mirror those of tasks that run in this process."""
+        store, changed = self._redis, set[str]()
+        jobs = {id: self._name(id) for id in (*writes, *names)}
+        edits: dict[str, Edit] = {name: partial(_edit_with_parts, id, decide, changed) for id, name in jobs.items()}
+        with self._mirroring(writes, edits, changed):
+            store.change_with_parts(edits, {jobs[id]: those for id, those in names.items()})
+
+    @property
+    def _redis(self) -> Any:
+        """The store, which has what only that of Redis has."""
+        return self._store
 
     def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
         """Subscribe to the channels on which Celery's own waiting for results relies."""
-        store: Any = self._store
+        store = self._redis
 
         def on_results(results: dict[str, Meta]) -> None:
             on_update(self.progress_of(records_of(results), store.now()).values())
@@ -116,7 +142,7 @@ class PushingCeleryBackend(CeleryBackend, SupportsPush, SupportsCancelPush):
         self, on_cancel: Callable[[Collection[str]], None], on_gap: Callable[[], None]
     ) -> Subscription:
         """Subscribe to channels that carry only requests to cancel."""
-        store: Any = self._store
+        store = self._redis
         subscription: Subscription = store.follow_cancels(self._name, on_cancel, on_gap)
         return subscription
 
@@ -133,15 +159,36 @@ def _edit(id: str, decide: Decide, changed: set[str], meta: Meta | None, now: fl
     if after is None:
         return None
     changed.add(id)
+    return _change(before, after, {}, now)
+
+
+def _edit_with_parts(id: str, decide: DecideParts, changed: set[str], meta: Meta | None, now: float) -> Change | None:
+    before = load_record(id, meta.result) if meta is not None else None
+    texts = meta.parts if meta is not None else {}
+    found = {name: decode_each(id, Part.load, text) for name, text in texts.items()}
+    job = decide(id, before, {name: part for name, part in found.items() if part is not None}, now)
+    changed.discard(id)
+    if job is None:
+        return None
+    if job.is_written:
+        changed.add(id)
+    parts = {name: part.dump() for name, part in job.parts.items()}
+    return _change(before, job.record, parts, now)._replace(is_pushed=job.is_new)
+
+
+def _change(before: StoredRecord | None, after: StoredRecord, parts: Mapping[str, str], now: float) -> Change:
+    counts = after.stored.tally is not None or (before is not None and before.stored.tally is not None)
     return Change(
         after.dump(),
         ttl=max(after.expires_at - now, SHORTEST_TTL),
         expires=max(after.expires_at, now),
         cancelling=after.stored.cancel_requested and not (before and before.stored.cancel_requested),
+        parts=parts if counts else None,
+        keeps_parts=are_parts_kept(before, after, now),
     )
 
 
-def _mirror(write: Write, request: Any, changed: set[str], meta: Meta | None, now: float) -> Change | None:
+def _mirror(write: Write, request: Any, changed: AbstractSet[str], meta: Meta | None, now: float) -> Change | None:
     if write.id not in changed or (meta is not None and meta.status not in MIRRORED_OVER):
         return None
     body = json.loads(write.body)

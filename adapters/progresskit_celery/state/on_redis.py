@@ -9,7 +9,7 @@ from hashlib import sha1
 from importlib.resources import files
 from math import ceil
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery.backends.redis import redis
 
@@ -22,7 +22,7 @@ from progresskit.urls import describe
 from .store import KeyValueStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 
     from .store import Change, Edit, Meta
 
@@ -37,6 +37,16 @@ PASSING = frozenset(
 """The first words of answers after which the same may succeed later."""
 
 SWAP = files(__package__).joinpath("swap.lua").read_text("utf-8")
+
+
+class _Swap(NamedTuple):
+    """A change of a result: what was read of it, and of parts of its job, by name."""
+
+    id: str
+    key: bytes
+    read: bytes | None
+    parts: Mapping[str, bytes | None]
+    change: Change
 
 
 class RedisStore(KeyValueStore):
@@ -94,14 +104,25 @@ class RedisStore(KeyValueStore):
         """Return the time by the server's last answer, without a call."""
         return self._server_clock.now
 
-    def _load(self, keys: list[Any]) -> tuple[list[bytes | None], float]:
+    def _load(self, keys: Sequence[bytes]) -> tuple[list[bytes | None], float]:
+        values, _, now = self._load_with_parts(keys, {})
+        return values, now
+
+    def _load_with_parts(
+        self, keys: Sequence[bytes], names: Mapping[bytes, Sequence[str]]
+    ) -> tuple[list[bytes | None], dict[bytes, list[bytes | None]], float]:
+        """Return the results of the keys, then those parts of jobs that `names` has by key, and the time."""
+        begins = range(0, len(keys), PIECE)
         with self.client().pipeline(transaction=False) as pipe:
             pipe.time()
-            for begin in range(0, len(keys), PIECE):
+            for begin in begins:
                 pipe.mget(keys[begin : begin + PIECE])
-            (seconds, microseconds), *pieces = pipe.execute()
+            for key, those in names.items():
+                pipe.hmget(_parts_key(key), those)
+            (seconds, microseconds), *answers = pipe.execute()
         self._server_clock.set(seconds + microseconds / 1e6)
-        return [value for piece in pieces for value in piece], self.now()
+        values = [value for piece in answers[: len(begins)] for value in piece]
+        return values, dict(zip(names, answers[len(begins) :], strict=True)), self.now()
 
     def read(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
         """Read all in one round trip."""
@@ -112,32 +133,49 @@ class RedisStore(KeyValueStore):
 
     def change(self, edits: Mapping[str, Edit]) -> None:
         """Read all, and swap all, in a round trip each; again those that another process has changed in between."""
-        with self._guarded():
-            retry_conflicts(edits, partial(self._swap_all, edits), self)
+        self.change_with_parts(edits, {})
 
-    def _swap_all(self, edits: Mapping[str, Edit], left: Collection[str]) -> list[str]:
+    def change_with_parts(self, edits: Mapping[str, Edit], names: Mapping[str, Sequence[str]]) -> None:
+        """Do the same; the edits of the ids in `names` are given the parts of the job that have these names."""
+        with self._guarded():
+            retry_conflicts(edits, partial(self._swap_all, edits, names), self)
+
+    def _swap_all(
+        self, edits: Mapping[str, Edit], names: Mapping[str, Sequence[str]], left: Collection[str]
+    ) -> list[str]:
         keys = {id: self._key(id) for id in left}
-        values, now = self._load([*keys.values()])
-        changes: dict[str, tuple[bytes | None, Change]] = {}
+        asked = {keys[id]: names[id] for id in left if id in names}
+        values, found, now = self._load_with_parts([*keys.values()], asked)
+        swaps = list[_Swap]()
         for id, value in zip(left, values, strict=True):
-            change = edits[id](self._decode(value), now)
+            parts = dict(zip(names.get(id, ()), found.get(keys[id], ()), strict=True))
+            meta = self._decode(value)
+            if meta is not None and parts:
+                meta = meta._replace(parts={name: text.decode() for name, text in parts.items() if text is not None})
+            change = edits[id](meta, now)
             if change is not None:
-                changes[id] = value, change
-        ids, failed = [*changes], list[str]()
-        for begin in range(0, len(ids), PIECE):
-            piece = ids[begin : begin + PIECE]
-            arguments = [argument for id in piece for argument in self._arguments(id, keys[id], *changes[id])]
-            failed += [piece[number - 1] for number in self._swap([keys[id] for id in piece], arguments)]
+                swaps.append(_Swap(id, keys[id], value, parts, change))
+        failed = list[str]()
+        for begin in range(0, len(swaps), PIECE):
+            piece = swaps[begin : begin + PIECE]
+            beside = [_parts_key(swap.key) for swap in piece if swap.change.parts is not None]
+            arguments = [argument for swap in piece for argument in self._arguments(swap)]
+            answer = self._swap([*(swap.key for swap in piece), *beside], [len(piece), *arguments])
+            failed += [piece[number - 1].id for number in answer]
         return failed
 
-    def _arguments(self, id: str, key: bytes, read: bytes | None, change: Change) -> tuple[Any, ...]:
+    def _arguments(self, swap: _Swap) -> Iterator[Any]:
+        change = swap.change
         ttl = self._backend.expires if change.ttl is None else change.ttl
-        return (
-            sha1(read, usedforsecurity=False).hexdigest() if read is not None else "",
-            self._encode(id, change),
-            max(ceil(ttl * 1000), 1) if ttl else 0,
-            _cancel_channel(key) if change.cancelling else "",
-        )
+        yield sha1(swap.read, usedforsecurity=False).hexdigest() if swap.read is not None else ""
+        yield self._encode(swap.id, change)
+        yield max(ceil(ttl * 1000), 1) if ttl else 0
+        yield int(change.is_pushed)
+        yield _cancel_channel(swap.key) if change.cancelling else ""
+        yield "" if change.parts is None else "stay" if change.keeps_parts else "go"
+        yield len(change.parts or ())
+        for name, text in (change.parts or {}).items():
+            yield from (name, swap.parts.get(name) or "", text)
 
     # Push.
 
@@ -199,3 +237,7 @@ class RedisStore(KeyValueStore):
 
 def _cancel_channel(key: bytes) -> bytes:
     return key + b":cancel"
+
+
+def _parts_key(key: bytes) -> bytes:
+    return key + b"/parts"  # no id of a job has a slash

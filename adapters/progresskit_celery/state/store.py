@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - else the first thread that connects imports it, maybe while another one forks
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from progresskit.urls import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
 PROGRESS = "PROGRESS"
 """The state of the kit's records, and of a task that is running, for code that knows Celery only."""
 
 
 class Meta(NamedTuple):
-    """A result that is stored: the task's state, and its value."""
+    """A result that is stored: the task's state, its value, and the parts of the job that were asked for, by name."""
 
     status: str
     result: Any
+    parts: Mapping[str, str] = {}
 
 
 class Change(NamedTuple):
@@ -35,7 +36,9 @@ class Change(NamedTuple):
     A result to store.
 
     `ttl` (seconds) and `expires` (seconds since the epoch) are None for a result that lives as long as Celery's own.
-    `request` is that of the task that has this state. `cancelling` is True for a new request to cancel.
+    `request` is that of the task that has this state. `cancelling` is True for a new request to cancel. `parts` are
+    stored beside the record of a job that has parts, else None; without `keeps_parts` all others are removed. Where the
+    store supports push, `is_pushed` says whether viewers are notified.
     """
 
     result: Any
@@ -43,6 +46,9 @@ class Change(NamedTuple):
     expires: float | None = None
     request: Any = None
     cancelling: bool = False
+    parts: Mapping[str, str] | None = None
+    keeps_parts: bool = True
+    is_pushed: bool = True
 
 
 Edit = Callable[[Meta | None, float], Change | None]
