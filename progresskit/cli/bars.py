@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from math import floor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,7 +27,6 @@ _WAITING = frozenset(("unknown", "pending"))
 
 FRAMES_PER_SECOND = 10
 _NARROWEST_BAR, _WIDEST_BAR = 8, 40
-_NARROWEST_SEGMENT = 2
 
 
 class Seen(NamedTuple):
@@ -145,13 +144,15 @@ def _draw_one(seen: Seen, columns: _Columns, now: float, terminal: Terminal) -> 
 
 
 def _cuts(steps: Sequence[Step] | None, size: int) -> frozenset[int]:
-    """Return the columns of a bar that stay empty between declared steps; none where one of them had no room."""
+    """Return the columns of a bar that stay empty between declared steps; none where there is no room for all."""
     weights = [step.weight for step in steps or () if step.weight is not None]
     if not steps or len(weights) < len(steps):
         return frozenset()
-    cuts = [round(size * weight / sum(weights)) for weight in accumulate(weights[:-1])]
-    is_roomy = all(end - start > _NARROWEST_SEGMENT for start, end in pairwise((-1, *cuts, size)))
-    return frozenset(cuts) if is_roomy else frozenset()
+    cuts: list[int] = []
+    for weight in accumulate(weights[:-1]):
+        nearest = cuts[-1] + 2 if cuts else 1  # a step of little weight has a column too
+        cuts.append(max(round(size * weight / sum(weights)), nearest))
+    return frozenset(cuts) if cuts and cuts[-1] <= size - 2 else frozenset()
 
 
 def _bar(

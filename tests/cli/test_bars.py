@@ -160,7 +160,14 @@ def test_a_job_made_of_parts_shows_how_many_succeeded_and_failed() -> None:
 
 @pytest.mark.parametrize(
     ("columns", "weights", "cuts"),
-    [(164, (1, 3, 1), [8, 32]), (164, (1, 1, 38), []), (44, (1,) * 9, []), (164, (None, None), []), (164, (1,), [])],
+    [
+        (164, (1, 3, 1), [8, 32]),
+        (164, (1, 1, 1, 37), [1, 3, 5]),
+        (164, (38, 1, 1), []),
+        (44, (1,) * 9, []),
+        (164, (None, None), []),
+        (164, (1,), []),
+    ],
 )
 def test_the_bar_has_a_segment_for_each_declared_step_where_there_is_room(
     columns: int, weights: tuple[int | None, ...], cuts: list[int]

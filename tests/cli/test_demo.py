@@ -46,7 +46,7 @@ def records(running: Demo, path: str) -> Iterator[dict[str, Any]]:
 
 def follow(running: Demo, path: str) -> list[dict[str, Any]]:
     seen = list(records(running, path))
-    counts = [record["current"] for record in seen]
+    counts = [(record["percent"] or 0, record["step"] or 0, record["current"]) for record in seen]
     assert counts == sorted(counts)
     return seen
 
@@ -71,6 +71,10 @@ def test_a_file_is_imported_row_by_row_and_its_table_can_be_looked_at(running_de
     last = seen[-1]
     assert (last["state"], last["current"], last["total"], last["unit"]) == ("succeeded", ROWS, ROWS, "rows")
     assert last["kind"] == "import_file"
+    assert [(step["name"], step["state"]) for step in last["steps"]] == [
+        (name, "succeeded") for name in ("Read", "Check", "Store")
+    ]
+    assert {(record["step"], record["unit"]) for record in seen} >= {(2, "B"), (3, "rows")}
     # Taken from the demo's own transport, in whose names the time has twenty digits.
     assert all(path.name[20] == "_" for path in running_demo.folder.glob("*/processed/*.celery.msg"))
     card = card_of(running_demo, last)

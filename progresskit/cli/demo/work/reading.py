@@ -6,14 +6,16 @@ import codecs
 import csv
 import unicodedata
 from collections import Counter
+from io import TextIOWrapper
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from progresskit.errors import PublicError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import TextIO
 
     from charset_normalizer import CharsetMatch
 
@@ -53,9 +55,13 @@ class Source(NamedTuple):
     header: list[str]
     named: bool
 
-    def rows(self) -> Iterator[list[str]]:
-        """Read the rows, without the header and blank lines; PublicError where the file is broken."""
-        rows = _read(self.path, self.encoding, self.delimiter)
+    def rows(self, on_read: Callable[[int], object] | None = None) -> Iterator[list[str]]:
+        """
+        Read the rows, without the header and blank lines; PublicError where the file is broken.
+
+        `on_read` is called before each row with the number of bytes that were read from the file by then.
+        """
+        rows = _read(self.path, self.encoding, self.delimiter, on_read)
         if self.named:
             next(rows)
         return rows
@@ -178,16 +184,29 @@ def _delimiter(path: Path, encoding: str) -> str | None:
     return max(found, key=found.__getitem__, default=None)
 
 
-def _read(path: Path, encoding: str, delimiter: str | None) -> Iterator[list[str]]:
-    with path.open(encoding=encoding, newline="" if delimiter else None) as file:
-        if delimiter is None:
-            yield from ([line.rstrip("\n")] for line in file if not line.isspace())
+def _read(
+    path: Path, encoding: str, delimiter: str | None, on_read: Callable[[int], object] | None = None
+) -> Iterator[list[str]]:
+    newline = "" if delimiter else None
+    with path.open("rb") as bytes_file, TextIOWrapper(bytes_file, encoding=encoding, newline=newline) as file:
+        rows = _parse(file, delimiter)
+        if on_read is None:
+            yield from rows
             return
-        reader = csv.reader(file, delimiter=delimiter)
-        try:
-            yield from (row for row in reader if not _is_blank(row, delimiter))
-        except csv.Error as error:
-            raise PublicError(f"line {reader.line_num:,}: {error}") from error
+        for row in rows:
+            on_read(bytes_file.tell())
+            yield row
+
+
+def _parse(file: TextIO, delimiter: str | None) -> Iterator[list[str]]:
+    if delimiter is None:
+        yield from ([line.rstrip("\n")] for line in file if not line.isspace())
+        return
+    reader = csv.reader(file, delimiter=delimiter)
+    try:
+        yield from (row for row in reader if not _is_blank(row, delimiter))
+    except csv.Error as error:
+        raise PublicError(f"line {reader.line_num:,}: {error}") from error
 
 
 def _is_blank(row: list[str], delimiter: str) -> bool:

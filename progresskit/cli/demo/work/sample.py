@@ -7,6 +7,8 @@ import sys
 import unicodedata
 from typing import TYPE_CHECKING
 
+import progresskit
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -18,7 +20,7 @@ def write_sample(path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("code point", "character", "name", "category", "bidirectional", "decomposition"))
-        for code in range(sys.maxunicode + 1):
+        for code in progresskit.track(range(sys.maxunicode + 1), unit="code points"):
             character = chr(code)
             name = unicodedata.name(character, "")
             if name:
