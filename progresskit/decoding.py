@@ -48,6 +48,9 @@ Decoded = TypeVar("Decoded")
 
 LARGEST = sys.float_info.max
 
+SHORT = 4_096
+"""How long a body may be, in characters, to be kept decoded."""
+
 REPORTED = 1_000
 """How many ids of undecodable records are logged by one process; the bound keeps log and memory small."""
 
@@ -66,24 +69,41 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
         record = undecoded(text, id, state, version, stalled, cancel_requested, created, born)
         if record is not None:
             return record
-    body = _body(stored)
-    details = _details(body, created)
+    known = _known_short if len(text) <= SHORT and override is None else _known
+    in_body, details, lease, owner = known(text, override, created)
     if override is not None and details.steps is not None:
         details = details._replace(steps=ended(details.steps, state))
     if tally is not None:
         details = _with_parts(details, tally, state, is_owned=token is not None)
     return Progress(
-        id=check_id(body.get("id")) if id is None else id,
+        id=check_id(in_body) if id is None else id,
         state=state,
         version=version,
         **details._asdict(),
         stalled=stalled and state is State.RUNNING,
         cancel_requested=cancel_requested,
-        lease=_count(body.get("lease")) or None,
-        owner=_text(body.get("owner")),
+        lease=lease,
+        owner=owner,
         life=life_of(born),
         tally=tally,
     )
+
+
+class _Known(NamedTuple):
+    """What is known of a job by the texts of its record."""
+
+    id: Any
+    details: Details
+    lease: float | None
+    owner: str | None
+
+
+def _known(text: str, override: str | None, created: str | None) -> _Known:
+    body = _body(text, override)
+    return _Known(body.get("id"), _details(body, created), _count(body.get("lease")) or None, _text(body.get("owner")))
+
+
+_known_short = lru_cache(256)(_known)  # the text of a job with parts stays the same while they report
 
 
 def _with_parts(details: Details, tally: Tally, state: State, *, is_owned: bool) -> Details:
@@ -223,15 +243,15 @@ def _private(text: str) -> _Private | None:
 # Bodies that have to be decoded.
 
 
-def _body(stored: Stored) -> dict[str, Any]:
-    if stored.override is None:
-        return _object(stored.body)
-    override = _object(stored.override)
+def _body(text: str, override: str | None) -> dict[str, Any]:
+    if override is None:
+        return _object(text)
+    update = _object(override)
     try:
-        body = _object(stored.body)
+        body = _object(text)
     except ValueError:
-        return override  # which is a whole record, too
-    return body | {name: override.get(name) for name in OVERRIDE_FIELDS}
+        return update  # which is a whole record, too
+    return body | {name: update.get(name) for name in OVERRIDE_FIELDS}
 
 
 def _object(text: str) -> dict[str, Any]:

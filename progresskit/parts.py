@@ -118,9 +118,6 @@ class Declaration(NamedTuple):
     keeps_texts: bool = False
 
 
-_OPTIONAL = frozenset(("size", "weight", "declared"))
-
-
 class Tally(NamedTuple):
     """
     The sums over the parts of one run of a job.
@@ -152,9 +149,18 @@ class Tally(NamedTuple):
     @classmethod
     def load(cls, values: Iterable[Any]) -> Tally:
         """Return the sums that a store has as numbers or texts; raises TypeError or ValueError where they are none."""
-        kinds = (str, int, int, str, float, *(int,) * 7, *(float,) * 4)
-        known = zip(cls._fields, kinds, values, strict=False)
-        return cls._make(None if value is None and name in _OPTIONAL else kind(value) for name, kind, value in known)
+        run_token, size, weight, declared, declared_at, *rest = values
+        return cls._make(
+            (
+                str(run_token),
+                None if size is None else int(size),
+                None if weight is None else int(weight),
+                None if declared is None else str(declared),
+                float(declared_at),
+                *map(int, rest[:7]),
+                *map(float, rest[7:11]),
+            )
+        )
 
     @property
     def total_weight(self) -> int | None:

@@ -522,7 +522,7 @@ class Progress:
         return (
             f'"version":"{run}.{attempt}.{seq}","cursor":"{self.cursor}","stalled":{_BOOLEANS[self.stalled]},'
             f'"cancel_requested":{_BOOLEANS[self.cancel_requested]},'
-            f'"parts":{"null" if self.tally is None else _encode(self.tally.parts._asdict())},'
+            f'"parts":{"null" if self.tally is None else _parts(self.tally.parts)},'
         )
 
     def redacted(self) -> Progress:
@@ -998,6 +998,14 @@ def _steps(progress: Progress) -> str:
         for name, weight, state, percent in steps
     )
     return f'"steps":[{items}],"step":{_number(step)},'
+
+
+def _parts(parts: Parts) -> str:
+    size, succeeded, failed, cancelled, running = parts
+    return (
+        f'{{"size":{_number(size)},"succeeded":{succeeded},"failed":{failed},"cancelled":{cancelled},'
+        f'"running":{running}}}'
+    )
 
 
 def _after(progress: Progress) -> str:
