@@ -31,15 +31,23 @@ def server(request: pytest.FixtureRequest, missing_service: Callable[..., NoRetu
         yield server
 
 
+SECTIONS = {
+    "kills": "servers killed and restarted under 20 jobs and 3 watchers",
+    "parts": "parts of one job, whose workers and server were killed",
+}
+"""What passed tests record, by the name of the property."""
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Write what passed tests recorded as the property `kills`."""
-    lines = [
-        str(value)
-        for report in terminalreporter.stats.get("passed", [])
-        for name, value in getattr(report, "user_properties", [])
-        if name == "kills"
-    ]
-    if lines:
-        terminalreporter.section("servers killed and restarted under 20 jobs and 3 watchers")
-    for line in sorted(lines):
-        terminalreporter.write_line(line)
+    """Write what passed tests have recorded."""
+    for name, title in SECTIONS.items():
+        lines = [
+            str(value)
+            for report in terminalreporter.stats.get("passed", [])
+            for recorded, value in getattr(report, "user_properties", [])
+            if recorded == name
+        ]
+        if lines:
+            terminalreporter.section(title)
+        for line in sorted(lines):
+            terminalreporter.write_line(line)

@@ -110,7 +110,7 @@ class Jobs:
         self.endings: dict[str, Ending] = {}
         self.problems: list[str] = []
         self._ending = {id: Event() for plan in plans for id in plan}
-        self._log = _ErrorLog(self.problems)
+        self._log = ErrorLog(self.problems)
         logging.getLogger("progresskit").addHandler(self._log)
         self._threads = [Thread(target=self._work, args=(plan, place)) for place, plan in enumerate(plans)]
         for thread in self._threads:
@@ -150,7 +150,7 @@ class Jobs:
             self.problems.append(f"{self.kit.publisher.lost} records were given up")
 
 
-class _ErrorLog(logging.Handler):
+class ErrorLog(logging.Handler):
     """Collects what no backend should be able to bring about."""
 
     def __init__(self, problems: list[str]) -> None:
