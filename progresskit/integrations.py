@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from .kit import Kit
     from .observer import ProgressObserver
-    from .progress import JobId
+    from .progress import JobId, Progress
 
     Remove = Callable[[list[str]], Collection[str] | None]
 
@@ -108,6 +108,18 @@ class Integration:
             _warn_once(str(problem))
 
     # In the process that executes tasks.
+
+    def cancelled_before_start(self, id: JobId, attempt: int = 1) -> bool:
+        """
+        Return whether the job was cancelled while it waited for this attempt, so that its task is to be skipped.
+
+        For a queue that cannot remove tasks. It reads the store, unless that is known to be down.
+        """
+        try:
+            before = None if self.kit.publisher.down else self.kit.get(fit_id(id))
+        except BackendError:
+            return False
+        return before is not None and _was_cancelled_before(before, attempt)
 
     def start(
         self,
@@ -359,12 +371,16 @@ class Run:
             return False
         if before.state is State.PENDING:
             job.mark_stored(before.version.run)
-        if not before.cancel_requested:
+        if not _was_cancelled_before(before, self._attempt):
             return False
-        is_before = before.started_at is None or before.attempt < self._attempt
-        if is_before and before.state in {State.CANCELLED, *WAITING}:
-            job.request_cancel()
-        return is_before and before.state is State.CANCELLED
+        job.request_cancel()
+        return before.state is State.CANCELLED
+
+
+def _was_cancelled_before(record: Progress, attempt: int) -> bool:
+    """Return whether the record is of a job that was cancelled while it waited for an attempt."""
+    waited = record.started_at is None or record.attempt < attempt
+    return record.cancel_requested and waited and record.state in {State.CANCELLED, *WAITING}
 
 
 class RunObserver(JoinedObserver):
