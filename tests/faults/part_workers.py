@@ -9,7 +9,9 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
+from threading import Lock
 
 from progresskit import Kit
 from progresskit.observer import ProgressObserver
@@ -26,10 +28,14 @@ FAILING = frozenset({7, 108})
 
 STEPS = 4
 
-PACE_SECONDS = 0.02
+PACE_SECONDS = 0.04
+"""Between two steps: a part takes longer than an interval, so that one whose worker is killed has counted before."""
 
-PREFETCH = 2
-"""How many parts a worker is given at once, so that one that is killed leaves some that had not begun, too."""
+THREADS = 2
+"""How many parts a worker has in hand."""
+
+BEHIND = 3
+"""How many parts later one is delivered for the second time: the first worker has begun then, and still reports."""
 
 
 def weight_of(number: int) -> int:
@@ -68,19 +74,21 @@ def work(url: str, pipe: Connection) -> None:
     """Work on the parts that a pipe brings; acknowledge each once its end is stored."""
     problems: list[str] = []
     logging.getLogger("progresskit").addHandler(ErrorLog(problems))
-    kit = kit_on(url)
-    while True:
-        try:
-            number = pipe.recv()
-        except EOFError:
-            return
+    kit, sending = kit_on(url), Lock()
+
+    def handle(number: int) -> None:
         try:
             _work_on(kit, number)
             kit.flush(PATIENCE)
         except BaseException:
             problems.append(f"raised into part {number}:\n{traceback.format_exc()}")
-        pipe.send((number, problems))
-        problems.clear()
+        with sending:
+            pipe.send((number, problems))
+            problems.clear()
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        while True:  # until it is killed
+            threads.submit(handle, pipe.recv())
 
 
 class _Worker:
@@ -115,7 +123,7 @@ class Queue:
         self._url = url
         self._waiting = deque(range(SIZE))
         for number in twice:
-            self._waiting.insert(self._waiting.index(number) + 1, number)
+            self._waiting.insert(self._waiting.index(number) + BEHIND, number)
         self._workers = [_Worker(url) for _ in range(workers)]
         self.acknowledged = set[int]()
         self.deliveries = self.killed = 0
@@ -144,9 +152,9 @@ class Queue:
                 raise TimeoutError(f"{len(self.acknowledged)} parts were acknowledged, not {acknowledged}")
 
     def _deliver(self) -> None:
-        for _ in range(PREFETCH):
+        for _ in range(THREADS):
             for worker in self._workers:
-                if self._waiting and len(worker.unacknowledged) < PREFETCH:
+                if self._waiting and len(worker.unacknowledged) < THREADS:
                     worker.unacknowledged.append(self._waiting.popleft())
                     worker.pipe.send(worker.unacknowledged[-1])
                     self.deliveries += 1

@@ -37,7 +37,7 @@ TWICE = range(5, SIZE, 20)
 PAUSE_SECONDS = 6.0
 """Longer than any call to a server that does not answer takes."""
 
-READ_SECONDS = 0.02
+READ_SECONDS = 0.01
 
 
 class Sight:
