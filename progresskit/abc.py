@@ -173,5 +173,6 @@ class SupportsParts(ABC):
 
         Both in one round trip where possible, each report atomically with the sums of its parent. `batch` may declare
         how many parts a job has, and holds an id at most once; `reports` may hold several of one parent. Returns the
-        runs, and by the id of each parent that took a report, or was written and has parts, the token of its run.
+        runs, and by the id of each parent that took a report, or was declared, the token of its run. Those of other
+        jobs of the batch that have parts may be there too.
         """

@@ -12,22 +12,24 @@ from sqlalchemy.exc import ArgumentError
 
 from progresskit.abc import SupportsListing
 from progresskit.backends.cache import Cache
-from progresskit.backends.stores import StoreBackend, StoredRecord
+from progresskit.backends.parts import PartsBackend
 from progresskit.errors import ConfigurationError
 from progresskit.progress import Role
 from progresskit.registry import missing_package
 from progresskit.urls import check_server_url
 
+from .changes import TableRecord
 from .connections import Connections
-from .dialect import EXAMPLES
+from .dialect import EXAMPLES, with_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import Self
 
     from sqlalchemy import URL
 
-    from progresskit.backends.stores import Decide
+    from progresskit.backends.parts import DecideParts
+    from progresskit.backends.stores import Decide, StoredRecord
     from progresskit.config import Settings
     from progresskit.progress import Progress, State, Write
 
@@ -48,12 +50,15 @@ SWEEP_SECONDS = 60.0
 """How often a process deletes expired records."""
 
 SWEEP_ROWS = 500
-"""How much of it at once; if there is more, the next write goes on with it."""
+"""How many of them at once; if there are more, the next write goes on with it."""
+
+SWEEP_PARTS = 5_000
+"""How many of the parts of expired jobs at once."""
 
 
-class SQLBackend(StoreBackend, SupportsListing):
+class SQLBackend(PartsBackend, SupportsListing):
     """
-    Keeps one row a job in the table `<prefix>_jobs`, which is made on first use.
+    Keeps one row a job in the table `<prefix>_jobs`, and one a part in `<prefix>_parts`, which are made on first use.
 
     `database` is a URL, or an Engine, which is used with the settings it has and is never closed. `clock` (seconds
     since the epoch) takes the place of the server's clock, or of the host's where there is no server. Where the
@@ -76,7 +81,7 @@ class SQLBackend(StoreBackend, SupportsListing):
         self._connections = Connections(self._dialect, database if isinstance(database, Engine) else None)
         self._sweep_at = 0.0
         self._found = False
-        self._unpacked = Cache[StoredRecord]()
+        self._unpacked = Cache[TableRecord]()
         self.shared = self._dialect.shared
 
     @classmethod
@@ -100,21 +105,31 @@ class SQLBackend(StoreBackend, SupportsListing):
 
     def transact_writes(self, writes: Mapping[str, Write], decide: Decide) -> None:
         """Store the writes of workers as the dialect can, and have `decide` fold in external updates."""
-        by_workers = [write for write in writes.values() if write.role is not Role.EXTERNAL]
-        external = [id for id, write in writes.items() if write.role is Role.EXTERNAL]
+        self.transact_with_parts(writes, {}, with_parts(decide))
+
+    def transact_with_parts(
+        self, writes: Mapping[str, Write], names: Mapping[str, Sequence[str]], decide: DecideParts
+    ) -> None:
+        """Do the same; `decide` folds in declarations and reports of parts as well."""
+        by_workers = [
+            write
+            for id, write in writes.items()
+            if write.role is not Role.EXTERNAL and write.declaration is None and id not in names
+        ]
+        others = {*writes, *names}.difference(write.id for write in by_workers)
         with self._connections.lend() as lent:
             self.check_server(lent.home)
             if by_workers:
                 self._retried(lambda: self._dialect.write(lent.connection, by_workers, decide))
-            if external:
-                self._retried(lambda: self._dialect.transact(lent.connection, external, decide))
+            if others:
+                self._retried(lambda: self._dialect.transact(lent.connection, others, decide, names))
             self._sweep(lent.connection)
 
     def transact(self, ids: Collection[str], decide: Decide) -> None:
         """Hold the rows in a transaction."""
         if not self.missing():
             with self._connections.lend() as lent:
-                self._retried(lambda: self._dialect.transact(lent.connection, ids, decide))
+                self._retried(lambda: self._dialect.transact(lent.connection, ids, with_parts(decide)))
 
     def _retried(self, call: Callable[[], None]) -> None:
         """Call it again where another session was in the way."""
@@ -129,8 +144,9 @@ class SQLBackend(StoreBackend, SupportsListing):
     def _sweep(self, connection: Any) -> None:
         now = self._clock()
         if now >= self._sweep_at:
-            swept = self._dialect.sweep(connection, SWEEP_ROWS)
-            self._sweep_at = now if swept == SWEEP_ROWS else now + SWEEP_SECONDS
+            parts = self._dialect.sweep_parts(connection, SWEEP_PARTS)
+            rows = self._dialect.sweep(connection, SWEEP_ROWS)
+            self._sweep_at = now if parts == SWEEP_PARTS or rows == SWEEP_ROWS else now + SWEEP_SECONDS
 
     def load(self, ids: Collection[str]) -> tuple[dict[str, StoredRecord], float]:
         """Read the rows by one query."""
@@ -142,7 +158,7 @@ class SQLBackend(StoreBackend, SupportsListing):
 
     def _records(self, rows: Iterable[Row]) -> dict[str, StoredRecord]:
         found = ((id, self._unpacked.get(id, row, self._dialect.unpack, row)) for id, row in rows)
-        return {id: record for id, record in found if record is not None}
+        return {id: row.record for id, row in found if row is not None}
 
     def cancel_requested(self, ids: Collection[str]) -> set[str]:
         """Return those that are marked, without their records."""
@@ -182,7 +198,7 @@ class SQLBackend(StoreBackend, SupportsListing):
 
 def ddl(database: URL | str, *, prefix: str = "progresskit") -> list[str]:
     """
-    Return the statements that make the table of a database at that URL, for a migration to run.
+    Return the statements that make the tables of a database at that URL, for a migration to run.
 
     No connection is made, and of the URL only the kind of database counts: `ddl("postgresql://")`.
     """

@@ -8,9 +8,13 @@ from collections.abc import Hashable
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from progresskit.backends.stores import StoredRecord, asks_to_stop
+from progresskit.backends.parts import JobWithParts
+from progresskit.backends.stores import StoredRecord
 from progresskit.decoding import decode_each
+from progresskit.parts import Tally
 from progresskit.progress import Role, State, Stored, body_starts_with, created_at
+
+from .changes import Changes, TableRecord, digest_of
 
 if TYPE_CHECKING:
     import builtins
@@ -19,13 +23,17 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, Engine
 
+    from progresskit.backends.parts import DecideParts
     from progresskit.backends.stores import Decide
+    from progresskit.parts import Part
     from progresskit.progress import Write
 
     from .backend import SQLBackend
+    from .changes import PartRow
 
 
 _parse = json.JSONDecoder().raw_decode
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 EXAMPLES = {
     "sqlite": "sqlite:////absolute/path/progress.db",
@@ -69,7 +77,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def ddl(self) -> builtins.list[str]:
-        """Return the statements that make the table and its indexes in an empty database, each without a semicolon."""
+        """Return the statements that make the tables and indexes in an empty database, each without a semicolon."""
 
     @abstractmethod
     def engine(self) -> Engine:
@@ -104,7 +112,7 @@ class Dialect(ABC):
         return False
 
     @abstractmethod
-    def write(self, connection: Any, batch: Sequence[Write], decide: Decide) -> None:
+    def write(self, connection: Any, batch: Sequence[Write], decide: DecideParts) -> None:
         """
         Store writes of workers by one statement, and those that it leaves alone as `decide` says.
 
@@ -112,28 +120,46 @@ class Dialect(ABC):
         decide a start again, after another worker's, would take the job away from that.
         """
 
-    def transact(self, connection: Any, ids: Collection[str], decide: Decide) -> None:
+    def transact(
+        self, connection: Any, ids: Collection[str], decide: DecideParts, names: Mapping[str, Sequence[str]] = {}
+    ) -> None:
         """Store as `decide_all` does, in one transaction."""
         with self.transaction(connection):
-            self.decide_all(connection, ids, decide)
+            self.decide_all(connection, ids, decide, names)
 
-    def decide_all(self, connection: Any, ids: Collection[str], decide: Decide) -> None:
-        """Lock the rows of the ids until the end of the transaction, and store the records that `decide` returns."""
-        found, now = self.lock(connection, ids)
-        rows: dict[str, StoredRecord | None] = {}
+    def decide_all(
+        self, connection: Any, ids: Collection[str], decide: DecideParts, names: Mapping[str, Sequence[str]] = {}
+    ) -> None:
+        """
+        Lock the rows of the ids until the end of the transaction, and store what `decide` returns.
+
+        `names` has, by job, those parts that are decided with it: the lock on a job's row is one on its parts.
+        """
+        digests = {id: {digest_of(name): name for name in those} for id, those in names.items()}
+        found, now, part_rows = self.lock_with_parts(connection, ids, digests)
+        rows: dict[str, TableRecord | None] = {}
         for id, row in found:  # an undecodable body may look like more rows
             rows[id] = decode_each(id, self.unpack, row) or rows.get(id)
-        decided = {id: decide(id, rows.get(id), now) for id in ids}
-        changed = {id: record for id, record in decided.items() if record is not None}
-        expired = [id for id, record in changed.items() if record.expires_at <= now and id in rows]
-        for id in expired:
-            del changed[id]
-        if expired:
-            self.delete(connection, expired)
-        if changed:
-            added = [id for id in changed if id not in rows]
-            cancelled = [id for id in changed if asks_to_stop(changed[id], rows.get(id))]
-            self.store(connection, changed, added, cancelled)
+        parts: dict[str, dict[str, Part]] = {}
+        for id, digest, part in part_rows:
+            parts.setdefault(id, {})[digests[id][digest]] = part
+        changes = Changes(now)
+        for id in ids:
+            before = rows.get(id)
+            job = decide(id, before and before.record, parts.get(id, {}), now)
+            if job is not None:
+                changes.add(id, before, job, is_there=id in rows)
+        if changes.deleted:
+            self.delete(connection, changes.deleted)
+        if changes.records:
+            self.store(connection, changes)
+
+    def lock_with_parts(
+        self, connection: Any, ids: Collection[str], digests: Mapping[str, Collection[int]]
+    ) -> tuple[builtins.list[Row], float, builtins.list[PartRow]]:
+        """Return the same as `lock`, and of the rows of parts those with the digests, with the id of their job."""
+        rows, now = self.lock(connection, ids)
+        return rows, now, self.load_parts(connection, digests) if digests else []
 
     @abstractmethod
     def transaction(self, connection: Any) -> AbstractContextManager[None]:
@@ -144,17 +170,15 @@ class Dialect(ABC):
         """Return the rows of those ids, which no other session can change during the transaction, and the time."""
 
     @abstractmethod
-    def store(
-        self,
-        connection: Any,
-        records: Mapping[str, StoredRecord],
-        added: Collection[str],
-        cancelled: Collection[str],
-    ) -> None:
-        """
-        Replace the records of rows that are locked, and insert those of `added`.
+    def load_parts(self, connection: Any, digests: Mapping[str, Collection[int]]) -> builtins.list[PartRow]:
+        """Return the parts with the digests, by job, of jobs the rows of which are locked."""
 
-        `cancelled` were asked to stop just now. Fails with a conflict where another session has inserted the same row.
+    @abstractmethod
+    def store(self, connection: Any, changes: Changes) -> None:
+        """
+        Store records and parts: replace the rows that are locked, and insert the others.
+
+        Fails with a conflict where another session has inserted the same row of a job.
         """
 
     @abstractmethod
@@ -166,7 +190,7 @@ class Dialect(ABC):
         """Return the rows of those ids that have not expired, and the time by the clock that judges leases."""
 
     @abstractmethod
-    def unpack(self, row: Any) -> StoredRecord:
+    def unpack(self, row: Any) -> TableRecord:
         """Return the record of a row; ValueError or TypeError where it is none."""
 
     @abstractmethod
@@ -180,13 +204,34 @@ class Dialect(ABC):
         """Return the rows written last, newest first, and the time."""
 
     @abstractmethod
+    def sweep_parts(self, connection: Any, limit: int) -> int:
+        """Delete parts of jobs that have expired, at most `limit`; return how many there were."""
+
+    @abstractmethod
     def sweep(self, connection: Any, limit: int) -> int:
-        """Delete records that have expired, at most `limit`, the oldest first; return how many there were."""
+        """Delete records that have expired, and have no parts, at most `limit`, the oldest first; return how many."""
+
+
+def with_parts(decide: Decide) -> DecideParts:
+    """Return a decision about jobs that leaves their parts as they are."""
+
+    def decide_job(id: str, record: StoredRecord | None, parts: object, now: float) -> JobWithParts | None:
+        after = decide(id, record, now)
+        return None if after is None else JobWithParts(after, {}, is_written=True, is_new=True)
+
+    return decide_job
 
 
 def record_of(
-    numbers: Iterable[Any], state: str, created: str | None, token: str | None, override: str | None, body: str
-) -> StoredRecord:
+    numbers: Iterable[Any],
+    state: str,
+    created: str | None,
+    token: str | None,
+    override: str | None,
+    tally: str | None,
+    parts_key: int | None,
+    body: str,
+) -> TableRecord:
     """Return the record of the columns of record.sql; the numbers may be texts."""
     run, attempt, seq, cancel_requested, restored, born, opened, *times = map(float, numbers)
     stored = Stored(
@@ -202,25 +247,45 @@ def record_of(
         opened=opened,
         restored=bool(restored),
         born=int(born),
+        tally=_tally_of(tally, int(run)) if tally else None,
     )
     heard_at, lease, expires_at = times
-    return StoredRecord(stored, heard_at, lease, expires_at)
+    return TableRecord(StoredRecord(stored, heard_at, lease, expires_at), parts_key)
 
+
+def _tally_of(text: str, run: int) -> Tally | None:
+    """Return the sums of a run; None for those of another one, which a process of an earlier release has begun."""
+    of_run, *values = json.loads(text)
+    return Tally.load(values) if of_run == run else None
+
+
+ADDED = ("opened_at", "restored", "born", "tally", "parts_key")
+"""The columns that a table of an earlier version lacks, in the order of upgrade.sql."""
 
 COLUMNS = (
     *("id", "run", "attempt", "seq", "token", "state", "kind", "body", "created", "verdict", "cancel_requested"),
-    *("lease", "heard_at", "expires_at", "opened_at", "restored", "born"),
+    *("lease", "heard_at", "expires_at", *ADDED),
 )
 """The columns of a record that was decided."""
 
+PART_COLUMNS = ("parts_key", "digest", "token", "state", "weight", "hundredths", "opened_at", "restored")
+"""The columns of a part."""
 
-def row_of(id: str, record: StoredRecord) -> tuple[object, ...]:
+
+def row_of(id: str, row: TableRecord) -> tuple[object, ...]:
     """Return the values of COLUMNS."""
+    record, parts_key = row
     stored, times = record.stored, (record.lease, record.heard_at, record.expires_at)
     kind, created = kind_of(id, stored.body), stored.created or ""
     version, state = (stored.run, stored.attempt, stored.seq), str(stored.state)
     known = (id, *version, stored.token, state, kind, stored.body, created, stored.override, stored.cancel_requested)
-    return *known, *times, stored.opened, stored.restored, stored.born
+    tally = None if stored.tally is None else _encode((stored.run, *stored.tally))
+    return *known, *times, stored.opened, stored.restored, stored.born, tally, parts_key
+
+
+def row_of_part(parts_key: int, digest: int, part: Part) -> tuple[object, ...]:
+    """Return the values of PART_COLUMNS."""
+    return parts_key, digest, part.token, str(part.state), part.weight, part.hundredths, part.opened, part.restored
 
 
 def upsert(least: str) -> str:

@@ -41,8 +41,8 @@ class Model:
     def write_with_reports(
         self, batch: Sequence[Write], reports: Sequence[Report]
     ) -> tuple[dict[str, int], dict[str, str]]:
-        """Fold each write in, then each report; return the runs stored now, and the tokens of those with parts."""
-        now, runs, written = self._clock(), {}, set[str]()
+        """Fold each write in, then each report; return the runs stored now, and the tokens of those that must be."""
+        now, runs, bound = self._clock(), {}, set[str]()
         for write in batch:
             kept = self._living(write.id)
             stored, effect = fold(kept and kept.stored, write, now)
@@ -51,11 +51,12 @@ class Model:
                 self._kept[write.id] = Kept(stored, now, write.lease, now + write.ttl, parts)
             if stored is not None:
                 runs[write.id] = stored.run
-                written.add(write.id)
+                if write.declaration is not None:
+                    bound.add(write.id)
         for report in reports:
             if self._take(report, now):
-                written.add(report.parent)
-        return runs, {id: token for id in written if (token := _run_token(self._kept[id].stored))}
+                bound.add(report.parent)
+        return runs, {id: token for id in bound if (token := _run_token(self._kept[id].stored))}
 
     def _take(self, report: Report, now: float) -> bool:
         kept = self._living(report.parent)

@@ -328,6 +328,6 @@ def play_parts(history: list[Any], backend: Backend, model: Model, clock: FakeCl
                 assert isinstance(backend, SupportsParts)
                 _, found = backend.write_with_reports(batch, mine)
                 _, right = model.write_with_reports(batch, mine)
-                assert dict(found) == right, step
+                assert right.items() <= found.items(), step
                 known = right.get(id, known)
         assert shown(backend.read([id])) == shown(model.read([id])), step

@@ -186,7 +186,7 @@ BACKENDS = [
     Row("memory", (PushContract, CancelPushContract, ListingContract, PartsContract), lambda folder: "memory://"),
     Row(
         "sqlite",
-        (ListingContract, SharedContract),
+        (ListingContract, *PARTS, SharedContract),
         lambda folder: f"sqlite:///{folder}/progress.db",
         outage=locked,
         replaced=replacing.sqlite_file,
@@ -216,7 +216,7 @@ BACKENDS = [
     ),
     Row(
         "postgresql",
-        (PushContract, CancelPushContract, ListingContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, *PARTS, SharedContract, HostsContract),
         on("postgresql"),
         service="postgresql",
         outage=table_locked,
@@ -227,7 +227,7 @@ BACKENDS = [
     ),
     Row(
         "mariadb",
-        (ListingContract, SharedContract, HostsContract),
+        (ListingContract, *PARTS, SharedContract, HostsContract),
         on("mariadb"),
         service="mariadb",
         outage=table_read_only,

@@ -7,17 +7,18 @@ once, and for what has to be decided in Python.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pymysql.err import Error
 
 from progresskit.errors import ConfigurationError
-from progresskit.progress import Role
-from progresskit_sql.dialect import Dialect, record_of, row_of
+from progresskit.parts import Part
+from progresskit.progress import Role, State
+from progresskit_sql.dialect import ADDED, COLUMNS, PART_COLUMNS, Dialect, record_of, row_of, row_of_part
 
 from .errors import CONFLICTS, DUPLICATE_COLUMN, LOCK_WAIT_TIMEOUT, NO_SUCH_COLUMN, NO_SUCH_TABLE, code, unavailable
 from .server import autocommit, check_driver, longest_packet, make_engine, prepare, silent, transaction
-from .statements import DECIDED, OPENED, Statement, decided_row, rows_of_writes, text
+from .statements import DECIDED, NEWER, OPENED, Statement, decided_row, rows_of_writes, text
 
 if TYPE_CHECKING:
     import builtins
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, Engine
 
-    from progresskit.backends.stores import Decide, StoredRecord
-    from progresskit.progress import State, Write
+    from progresskit.backends.parts import DecideParts
+    from progresskit.progress import Write
+    from progresskit_sql.changes import Changes, PartRow, TableRecord
     from progresskit_sql.dialect import Row
 
 SERVER_CLOCK = "TIMESTAMPDIFF(MICROSECOND,'1970-01-01',UTC_TIMESTAMP(6))/1e6"
@@ -39,7 +41,13 @@ NAME_LENGTH = 64
 LONGEST_ID = 128 * 4 + 3
 """Bytes of an id in a statement, at most, with its delimiters."""
 
-QUERIES = ("exists", "lock", "delete", "time", "read", "list", "cancels", "sweep")
+QUERIES = (
+    *("exists", "lock", "parts", "delete", "time", "read", "list", "cancels", "sweep"),
+    *("gone", "gone_locked", "sweep_parts"),
+)
+
+
+Key = TypeVar("Key")
 
 
 class MySQL(Dialect):
@@ -50,22 +58,26 @@ class MySQL(Dialect):
     def __init__(self, url: URL, prefix: str, clock: Callable[[], float] | None) -> None:
         check_driver(url)
         self._url, self._clock = url, clock
-        table = f"{prefix}_jobs"
-        if len(table) > NAME_LENGTH:
-            raise ConfigurationError(f"a table cannot be called {table}: that is longer than {NAME_LENGTH} letters")
-        now = f"({SERVER_CLOCK})" if clock is None else "%(now)s"
-        names = {"table": _quoted(table), "now": now}
+        table, parts = f"{prefix}_jobs", f"{prefix}_parts"
+        for name in (table, parts):
+            if len(name) > NAME_LENGTH:
+                raise ConfigurationError(f"a table cannot be called {name}: that is longer than {NAME_LENGTH} letters")
+        names = {"table": _quoted(table), "parts": _quoted(parts)}
         # A percent sign of a name is doubled where there are parameters.
-        in_query = {"table": names["table"].replace("%", "%%"), "now": now, "record": text("record").format(**names)}
+        in_query = {name: quoted.replace("%", "%%") for name, quoted in names.items()}
+        in_query |= {"now": f"({SERVER_CLOCK})" if clock is None else "%(now)s", "added": ", jobs.".join(ADDED)}
+        in_query["record"] = text("record").format(**in_query)
         self._sql = {name: text(name).format(**in_query) for name in QUERIES}
-        self._ddl, self._upgrade = (text(name).format(**names) for name in ("schema", "upgrade"))
+        self._ddl, self._upgrade = (text(name).format(**names).split("\n\n") for name in ("schema", "upgrade"))
         self._write = Statement("write", names["table"], OPENED)
-        self._replace, self._insert = (Statement(name, names["table"], DECIDED) for name in ("replace", "insert"))
+        self._insert = Statement("insert", names["table"], DECIDED)
+        self._replace = Statement("replace", names["table"], DECIDED, COLUMNS[1:])
+        self._replace_parts = Statement("replace", names["parts"], PART_COLUMNS, PART_COLUMNS[2:])
         self._packet = 0
 
     def ddl(self) -> builtins.list[str]:
         """Return the statements that `open` runs where the table is missing."""
-        return [self._ddl]
+        return self._ddl
 
     def engine(self) -> Engine:
         """Make an engine for the server."""
@@ -76,25 +88,38 @@ class MySQL(Dialect):
         return autocommit(connection)
 
     def open(self, connection: Any, own: bool) -> Hashable:
-        """Make the table, or complete it: the right to do so is not needed where there is one of this version."""
+        """Make the tables, or complete them: the right to do so is not needed where there are those of this version."""
         if own:
             prepare(connection)
         self._packet = longest_packet(connection)
         with connection.cursor() as cursor:
-            try:
-                cursor.execute(self._sql["exists"], ())
-            except Error as error:
-                if code(error) not in {NO_SUCH_TABLE, NO_SUCH_COLUMN}:
-                    raise
-                self._make(cursor, missing=code(error) == NO_SUCH_TABLE)
+            lacking = self._lacking(cursor)
+            if lacking == NO_SUCH_TABLE:
+                for statement in self._ddl:
+                    cursor.execute(statement)
+                lacking = self._lacking(cursor)
+            if lacking == NO_SUCH_COLUMN:
+                self._add_columns(cursor)
         return self._url.database
 
-    def _make(self, cursor: Any, missing: bool) -> None:
+    def _lacking(self, cursor: Any) -> int | None:
+        """Return the number of the error where a table or a column is not there."""
         try:
-            cursor.execute(self._ddl if missing else self._upgrade)
+            cursor.execute(self._sql["exists"], ())
         except Error as error:
-            if code(error) != DUPLICATE_COLUMN:  # which another process has added in between, with all the others
+            if code(error) not in {NO_SUCH_TABLE, NO_SUCH_COLUMN}:
                 raise
+            return code(error)
+        return None
+
+    def _add_columns(self, cursor: Any) -> None:
+        """Bring a table of an earlier version up to this one; another process may do the same."""
+        for statement in self._upgrade:
+            try:
+                cursor.execute(statement)
+            except Error as error:
+                if code(error) != DUPLICATE_COLUMN:
+                    raise
 
     def broken(self, connection: Any) -> bool:
         """Look whether there is something to read, which on an idle connection can only be its end."""
@@ -108,7 +133,7 @@ class MySQL(Dialect):
         """Go by the server's number."""
         return code(error) in CONFLICTS
 
-    def write(self, connection: Any, batch: Sequence[Write], decide: Decide) -> None:
+    def write(self, connection: Any, batch: Sequence[Write], decide: DecideParts) -> None:
         """Use one statement where the server takes it; one that leaves a write alone may have left any."""
         now = SERVER_CLOCK if self._clock is None else repr(self._clock())
         ids = [write.id for write in batch]
@@ -150,31 +175,41 @@ class MySQL(Dialect):
         divided = [(id, head.partition(" "), texts) for id, head, *texts in rows]
         return [(id, (numbers, *texts)) for id, (_, _, numbers), texts in divided], float(divided[-1][1][0])
 
-    def unpack(self, row: tuple[Any, ...]) -> StoredRecord:
+    def load_parts(self, connection: Any, digests: Mapping[str, Collection[int]]) -> builtins.list[PartRow]:
+        """Go along the primary keys, job by job."""
+        with connection.cursor() as cursor:
+            return [row for id, those in digests.items() for row in self._parts_of(cursor, id, those)]
+
+    def _parts_of(self, cursor: Any, id: str, digests: Collection[int]) -> Iterator[PartRow]:
+        for piece in self._pieces(digests):
+            cursor.execute(self._sql["parts"], {"id": id, "digests": piece})
+            for digest, token, state, weight, hundredths, opened, restored in cursor.fetchall():
+                yield id, digest, Part(token, State(state), weight, hundredths, opened, bool(restored))
+
+    def unpack(self, row: tuple[Any, ...]) -> TableRecord:
         """Divide the columns of record.sql."""
         head, *texts = row
         state, *numbers = head.split(" ")
         return record_of(numbers, state, *texts)
 
-    def store(
-        self,
-        connection: Any,
-        records: Mapping[str, StoredRecord],
-        added: Collection[str],
-        cancelled: Collection[str],
-    ) -> None:
+    def store(self, connection: Any, changes: Changes) -> None:
         """Write all columns, in the order of the ids."""
+        added = {*changes.added}
         with connection.cursor() as cursor:
-            for statement, ids in ((self._replace, records.keys() - added), (self._insert, added)):
-                rows = [decided_row(cursor, row_of(id, records[id])) for id in sorted(ids)]
-                for part in statement.of(rows, self._packet) if rows else ():
-                    cursor.execute(part)
+            for statement, ids in ((self._replace, changes.records.keys() - added), (self._insert, added)):
+                rows = [(NEWER, *row_of(id, changes.records[id])) for id in sorted(ids)]
+                self._store_rows(cursor, statement, rows)
+            self._store_rows(cursor, self._replace_parts, [row_of_part(*each) for each in changes.part_rows])
+
+    def _store_rows(self, cursor: Any, statement: Statement, rows: Sequence[tuple[object, ...]]) -> None:
+        for each in statement.of([decided_row(cursor, row) for row in rows], self._packet) if rows else ():
+            cursor.execute(each)
 
     def delete(self, connection: Any, ids: Collection[str]) -> None:
         """Go along the primary key."""
         with connection.cursor() as cursor:
-            for part in self._parts(sorted(ids)):
-                cursor.execute(self._sql["delete"], self._values(ids=part))
+            for piece in self._pieces(sorted(ids)):
+                cursor.execute(self._sql["delete"], self._values(ids=piece))
 
     def cancel_requested(self, connection: Any, ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
@@ -190,27 +225,44 @@ class MySQL(Dialect):
             cursor.execute(self._sql["list"], self._values(kind=kind, states=among, limit=limit))
             return self._timed(cursor, cursor.fetchall())
 
-    def sweep(self, connection: Any, limit: int) -> int:
-        """Go along the index of when they expire; another process that sweeps at the same time may go on alone."""
+    def sweep_parts(self, connection: Any, limit: int) -> int:
+        """Go along the index of when their jobs expire."""
         with connection.cursor() as cursor:
-            try:
-                count: int = cursor.execute(self._sql["sweep"], self._values(limit=limit))
-            except Error as error:
-                if code(error) not in {*CONFLICTS, LOCK_WAIT_TIMEOUT}:
-                    raise
-                return 0
+            cursor.execute(self._sql["gone"], self._values())
+            ids = [id for id, _ in cursor.fetchall()]
+        return self._unless_busy(lambda: self._sweep_parts(connection, ids, limit)) if ids else 0
+
+    def _sweep_parts(self, connection: Any, ids: builtins.list[str], limit: int) -> int:
+        with transaction(connection), connection.cursor() as cursor:
+            keys = [key for (key,) in self._rows(cursor, "gone_locked", ids) if key is not None]
+            count: int = cursor.execute(self._sql["sweep_parts"], {"keys": keys, "limit": limit}) if keys else 0
         return count
 
+    def sweep(self, connection: Any, limit: int) -> int:
+        """Go along the index of when they expire."""
+        with connection.cursor() as cursor:
+            return self._unless_busy(lambda: cursor.execute(self._sql["sweep"], self._values(limit=limit)))
+
+    def _unless_busy(self, sweep: Callable[[], int]) -> int:
+        """Return how many rows it deletes; 0 where another process sweeps at the same time, which may go on alone."""
+        try:
+            return sweep()
+        except Error as error:
+            if code(error) not in {*CONFLICTS, LOCK_WAIT_TIMEOUT}:
+                raise
+        return 0
+
     def _rows(self, cursor: Any, name: str, ids: Collection[str]) -> Iterator[tuple[Any, ...]]:
-        for part in self._parts(ids):
-            cursor.execute(self._sql[name], self._values(ids=part))
+        for piece in self._pieces(ids):
+            cursor.execute(self._sql[name], self._values(ids=piece))
             yield from cursor.fetchall()
 
-    def _parts(self, ids: Collection[str]) -> Iterator[builtins.list[str]]:
-        """Divide ids into as few lists as the server takes statements for."""
+    def _pieces(self, keys: Collection[Key]) -> Iterator[builtins.list[Key]]:
+        """Divide ids or digests into as few lists as the server takes statements for."""
         size = max((self._packet - len(self._sql["lock"])) // LONGEST_ID, 1)
-        rest = [*ids]
-        return (rest[begin : begin + size] for begin in range(0, len(rest), size))
+        rest = [*keys]
+        for begin in range(0, len(rest), size):
+            yield rest[begin : begin + size]
 
     def _values(self, **values: object) -> dict[str, object]:
         return values if self._clock is None else values | {"now": self._clock()}

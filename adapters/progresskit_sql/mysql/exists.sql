@@ -1,4 +1,5 @@
--- It fails where there is no table, and otherwise where the table is of an earlier version.
-SELECT opened_at, restored, born
-FROM {table}
+-- It fails where a table, or a column that a table of an earlier version lacks, is not there.
+SELECT jobs.{added}, part.digest
+FROM {table} AS jobs
+JOIN {parts} AS part USING (parts_key)
 LIMIT 0

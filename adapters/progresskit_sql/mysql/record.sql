@@ -5,4 +5,6 @@ CONCAT_WS(
 created,
 CONVERT(token USING utf8mb4),
 verdict,
+tally,
+parts_key,
 body

@@ -17,7 +17,21 @@ CREATE TABLE IF NOT EXISTS {table} (
     opened_at        DOUBLE NOT NULL DEFAULT 0,  -- when the run began, or the external update was made
     restored         TINYINT NOT NULL DEFAULT 0, -- 1 where no new start opened the record
     born             BIGINT NOT NULL DEFAULT 0,  -- when the first run was created, in milliseconds since the epoch
+    tally            TEXT,                       -- the sums over the parts of the run; NULL where it has none
+    parts_key        BIGINT,                     -- of the rows of these parts
     PRIMARY KEY (id),
     KEY by_heard_at (heard_at),
     KEY by_expires_at (expires_at)
+) ENGINE = InnoDB, DEFAULT CHARACTER SET = utf8mb4, COLLATE = utf8mb4_bin
+
+CREATE TABLE IF NOT EXISTS {parts} (
+    parts_key        BIGINT NOT NULL,            -- that of the row of their job
+    digest           BIGINT NOT NULL,            -- of the name
+    token            VARBINARY(255),
+    state            VARCHAR(16) NOT NULL,
+    weight           INT NOT NULL,
+    hundredths       INT NOT NULL,               -- of a percent
+    opened_at        DOUBLE NOT NULL,            -- when the newest start began, in seconds since the epoch
+    restored         TINYINT NOT NULL,           -- 1 where no start proves that it is the newest
+    PRIMARY KEY (parts_key, digest)
 ) ENGINE = InnoDB, DEFAULT CHARACTER SET = utf8mb4, COLLATE = utf8mb4_bin

@@ -1,5 +1,5 @@
 """
-Statements of many rows: of writes (write.sql), and of records that are decided (replace.sql, insert.sql).
+Statements of many rows: of writes (write.sql), and of records and parts that are decided (replace.sql, insert.sql).
 
 The text is built here: the driver takes longer to escape a thousand records, letter by letter, than the server to
 store them. So it is given only the strings that need it; most do not, and all else are numbers and our own words.
@@ -15,7 +15,7 @@ from progresskit.progress import restores
 from progresskit_sql.dialect import COLUMNS, opening_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from progresskit.progress import Write
 
@@ -28,13 +28,13 @@ OPENED = (
     *("heard_at", "expires_at", "opened_at", "restored", "born"),
 )
 DECIDED = ("fate", *COLUMNS)
+"""The columns of a record that was decided: NEWER, then those of COLUMNS."""
 
 NAMES = {
     "renewed": RENEWED,
     "newer": NEWER,
     "begun": BEGUN,
     "left_alone": "LAST_INSERT_ID(VALUES(fate)) * 0",
-    "replaced": ", ".join(f"{column} = VALUES({column})" for column in COLUMNS[1:]),
 }
 
 BESIDE_ROWS = 64
@@ -42,10 +42,11 @@ BESIDE_ROWS = 64
 
 
 class Statement:
-    """The statement of one file for one table, and rows of these columns."""
+    """The statement of one file for one table, for rows of these columns; `replaced` are those that it may replace."""
 
-    def __init__(self, name: str, table: str, columns: Sequence[str]) -> None:
+    def __init__(self, name: str, table: str, columns: Sequence[str], replaced: Sequence[str] = ()) -> None:
         names = {"table": table, "columns": ", ".join(columns), **NAMES}
+        names["replaced"] = ", ".join(f"{column} = VALUES({column})" for column in replaced)
         self._head, self._tail = text(name).format(rows="\0", **names).split("\0")
 
     def of(self, rows: Sequence[str], limit: int) -> Iterator[str]:
@@ -76,10 +77,10 @@ def _row_of_write(cursor: Any, write: Write, now: str) -> str:
     )
 
 
-def decided_row(cursor: Any, row: Sequence[object]) -> str:
-    """Return the values of DECIDED, of a row with those of COLUMNS."""
+def decided_row(cursor: Any, row: Iterable[object]) -> str:
+    """Return the values of a row."""
     texts = (_literal(cursor, value) if value is None or isinstance(value, str) else repr(value) for value in row)
-    return f"({NEWER},{','.join(texts)})"
+    return f"({','.join(texts)})"
 
 
 def _literal(cursor: Any, value: str | None) -> str:

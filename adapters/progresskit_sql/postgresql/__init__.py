@@ -15,8 +15,9 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from progresskit.errors import ConfigurationError
-from progresskit.progress import FINAL_STATES
-from progresskit_sql.dialect import Dialect, record_of, row_of
+from progresskit.parts import Part
+from progresskit.progress import FINAL_STATES, State
+from progresskit_sql.dialect import PART_COLUMNS, Dialect, record_of, row_of, row_of_part
 
 from .batches import NAMES, decided, written
 from .driver import autocommit, is_silent, transaction
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, Engine
 
-    from progresskit.backends.stores import Decide, StoredRecord
-    from progresskit.progress import State, Write
+    from progresskit.backends.parts import DecideParts
+    from progresskit.progress import Write
     from progresskit_sql.backend import SQLBackend
+    from progresskit_sql.changes import Changes, PartRow, TableRecord
     from progresskit_sql.dialect import Row
 
 SERVER_CLOCK = "extract(epoch FROM clock_timestamp())::double precision"
@@ -49,7 +51,10 @@ SELECT
 OFFSET 0
 """
 
-QUERIES = ("found", "write", "lock", "store", "delete", "time", "read", "list", "cancels", "sweep")
+QUERIES = (
+    *("found", "write", "lock", "parts", "store", "store_parts", "delete", "time", "read", "list", "cancels"),
+    *("sweep", "sweep_parts"),
+)
 
 
 class PostgreSQL(Dialect):
@@ -65,10 +70,11 @@ class PostgreSQL(Dialect):
             if len(longest.encode()) > NAME_LENGTH:
                 raise ConfigurationError(f"an index cannot be called {longest}: that is over {NAME_LENGTH} bytes")
         schema = f"{_quoted(self._address.schema)}." if self._address.schema else ""
-        self._table, self.channel, self.cancels_channel = f"{schema}{_quoted(name)}", name, f"{name}_cancels"
-        self._upgrade = _text("upgrade").format(table=self._table)
-        self._ddl = _statements({"table": self._table} | {key: _quoted(index) for key, index in indexes.items()})
-        self._sql = _queries(self._table, SERVER_CLOCK if clock is None else "%(now)s::double precision")
+        self.channel, self.cancels_channel = name, f"{name}_cancels"
+        self._tables = {"table": f"{schema}{_quoted(name)}", "parts": f"{schema}{_quoted(f'{prefix}_parts')}"}
+        self._upgrade = _text("upgrade").format(**self._tables)
+        self._ddl = _statements(self._tables | {key: _quoted(index) for key, index in indexes.items()})
+        self._sql = _queries(self._tables, SERVER_CLOCK if clock is None else "%(now)s::double precision")
 
     @classmethod
     def pushing(cls, url: URL) -> type[SQLBackend] | None:
@@ -90,22 +96,22 @@ class PostgreSQL(Dialect):
         return autocommit(connection)
 
     def open(self, connection: psycopg.Connection[Any], own: bool) -> Hashable:
-        """Make the table, or complete it: the right to do so is not needed where there is one of this version."""
+        """Make the tables, or complete them: the right to do so is not needed where there are those of this version."""
         table, begun, pid, complete = self._find(connection)
         if not complete:
-            self._make(connection, self._ddl if table is None else [self._upgrade])
+            self._make(connection, self._ddl if table is None else [self._upgrade, *self._ddl])
             table, begun, pid, _ = self._find(connection)
         if own and pid != connection.pgconn.backend_pid:  # another session may be asked for a statement prepared here
             connection.prepare_threshold = None
         return table, begun
 
     def _find(self, connection: psycopg.Connection[Any]) -> tuple[Any, ...]:
-        found: tuple[Any, ...] = self._execute(connection, "found", table=self._table)[0]
+        found: tuple[Any, ...] = self._execute(connection, "found", **self._tables)[0]
         return found
 
     def _make(self, connection: psycopg.Connection[Any], statements: Sequence[str]) -> None:
         # The first session makes it, and the others wait: even with IF NOT EXISTS one of them would fail.
-        lock = f"SELECT pg_advisory_xact_lock({crc32(self._table.encode())})"
+        lock = f"SELECT pg_advisory_xact_lock({crc32(self._tables['table'].encode())})"
         connection.execute(";\n".join((lock, *statements)).encode())
 
     def broken(self, connection: psycopg.Connection[Any]) -> bool:
@@ -120,7 +126,7 @@ class PostgreSQL(Dialect):
         """Go by the server's code."""
         return is_conflict(error)
 
-    def write(self, connection: psycopg.Connection[Any], batch: Sequence[Write], decide: Decide) -> None:
+    def write(self, connection: psycopg.Connection[Any], batch: Sequence[Write], decide: DecideParts) -> None:
         """Use one statement, which returns the ids that it has stored, and notify."""
         lasting = _is_lasting(write.state for write in batch)
         parts = self._execute(connection, "write", **written(batch), channel=self.channel, lasting=lasting)
@@ -142,29 +148,36 @@ class PostgreSQL(Dialect):
         now: float = rows[-1][0] if rows else self._execute(connection, "time")[0][0]
         return [(row[1], row[2:]) for row in rows], now
 
-    def unpack(self, row: tuple[Any, ...]) -> StoredRecord:
+    def unpack(self, row: tuple[Any, ...]) -> TableRecord:
         """Divide the columns of record.sql."""
-        state, *numbers, created, token, override, body = row
-        return record_of(numbers, state, created, token, override, body)
+        state, *numbers, created, token, override, tally, parts_key, body = row
+        return record_of(numbers, state, created, token, override, tally, parts_key, body)
 
-    def store(
-        self,
-        connection: psycopg.Connection[Any],
-        records: Mapping[str, StoredRecord],
-        added: Collection[str],
-        cancelled: Collection[str],
-    ) -> None:
+    def load_parts(
+        self, connection: psycopg.Connection[Any], digests: Mapping[str, Collection[int]]
+    ) -> builtins.list[PartRow]:
+        """Go along the primary keys."""
+        asked = [(id, digest) for id, those in digests.items() for digest in those]
+        values = {"ids": [id for id, _ in asked], "digests": [digest for _, digest in asked]}
+        rows = self._execute(connection, "parts", **values)
+        return [(id, digest, Part(token, State(state), *rest)) for id, digest, token, state, *rest in rows]
+
+    def store(self, connection: psycopg.Connection[Any], changes: Changes) -> None:
         """Write all columns, and notify."""
         self._execute(
             connection,
             "store",
-            **decided([row_of(id, record) for id, record in records.items()]),
-            added=[*added],
-            cancelled=[*cancelled],
+            **decided([row_of(id, row) for id, row in changes.records.items()]),
+            added=changes.added,
+            notified=changes.notified,
+            cancelled=changes.cancelled,
             channel=self.channel,
             cancels=self.cancels_channel,
-            lasting=_is_lasting(record.stored.state for record in records.values()),
+            lasting=_is_lasting(row.record.stored.state for row in changes.records.values()),
         )
+        if changes.parts:
+            rows = [row_of_part(*each) for each in changes.part_rows]
+            connection.execute(self._sql["store_parts"], decided(rows, PART_COLUMNS))
 
     def delete(self, connection: psycopg.Connection[Any], ids: Collection[str]) -> None:
         """Go along the primary key."""
@@ -185,6 +198,10 @@ class PostgreSQL(Dialect):
         names = None if states is None else [str(state) for state in states]
         return self._rows(connection, self._execute(connection, "list", kind=kind, states=names, limit=limit))
 
+    def sweep_parts(self, connection: psycopg.Connection[Any], limit: int) -> int:
+        """Go along the index of when their jobs expire."""
+        return len(self._execute(connection, "sweep_parts", limit=limit))
+
     def sweep(self, connection: psycopg.Connection[Any], limit: int) -> int:
         """Go along the index of when they expire."""
         return len(self._execute(connection, "sweep", limit=limit))
@@ -200,8 +217,8 @@ def _statements(names: dict[str, str]) -> list[str]:
     return [statement.format(**names) for statement in _text("schema").rstrip(";\n").split(";\n\n")]
 
 
-def _queries(table: str, now: str) -> dict[str, bytes]:
-    names = {"table": table.replace("%", "%%"), "now": now, **NAMES}
+def _queries(tables: Mapping[str, str], now: str) -> dict[str, bytes]:
+    names = {key: table.replace("%", "%%") for key, table in tables.items()} | {"now": now, **NAMES}
     names |= {"record": _text("record").format(**names), "present": PRESENT.format(now=now)}
     return {name: _text(name).format(**names).encode() for name in QUERIES}
 

@@ -1,5 +1,5 @@
 """
-Batches of rows, as parameters of write.sql and store.sql.
+Batches of rows, as parameters of write.sql, store.sql and store_parts.sql.
 
 A column is sent as one text, for psycopg takes 35 µs for an array with a single element. The separator of two values is
 in no id, no number and no JSON.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from psycopg import DataError
 
 from progresskit.progress import restores
-from progresskit_sql.dialect import COLUMNS, opening_time, upsert
+from progresskit_sql.dialect import COLUMNS, PART_COLUMNS, opening_time, upsert
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,13 +26,17 @@ WRITTEN = (
     *("ttl", "age", "restored", "born"),
 )
 # The text begins with a separator, so that it is not empty: of an empty text no array has one element.
-ARRAYS = {f"each_{name}": f"(string_to_array(%({name})s, E'\\x1e', E'\\x1d'))[2:]" for name in {*WRITTEN, *COLUMNS}}
+ARRAYS = {
+    f"each_{name}": f"(string_to_array(%({name})s, E'\\x1e', E'\\x1d'))[2:]"
+    for name in {*WRITTEN, *COLUMNS, *PART_COLUMNS}
+}
 
 NAMES = ARRAYS | {
     "upsert": upsert("least"),
     "columns": ", ".join(COLUMNS[1:]),
     "decided": ", ".join(f"decided.{name}" for name in COLUMNS[1:]),
-    "parts": "(SELECT id, sum(length(id) + 1) OVER (ROWS UNBOUNDED PRECEDING) / 7800 AS part FROM stored) AS parts",
+    "part_columns": ", ".join(PART_COLUMNS),
+    "excluded_part": ", ".join(f"excluded.{name}" for name in PART_COLUMNS),
 }
 
 
@@ -56,10 +60,10 @@ def written(batch: Sequence[Write]) -> dict[str, str]:
     }
 
 
-def decided(rows: Iterable[Sequence[object]]) -> dict[str, str]:
-    """Return the columns of records; each row has the values of COLUMNS."""
+def decided(rows: Iterable[Sequence[object]], names: Sequence[str] = COLUMNS) -> dict[str, str]:
+    """Return the columns of records or parts; each row has the values of these names."""
     columns = zip(*rows, strict=True)
-    return {name: _joined([*map(_text, values)]) for name, values in zip(COLUMNS, columns, strict=True)}
+    return {name: _joined([*map(_text, values)]) for name, values in zip(names, columns, strict=True)}
 
 
 def _text(value: object) -> str:

@@ -1,11 +1,11 @@
 -- Which table it is, and since when the server runs: after a crash, or on another server, something may be missing.
 -- And whose session this is: a pooler has told the client another number.
--- And whether the table has the columns that it lacked in an earlier version.
+-- And whether there is what an earlier version lacked.
 SELECT
     to_regclass(%(table)s)::oid,
     pg_postmaster_start_time(),
     pg_backend_pid(),
     EXISTS (
         SELECT FROM pg_attribute
-        WHERE attrelid = to_regclass(%(table)s) AND attname = 'born' AND NOT attisdropped
-    )
+        WHERE attrelid = to_regclass(%(table)s) AND attname = 'parts_key' AND NOT attisdropped
+    ) AND to_regclass(%(parts)s) IS NOT NULL

@@ -20,9 +20,23 @@ CREATE TABLE IF NOT EXISTS {table} (
     body             text NOT NULL,
     opened_at        double precision NOT NULL DEFAULT 0, -- when the run began, or the external update was made
     restored         boolean NOT NULL DEFAULT false,      -- no new start opened the record
-    born             bigint NOT NULL DEFAULT 0            -- when the first run was created, in ms since the epoch
+    born             bigint NOT NULL DEFAULT 0,           -- when the first run was created, in ms since the epoch
+    tally            text,              -- the sums over the parts of the run; NULL where it has none
+    parts_key        bigint             -- of the rows of these parts
 ) WITH (fillfactor = 50);
 
 CREATE INDEX IF NOT EXISTS {by_heard} ON {table} (heard_minute);
 
 CREATE INDEX IF NOT EXISTS {by_expires} ON {table} (expires_minute);
+
+CREATE TABLE IF NOT EXISTS {parts} (
+    parts_key        bigint NOT NULL,           -- that of the row of their job
+    digest           bigint NOT NULL,           -- of the name
+    opened_at        double precision NOT NULL, -- when the newest start began, in seconds since the epoch
+    weight           integer NOT NULL,
+    hundredths       integer NOT NULL,          -- of a percent
+    restored         boolean NOT NULL,          -- no start proves that it is the newest
+    state            text NOT NULL,
+    token            text,
+    PRIMARY KEY (parts_key, digest)
+) WITH (fillfactor = 80);

@@ -26,5 +26,5 @@ stored AS (
     RETURNING id
 )
 SELECT pg_notify(%(channel)s, string_agg(id, ',')), array_agg(id)
-FROM {parts}
-GROUP BY part
+FROM (SELECT id, sum(length(id) + 1) OVER (ROWS UNBOUNDED PRECEDING) / 7800 AS piece FROM stored) AS pieces
+GROUP BY piece

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from itertools import chain
 from time import time
 from typing import TYPE_CHECKING
 
-from progresskit_sql.dialect import COLUMNS, Dialect, record_of, row_of
+from progresskit.parts import Part
+from progresskit.progress import State
+from progresskit_sql.dialect import ADDED, COLUMNS, PART_COLUMNS, Dialect, record_of, row_of, row_of_part
 
 from .database import (
     Home,
@@ -34,12 +37,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, Engine
 
-    from progresskit.backends.stores import Decide, StoredRecord
-    from progresskit.progress import State, Write
+    from progresskit.backends.parts import DecideParts
+    from progresskit.progress import Write
+    from progresskit_sql.changes import Changes, PartRow, TableRecord
     from progresskit_sql.dialect import Row
 
 UNIT, RECORD = "\x1f", "\x1e"
 """The separators of the parts of a record and of records (see record.sql, read.sql); JSON holds neither."""
+
+QUERIES = ("read", "lock", "list", "cancels", "delete", "parts", "sweep", "sweep_parts")
 
 
 class SQLite(Dialect):
@@ -52,16 +58,15 @@ class SQLite(Dialect):
         self._url, self._clock = url, clock or time
         self.shared = not is_memory(url)
         self.fork_safe = not self.shared
-        table = f"{prefix}_jobs"
+        table, parts = f"{prefix}_jobs", _quoted(f"{prefix}_parts")
         names = {
             "table": _quoted(table),
+            "parts": parts,
             "by_heard_at": _quoted(f"{table}_by_heard_at"),
             "by_expires_at": _quoted(f"{table}_by_expires_at"),
         }
         names["record"] = text("record").format(**names)
-        self._sql = {
-            name: text(name).format(**names) for name in ("read", "lock", "list", "cancels", "delete", "sweep")
-        }
+        self._sql = {name: text(name).format(**names) for name in QUERIES}
         self._ddl, self._upgrade = (
             [statement.format(**names) for statement in text(name).rstrip(";\n").split(";\n\n")]
             for name in ("schema", "upgrade")
@@ -69,6 +74,7 @@ class SQLite(Dialect):
         self._columns = f"PRAGMA table_info({names['table']})"
         self._writes = Upserts("write", names["table"], OPENED)
         self._records = Upserts("store", names["table"], COLUMNS)
+        self._parts = Upserts("store_parts", parts, PART_COLUMNS)
 
     def ddl(self) -> builtins.list[str]:
         """Return the statements that `open` runs."""
@@ -88,19 +94,20 @@ class SQLite(Dialect):
             prepare(connection)
         for statement in self._ddl:
             connection.execute(statement)
-        if not self._is_complete(connection):
+        if self._lacks(connection):
             self._add_columns(connection)
         return Home.of(connection)
 
-    def _is_complete(self, connection: sqlite3.Connection) -> bool:
-        return "born" in {column[1] for column in connection.execute(self._columns)}
+    def _lacks(self, connection: sqlite3.Connection) -> builtins.list[str]:
+        """Return the statements that add the columns which the table lacks."""
+        there = {column[1] for column in connection.execute(self._columns)}
+        return [statement for name, statement in zip(ADDED, self._upgrade, strict=True) if name not in there]
 
     def _add_columns(self, connection: sqlite3.Connection) -> None:
         """Bring a table of an earlier version up to this one; the first process does so, and the others wait."""
         with transaction(connection):
-            if not self._is_complete(connection):
-                for statement in self._upgrade:
-                    connection.execute(statement)
+            for statement in self._lacks(connection):
+                connection.execute(statement)
 
     def leads_home(self, home: Home) -> bool:
         """Look whether the file is the same."""
@@ -114,7 +121,7 @@ class SQLite(Dialect):
         """Go by SQLite's result code."""
         return unavailable(error)
 
-    def write(self, connection: sqlite3.Connection, batch: Sequence[Write], decide: Decide) -> None:
+    def write(self, connection: sqlite3.Connection, batch: Sequence[Write], decide: DecideParts) -> None:
         """Use as few statements as there can be."""
         if len(batch) == 1:  # one statement is a transaction of its own
             if left := self._upsert(connection, batch):
@@ -140,15 +147,19 @@ class SQLite(Dialect):
         """Fetch all as one text; nobody else can write."""
         return self._load(connection, "lock", ids)
 
-    def store(
-        self,
-        connection: sqlite3.Connection,
-        records: Mapping[str, StoredRecord],
-        added: Collection[str],
-        cancelled: Collection[str],
-    ) -> None:
+    def load_parts(
+        self, connection: sqlite3.Connection, digests: Mapping[str, Collection[int]]
+    ) -> builtins.list[PartRow]:
+        """Fetch all as one text."""
+        asked = json.dumps([(id, digest) for id, those in digests.items() for digest in those])
+        text: str | None = connection.execute(self._sql["parts"], {"asked": asked}).fetchone()[0]
+        return [_part_row(row) for row in text.split(RECORD)] if text else []
+
+    def store(self, connection: sqlite3.Connection, changes: Changes) -> None:
         """Write all columns."""
-        for sql, values, _ in self._records.of([row_of(id, record) for id, record in records.items()]):
+        rows = [row_of(id, row) for id, row in changes.records.items()]
+        parts = [row_of_part(*each) for each in changes.part_rows]
+        for sql, values, _ in chain(self._records.of(rows), self._parts.of(parts)):
             connection.execute(sql, values)
 
     def delete(self, connection: sqlite3.Connection, ids: Collection[str]) -> None:
@@ -168,11 +179,13 @@ class SQLite(Dialect):
         rows = _with_ids(_decoded(text).split(RECORD)) if text else []
         return [row for row in rows if row[0] in wanted], now
 
-    def unpack(self, row: str) -> StoredRecord:
+    def unpack(self, row: str) -> TableRecord:
         """Divide the text of record.sql."""
-        head, created, token, override, body = row.split(UNIT)
+        head, created, token, override, group, body = row.split(UNIT)
         _, state, *numbers = head.split(" ")
-        return record_of(numbers, state, created[1:] if created else None, token[1:] if token else None, override, body)
+        key, _, tally = group.partition(" ")
+        texts = (created[1:] if created else None, token[1:] if token else None, override, tally or None)
+        return record_of(numbers, state, *texts, int(key) if key else None, body)
 
     def cancel_requested(self, connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
@@ -187,6 +200,10 @@ class SQLite(Dialect):
         values = {"kind": kind, "states": names, "limit": limit, "now": (now := self._clock())}
         return _with_ids(_decoded(row) for (row,) in connection.execute(self._sql["list"], values)), now
 
+    def sweep_parts(self, connection: sqlite3.Connection, limit: int) -> int:
+        """Go along the index of when their jobs expire."""
+        return connection.execute(self._sql["sweep_parts"], {"limit": limit, "now": self._clock()}).rowcount
+
     def sweep(self, connection: sqlite3.Connection, limit: int) -> int:
         """Go along the index of when they expire."""
         return connection.execute(self._sql["sweep"], {"limit": limit, "now": self._clock()}).rowcount
@@ -194,6 +211,13 @@ class SQLite(Dialect):
 
 def _with_ids(rows: Iterable[str]) -> list[Row]:
     return [(row.partition(" ")[0], row) for row in rows]
+
+
+def _part_row(row: str) -> PartRow:
+    head, token = row.split(UNIT)
+    id, digest, state, weight, hundredths, opened, restored = head.split(" ")
+    known = (token[1:] if token else None, State(state), int(weight), int(hundredths))
+    return id, int(digest), Part(*known, float(opened), restored == "1")
 
 
 def _decoded(text: bytes) -> str:

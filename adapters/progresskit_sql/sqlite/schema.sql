@@ -15,9 +15,23 @@ CREATE TABLE IF NOT EXISTS {table} (
     body             TEXT NOT NULL,
     opened_at        REAL NOT NULL DEFAULT 0,    -- when the run began, or the external update was made
     restored         INTEGER NOT NULL DEFAULT 0, -- 1 where no new start opened the record
-    born             INTEGER NOT NULL DEFAULT 0  -- when the first run was created, in milliseconds since the epoch
+    born             INTEGER NOT NULL DEFAULT 0, -- when the first run was created, in milliseconds since the epoch
+    tally            TEXT,                       -- the sums over the parts of the run; NULL where it has none
+    parts_key        INTEGER                     -- of the rows of these parts
 );
 
 CREATE INDEX IF NOT EXISTS {by_heard_at} ON {table} (heard_at);
 
 CREATE INDEX IF NOT EXISTS {by_expires_at} ON {table} (expires_at);
+
+CREATE TABLE IF NOT EXISTS {parts} (
+    parts_key        INTEGER NOT NULL,           -- that of the row of their job
+    digest           INTEGER NOT NULL,           -- of the name
+    token            TEXT,
+    state            TEXT NOT NULL,
+    weight           INTEGER NOT NULL,
+    hundredths       INTEGER NOT NULL,           -- of a percent
+    opened_at        REAL NOT NULL,              -- when the newest start began, in seconds since the epoch
+    restored         INTEGER NOT NULL,           -- 1 where no start proves that it is the newest
+    PRIMARY KEY (parts_key, digest)
+) WITHOUT ROWID;

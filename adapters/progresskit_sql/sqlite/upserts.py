@@ -1,4 +1,4 @@
-"""Upserts of many rows: of writes (write.sql), and of records that are decided (store.sql)."""
+"""Upserts of many rows: of writes (write.sql), and of what is decided (store.sql, store_parts.sql)."""
 
 from __future__ import annotations
 

@@ -14,9 +14,11 @@ import pytest
 from sqlalchemy import create_engine
 
 from progresskit.errors import BackendUnavailable
+from progresskit.parts import Parts
 from progresskit.progress import State, Version, encode
 from progresskit.testing import LIFE, external_update, record, start, update
 from progresskit.testing.helpers import insist, read
+from progresskit.testing.parts import report, send
 from progresskit_sql import SQLBackend
 from tests.services import missing, server
 
@@ -66,6 +68,16 @@ def test_what_the_first_version_stored_is_read_and_goes_on(url: str) -> None:
         backend.write([update("done", 5, run=2, state=State.SUCCEEDED, late=True, age=90)])
         backend.write([external_update("done", State.FAILED, age=90)])
         assert read(backend, "done") == before
+
+
+def test_a_table_with_some_of_the_columns_gets_the_others_and_adds_up_parts(url: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE progresskit_jobs ADD COLUMN born BIGINT NOT NULL DEFAULT 0")
+    engine.dispose()
+    with closing(SQLBackend(url)) as backend:
+        assert send(backend, [], [report("live", "a", State.SUCCEEDED)]) == {"live": "worker"}
+        assert (read(backend, "live").parts, read(backend, "live").version) == (Parts(None, 1, 0, 0, 0), (2, 1, 5))
 
 
 def test_processes_that_come_at_once_complete_it_once(url: str) -> None:

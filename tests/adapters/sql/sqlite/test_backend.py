@@ -148,7 +148,7 @@ def test_the_table_can_be_made_by_a_migration_and_is_the_same(path: Path, backen
     made = rows(path, schema)
     backend.write([start("job")])
     assert rows(path, schema) == made
-    assert len(made) == 3
+    assert len(made) == 4
 
 
 def test_prefixes_do_not_see_each_other(path: Path, backend: SQLBackend) -> None:

@@ -1,0 +1,3 @@
+DELETE FROM {parts}
+WHERE parts_key IN %(keys)s
+LIMIT %(limit)s

@@ -1,0 +1,16 @@
+-- Of the records that the sweep deletes next; what somebody else is about to begin again is left to them.
+DELETE FROM {parts}
+WHERE (parts_key, digest) IN (
+    SELECT part.parts_key, part.digest
+    FROM (
+        SELECT parts_key
+        FROM {table}
+        WHERE expires_minute <= floor({now} / 60)::bigint
+        ORDER BY expires_minute
+        LIMIT 500
+        FOR UPDATE SKIP LOCKED
+    ) AS gone
+    JOIN {parts} AS part USING (parts_key)
+    LIMIT %(limit)s
+)
+RETURNING 1

@@ -1,0 +1,2 @@
+INSERT OR REPLACE INTO {table} ({columns})
+VALUES {rows}
