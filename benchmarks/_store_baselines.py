@@ -105,7 +105,8 @@ class PostgreSQLBaseline(Baseline):
 
         from progresskit_sql.postgresql import SERVER_CLOCK, _queries
 
-        self.sql = _queries('"progresskit_jobs"', SERVER_CLOCK)["write"]
+        tables = {"table": '"progresskit_jobs"', "parts": '"progresskit_parts"'}
+        self.sql = _queries(tables, SERVER_CLOCK)["write"]
         self.connection = psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
 
     def prepare(self, batch: Sequence[Write]) -> Any:

@@ -102,6 +102,11 @@ class Report(NamedTuple):
         """True where no worker of the part has sent it."""
         return self.token is None
 
+    @property
+    def is_unproven(self) -> bool:
+        """True where it is no proof that its start is the newest."""
+        return self.late or not self.is_start
+
 
 class Declaration(NamedTuple):
     """
@@ -214,8 +219,8 @@ def advanced(part: Part | None, report: Report, now: float) -> Part:
     """
     began, hundredths = now - report.age, min(max(report.hundredths, 0), WHOLE)
     if part is None:
-        restored = report.late or not report.is_start
-        return _in_state(Part(report.token, report.state, report.weight, hundredths, began, restored), report.state)
+        known = (report.token, report.state, report.weight, hundredths, began, report.is_unproven)
+        return _in_state(Part(*known), report.state)
     if part.state is State.SUCCEEDED:
         return part
     part = part._replace(hundredths=max(part.hundredths, hundredths))
@@ -226,8 +231,8 @@ def advanced(part: Part | None, report: Report, now: float) -> Part:
     if report.is_external:
         return part if part.state in FINAL_STATES or precedes else _in_state(part, report.state)
     if (report.is_start and not (report.late and precedes)) or (part.restored and began > part.opened):
-        restored = report.late or not report.is_start
-        return _in_state(part._replace(token=report.token, opened=began, restored=restored), report.state)
+        part = part._replace(token=report.token, opened=began, restored=report.is_unproven)
+        return _in_state(part, report.state)
     return part
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from progresskit.backends.parts import DecideParts
     from progresskit.backends.stores import Decide, StoredRecord
     from progresskit.config import Settings
+    from progresskit.parts import Report
     from progresskit.progress import Progress, State, Write
 
     from .dialect import Dialect, Row
@@ -102,6 +103,22 @@ class SQLBackend(PartsBackend, SupportsListing):
         missing = self._dialect.missing()
         self._found = missing is None
         return missing
+
+    def write_with_reports(
+        self, batch: Sequence[Write], reports: Sequence[Report]
+    ) -> tuple[dict[str, int], dict[str, str]]:
+        """Fold both in; reports that need no decision are stored by a statement of their own, where there is one."""
+        if not (self._dialect.has_report and reports):
+            return super().write_with_reports(batch, reports)
+        written = {write.id for write in batch}
+        alone = [report for report in reports if report.parent not in written]
+        with self.noticing_failure(), self._connections.lend() as lent:
+            self.check_server(lent.home)
+            run_tokens, left = self._dialect.report(lent.connection, alone)
+            self._sweep(lent.connection)
+        left += [report for report in reports if report.parent in written]
+        runs, found = super().write_with_reports(batch, left)
+        return runs, run_tokens | found
 
     def transact_writes(self, writes: Mapping[str, Write], decide: Decide) -> None:
         """Store the writes of workers as the dialect can, and have `decide` fold in external updates."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from progresskit.backends.parts import DecideParts
     from progresskit.backends.stores import Decide
-    from progresskit.parts import Part
+    from progresskit.parts import Part, Report
     from progresskit.progress import Write
 
     from .backend import SQLBackend
@@ -62,6 +62,9 @@ class Dialect(ABC):
 
     fork_safe: bool = True
     """False where a connection that is open during a fork does harm, even if the child never touches it."""
+
+    has_report: bool = False
+    """True where `report` stores what needs no decision."""
 
     errors: tuple[type[Exception], ...]
     """The errors of the driver."""
@@ -119,6 +122,10 @@ class Dialect(ABC):
         Where the statement does not say which it has left alone, and the batch has starts, all is one transaction: to
         decide a start again, after another worker's, would take the job away from that.
         """
+
+    def report(self, connection: Any, reports: Sequence[Report]) -> tuple[dict[str, str], builtins.list[Report]]:
+        """Store what needs no decision; return the run token of each job that took a report, and the reports left."""
+        return {}, [*reports]
 
     def transact(
         self, connection: Any, ids: Collection[str], decide: DecideParts, names: Mapping[str, Sequence[str]] = {}

@@ -226,16 +226,20 @@ class MySQL(Dialect):
             return self._timed(cursor, cursor.fetchall())
 
     def sweep_parts(self, connection: Any, limit: int) -> int:
-        """Go along the index of when their jobs expire."""
+        """Go along the index of when their jobs expire, and delete the rows of those without parts as well."""
         with connection.cursor() as cursor:
             cursor.execute(self._sql["gone"], self._values())
-            ids = [id for id, _ in cursor.fetchall()]
+            ids = [id for (id,) in cursor.fetchall()]
         return self._unless_busy(lambda: self._sweep_parts(connection, ids, limit)) if ids else 0
 
     def _sweep_parts(self, connection: Any, ids: builtins.list[str], limit: int) -> int:
         with transaction(connection), connection.cursor() as cursor:
-            keys = [key for (key,) in self._rows(cursor, "gone_locked", ids) if key is not None]
-            count: int = cursor.execute(self._sql["sweep_parts"], {"keys": keys, "limit": limit}) if keys else 0
+            keys: dict[str, int] = dict(self._rows(cursor, "gone_locked", ids))
+            if not keys:
+                return 0
+            count: int = cursor.execute(self._sql["sweep_parts"], {"keys": [*keys.values()], "limit": limit})
+            if count < limit:
+                self.delete(connection, keys)
         return count
 
     def sweep(self, connection: Any, limit: int) -> int:

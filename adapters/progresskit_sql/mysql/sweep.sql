@@ -1,5 +1,4 @@
 DELETE FROM {table}
-WHERE expires_at <= {now}
-    AND (parts_key IS NULL OR NOT EXISTS (SELECT 1 FROM {parts} AS part WHERE part.parts_key = {table}.parts_key))
+WHERE expires_at <= {now} AND parts_key IS NULL
 ORDER BY expires_at
 LIMIT %(limit)s

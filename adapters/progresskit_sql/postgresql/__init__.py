@@ -17,9 +17,10 @@ from psycopg.rows import tuple_row
 from progresskit.errors import ConfigurationError
 from progresskit.parts import Part
 from progresskit.progress import FINAL_STATES, State
+from progresskit_sql.changes import digest_of
 from progresskit_sql.dialect import PART_COLUMNS, Dialect, record_of, row_of, row_of_part
 
-from .batches import NAMES, decided, written
+from .batches import NAMES, decided, reported, written
 from .driver import autocommit, is_silent, transaction
 from .errors import is_conflict, unavailable
 from .server import Address
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
     from progresskit.backends.parts import DecideParts
+    from progresskit.parts import Report
     from progresskit.progress import Write
     from progresskit_sql.backend import SQLBackend
     from progresskit_sql.changes import Changes, PartRow, TableRecord
@@ -52,7 +54,7 @@ OFFSET 0
 """
 
 QUERIES = (
-    *("found", "write", "lock", "parts", "store", "store_parts", "delete", "time", "read", "list", "cancels"),
+    *("found", "write", "lock", "parts", "store", "store_parts", "report", "delete", "time", "read", "list", "cancels"),
     *("sweep", "sweep_parts"),
 )
 
@@ -60,6 +62,7 @@ QUERIES = (
 class PostgreSQL(Dialect):
     """PostgreSQL."""
 
+    has_report = True
     errors = (psycopg.Error, UnicodeError, OverflowError)
 
     def __init__(self, url: URL, prefix: str, clock: Callable[[], float] | None) -> None:
@@ -135,6 +138,18 @@ class PostgreSQL(Dialect):
             left.difference_update(ids)
         if left:
             self.transact(connection, left, decide)
+
+    def report(
+        self, connection: psycopg.Connection[Any], reports: Sequence[Report]
+    ) -> tuple[dict[str, str], builtins.list[Report]]:
+        """Use one statement."""
+        parts = {(report.parent, digest_of(report.name)): report for report in reports}
+        repeated = {report.parent for report in reports if parts[report.parent, digest_of(report.name)] is not report}
+        steady = [report for report in parts.values() if not (report.is_external or report.parent in repeated)]
+        rows = self._execute(connection, "report", **reported(steady), lasting=False) if steady else []
+        taken = {id(parts[parent, digest]) for parent, digest, _ in rows}
+        tokens = {parent: run_token for parent, _, run_token in rows}
+        return tokens, [report for report in reports if id(report) not in taken]
 
     def transaction(self, connection: psycopg.Connection[Any]) -> AbstractContextManager[None]:
         """Let each statement see all earlier commits of other sessions, at any isolation level of the session."""

@@ -1,5 +1,5 @@
 """
-Batches of rows, as parameters of write.sql, store.sql and store_parts.sql.
+Batches of rows, as parameters of write.sql, store.sql, report.sql and store_parts.sql.
 
 A column is sent as one text, for psycopg takes 35 µs for an array with a single element. The separator of two values is
 in no id, no number and no JSON.
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 from psycopg import DataError
 
-from progresskit.progress import restores
+from progresskit.progress import FINAL_STATES, SKEW_SECONDS, restores
+from progresskit.steps import WHOLE
+from progresskit_sql.changes import digest_of
 from progresskit_sql.dialect import COLUMNS, PART_COLUMNS, opening_time, upsert
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from progresskit.parts import Report
     from progresskit.progress import Write
 
 SEPARATOR, NULL = "\x1e", "\x1d"
@@ -25,16 +28,23 @@ WRITTEN = (
     *("id", "run", "attempt", "seq", "token", "state", "kind", "body", "created", "lease"),
     *("ttl", "age", "restored", "born"),
 )
+REPORTED = (
+    *("parent", "digest", "token", "run_token", "state", "weight", "hundredths", "lease"),
+    *("ttl", "age", "restored"),
+)
 # The text begins with a separator, so that it is not empty: of an empty text no array has one element.
 ARRAYS = {
     f"each_{name}": f"(string_to_array(%({name})s, E'\\x1e', E'\\x1d'))[2:]"
-    for name in {*WRITTEN, *COLUMNS, *PART_COLUMNS}
+    for name in {*WRITTEN, *COLUMNS, *PART_COLUMNS, *REPORTED}
 }
 
 NAMES = ARRAYS | {
     "upsert": upsert("least"),
     "columns": ", ".join(COLUMNS[1:]),
     "decided": ", ".join(f"decided.{name}" for name in COLUMNS[1:]),
+    "final": "({})".format(", ".join(f"'{state}'" for state in sorted(FINAL_STATES))),
+    "skew": str(SKEW_SECONDS),
+    "whole": str(WHOLE),
     "part_columns": ", ".join(PART_COLUMNS),
     "excluded_part": ", ".join(f"excluded.{name}" for name in PART_COLUMNS),
 }
@@ -58,6 +68,17 @@ def written(batch: Sequence[Write]) -> dict[str, str]:
         "restored": _joined(["1" if restores(write) else "0" for write in batch]),
         "born": _joined([str(write.created) for write in batch]),
     }
+
+
+def reported(reports: Iterable[Report]) -> dict[str, str]:
+    """Return the columns of reports."""
+    return decided(map(_row_of_report, reports), REPORTED)
+
+
+def _row_of_report(report: Report) -> tuple[object, ...]:
+    hundredths = min(max(report.hundredths, 0), WHOLE)
+    known = (report.parent, digest_of(report.name), report.token, report.run_token, str(report.state), report.weight)
+    return *known, hundredths, report.lease, report.ttl, report.age, report.is_unproven
 
 
 def decided(rows: Iterable[Sequence[object]], names: Sequence[str] = COLUMNS) -> dict[str, str]:

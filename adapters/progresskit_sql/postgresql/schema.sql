@@ -38,5 +38,7 @@ CREATE TABLE IF NOT EXISTS {parts} (
     restored         boolean NOT NULL,          -- no start proves that it is the newest
     state            text NOT NULL,
     token            text,
+    was_hundredths   integer,                   -- before the last report (see report.sql)
+    was_state        text,
     PRIMARY KEY (parts_key, digest)
 ) WITH (fillfactor = 80);

@@ -124,8 +124,8 @@ def test_a_mistake_in_the_url_is_reported_at_once_and_says_what_to_do(url: str, 
 
 def test_a_prefix_that_no_table_can_have_is_reported_at_once(url: str) -> None:
     with pytest.raises(ConfigurationError, match="longer than 64 letters"):
-        SQLBackend(url, prefix="p" * 60)
-    with closing(SQLBackend(url, prefix="p" * 59)) as backend:
+        SQLBackend(url, prefix="p" * 59)
+    with closing(SQLBackend(url, prefix="p" * 58)) as backend:
         assert backend.write([start("job")]) == {"job": 1}
 
 
@@ -137,7 +137,7 @@ def test_any_prefix_will_do(prefix: str, url: str, ask: Callable[[str], Any]) ->
             backend.write([external_update("job", State.FAILED)])
             assert backend.request_cancel(["job"]) == backend.cancel_requested(["job"]) == set()
             assert backend.list(kind=None, states=None, limit=9) == [*backend.read(["job"]).values()]
-    assert ask("SHOW TABLES") == ((f"{prefix}_jobs",),)
+    assert ask("SHOW TABLES") == ((f"{prefix}_jobs",), (f"{prefix}_parts",))
 
 
 def test_what_the_url_says_of_timeouts_holds(url: str) -> None:

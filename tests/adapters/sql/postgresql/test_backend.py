@@ -332,7 +332,7 @@ def test_a_user_who_may_not_make_tables_works_with_one_that_is_there(url: str) -
             backend.write([start("job")])
         with closing(SQLBackend(url)) as owner:
             owner.read(["job"])
-        rights = "GRANT SELECT, INSERT, UPDATE, DELETE ON {}.progresskit_jobs TO {}"
+        rights = "GRANT SELECT, INSERT, UPDATE, DELETE ON {0}.progresskit_jobs, {0}.progresskit_parts TO {1}"
         admin.execute(sql.SQL(rights).format(schema, role))
         backend.write([start("job")])
         assert backend.request_cancel(["job"]) == {"job"}
