@@ -11,6 +11,7 @@ A report holds absolute values: a repeated one has no effect, and the next one r
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .states import FINAL_STATES, SKEW_SECONDS, State, is_over, last_heard
@@ -223,10 +224,11 @@ def advanced(part: Part | None, report: Report, now: float) -> Part:
         return _in_state(Part(*known), report.state)
     if part.state is State.SUCCEEDED:
         return part
-    part = part._replace(hundredths=max(part.hundredths, hundredths))
+    hundredths = max(part.hundredths, hundredths)
     if report.token == part.token:
-        part = part._replace(opened=min(part.opened, began))
-        return part if part.state in FINAL_STATES else _in_state(part, report.state)
+        state = part.state if part.state in FINAL_STATES else report.state
+        return _in_state(part._replace(hundredths=hundredths, opened=min(part.opened, began)), state)
+    part = part._replace(hundredths=hundredths)
     precedes = began < part.opened <= now + SKEW_SECONDS  # of one that is ahead, the clock was set back since
     if report.is_external:
         return part if part.state in FINAL_STATES or precedes else _in_state(part, report.state)
@@ -237,32 +239,36 @@ def advanced(part: Part | None, report: Report, now: float) -> Part:
 
 
 def _in_state(part: Part, state: State) -> Part:
-    return part._replace(state=state, hundredths=WHOLE if state is State.SUCCEEDED else part.hundredths)
+    if state is State.SUCCEEDED:
+        return part._replace(state=state, hundredths=WHOLE)
+    return part if state is part.state else part._replace(state=state)
 
 
 def counted(tally: Tally, before: Part | None, after: Part, report: Report, now: float) -> Tally:
     """Return the sums after a report has changed a part, or only renewed it."""
-    heard_at = last_heard(tally.heard_at, now, tally.lease)
-    tally = tally._replace(heard_at=heard_at, lease=max(report.lease, tally.lease))
-    changed = before is None or before.counts != after.counts
-    if before is not None and changed:
-        tally = _added(tally, before, -1)
-    if changed:
-        tally = _added(tally, after, 1)._replace(changes=tally.changes + 1)
+    sums: dict[str, Any] = {}
+    if before is None or before.counts != after.counts:
+        sums = _changed(tally, before, after)
     if after.token is not None and not tally.started_at:
-        tally = tally._replace(started_at=after.opened)
-    return tally
+        sums["started_at"] = after.opened
+    heard_at = last_heard(tally.heard_at, now, tally.lease)
+    return tally._replace(heard_at=heard_at, lease=max(report.lease, tally.lease), **sums)
 
 
-def _added(tally: Tally, part: Part, sign: int) -> Tally:
-    """Return the sums with a part added, or taken away."""
-    return tally._replace(
-        sum=tally.sum + sign * part.contribution,
-        succeeded=tally.succeeded + sign * (part.state is State.SUCCEEDED),
-        failed=tally.failed + sign * (part.state is State.FAILED),
-        cancelled=tally.cancelled + sign * (part.state is State.CANCELLED),
-        running=tally.running + sign * (part.state not in FINAL_STATES),
-    )
+def _changed(tally: Tally, before: Part | None, after: Part) -> dict[str, Any]:
+    """Return the sums that change with a part."""
+    gained = after.contribution - (before.contribution if before else 0)
+    sums = {"sum": tally.sum + gained, "changes": tally.changes + 1}
+    if before is None or before.state is not after.state:
+        counts = Counter({_count_of(after.state): 1})
+        counts.subtract([] if before is None else [_count_of(before.state)])
+        sums |= {name: getattr(tally, name) + change for name, change in counts.items()}
+    return sums
+
+
+def _count_of(state: State) -> str:
+    """Return the name of the count of parts in that state."""
+    return state.value if state in FINAL_STATES else "running"
 
 
 def declare(tally: Tally, declaration: Declaration, made: float, late: bool) -> Tally:

@@ -1,4 +1,4 @@
-"""Progress in one table of an SQL database, by way of SQLAlchemy: `sqlite:///path.db`, `postgresql+psycopg://…`."""
+"""Progress in two tables of an SQL database, by way of SQLAlchemy: `sqlite:///path.db`, `postgresql+psycopg://…`."""
 
 from __future__ import annotations
 

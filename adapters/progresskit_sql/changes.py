@@ -8,6 +8,7 @@ expired record that is left in its place, which the sweep comes across.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from secrets import randbits
 from typing import TYPE_CHECKING, NamedTuple
@@ -87,6 +88,7 @@ class Changes:
         self.added.append(id)
 
 
+@lru_cache(4_096)
 def digest_of(name: str) -> int:
     """Return the number that stands for the name of a part."""
     digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()

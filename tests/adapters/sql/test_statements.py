@@ -11,8 +11,11 @@ from typing import NoReturn
 
 import pytest
 
+from progresskit.parts import Parts
 from progresskit.progress import State
-from progresskit.testing.writes import external_update, start, update
+from progresskit.testing.helpers import read
+from progresskit.testing.parts import report, send
+from progresskit.testing.writes import declare, external_update, start, update
 from progresskit_sql import SQLBackend
 from tests.services import missing, patience, server
 from tests.services.patience import be_patient
@@ -59,6 +62,25 @@ def test_the_next_write_is_stored_without_a_decision_after_one_that_was_left_alo
         "job": 2,
         "other": 3,
     }
+
+
+def test_reports_of_parts_that_go_on_are_stored_by_one_statement_on_postgresql(
+    backend: SQLBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if backend._dialect.has_report:
+        send(backend, [declare("album", size=4), declare("other", size=1)], [report("album", "a", hundredths=100)])
+        lock = backend._dialect.lock
+        monkeypatch.setattr(backend._dialect, "lock", lambda *_: pytest.fail("the rows were locked"))
+        for hundredths in (200, 300):
+            reports = [report("album", name, hundredths=hundredths, is_start=name == "b") for name in "ab"]
+            assert send(backend, [start(f"{hundredths}")], reports).keys() == {"album"}
+        send(backend, [], [report("album", "a", State.SUCCEEDED), report("album", "c", State.FAILED)])
+        monkeypatch.setattr(backend._dialect, "lock", lock)
+        assert (read(backend, "album").parts, read(backend, "album").percent) == (Parts(4, 1, 1, 0, 1), 25.75)
+        ends = [report("album", "d"), report("album", "d", State.SUCCEEDED), report("other", "a", State.SUCCEEDED)]
+        assert send(backend, [], [*ends, report("album", "b", State.CANCELLED)]).keys() == {"album", "other"}
+        assert (read(backend, "album").state, read(backend, "album").parts) == (State.FAILED, Parts(4, 2, 1, 1, 0))
+        assert read(backend, "other").state is State.SUCCEEDED
 
 
 def test_jobs_that_are_announced_and_begun_by_many_at_once_are_one_run_each_start(
