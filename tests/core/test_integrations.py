@@ -500,7 +500,9 @@ def test_what_a_task_sends_is_its_owners_unless_it_names_another(kit: Kit) -> No
 # What integrations may use.
 
 
-@pytest.mark.parametrize("package", ["progresskit_celery", "progresskit_celery_progress", "progresskit_dramatiq"])
+@pytest.mark.parametrize(
+    "package", ["progresskit_celery", "progresskit_celery_progress", "progresskit_dramatiq", "progresskit_huey"]
+)
 def test_an_integration_reaches_into_no_part_of_a_kit(package: str) -> None:
     folder = Path(progresskit.__file__).parents[1] / "adapters" / package
     inner = {"publisher", "hub", "_update_externally", "_open_job", "_cancellers", "_control_exceptions", "_job"}
