@@ -20,7 +20,8 @@ and Hypothesis installed, this is the whole proof of a third party's backend:
             yield backend
             backend.close()
 
-`ShimContract` is the suite of a shim for a web framework; see `progresskit.testing.shims`.
+`ShimContract` is the suite of a shim for a web framework, `QueueContract` that of an integration of a queue; see
+`progresskit.testing.shims` and `progresskit.testing.queues`.
 
 `pytest.register_assert_rewrite("progresskit.testing")` in a conftest, before the import, makes failures show the
 compared values.
@@ -42,6 +43,7 @@ from .watching import WatchContract
 from .writes import LEASE, LIFE, TTL, declare, external_update, record, start, update
 
 if TYPE_CHECKING:
+    from .queues import QueueContract
     from .shims import ShimContract
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "OutageContract",
     "PartsContract",
     "PushContract",
+    "QueueContract",
     "RecordingObserver",
     "ReplacementContract",
     "SharedContract",
@@ -72,7 +75,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the contract of shims when it is asked for: it needs pytest and httpx, and the others do not."""
+    """Import the contracts of shims and queues when they are asked for: they need pytest, and the others do not."""
+    if name == "QueueContract":
+        from .queues import QueueContract
+
+        return QueueContract
     if name == "ShimContract":
         from .shims import ShimContract
 

@@ -98,7 +98,11 @@ def test_every_module_of_the_core_can_be_imported_without_an_extra_or_names_it(a
         "            failed[module.name] = repr(error)\n"
         "print(json.dumps(failed))"
     )
-    named = {"progresskit.cli.connections": "progresskit[cli]", "progresskit.testing.shims": "progresskit[testing]"}
+    named = {
+        "progresskit.cli.connections": "progresskit[cli]",
+        "progresskit.testing.queues": "progresskit[testing]",
+        "progresskit.testing.shims": "progresskit[testing]",
+    }
     assert failed.keys() == named.keys()
     assert [
         name for name, extra in named.items() if not re.match(rf"MissingPackage.*{re.escape(extra)}", failed[name])

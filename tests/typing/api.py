@@ -36,7 +36,7 @@ from progresskit import (
     Version,
 )
 from progresskit.integrations import Integration, Run, RunObserver, current_run, owned_by, owner_of
-from progresskit.testing import BackendContract, FakeClock, RecordingObserver, ShimContract
+from progresskit.testing import BackendContract, FakeClock, QueueContract, RecordingObserver, ShimContract
 from progresskit.web import Request, Response, Server, Stream, Surface, Viewer, host_settings, mount_path, sign
 
 

@@ -1,0 +1,206 @@
+"""
+The one table of queues: `QueueContract` runs over it, and so may benchmarks.
+
+Each queue, its workers and its store are private to the tests of its row.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from itertools import count
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, NoReturn
+
+import pytest
+
+from progresskit.kit import Kit
+from progresskit.testing.queues import QueueContract, QueueUnderTest
+from tests.services import missing, server
+from tests.services.process import Process
+from tests.services.waiting import PATIENCE
+
+ROOT = Path(__file__).parents[2]
+
+
+class Row(NamedTuple):
+    """
+    A queue: `make` gives one with the integration, in a new folder and on its `services`, those of tests.services.
+
+    `concurrencies`, `lacks` and `waits` are those of `QueueContract`.
+    """
+
+    name: str
+    make: Callable[[Path], AbstractContextManager[QueueUnderTest]]
+    concurrencies: tuple[str, ...]
+    services: tuple[str, ...] = ("redis",)
+    lacks: Mapping[str, str] = MappingProxyType({})
+    waits: Mapping[str, str] = MappingProxyType({})
+
+
+class QueueSuite(QueueContract):
+    """The contract of one queue of the table."""
+
+    row: ClassVar[Row]
+
+    @pytest.fixture(autouse=True)
+    def counted(self, record_property: Callable[[str, object], None]) -> None:
+        record_property("contract", f"queue {self.row.name}")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def queue(
+        cls, tmp_path_factory: pytest.TempPathFactory, missing_service: Callable[..., NoReturn]
+    ) -> Iterator[QueueUnderTest]:
+        for service in cls.row.services:
+            if reason := missing(service):
+                missing_service(service, reason)
+        with cls.row.make(tmp_path_factory.mktemp(cls.row.name)) as queue:
+            yield queue
+
+
+def suite_of(name: str, module: str) -> type:
+    """Return the class of the contract's tests for the queue of that name, as a member of the module."""
+    row = next(row for row in QUEUES if row.name == name)
+    members = {
+        "row": row,
+        "concurrencies": row.concurrencies,
+        "lacks": row.lacks,
+        "waits": row.waits,
+        "__module__": module,
+    }
+    return type(f"Test{name.title().replace('-', '')}", (QueueSuite,), members)
+
+
+class Worker:
+    """One real worker, as `WorkerUnderTest`; `kill` also ends what has left its process group."""
+
+    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+        folder.mkdir()
+        self._log = folder / "server.log"
+        self._process = Process(command, folder, env=environment)
+        self.pid = self._process.pid
+
+    def kill(self) -> None:
+        if not self._process.ended:
+            self._process.kill()
+
+    def stop(self) -> None:
+        os.kill(self.pid, 15)
+
+    def output(self) -> str:
+        return self._log.read_text(errors="replace")
+
+
+class Site:
+    """The process that sends tasks and watches them, and the folder and environment of its workers."""
+
+    NUMBERS = count(1)
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder, self.url = folder, url
+        self.kit = Kit(url)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Return the environment of a worker, which stores what it flushes, however busy the machine is."""
+        paths = [str(ROOT), str(ROOT / "adapters"), os.environ.get("PYTHONPATH", "")]
+        ours = {
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "PROGRESSKIT_URL": self.url,
+            "PROGRESSKIT_FLUSH_SECONDS": str(PATIENCE),
+        }
+        return {**os.environ, **ours, **more}
+
+    def close(self) -> None:
+        """End the viewers."""
+        self.kit.close()
+
+    @contextmanager
+    def run(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None, **more: str
+    ) -> Iterator[Worker]:
+        """Run a worker, by a command of this Python, and end it for certain."""
+        folder = self.folder / f"worker-{next(self.NUMBERS)}"
+        worker = Worker([sys.executable, *command], folder, self.environment(**more, **(environment or {})))
+        try:
+            yield worker
+        finally:
+            worker.kill()
+
+
+# RQ
+
+
+class RQ(Site):
+    """RQ on Redis; its functions are named by their modules."""
+
+    TASKS = "progresskit.testing.queue_tasks"
+    CLASSES: ClassVar[dict[str, str]] = {
+        "process": "progresskit_rq.Worker",
+        "in-process": "progresskit_rq.SimpleWorker",
+    }
+
+    def __init__(self, folder: Path) -> None:
+        import rq
+        from redis import Redis
+
+        import progresskit_rq
+
+        super().__init__(folder, server("redis").fresh())
+        self.address = server("redis").fresh()
+        self.queue = rq.Queue(connection=Redis.from_url(self.address))
+        progresskit_rq.install(self.queue, kit=self.kit)
+
+    def send(
+        self,
+        task: str,
+        *args: Any,
+        id: str | None = None,
+        owner: str | None = None,
+        retries: int = 0,
+        delay: float = 0.0,
+        time_limit: float | None = None,
+    ) -> str:
+        from rq import Retry
+
+        from progresskit_rq import owned_by
+
+        job = self.queue.enqueue(
+            f"{self.TASKS}.{task}",
+            *args,
+            job_id=id,
+            retry=Retry(retries, interval=int(delay)) if retries else None,
+            job_timeout=time_limit or 600,
+            meta=owned_by(owner) if owner else None,
+        )
+        return job.id
+
+    def worker(
+        self, concurrency: str, *, slots: int = 1, environment: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Worker]:
+        command = ["-m", "rq.cli", "worker", "--url", self.address, "--worker-class"]
+        return self.run([*command, f"progresskit_rq.{self.CLASSES[concurrency]}", "--with-scheduler"], environment)
+
+    def result(self, id: str) -> Any:
+        job = self.queue.fetch_job(id)
+        return None if job is None else job.return_value(refresh=True)
+
+    def remaining(self) -> int:
+        waiting: int = self.queue.count + self.queue.scheduled_job_registry.count
+        return waiting
+
+
+QUEUES = [
+    Row(
+        "rq",
+        lambda folder: closing(RQ(folder)),
+        ("in-process", "process"),
+        lacks={
+            "parallel": "a worker of RQ executes one job at a time",
+            "redelivers": "RQ fails the job of a killed worker, minutes later",
+        },
+    ),
+]
