@@ -139,8 +139,8 @@ class RQ(Site):
 
     TASKS = "progresskit.testing.queue_tasks"
     CLASSES: ClassVar[dict[str, str]] = {
-        "process": "progresskit_rq.Worker",
         "in-process": "progresskit_rq.SimpleWorker",
+        "process": "progresskit_rq.Worker",
     }
 
     def __init__(self, folder: Path) -> None:
@@ -181,8 +181,12 @@ class RQ(Site):
     def worker(
         self, concurrency: str, *, slots: int = 1, environment: Mapping[str, str] | None = None
     ) -> AbstractContextManager[Worker]:
+        from rq.scheduler import RQScheduler
+
+        # One that was killed keeps the lock of scheduled jobs for a minute.
+        self.queue.connection.delete(RQScheduler.get_locking_key(self.queue.name))
         command = ["-m", "rq.cli", "worker", "--url", self.address, "--worker-class"]
-        return self.run([*command, f"progresskit_rq.{self.CLASSES[concurrency]}", "--with-scheduler"], environment)
+        return self.run([*command, self.CLASSES[concurrency], "--with-scheduler"], environment)
 
     def result(self, id: str) -> Any:
         job = self.queue.fetch_job(id)

@@ -313,3 +313,7 @@ class TestMine(BackendContract): ...
 
 
 class TestShim(ShimContract): ...
+
+
+class TestQueue(QueueContract):
+    concurrencies = ("thread",)
