@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from progresskit.integrations import owned_by
 from progresskit.web import sign
 from tests.adapters.celery.worker import start_worker
 from tests.contract.shims import uvicorn_serving
+from tests.services import server
 
 from .pages import EXAMPLES
 from .running import address, python
@@ -253,6 +255,23 @@ def test_any_queue_shows_jobs_that_wait_run_and_are_cancelled(
     assert (state_of("good"), state_of("cancelled")) == (State.SUCCEEDED, State.CANCELLED)
     assert progresskit.get("good").kind == "import_rows"  # type: ignore[union-attr]
     assert capsys.readouterr().out.startswith("1\n2\n3\n")
+
+
+@runs("rq_app.py")
+def test_each_job_of_rq_is_one_of_progresskit(
+    needs: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    needs("redis")
+    queue_url, url = server("redis").fresh(), server("redis").fresh()
+    monkeypatch.setenv("REDIS_URL", queue_url)
+    progresskit.configure(url)
+    import rq_app  # type: ignore[import-not-found]
+
+    job = rq_app.queue.enqueue(rq_app.import_rows, ["a", "b"])
+    worker = ["-m", "rq.cli", "worker", "--burst", "--url", queue_url, "-w", "progresskit_rq.Worker"]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(EXAMPLES), *sys.path]), "PROGRESSKIT_URL": url}
+    subprocess.run([sys.executable, *worker], cwd=tmp_path, env=env, check=True, capture_output=True, timeout=120)
+    assert (done(job.id).kind, done(job.id).current) == ("rq_app.import_rows", 2)
 
 
 @runs("own_queue.py", "own_queue_progress.py")
