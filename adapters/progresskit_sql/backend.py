@@ -190,10 +190,10 @@ class SQLBackend(PartsBackend, SupportsListing):
         """Return the jobs written last, newest first."""
         if self.missing():
             return []
-        asked = limit
+        asked, member = limit, None if part_of is None else f'"part_of":"{part_of}"'
         while True:
             with self._connections.lend() as lent:
-                rows, now = self._dialect.list(lent.connection, kind, states, asked)
+                rows, now = self._dialect.list(lent.connection, kind, states, asked, member)
             records = self.progress_of(self._records(rows), now).values()
             found = [record for record in records if part_of in (None, record.part_of)]
             if len(found) >= limit or len(rows) < asked:

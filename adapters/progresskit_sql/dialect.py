@@ -161,12 +161,11 @@ class Dialect(ABC):
         if changes.records:
             self.store(connection, changes)
 
+    @abstractmethod
     def lock_with_parts(
         self, connection: Any, ids: Collection[str], digests: Mapping[str, Collection[int]]
     ) -> tuple[builtins.list[Row], float, builtins.list[PartRow]]:
-        """Return the same as `lock`, and of the rows of parts those with the digests, with the id of their job."""
-        rows, now = self.lock(connection, ids)
-        return rows, now, self.load_parts(connection, digests) if digests else []
+        """Return the same as `lock`, and of the rows of parts, read after that, those with the digests, by job."""
 
     @abstractmethod
     def transaction(self, connection: Any) -> AbstractContextManager[None]:
@@ -175,10 +174,6 @@ class Dialect(ABC):
     @abstractmethod
     def lock(self, connection: Any, ids: Collection[str]) -> tuple[builtins.list[Row], float]:
         """Return the rows of those ids, which no other session can change during the transaction, and the time."""
-
-    @abstractmethod
-    def load_parts(self, connection: Any, digests: Mapping[str, Collection[int]]) -> builtins.list[PartRow]:
-        """Return the parts with the digests, by job, of jobs the rows of which are locked."""
 
     @abstractmethod
     def store(self, connection: Any, changes: Changes) -> None:
@@ -206,9 +201,14 @@ class Dialect(ABC):
 
     @abstractmethod
     def list(
-        self, connection: Any, kind: str | None, states: Collection[State] | None, limit: int
+        self,
+        connection: Any,
+        kind: str | None,
+        states: Collection[State] | None,
+        limit: int,
+        member: str | None,
     ) -> tuple[builtins.list[Row], float]:
-        """Return the rows written last, newest first, and the time."""
+        """Return the rows written last that have the text `member` in their bodies, newest first, and the time."""
 
     @abstractmethod
     def sweep_parts(self, connection: Any, limit: int) -> int:

@@ -17,7 +17,17 @@ from progresskit.progress import Role, State
 from progresskit_sql.dialect import ADDED, COLUMNS, PART_COLUMNS, Dialect, record_of, row_of, row_of_part
 
 from .errors import CONFLICTS, DUPLICATE_COLUMN, LOCK_WAIT_TIMEOUT, NO_SUCH_COLUMN, NO_SUCH_TABLE, code, unavailable
-from .server import autocommit, check_driver, longest_packet, make_engine, prepare, silent, transaction
+from .server import (
+    autocommit,
+    check_driver,
+    delay,
+    fetch_each,
+    longest_packet,
+    make_engine,
+    prepare,
+    silent,
+    transaction,
+)
 from .statements import DECIDED, NEWER, OPENED, Statement, decided_row, rows_of_writes, text
 
 if TYPE_CHECKING:
@@ -175,16 +185,20 @@ class MySQL(Dialect):
         divided = [(id, head.partition(" "), texts) for id, head, *texts in rows]
         return [(id, (numbers, *texts)) for id, (_, _, numbers), texts in divided], float(divided[-1][1][0])
 
-    def load_parts(self, connection: Any, digests: Mapping[str, Collection[int]]) -> builtins.list[PartRow]:
-        """Go along the primary keys, job by job."""
+    def lock_with_parts(
+        self, connection: Any, ids: Collection[str], digests: Mapping[str, Collection[int]]
+    ) -> tuple[builtins.list[Row], float, builtins.list[PartRow]]:
+        """Ask for all in one round trip: each statement reads what was committed before it."""
+        if not digests:
+            return *self.lock(connection, ids), []
         with connection.cursor() as cursor:
-            return [row for id, those in digests.items() for row in self._parts_of(cursor, id, those)]
-
-    def _parts_of(self, cursor: Any, id: str, digests: Collection[int]) -> Iterator[PartRow]:
-        for piece in self._pieces(digests):
-            cursor.execute(self._sql["parts"], {"id": id, "digests": piece})
-            for digest, token, state, weight, hundredths, opened, restored in cursor.fetchall():
-                yield id, digest, Part(token, State(state), weight, hundredths, opened, bool(restored))
+            locks = [cursor.mogrify(self._sql["lock"], self._values(ids=piece)) for piece in self._pieces(sorted(ids))]
+            asked = [(id, piece) for id, those in digests.items() for piece in self._pieces(those)]
+            parts = [cursor.mogrify(self._sql["parts"], {"id": id, "digests": piece}) for id, piece in asked]
+            found = fetch_each(connection, [*locks, *parts])
+            rows, now = self._timed(cursor, [row for some in found[: len(locks)] for row in some])
+        of_parts = zip(asked, found[len(locks) :], strict=True)
+        return rows, now, [(id, *_part_of(row)) for (id, _), some in of_parts for row in some]
 
     def unpack(self, row: tuple[Any, ...]) -> TableRecord:
         """Divide the columns of record.sql."""
@@ -203,7 +217,7 @@ class MySQL(Dialect):
 
     def _store_rows(self, cursor: Any, statement: Statement, rows: Sequence[tuple[object, ...]]) -> None:
         for each in statement.of([decided_row(cursor, row) for row in rows], self._packet) if rows else ():
-            cursor.execute(each)
+            delay(cursor.connection, each)
 
     def delete(self, connection: Any, ids: Collection[str]) -> None:
         """Go along the primary key."""
@@ -217,12 +231,17 @@ class MySQL(Dialect):
             return {id for (id,) in self._rows(cursor, "cancels", ids)}
 
     def list(
-        self, connection: Any, kind: str | None, states: Collection[State] | None, limit: int
+        self,
+        connection: Any,
+        kind: str | None,
+        states: Collection[State] | None,
+        limit: int,
+        member: str | None,
     ) -> tuple[builtins.list[Row], float]:
         """Go along the index of when they were heard of."""
         among = None if states is None else ",".join(states)
         with connection.cursor() as cursor:
-            cursor.execute(self._sql["list"], self._values(kind=kind, states=among, limit=limit))
+            cursor.execute(self._sql["list"], self._values(kind=kind, states=among, limit=limit, member=member))
             return self._timed(cursor, cursor.fetchall())
 
     def sweep_parts(self, connection: Any, limit: int) -> int:
@@ -270,6 +289,11 @@ class MySQL(Dialect):
 
     def _values(self, **values: object) -> dict[str, object]:
         return values if self._clock is None else values | {"now": self._clock()}
+
+
+def _part_of(row: tuple[Any, ...]) -> tuple[int, Part]:
+    digest, token, state, weight, hundredths, opened, restored = row
+    return digest, Part(token, State(state), weight, hundredths, opened, bool(restored))
 
 
 def _quoted(name: str) -> str:

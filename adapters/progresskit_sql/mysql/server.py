@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pymysql import Error
 from pymysql.connections import Connection
+from pymysql.constants import CLIENT
 from sqlalchemy import QueuePool, create_engine, event
 from sqlalchemy.exc import ArgumentError
 
@@ -17,7 +18,7 @@ from progresskit.errors import ConfigurationError
 from progresskit_sql.dialect import EXAMPLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import URL, Engine
 
@@ -35,6 +36,9 @@ RECYCLE_SECONDS = 600
 
 FILES = ("ca", "capath", "cert", "key")
 """The options of TLS that name files, without the `ssl_` before them."""
+
+BESIDE_STATEMENT = 64
+"""Bytes of a packet that are no statement, and some more."""
 
 SQL_MODE = "STRICT_ALL_TABLES"
 """No value is cut to fit, and none of the modes that read a statement in another way."""
@@ -91,12 +95,39 @@ def _check(options: dict[str, Any]) -> None:
 
 class _Connection(Connection):  # type: ignore[misc]
     """
-    One that shares its default TLS context with the others, unless the URL has options of TLS.
+    One that sends several statements in a round trip, and shares its default TLS context with the others.
 
-    PyMySQL reads all authorities of the system each time it tries to connect: 30 ms of CPU, also with no server.
+    PyMySQL reads all authorities of the system each time it tries to connect: 30 ms of CPU, also with no server. Unless
+    the URL has options of TLS, that is done once.
     """
 
     _shared: Any = None
+
+    def __init__(self, *arguments: Any, client_flag: int = 0, **options: Any) -> None:
+        self.delayed: list[str] = []
+        self.packet = 0
+        super().__init__(*arguments, client_flag=client_flag | CLIENT.MULTI_STATEMENTS, **options)
+
+    def query(self, sql: str, unbuffered: bool = False) -> int:
+        """Send those that were delayed before it; return how many rows the statement has, or has changed."""
+        delayed, self.delayed = self.delayed, []
+        if not fits([*delayed, sql], self.packet):
+            for statement in delayed:
+                super().query(statement)
+            delayed = []
+        affected: int = super().query(";".join((*delayed, sql)), unbuffered)
+        for _ in delayed:
+            affected = self.next_result(unbuffered)
+        return affected
+
+    def commit(self) -> None:
+        """Send the last statements of the transaction with it."""
+        self.query("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo what was sent, and send no more of it."""
+        self.delayed = []
+        super().rollback()
 
     def _create_ssl_ctx(self, options: Any) -> Any:
         if options:
@@ -104,6 +135,32 @@ class _Connection(Connection):  # type: ignore[misc]
         if _Connection._shared is None:
             _Connection._shared = super()._create_ssl_ctx(options)
         return _Connection._shared
+
+
+def fits(statements: Sequence[str], packet: int) -> bool:
+    """Return whether the server takes the statements at once, so many bytes of them; 0 where that is not known."""
+    length = sum(map(len, statements)) + len(statements) + BESIDE_STATEMENT
+    return not packet or length * 4 <= packet or sum(len(each.encode()) + 1 for each in statements) < packet
+
+
+def delay(connection: Any, statement: str) -> None:
+    """Send a statement that has no rows, with the next one where that is possible."""
+    if isinstance(connection, _Connection):
+        connection.delayed.append(statement)
+    else:
+        _execute(connection, statement)
+
+
+def fetch_each(connection: Any, statements: Sequence[str]) -> list[Sequence[tuple[Any, ...]]]:
+    """Return the rows of each statement, in one round trip where that is possible."""
+    if not (isinstance(connection, _Connection) and fits(statements, connection.packet)):
+        return [_execute(connection, statement) for statement in statements]
+    with connection.cursor() as cursor:
+        cursor.execute(";".join(statements))
+        found = [cursor.fetchall()]
+        while cursor.nextset():
+            found.append(cursor.fetchall())
+    return found
 
 
 def silent(connection: Any) -> bool:
@@ -135,8 +192,11 @@ def _execute(connection: Any, statement: str) -> tuple[tuple[Any, ...], ...]:
 
 
 def longest_packet(connection: Any) -> int:
-    """Return how many bytes a statement may have."""
-    return int(_execute(connection, "SELECT @@max_allowed_packet")[0][0])
+    """Return how many bytes a statement may have; a connection of our own keeps that in mind."""
+    packet = int(_execute(connection, "SELECT @@max_allowed_packet")[0][0])
+    if isinstance(connection, _Connection):
+        connection.packet = packet
+    return packet
 
 
 @contextmanager
@@ -154,7 +214,7 @@ def autocommit(connection: Any) -> Iterator[None]:
 @contextmanager
 def transaction(connection: Any) -> Iterator[None]:
     """Have statements take effect together."""
-    connection.begin()
+    delay(connection, "BEGIN")
     try:
         yield
         connection.commit()

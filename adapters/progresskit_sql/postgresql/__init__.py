@@ -168,14 +168,18 @@ class PostgreSQL(Dialect):
         state, *numbers, created, token, override, tally, parts_key, body = row
         return record_of(numbers, state, created, token, override, tally, parts_key, body)
 
-    def load_parts(
-        self, connection: psycopg.Connection[Any], digests: Mapping[str, Collection[int]]
-    ) -> builtins.list[PartRow]:
-        """Go along the primary keys."""
+    def lock_with_parts(
+        self, connection: psycopg.Connection[Any], ids: Collection[str], digests: Mapping[str, Collection[int]]
+    ) -> tuple[builtins.list[Row], float, builtins.list[PartRow]]:
+        """Use one more statement, which sees what was committed before the locks were had."""
+        rows, now = self.lock(connection, ids)
+        if not digests:
+            return rows, now, []
         asked = [(id, digest) for id, those in digests.items() for digest in those]
         values = {"ids": [id for id, _ in asked], "digests": [digest for _, digest in asked]}
-        rows = self._execute(connection, "parts", **values)
-        return [(id, digest, Part(token, State(state), *rest)) for id, digest, token, state, *rest in rows]
+        found = self._execute(connection, "parts", **values)
+        parts = [(id, digest, Part(token, State(state), *rest)) for id, digest, token, state, *rest in found]
+        return rows, now, parts
 
     def store(self, connection: psycopg.Connection[Any], changes: Changes) -> None:
         """Write all columns, and notify."""
@@ -207,11 +211,17 @@ class PostgreSQL(Dialect):
         return {id for (id,) in self._execute(connection, "cancels", ids=[*ids])}
 
     def list(
-        self, connection: psycopg.Connection[Any], kind: str | None, states: Collection[State] | None, limit: int
+        self,
+        connection: psycopg.Connection[Any],
+        kind: str | None,
+        states: Collection[State] | None,
+        limit: int,
+        member: str | None,
     ) -> tuple[builtins.list[Row], float]:
         """Go along the index of when they were heard of."""
         names = None if states is None else [str(state) for state in states]
-        return self._rows(connection, self._execute(connection, "list", kind=kind, states=names, limit=limit))
+        values = {"kind": kind, "states": names, "limit": limit, "member": member}
+        return self._rows(connection, self._execute(connection, "list", **values))
 
     def sweep_parts(self, connection: psycopg.Connection[Any], limit: int) -> int:
         """Go along the index of when their jobs expire."""

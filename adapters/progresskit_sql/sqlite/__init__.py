@@ -147,13 +147,16 @@ class SQLite(Dialect):
         """Fetch all as one text; nobody else can write."""
         return self._load(connection, "lock", ids)
 
-    def load_parts(
-        self, connection: sqlite3.Connection, digests: Mapping[str, Collection[int]]
-    ) -> builtins.list[PartRow]:
-        """Fetch all as one text."""
+    def lock_with_parts(
+        self, connection: sqlite3.Connection, ids: Collection[str], digests: Mapping[str, Collection[int]]
+    ) -> tuple[builtins.list[Row], float, builtins.list[PartRow]]:
+        """Fetch all parts as one text, too."""
+        rows, now = self.lock(connection, ids)
+        if not digests:
+            return rows, now, []
         asked = json.dumps([(id, digest) for id, those in digests.items() for digest in those])
         text: str | None = connection.execute(self._sql["parts"], {"asked": asked}).fetchone()[0]
-        return [_part_row(row) for row in text.split(RECORD)] if text else []
+        return rows, now, [_part_row(row) for row in text.split(RECORD)] if text else []
 
     def store(self, connection: sqlite3.Connection, changes: Changes) -> None:
         """Write all columns."""
@@ -193,11 +196,16 @@ class SQLite(Dialect):
         return set(json.loads(connection.execute(self._sql["cancels"], values).fetchone()[0]))
 
     def list(
-        self, connection: sqlite3.Connection, kind: str | None, states: Collection[State] | None, limit: int
+        self,
+        connection: sqlite3.Connection,
+        kind: str | None,
+        states: Collection[State] | None,
+        limit: int,
+        member: str | None,
     ) -> tuple[builtins.list[Row], float]:
         """Go along the index of when they were heard of."""
         names = None if states is None else json.dumps([*states])
-        values = {"kind": kind, "states": names, "limit": limit, "now": (now := self._clock())}
+        values = {"kind": kind, "states": names, "limit": limit, "member": member, "now": (now := self._clock())}
         return _with_ids(_decoded(row) for (row,) in connection.execute(self._sql["list"], values)), now
 
     def sweep_parts(self, connection: sqlite3.Connection, limit: int) -> int:

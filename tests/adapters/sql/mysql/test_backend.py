@@ -525,7 +525,7 @@ def test_each_query_goes_by_an_index(name: str, index: str, backend: SQLBackend,
     ids = [f"job-{number}" for number in range(1_000)]
     backend.write([start(id, ttl=1 + number) for number, id in enumerate(ids)])
     clock.advance(10)
-    values = {"ids": ids[::2], "now": clock(), "kind": None, "states": None, "limit": 5}
+    values = {"ids": ids[::2], "now": clock(), "kind": None, "states": None, "limit": 5, "member": None}
     assert isinstance(backend._dialect, MySQL)
     with backend._connections.lend() as lent, lent.connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN {backend._dialect._sql[name]}", values)

@@ -404,7 +404,7 @@ def test_a_sweep_passes_over_what_somebody_else_has_locked(url: str, clock: Fake
 @pytest.mark.parametrize(
     ("name", "values", "index"),
     [
-        ("list", {"kind": None, "states": None, "limit": 5}, "progresskit_jobs_by_heard"),
+        ("list", {"kind": None, "states": None, "limit": 5, "member": None}, "progresskit_jobs_by_heard"),
         ("sweep", {"limit": 5}, "progresskit_jobs_by_expires"),
         ("read", {"ids": ["a", "b"]}, "progresskit_jobs_pkey"),
         ("lock", {"ids": ["a", "b"]}, "progresskit_jobs_pkey"),

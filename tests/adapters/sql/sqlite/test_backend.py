@@ -257,7 +257,7 @@ def test_a_pass_that_left_some_is_followed_by_another_at_once(
 @pytest.mark.parametrize(
     ("name", "values", "index"),
     [
-        ("list", {"now": 0, "kind": None, "states": None, "limit": 5}, "progresskit_jobs_by_heard_at"),
+        ("list", {"now": 0, "kind": None, "states": None, "limit": 5, "member": None}, "progresskit_jobs_by_heard_at"),
         ("sweep", {"now": 0, "limit": 5}, "progresskit_jobs_by_expires_at"),
         ("read", {"now": 0, "ids": "[]"}, "sqlite_autoindex_progresskit_jobs_1"),
     ],
