@@ -117,6 +117,19 @@ def test_a_gap_is_found_without_a_total(running_demo: Demo) -> None:
     assert "Between <b>4,652,353</b> and <b>4,652,507</b>" in card_of(running_demo, found[-1])
 
 
+def test_a_job_made_of_parts_is_shared_by_the_processes_of_the_worker(running_demo: Demo) -> None:
+    seen = follow(running_demo, running_demo.post("/jobs/archive/"))
+    assert len({record["percent"] for record in seen}) >= 3
+    last = seen[-1]
+    size = last["parts"]["size"]
+    assert (last["state"], last["current"], last["total"], last["unit"]) == ("succeeded", size, size, "archives")
+    archives = [*running_demo.folder.glob(f"*/archives/{last['id']}-*")]
+    assert len(archives) == size > 10
+    assert f"<b>{last['meta']['files']:,}</b> files" in card_of(running_demo, last)
+    assert last["id"] in running_demo.http.post("/clear/").json()["cleared"]
+    assert not any(path.exists() for path in archives)
+
+
 def test_finished_jobs_are_cleared_with_their_files_and_running_ones_stay(running_demo: Demo) -> None:
     done = follow(running_demo, running_demo.post("/import/", file=("a.csv", b"a,b\n1,2\n")))[-1]["id"]
     path = running_demo.post("/import/", file=("long.csv", LONG_CSV))

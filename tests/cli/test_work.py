@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import sqlite3
+import tarfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import progresskit
 from progresskit.cli.demo.table import PAGE_ROWS, read_page
+from progresskit.cli.demo.work.archives import FILES, batches, pack
 from progresskit.cli.demo.work.importing import import_file
 from progresskit.cli.demo.work.primes import find_gap
 from progresskit.cli.demo.work.reading import examine
@@ -152,6 +154,29 @@ def test_compiling_ends_at_a_broken_file_and_says_where(tmp_path: Path) -> None:
         (tmp_path / name).write_text(content)
     with pytest.raises(PublicError, match=r"b\.py, line 2: '\(' was never closed"):
         compile_all(sorted(tmp_path.iterdir()))
+
+
+def test_files_are_packed_as_a_part_of_a_job_unless_that_is_cancelled(tmp_path: Path) -> None:
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text("x = 1\n")
+    files = [str(path) for path in sorted(tmp_path.iterdir())]
+    group = progresskit.group(size=2, weight=4)
+    pack(group, 0, 3, files, str(tmp_path / "0.tar.xz"))
+    record = progresskit.get(group)
+    assert record is not None
+    assert (record.percent, record.parts) == (75, (2, 1, 0, 0, 0))
+    with tarfile.open(tmp_path / "0.tar.xz") as packed:
+        assert [Path(name).name for name in packed.getnames()] == ["a.py", "b.py"]
+    progresskit.cancel(group)
+    pack(group, 1, 1, files, str(tmp_path / "1.tar.xz"))
+    assert not (tmp_path / "1.tar.xz").exists()
+
+
+def test_the_library_is_packed_in_batches_of_all_its_files() -> None:
+    parts = batches()
+    assert [path for part in parts for path in part.files] == standard_library()
+    assert max(len(part.files) for part in parts) == FILES
+    assert min(part.weight for part in parts) > 0
 
 
 def test_a_gap_between_primes_is_the_first_of_its_width() -> None:

@@ -199,6 +199,29 @@ def test_the_tutorial_ends_with_a_page_and_a_worker(tmp_path: Path) -> None:
         worker.kill()  # no need to wait for what it does at its end
 
 
+LOGS = ("0.25\n" * 50, "0.5\n" * 70, "0.75\n" * 90)
+
+
+@runs(*(f"tutorial_parts/{name}.py" for name in ("pack", "pack_in_steps", "tasks", "start")))
+def test_the_tutorial_of_parts_packs_in_one_loop_in_steps_and_on_two_processes(tmp_path: Path) -> None:
+    folder = copied(tmp_path, "tutorial_parts")
+    (folder / "logs").mkdir()
+    for number in range(21):
+        (folder / "logs" / f"{number:03}.log").write_text(LOGS[number % 3])
+    progresskit.configure(f"sqlite:///{folder}/progress.db")
+    python("pack.py", cwd=folder)
+    python("pack_in_steps.py", cwd=folder)
+    assert (done("pack-1").state, done("pack-1").current) == (State.SUCCEEDED, 21)
+    steps = done("pack-2").steps or ()
+    assert [(step.name, step.state.value) for step in steps] == [("Pack", "succeeded"), ("Check", "succeeded")]
+    with start_worker(folder, app="tasks", concurrency=2) as worker:
+        id = python("start.py", cwd=folder).strip()
+        last = done(id)
+        worker.kill()  # no need to wait for what it does at its end
+    assert (last.state, last.current, last.parts) == (State.SUCCEEDED, 3, (3, 3, 0, 0, 0))
+    assert len([*folder.glob("logs/*.xz")]) == 21
+
+
 # Workers.
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import progresskit
+from progresskit.progress import State
 
 from .jobs import Jobs
+from .work.archives import batches
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -38,6 +40,11 @@ KINDS = {
         "Compile the standard library",
         "One broken file is among them, so this fails half-way.",
     ),
+    "archive": Kind(
+        "pack",
+        "Pack the standard library",
+        "Each archive is a part of one job, and the worker's processes share them.",
+    ),
     "primes": Kind(
         "find_gap",
         "Search for a prime gap",
@@ -47,10 +54,11 @@ KINDS = {
 
 
 class Card(NamedTuple):
-    """The view of a job on the page; `record` is None until the job is reported."""
+    """The view of a job on the page; `record` is None until the job is reported, `result` until it has succeeded."""
 
     job: Job
     record: Progress | None
+    result: Any = None
 
     @property
     def done(self) -> bool:
@@ -67,6 +75,8 @@ class Desk:
 
     def start(self, kind: str) -> Card:
         """Start the job of a button."""
+        if kind == "archive":
+            return self._start_archive(kind)
         arguments = (str(self.folder.broken),) if kind == "compile" else ()
         return self._send(os.urandom(16).hex(), kind, KINDS[kind].title, KINDS[kind].task, *arguments)
 
@@ -74,6 +84,23 @@ class Desk:
         """Start an import into the table of that id, of the upload of that id."""
         paths = self.folder.upload(id), self.folder.table(id)
         return self._send(id, "import", name, task, *map(str, paths))
+
+    def _start_archive(self, kind: str) -> Card:
+        """Declare a job made of parts, and send a task for each of them."""
+        parts = batches()
+        job = self._jobs.add(os.urandom(16).hex(), kind, KINDS[kind].title)
+        progresskit.group(
+            job.id,
+            size=len(parts),
+            weight=sum(part.weight for part in parts),
+            unit="archives",
+            description="Packing",
+            meta={"files": sum(len(part.files) for part in parts), "bytes": sum(part.size for part in parts)},
+        )
+        for number, part in enumerate(parts):
+            files, archive = list(map(str, part.files)), str(self.folder.archive(job.id, number))
+            self._queue.send_task(KINDS[kind].task, (job.id, number, part.weight, files, archive))
+        return Card(job, progresskit.get(job.id))
 
     def _send(self, id: str, kind: str, title: str, task: str, *arguments: str) -> Card:
         job = self._jobs.add(id, kind, title)
@@ -83,13 +110,20 @@ class Desk:
     def card(self, id: str) -> Card | None:
         """Return one job; None for one that is not in the list."""
         job = self._jobs.get(id)
-        return None if job is None else Card(job, progresskit.get(id))
+        return None if job is None else self._card(job, progresskit.get(id))
 
     def cards(self) -> list[Card]:
         """Return all, the newest first, as they are now."""
         jobs = self._jobs.all()
         records = progresskit.get_many([job.id for job in jobs])
-        return [Card(job, records.get(job.id)) for job in jobs]
+        return [self._card(job, records.get(job.id)) for job in jobs]
+
+    def _card(self, job: Job, record: Progress | None) -> Card:
+        if record is None or record.state is not State.SUCCEEDED:
+            return Card(job, record)
+        if job.kind == "archive":
+            return Card(job, record, {**record.meta, "packed": self.folder.packed_bytes(job.id)})
+        return Card(job, record, record.result)
 
     def clear(self) -> list[str]:
         """Forget the jobs that are done, and delete their files; return their ids."""

@@ -18,6 +18,7 @@ class Folder:
         self.results = self.path / "results"
         self.uploads = self.path / "uploads"
         self.tables = self.path / "tables"
+        self.archives = self.path / "archives"
         self.jobs = self.path / "jobs.db"
         self.broken = self.path / "broken.py"
         self.log = self.path / "worker.log"
@@ -26,7 +27,9 @@ class Folder:
     def create(cls) -> Folder:
         """Make a fresh one, for this user only."""
         folder = cls(mkdtemp(prefix="progresskit-demo-"))
-        for path in (folder.broker, folder.control, folder.processed, folder.results, folder.uploads, folder.tables):
+        for path in (folder.broker, folder.control, folder.processed, folder.results):
+            path.mkdir()
+        for path in (folder.uploads, folder.tables, folder.archives):
             path.mkdir()
         folder.broken.write_text("# This file is in the way of whoever compiles all the others.\nprint('Hello'\n")
         return folder
@@ -44,10 +47,19 @@ class Folder:
         """Return the SQLite file that a job imports into."""
         return self.tables / f"{id}.db"
 
+    def archive(self, id: str, number: int) -> Path:
+        """Return the archive with that number of a job."""
+        return self.archives / f"{id}-{number}.tar.xz"
+
+    def packed_bytes(self, id: str) -> int:
+        """Return the size of all archives of a job."""
+        return sum(path.stat().st_size for path in self.archives.glob(f"{id}-*"))
+
     def forget(self, id: str) -> None:
         """Delete the files of a job."""
         table = self.table(id)
-        for path in (self.upload(id), table, Path(f"{table}-wal"), Path(f"{table}-shm")):
+        archives = self.archives.glob(f"{id}-*")
+        for path in (self.upload(id), table, Path(f"{table}-wal"), Path(f"{table}-shm"), *archives):
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:

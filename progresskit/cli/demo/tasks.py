@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .broker import steady_transport
+from .work.archives import pack
 from .work.importing import import_file, import_sample
 from .work.primes import find_gap
 from .work.sources import compile_library, index_library
@@ -22,7 +23,7 @@ def hello() -> None:
     """Do nothing: its success shows that the worker takes tasks."""
 
 
-TASKS = (import_file, import_sample, index_library, compile_library, find_gap, hello)
+TASKS = (import_file, import_sample, index_library, compile_library, find_gap, pack, hello)
 
 
 def make_queue(folder: Folder) -> Celery:
