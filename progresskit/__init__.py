@@ -20,6 +20,7 @@ from .abc import (
     SupportsParts,
     SupportsPush,
 )
+from .capturing import capture
 from .default_kit import default
 from .errors import (
     BackendError,
@@ -106,6 +107,7 @@ __all__ = [  # but `list`, which is Python's own wherever all names are imported
     "agroup",
     "awatch",
     "cancel",
+    "capture",
     "configure",
     "current",
     "end",

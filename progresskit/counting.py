@@ -20,7 +20,7 @@ SHUT = -1
 
 
 class LoopCounter(Protocol):
-    """Counts for `track()`, outside of Python."""
+    """Counts the items of a loop, outside of the job."""
 
     left: bool
     """True once its loop was left early: it counts no more."""
@@ -28,7 +28,7 @@ class LoopCounter(Protocol):
     finished: bool
     """True once its loop has used up the items."""
 
-    def done(self) -> int:
+    def done(self) -> float:
         """Return how many items are done: the one in hand is not."""
 
     def finish(self) -> None:
@@ -70,12 +70,13 @@ class Count:
         "_counter",
         "_last",
         "_slots",
+        "given_unit",
         "is_closed",
         "is_of_loop",
+        "loop_unit",
         "restarts",
         "total",
         "total_is_given",
-        "unit",
     )
 
     def __init__(self, slots: CountSlots) -> None:
@@ -85,7 +86,9 @@ class Count:
         self.total: float | None = None
         self.total_is_given = False
         """False for the total of a loop, which another loop replaces."""
-        self.unit: str | None = None
+        self.given_unit: str | None = None
+        self.loop_unit: str | None = None
+        """The unit of the last loop, until another one counts."""
         self.is_of_loop = False
         """True while the count is that of the last loop, which another loop or step replaces."""
         self.is_closed = False
@@ -105,6 +108,15 @@ class Count:
         if slots is not None:
             self._last = slots._current
         return self._last if counter is None else min(self._last + counter.done(), validation.LIMIT)
+
+    @property
+    def unit(self) -> str | None:
+        """The unit of the items: that of the loop, or the one that was given."""
+        return self.loop_unit or self.given_unit
+
+    def give_unit(self, unit: str) -> None:
+        """Set the unit, which counts for all loops that have none."""
+        self.given_unit, self.loop_unit = unit, None
 
     def keep(self, slots: CountSlots) -> None:
         """Keep the count of the slots, also for when their handle is gone; safe in its finalizer."""
@@ -155,6 +167,7 @@ class Count:
         """Begin at 0 again, with the total of a loop."""
         self._store(0)
         self.total, self.total_is_given, self.is_of_loop = total, False, False
+        self.loop_unit = None
         self.restarts += 1
         slots = self._slots()
         if slots is not None:
@@ -169,6 +182,11 @@ class Count:
         """Add the counter's items to the count."""
         self._counter = counter
         self.shut_gate()
+
+    def retotal(self, counter: LoopCounter, total: float | None) -> None:
+        """Replace the total of a loop, if it is that which counts and the total is its own."""
+        if counter is self._counter and self.is_of_loop:
+            self.total = total
 
     def fold(self, counter: LoopCounter | None = None) -> None:
         """

@@ -237,10 +237,17 @@ class Job:
             unit = self.validated("unit", validation.text, unit)
             is_outer = stage.begin_loop(counter, total, body, is_job=is_job)
             if is_outer and unit is not None:
-                stage.count.unit = unit
+                stage.count.loop_unit = unit
         if self._must_stop:
             counter.stop()
         return is_outer
+
+    def retotal(self, stage: Stage, counter: LoopCounter, total: float | None) -> None:
+        """Replace the total of a loop, whose length has become known or has changed."""
+        total = self.validated("total", validation.count, total)
+        with self._lock:
+            stage.retotal(counter, total)
+        self._wake()
 
     def stop_counting(self, stage: Stage, counter: LoopCounter | None = None) -> None:
         """Keep the items of the counter, or of any, and count by calls again."""
@@ -289,7 +296,7 @@ class Job:
             if (number := self.validated("total", validation.count, total)) is not None:
                 stage.give_total(number, total)
             if (unit := self.validated("unit", validation.text, unit)) is not None:
-                stage.count.unit = unit
+                stage.count.give_unit(unit)
         return bind(reports, self, stage)
 
     def _find_step(self, outer: Stage, name: str, new: Callable[[], AnyReports]) -> tuple[Stage, AnyReports]:

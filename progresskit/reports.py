@@ -76,7 +76,7 @@ class Reports(CountSlots):
         if job.has_ended:
             return
         if (unit := job.validated("unit", validation.text, unit)) is not None:
-            self._stage.count.unit = unit
+            self._stage.count.give_unit(unit)
         if (meta := job.validated("meta", validation.meta, meta)) is not None:
             job.meta = meta
 

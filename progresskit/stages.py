@@ -115,18 +115,18 @@ class InnerLoop(Items):
     `body` refers to an object that lives as long as the loop's iterator: a loop that is left needs no finalizer.
     """
 
-    __slots__ = ("_body", "_total", "counter")
+    __slots__ = ("_body", "counter", "total")
 
     def __init__(self, counter: LoopCounter, total: Number | None, body: ref[Any]) -> None:
         super().__init__()
-        self.counter, self._total, self._body = counter, total, body
+        self.counter, self.total, self._body = counter, total, body
 
     @property
     def is_running(self) -> bool:
         """True until the items are used up, or the loop is left."""
         return not (self.counter.finished or self.counter.left) and self._body() is not None
 
-    def done(self) -> int:
+    def done(self) -> Number:
         """Return how many items are done: the one in hand is not."""
         return self.counter.done()
 
@@ -135,7 +135,7 @@ class InnerLoop(Items):
         """The share of its items that are done, in hundredths of a percent."""
         if self.counter.finished:
             return WHOLE
-        return self.share_of(self._total) or 0
+        return self.share_of(self.total) or 0
 
 
 class Stage(Items):
@@ -377,6 +377,13 @@ class Stage(Items):
             self.begun += not is_job
         self.count.count_with(counter)
         return True
+
+    def retotal(self, counter: LoopCounter, total: Number | None) -> None:
+        """Replace the total of a loop that counts here, or inside of the item in hand."""
+        self.count.retotal(counter, total)
+        for loop in self.inner_loops():
+            if loop.counter is counter:
+                loop.total = total
 
 
 class Work(NamedTuple):

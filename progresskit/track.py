@@ -43,7 +43,7 @@ def count_loop(
 
     In the body of a loop that counts for the same job or step, it refines the item in hand.
     """
-    counter = _StoppableCounter(observer.id) if observer.cancellable else _RepeatCounter()
+    counter = repeat_counter(observer)
     end = _at_inner_end(counter)
     is_outer = job_of(observer).count_with(stage_of(observer), counter, total, unit, body=ref(end), is_job=opened)
     if is_outer is None:
@@ -196,7 +196,12 @@ def _at_inner_end(counter: LoopCounter) -> Iterator[Any]:
     yield
 
 
-class _RepeatCounter:
+def repeat_counter(observer: ProgressObserver) -> RepeatCounter:
+    """Return a counter for a loop over `compress(items, counter.selectors())`; one to stop for a cancellable job."""
+    return _StoppableCounter(observer.id) if observer.cancellable else RepeatCounter()
+
+
+class RepeatCounter:
     """Counts a loop that cannot be stopped from outside."""
 
     def __init__(self) -> None:
@@ -204,23 +209,27 @@ class _RepeatCounter:
         self._selectors = repeat(True, _ENDLESS)
 
     def selectors(self) -> Iterator[bool]:
+        """Return the iterator from which the loop takes one for each item."""
         return self._selectors
 
     def taken(self) -> int:
+        """Return how many items the loop has taken: the one in hand too."""
         return _ENDLESS - length_hint(self._selectors)
 
     def done(self) -> int:
+        """Return how many items are done."""
         taken = self.taken()
         return taken if self.finished or not taken else taken - 1
 
     def finish(self) -> None:
+        """Count the last item as done too."""
         self.finished = True
 
     def stop(self) -> None:
         """Return: the job is not cancellable."""
 
 
-class _StoppableCounter(_RepeatCounter):
+class _StoppableCounter(RepeatCounter):
     """
     Counts in blocks, each a `repeat` of its own; to stop the loop, the rest of the block is taken away from it.
 
