@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tqdm.auto import tqdm as automatic
 from tqdm.std import tqdm as standard
 
-from progresskit import Cancelled, Kit, State, StepState, capture
+from progresskit import Cancelled, Kit, ProgressObserver, State, StepState, capture
 
 from .test_tqdm import EACH, stands
 
@@ -129,6 +129,10 @@ def test_a_captured_loop_stops_when_its_job_is_cancelled(kit: Kit) -> None:
 # rich.
 
 
+def steps_of(job: ProgressObserver) -> list[tuple[str, StepState]]:
+    return [(step.name, step.state) for step in job.progress.steps or ()]
+
+
 @pytest.fixture
 def console() -> Console:
     return Console(file=io.StringIO())
@@ -140,7 +144,7 @@ def test_the_tasks_of_rich_are_steps(kit: Kit, console: Console) -> None:
             download = progress.add_task("[red]Download", total=10)
             read = progress.add_task("Read", total=4)
             write = progress.add_task("Write", total=4)
-            assert job.progress.steps is None
+            assert steps_of(job) == []
             progress.advance(download, 5)
             assert (job.progress.step, *stands(job)) == (1, 5, 10, 50)
             progress.update(download, completed=10)
@@ -150,8 +154,8 @@ def test_the_tasks_of_rich_are_steps(kit: Kit, console: Console) -> None:
             assert stands(job) == (2, 8, 25)
             progress.remove_task(read)
             progress.advance(write, 4)
-        steps = job.progress.steps
-    assert [(step.name, step.state) for step in steps or ()] == [
+        steps = steps_of(job)
+    assert steps == [
         ("Download", StepState.SUCCEEDED),
         ("Read", StepState.CANCELLED),
         ("Write", StepState.SUCCEEDED),
@@ -163,7 +167,7 @@ def test_a_loop_of_rich_counts(kit: Kit, console: Console, disable: bool) -> Non
     with kit.observe("job") as job, capture():
         for _ in rich.progress.track(range(4), "Loop", console=console, auto_refresh=False, disable=disable):
             pass
-        assert [(step.name, step.state) for step in job.progress.steps or ()] == [("Loop", StepState.SUCCEEDED)]
+        assert steps_of(job) == [("Loop", StepState.SUCCEEDED)]
 
 
 def test_a_loop_of_rich_stops_when_its_job_is_cancelled(kit: Kit, console: Console) -> None:

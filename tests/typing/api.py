@@ -37,6 +37,7 @@ from progresskit import (
 )
 from progresskit.integrations import Integration, Run, RunObserver, current_run, owned_by, owner_of
 from progresskit.testing import BackendContract, FakeClock, QueueContract, RecordingObserver, ShimContract
+from progresskit.tqdm import bound, tqdm
 from progresskit.web import Request, Response, Server, Stream, Surface, Viewer, host_settings, mount_path, sign
 
 
@@ -123,6 +124,13 @@ def observing_steps(names: Iterable[str], weights: dict[str, int], rows: list[Ro
         assert_type(job.progress.step, int | None)
         assert_type(Step("Parse").state, StepState)
     progresskit.step()  # type: ignore[call-arg]
+
+
+def capturing() -> None:
+    with progresskit.capture():
+        pass
+    with progresskit.observe() as job:
+        assert_type(bound(job), type[tqdm])
 
 
 async def observing_asynchronously() -> None:
