@@ -21,15 +21,17 @@ from functools import cache
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Self
 
-from . import scope
-from .arguments import owner_key
+from . import scope, validation
+from .abc import SupportsListing
+from .arguments import checked, owner_key
 from .default_kit import default
 from .errors import BackendError, ConfigurationError, FlushTimeout, InvalidValue
 from .observer import JoinedObserver, job_of, null_job
-from .progress import State, fit_id
+from .progress import State, check_id, fit_id
+from .snapshots import PartIdentity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, MutableMapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
     from datetime import datetime
     from logging import Logger
     from types import TracebackType
@@ -39,11 +41,14 @@ if TYPE_CHECKING:
     from .progress import JobId, Progress
 
     Remove = Callable[[list[str]], Collection[str] | None]
+    RemoveParts = Callable[[list[str], bool], None]
 
 __all__ = [
     "OWNER_HEADER",
+    "PART_HEADER",
     "WAITING",
     "Integration",
+    "PartIdentity",
     "Run",
     "RunObserver",
     "current_run",
@@ -51,6 +56,9 @@ __all__ = [
     "inherit_owner",
     "owned_by",
     "owner_of",
+    "part_headers",
+    "part_of",
+    "part_weight",
 ]
 
 WAITING = frozenset((State.PENDING, State.RETRYING))
@@ -58,6 +66,12 @@ WAITING = frozenset((State.PENDING, State.RETRYING))
 
 OWNER_HEADER = "progresskit_owner"
 """The header of a task that holds the key of its owner."""
+
+PART_HEADER = "progresskit_part"
+"""The header of a task that is a part of a job; see `part_headers`."""
+
+LISTED = 10_000
+"""The most parts of a cancelled job that end before a worker finds their tasks removed."""
 
 
 class Integration:
@@ -72,6 +86,9 @@ class Integration:
     on: it kills running tasks too. Both run in a thread of their own, so that the caller of `cancel()` does not wait
     for the queue; their exceptions are logged. Jobs that still wait afterwards end as cancelled: all of them, or those
     that the function returns the ids of. A task that a worker starts all the same is stopped at once.
+
+    `remove_parts` is called, in that thread, with the tokens of runs that were cancelled and have parts, and with True
+    where running tasks are to be killed: it removes the tasks whose `PartIdentity.run_token` is one of these.
     """
 
     def __init__(
@@ -81,11 +98,12 @@ class Integration:
         control_exceptions: Mapping[type[BaseException], State] | None = None,
         remove: Remove | None = None,
         terminate: Remove | None = None,
+        remove_parts: RemoveParts | None = None,
     ) -> None:
         self.kit = kit or default()
-        self._remove, self._terminate = remove, terminate
+        self._remove, self._terminate, self._remove_parts = remove, terminate, remove_parts
         self.kit._control_exceptions.update(control_exceptions or {})
-        if remove is not None or terminate is not None:
+        if any(removes is not None for removes in (remove, terminate, remove_parts)):
             self.kit._cancellers += (self._remove_cancelled,)
 
     def withdraw(self) -> None:
@@ -94,7 +112,9 @@ class Integration:
 
     # In the process that sends tasks.
 
-    def enqueued(self, id: JobId, *, kind: str | None = None, owner: Any = None) -> None:
+    def enqueued(
+        self, id: JobId, *, kind: str | None = None, owner: Any = None, part: PartIdentity | None = None
+    ) -> None:
         """
         Report that a task is in the queue: its job is pending.
 
@@ -103,7 +123,7 @@ class Integration:
         InvalidValue if `kind` is not a string or the `owner` is not signed in.
         """
         try:
-            self.kit._update_externally(fit_id(id), State.PENDING, kind=kind, owner=owner)
+            self.kit._update_externally(fit_id(id), State.PENDING, kind=kind, owner=owner, part=part)
         except ConfigurationError as problem:
             _warn_once(str(problem))
 
@@ -131,6 +151,7 @@ class Integration:
         owner: Any = None,
         queued: bool = True,
         inline: bool = False,
+        part: PartIdentity | None = None,
     ) -> Run:
         """
         Report that a task starts, and return its run, which is not entered yet.
@@ -139,7 +160,8 @@ class Integration:
         job was cancelled: only where the queue survives a BaseException. `queued=False` is for a queue that never
         reports waiting tasks: then the store is not read to find out if the task was cancelled before it started.
         `inline` is True for a task that runs inside of the call that enqueued it: the surrounding job is its parent,
-        and gives it its owner unless an `owner` is given.
+        and gives it its owner unless an `owner` is given. The job is a `part` of another one if the headers of its
+        task say so, see `part_of`.
         """
         outer = scope.current_job() if inline else None
         if outer is not None and owner is None:
@@ -151,6 +173,7 @@ class Integration:
             attempt=attempt,
             cancellable=cancellable,
             owner=owner,
+            part=part if part is None or self.kit._counts_parts() else None,
         )
         run = Run(self, observer, attempt)
         self.kit.publisher.register(job_of(observer), unless=run._was_cancelled if queued else None)
@@ -166,16 +189,18 @@ class Integration:
         kind: str | None = None,
         error: BaseException | str | None = None,
         attempt: int = 1,
+        part: PartIdentity | None = None,
     ) -> None:
         """
         Report how a job ended in place of its worker, which was killed, or before a worker had the task.
 
         A job that has ended already does not change. The text of an `error` is not shown to viewers, unless it is a
-        `PublicError`. Raises InvalidValue for a state that is not final.
+        `PublicError`. The job of which it is a `part` counts the end as well. Raises InvalidValue for a state that is
+        not final.
         """
         if not state.final:
             raise InvalidValue(f"state must be final, not {state}")
-        self.kit._update_externally(fit_id(id), state, kind=kind, error=error, attempt=attempt)
+        self.kit._update_externally(fit_id(id), state, kind=kind, error=error, attempt=attempt, part=part)
 
     # The life of processes.
 
@@ -207,26 +232,32 @@ class Integration:
 
     def _remove_cancelled(self, ids: list[str]) -> Callable[[], None]:
         """Look which of the cancelled jobs wait; return a function that removes them from the queue, in a thread."""
+        runs: dict[str, str] = {}
         try:
-            waiting = self._waiting(ids)
+            records = self.kit.backend.read(ids)
         except BackendError:
             waiting = ids
+        else:
+            waiting = [id for id, record in records.items() if record.state in WAITING]
+            if self._remove_parts is not None:
+                runs = {id: record.tally.run_token for id, record in records.items() if record.tally is not None}
 
         def remove() -> None:
-            if not (waiting or self._terminates()):
+            if not (waiting or runs or self._terminates()):
                 return
             # Not a daemon, so that a script which cancels and exits has cancelled.
-            thread = Thread(target=self._try_to_remove, args=(ids, waiting), name="progresskit-remove", daemon=False)
+            arguments = (ids, waiting, runs)
+            thread = Thread(target=self._try_to_remove, args=arguments, name="progresskit-remove", daemon=False)
             try:
                 thread.start()
             except RuntimeError:  # the interpreter ends, or allows no threads
-                self._try_to_remove(ids, waiting)
+                self._try_to_remove(*arguments)
 
         return remove
 
-    def _try_to_remove(self, ids: list[str], waiting: list[str]) -> None:
+    def _try_to_remove(self, ids: list[str], waiting: list[str], runs: Mapping[str, str]) -> None:
         try:
-            self._remove_from_queue(ids, waiting)
+            self._remove_from_queue(ids, waiting, runs)
         except Exception:
             _log().warning(
                 "Could not remove %s from the queue; the task stops when a worker starts it",
@@ -234,9 +265,12 @@ class Integration:
                 exc_info=True,
             )
 
-    def _remove_from_queue(self, ids: list[str], waiting: list[str]) -> None:
+    def _remove_from_queue(self, ids: list[str], waiting: list[str], runs: Mapping[str, str]) -> None:
         ended = waiting
         try:
+            if runs and self._remove_parts is not None:
+                self._remove_parts([*runs.values()], self.kit.settings.terminate)
+                self._end_waiting_parts(runs)
             if self._terminate is not None and self._terminates():
                 removed = self._terminate(ids)
             else:
@@ -244,14 +278,21 @@ class Integration:
             if removed is not None:
                 ended = [id for id in waiting if id in removed]
         finally:
-            for id in self._waiting(ended):  # one that has started meanwhile stops by itself
-                self.end_externally(id, State.CANCELLED)
+            for id, record in self.kit.backend.read(ended).items():
+                if record.state in WAITING:  # one that has started meanwhile stops by itself
+                    part = None if record.part_of is None else PartIdentity(record.part_of, id)
+                    self.end_externally(id, State.CANCELLED, part=part)
+
+    def _end_waiting_parts(self, parents: Iterable[str]) -> None:
+        """End what waits of cancelled jobs now: a worker may come late to a task that was removed."""
+        backend = self.kit.backend
+        if isinstance(backend, SupportsListing):
+            for parent in parents:
+                for record in backend.list(kind=None, states=WAITING, limit=LISTED, part_of=parent):
+                    self.end_externally(record.id, State.CANCELLED, part=PartIdentity(parent, record.id))
 
     def _terminates(self) -> bool:
         return self._terminate is not None and self.kit.settings.terminate
-
-    def _waiting(self, ids: list[str]) -> list[str]:
-        return [id for id, progress in self.kit.backend.read(ids).items() if progress.state in WAITING]
 
 
 class Run:
@@ -364,9 +405,12 @@ class Run:
         """
         kit, job = self._integration.kit, self._job
         try:
-            before = None if kit.publisher.down else kit.get(job.id)
+            records = {} if kit.publisher.down else kit.get_many(job.cancel_ids)
         except BackendError:
             return False
+        before = records.pop(job.id, None)
+        if any(parent.cancel_requested for parent in records.values()):
+            job.request_cancel()
         if before is None:
             return False
         if before.state is State.PENDING:
@@ -425,6 +469,32 @@ def inherit_owner(headers: MutableMapping[str, Any]) -> None:
     job = scope.current_job()
     if job is not None and job.owner is not None:
         headers.setdefault(OWNER_HEADER, job.owner)
+
+
+# A task of a canvas or batch is a part of the job that stands for all of it, by a header as well.
+
+
+def part_headers(part: PartIdentity) -> dict[str, str]:
+    """Return the headers that make a task a part of a job; its name there is the id of its own job."""
+    return {PART_HEADER: f"{part.parent} {part.weight} {part.run_token or '-'}"}
+
+
+def part_weight(weight: Any) -> int:
+    """Return how much a part counts, a whole number from 1 to 1,000,000; raises InvalidValue for another value."""
+    return checked("weights", validation.weight, weight)
+
+
+def part_of(headers: Mapping[str, Any] | None) -> PartIdentity | None:
+    """Return the part that the headers of a task name; None if there is none, or it cannot be one."""
+    text = (headers or {}).get(PART_HEADER)
+    if not isinstance(text, str):
+        return None
+    try:
+        parent, weight, run_token = text.split(" ")
+        identity = PartIdentity(check_id(parent), "", part_weight(int(weight)))
+    except ValueError:
+        return None
+    return identity._replace(run_token=None if run_token == "-" else run_token)
 
 
 @cache

@@ -265,8 +265,7 @@ class Kit:
         invalid arguments.
         """
         forks.notice()
-        if not isinstance(self.backend, SupportsParts):
-            raise Unsupported(f"the backend of {redact(self.settings.url)} cannot add up the parts of jobs")
+        self._check_parts()
         id = os.urandom(16).hex() if id is None else check_id(id)
         details = Details(
             kind=checked_kind(kind),
@@ -274,18 +273,29 @@ class Kit:
             description=None if description is None else checked("description", validation.text, description),
             meta={} if meta is None else checked("meta", validation.meta, meta),
         )
+        self._declare_group(id, os.urandom(8).hex(), size, weight=weight, details=details, owner=owner)
+        return id
+
+    def _check_parts(self) -> None:
+        """Raise Unsupported where the backend cannot add up parts."""
+        if not isinstance(self.backend, SupportsParts):
+            raise Unsupported(f"the backend of {redact(self.settings.url)} cannot add up the parts of jobs")
+
+    def _declare_group(
+        self, id: str, token: str, size: int | None, *, weight: int | None, details: Details | None = None, owner: Any
+    ) -> None:
+        """Declare how many parts a job has; a run that begins by this has that token."""
         self.publisher.declare(
             declaration(
                 self.publisher,
                 id,
-                os.urandom(8).hex(),
+                token,
                 None if size is None else checked("size", validation.size, size),
                 weight=None if weight is None else checked("weight", validation.size, weight),
-                details=details,
+                details=details or Details(),
                 owner=None if owner is None else owner_key(owner),
             )
         )
-        return id
 
     async def agroup(self, id: JobId | None = None, **about: Any) -> str:
         """Call `group` without blocking the event loop."""
@@ -443,12 +453,16 @@ class Kit:
         attempt: int = 1,
         error: BaseException | str | None = None,
         owner: Any = None,
+        part: PartIdentity | None = None,
     ) -> None:
         """
         Publish the state of a job that is not from its worker: `pending`, or how it ended.
 
-        The `owner` holds until a worker starts the job, which has to name it again.
+        The `owner` holds until a worker starts the job, which has to name it again. The end of a job that is a `part`
+        is one of that part too.
         """
+        if part is not None:
+            part = part._replace(name=id) if self._counts_parts() else None
         update = external_update(
             self.publisher,
             id,
@@ -457,6 +471,7 @@ class Kit:
             attempt=attempt,
             error=error,
             owner=None if owner is None else owner_key(owner),
+            part=part,
         )
         self.publisher.submit(update)
 
@@ -558,11 +573,12 @@ class Kit:
     def _end_stalled(self, id: str) -> None:
         record = self.backend.read((id,)).get(id)
         if record is not None and record.stalled:
-            self._override(id, State.CANCELLED)
+            self._override(id, record, State.CANCELLED)
 
-    def _override(self, id: str, state: State, error: Failure | None = None) -> None:
-        publisher = self.publisher
-        publisher.override(external_update(publisher, id, state, kind=None, attempt=1, error=error))
+    def _override(self, id: str, record: Progress | None, state: State, error: Failure | None = None) -> None:
+        parent, publisher = None if record is None else record.part_of, self.publisher
+        part = PartIdentity(parent, id) if parent is not None and isinstance(self.backend, SupportsParts) else None
+        publisher.override(external_update(publisher, id, state, kind=None, attempt=1, error=error, part=part))
 
     async def acancel(self, id: JobId) -> bool:
         """Call `cancel` without blocking the event loop."""
@@ -581,7 +597,7 @@ class Kit:
         id = check_id(id)
         error = None if failed is None else Failure("Error", checked("failed", message, failed), public=True)
         state = State.CANCELLED if error is None else State.FAILED
-        return self._request_cancel(id, lambda: self._override(id, state, error))
+        return self._request_cancel(id, lambda: self._override(id, self.backend.read((id,)).get(id), state, error))
 
     async def aend(self, id: JobId, failed: str | None = None) -> bool:
         """Call `end` without blocking the event loop."""

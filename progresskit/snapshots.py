@@ -91,8 +91,13 @@ def external_update(
     attempt: int,
     error: BaseException | Failure | str | None,
     owner: str | None = None,
+    part: PartIdentity | None = None,
 ) -> Write:
-    """Return the write of a sender or supervisor: the job is pending, or has ended in this state."""
+    """
+    Return the write of a sender or supervisor: the job is pending, or has ended in this state.
+
+    The end of a `part` is reported to its parent too. One that waits is only counted in the parent's size.
+    """
     now = moment(clocks.wall())
     seq = 1 if state.final else 0
     progress = Progress(
@@ -106,8 +111,10 @@ def external_update(
         finished_at=now if state.final else None,
         lease=clocks.lease,
         owner=owner,
+        part_of=part and part.parent,
     )
-    return _write_of(clocks, progress, Role.EXTERNAL, None)
+    report = None if part is None or not state.final else _report_of(clocks, part, None, progress)
+    return _write_of(clocks, progress, Role.EXTERNAL, None)._replace(report=report)
 
 
 def declaration(
@@ -149,6 +156,22 @@ def _write_of(
     )
 
 
+def _report_of(clocks: Clocks, part: PartIdentity, token: str | None, progress: Progress) -> Report:
+    """Return what the parent of a part stores of its record; without the `token` of a start, of an external update."""
+    return Report(
+        parent=part.parent,
+        name=part.name,
+        token=token,
+        run_token=part.run_token,
+        state=progress.state,
+        weight=part.weight,
+        hundredths=round((progress.percent or 0) * 100),
+        lease=clocks.lease,
+        ttl=clocks.ttl,
+        created=milliseconds(progress.created_at),
+    )
+
+
 RUNNING = Result(State.RUNNING)
 
 
@@ -171,13 +194,15 @@ class PartIdentity(NamedTuple):
     The part of another job that a job is.
 
     A part without a record of its own exists only among the parts of its parent; the id of its job is
-    `<parent>/<name>`, which is not an id that can be read.
+    `<parent>/<name>`, which is not an id that can be read. `run_token` is that of the parent's run, None where it is
+    not known: the part belongs to the run that accepts its first report.
     """
 
     parent: str
     name: str
     weight: int = 1
     has_record: bool = True
+    run_token: str | None = None
 
 
 class _Speed:
@@ -238,7 +263,7 @@ class SnapshotBuilder:
     def __init__(self, clocks: Clocks, identity: Identity) -> None:
         self.identity = identity
         self.run = self._seq = 0
-        self.run_token: str | None = None
+        self.run_token = identity.part and identity.part.run_token
         self.started = False
         self.seen: Sample | None = None
         self.last: Progress | None = None
@@ -265,23 +290,10 @@ class SnapshotBuilder:
         has_record = job.part is None or job.part.has_record
         role, body = (Role.START, None) if has_record else (Role.REPORT, "")
         self.write = _write_of(self._clocks, self.last, role, job.token, self.run, body)._replace(
-            declaration=self._declaration, report=job.part and self._report(job.part, self.last)
+            declaration=self._declaration,
+            report=job.part and _report_of(self._clocks, job.part, job.token, self.last),
         )
         return self.again(self.write)
-
-    def _report(self, part: PartIdentity, progress: Progress) -> Report:
-        return Report(
-            parent=part.parent,
-            name=part.name,
-            token=self.identity.token,
-            run_token=None,
-            state=progress.state,
-            weight=part.weight,
-            hundredths=round((progress.percent or 0) * 100),
-            lease=self._clocks.lease,
-            ttl=self._clocks.ttl,
-            created=milliseconds(self._created),
-        )
 
     def again(self, write: Write) -> Write:
         """Return a record with the role and run that are known by now."""

@@ -19,5 +19,6 @@ from progresskit.integrations import owned_by
 
 from .classic import ProgressObserver
 from .installation import install
+from .parts import send
 
-__all__ = ["ProgressObserver", "install", "owned_by"]
+__all__ = ["ProgressObserver", "install", "owned_by", "send"]

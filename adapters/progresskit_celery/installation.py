@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from celery import current_app
 from celery.exceptions import Ignore, Reject, Retry
 
-from progresskit.integrations import Integration
+from progresskit.integrations import Integration, part_of
 from progresskit.progress import State
 
 from . import wrap_run
+from .canvas import REVOKE_STAMPED, after, replaces, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -38,10 +39,21 @@ class Installation(Integration):
         cancellable: bool = True,
         ignore: Collection[str] | Callable[[str], bool] = (),
     ) -> None:
-        super().__init__(kit, control_exceptions=CONTROL_EXCEPTIONS, remove=self._revoke, terminate=self._kill)
-        self._app = app
+        super().__init__(
+            kit,
+            control_exceptions=CONTROL_EXCEPTIONS,
+            remove=self._revoke,
+            terminate=self._kill,
+            remove_parts=self._revoke_parts,
+        )
+        self.app = app
         self._cancellable = cancellable
         self._ignore = ignore if callable(ignore) else frozenset((ignore,) if isinstance(ignore, str) else ignore)
+
+    @property
+    def is_eager(self) -> bool:
+        """True where tasks are executed in the call that sends them."""
+        return bool(self.app.conf.task_always_eager)
 
     def ignores(self, name: str) -> bool:
         """Return whether tasks of that name are no jobs."""
@@ -52,11 +64,29 @@ class Installation(Integration):
         """Return whether reporting may raise Cancelled in the task: the site allows it, and Celery would survive it."""
         return bool(getattr(task, "progress_cancellable", self._cancellable)) and wrap_run.is_wrapped(task)
 
+    def end_followers(self, request: Any, state: State, error: BaseException | None = None) -> None:
+        """
+        Report the end of the tasks that would have followed a task with this request, which has ended so.
+
+        They end as it did. Parts of a job end as cancelled if the task is a part itself, or one of several in place of
+        another part, which then ends as the task did: so the job counts a failure once.
+        """
+        replaced = replaces(request.headers)
+        is_counted = replaced is not None or part_of(request.headers) is not None
+        for id, name, part in after(request.chain, request.chord, request.callbacks):
+            its_state = State.CANCELLED if is_counted and part is not None and id != replaced else state
+            its_error = error if its_state is State.FAILED else None
+            self.end_externally(id, its_state, kind=name, error=its_error, part=part)
+
     def _revoke(self, ids: list[str]) -> None:
-        self._app.control.revoke(ids)
+        self.app.control.revoke(ids)
 
     def _kill(self, ids: list[str]) -> None:
-        self._app.control.revoke(ids, terminate=True)
+        self.app.control.revoke(ids, terminate=True)
+
+    def _revoke_parts(self, runs: list[str], terminate: bool) -> None:
+        stamps = {name: value for run in runs for name, value in stamp_of(run).items()}
+        self.app.control.broadcast(REVOKE_STAMPED, arguments={"stamps": stamps, "terminate": terminate})
 
 
 _installations: dict[Any, Installation] = {}

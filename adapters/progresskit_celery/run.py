@@ -10,7 +10,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import maybe_make_aware
 
 from progresskit.errors import Cancelled
-from progresskit.integrations import owner_of
+from progresskit.integrations import owner_of, part_of
 from progresskit.progress import State
 
 from .canvas import after
@@ -29,7 +29,7 @@ class Run:
     It is the surrounding job from the start to the end.
     """
 
-    __slots__ = ("_handed_on", "_installation", "execution", "job", "task")
+    __slots__ = ("_handed_on", "_installation", "_part", "execution", "job", "task")
 
     in_pool_process = False
     """True in a process of the prefork pool, whose end its parent notices."""
@@ -38,6 +38,7 @@ class Run:
         request = task.request
         self._installation, self.task = installation, task
         self._handed_on = False
+        self._part = part_of(request.headers)
         self.execution = installation.start(
             request.id,
             kind=task.name,
@@ -45,6 +46,7 @@ class Run:
             cancellable=installation.cancellable(task),
             owner=owner_of(request.headers),
             inline=request.is_eager,
+            part=self._part,
         )
         self.job = self.execution.job
         setattr(request, ATTRIBUTE, self)
@@ -73,7 +75,7 @@ class Run:
     def precedes(self, id: str) -> bool:
         """Return whether the job of that id is the next step of the chain that this task is in."""
         chain = self.task.request.chain or ()
-        return any(id == follower for follower, _ in after(chain[-1:], None))
+        return any(id == follower.id for follower in after(chain[-1:], None))
 
     def returned(self, result: Any) -> None:
         """End the job well."""
@@ -87,10 +89,14 @@ class Run:
             self.execution.detach()
         elif self._handed_on:
             if isinstance(error, Reject):  # the message could not be sent after all
-                self._installation.end_externally(self.job.id, State.FAILED, kind=self.task.name, error=_reason(error))
+                self._installation.end_externally(
+                    self.job.id, State.FAILED, kind=self.task.name, error=_reason(error), part=self._part
+                )
+                self._installation.end_followers(self.task.request, State.FAILED, error)
         else:
             self._end(state, error)
-            self._end_followers(state, error)
+            if state.final:
+                self._installation.end_followers(self.task.request, state, error)
         self.execution.leave()
 
     def _end(self, state: State, error: BaseException | None) -> None:
@@ -123,12 +129,6 @@ class Run:
             aware: datetime = maybe_make_aware(when, self.task.app.timezone)
             return aware.astimezone(UTC)
         return datetime.now(UTC) + timedelta(seconds=when) if when else None
-
-    def _end_followers(self, state: State, error: BaseException | None) -> None:
-        if state.final:
-            request = self.task.request
-            for id, name in after(request.chain, request.chord):
-                self._installation.end_externally(id, state, kind=name, error=error if state is State.FAILED else None)
 
 
 def _reason(error: BaseException | None) -> BaseException | str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakValueDictionary
 
 from celery import signals, states
+from celery.app.task import Context
 from celery.bootsteps import Step
 from celery.exceptions import NotRegistered
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
-from progresskit.integrations import fit_id, inherit_owner, owner_of
+from progresskit.integrations import PART_HEADER, fit_id, inherit_owner, owner_of, part_of
 from progresskit.progress import State
 
-from .canvas import after
+from .canvas import REVOKE_STAMPED, Follower, after
 from .ending import defer_signal_to_main_thread
 from .installation import find, installations, sending
 from .run import Run
@@ -25,6 +27,7 @@ def connect() -> None:
     for signal, receiver in (
         (signals.before_task_publish, _before_sending),
         (signals.after_task_publish, _sent),
+        (signals.task_received, _received),
         (signals.task_prerun, _starting),
         (signals.task_postrun, _ended),
         (signals.task_failure, _failed),
@@ -46,7 +49,7 @@ def _before_sending(headers: Any = None, body: Any = None, **_: Any) -> None:
     if run is None:
         return
     message, followers = _read(headers, body)
-    if run.job.id in {fit_id(message["id"]), *(id for id, _ in followers)}:
+    if run.job.id in {fit_id(message["id"]), *(follower.id for follower in followers)}:
         run.hand_on(_moment(run.task.app, message.get("eta")))
 
 
@@ -57,20 +60,20 @@ def _sent(headers: Any = None, body: Any = None, **_: Any) -> None:
     message, followers = _read(headers, body)
     if installation is None or message.get("retries"):
         return
-    sent = (fit_id(message["id"]), message["task"])
-    if run is not None and run.precedes(sent[0]):
+    sent = Follower(fit_id(message["id"]), message["task"], part_of(headers))
+    if run is not None and run.precedes(sent.id):
         followers = []  # this is the next step of a chain, and they were reported with its first
-    for id, name in (sent, *followers):
+    for id, name, part in (sent, *followers):
         if not installation.ignores(name):
-            installation.enqueued(id, kind=name, owner=owner_of(headers))
+            installation.enqueued(id, kind=name, owner=owner_of(headers), part=part)
 
 
-def _read(headers: Any, body: Any) -> tuple[Any, list[tuple[str, str]]]:
+def _read(headers: Any, body: Any) -> tuple[Any, list[Follower]]:
     """Return the properties of the message's task, and the tasks after it."""
     if "task" not in headers:  # the old protocol
         return body, []
     embedded = body[2]
-    return headers, [*after(embedded.get("chain"), embedded.get("chord"))]
+    return headers, [*after(embedded.get("chain"), embedded.get("chord"), embedded.get("callbacks"))]
 
 
 def _moment(app: Any, eta: Any) -> datetime | None:
@@ -104,6 +107,15 @@ def _ended(task: Any = None, state: Any = None, retval: Any = None, **_: Any) ->
 # worker, a revoked task. Where one process does both, the report of the run comes first.
 
 
+_requests: WeakValueDictionary[str, Any] = WeakValueDictionary()
+"""The requests of parts that this worker has received: Celery does not name the request of a task that was lost."""
+
+
+def _received(request: Any = None, **_: Any) -> None:
+    if PART_HEADER in request.request_dict:
+        _requests[request.id] = request
+
+
 def _failed(sender: Any = None, task_id: Any = None, exception: Any = None, **_: Any) -> None:
     if Run.of(sender) is None:
         _end_externally(sender, task_id, State.FAILED, exception)
@@ -115,31 +127,57 @@ def _revoked(sender: Any = None, request: Any = None, **_: Any) -> None:
 
 def _end_externally(task: Any, id: str, state: State, error: BaseException | None = None, request: Any = None) -> None:
     installation = find(task.app)
-    if installation is None or installation.ignores(task.name):
+    if installation is None:
         return
-    request = request or task.request
-    installation.end_externally(id, state, kind=task.name, error=error)
-    if request.id == id:
-        for follower, name in after(request.chain, request.chord):
-            installation.end_externally(follower, state, kind=name, error=error)
+    if request is None:
+        received = _requests.get(id)
+        request = task.request if received is None else received._context
+    is_named = request.id == id
+    if not installation.ignores(task.name):
+        part = part_of(request.headers) if is_named else None
+        installation.end_externally(id, state, kind=task.name, error=error, part=part)
+    if is_named:
+        installation.end_followers(request, state, error)
 
 
-def _unknown(sender: Any = None, name: Any = None, id: Any = None, **_: Any) -> None:
+def _unknown(sender: Any = None, name: Any = None, id: Any = None, message: Any = None, **_: Any) -> None:
     installation = find(sender.app)
     if installation is not None and not installation.ignores(name):
-        installation.end_externally(id, State.FAILED, kind=name, error=NotRegistered(name))
+        error, part = NotRegistered(name), part_of(message.headers)
+        installation.end_externally(id, State.FAILED, kind=name, error=error, part=part)
+        if part is not None:
+            request = Context(message.headers, **message.payload[2])
+            installation.end_followers(request, State.FAILED, error)
 
 
 # The life of processes.
 
 
 class Configured(Step):
-    """Checks the configuration before a worker starts: an error in the receiver of a signal would only be logged."""
+    """
+    Checks the configuration before a worker starts: an error in the receiver of a signal would only be logged.
+
+    The worker also learns to revoke the tasks of a canvas.
+    """
 
     def __init__(self, worker: Any, **_: Any) -> None:
         installation = find(worker.app)
         if installation is not None:
             installation.check("a Celery worker")
+            from celery.worker import control
+
+            control.control_command(name=REVOKE_STAMPED)(_revoke_stamped)
+
+
+def _revoke_stamped(state: Any, stamps: dict[str, str], terminate: bool = False, **_: Any) -> Any:
+    # Celery's own command for stamps leaves alone what its worker has received and not started.
+    from celery.worker import control
+    from celery.worker import state as worker_state
+
+    control.revoke_by_stamped_headers(state, stamps)
+    received = [*worker_state.requests.values()]
+    ids = [request.id for request in received if not stamps.keys().isdisjoint(request.stamped_headers)]
+    return control.revoke(state, ids, terminate=terminate)
 
 
 def _worker_ending(**_: Any) -> None:

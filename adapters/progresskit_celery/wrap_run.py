@@ -7,6 +7,8 @@ cancelled task is one that raises `Ignore`, which is neither retried nor failed.
 every kind of task (plain, bound, of a base with its own `__call__`, autoretry, class, shared, registered late).
 
 The same wrapper knows when the function has returned and its result is not yet stored: see write_gate.py.
+
+The method `on_replace` is wrapped at the same time, so that a task that replaces another one is the same part of a job.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from celery.exceptions import Ignore, TaskRevokedError
 
 from progresskit.errors import Cancelled
 
+from .canvas import keep_part
 from .run import Run
 from .write_gate import open_gate, stores_result
 
@@ -68,6 +71,7 @@ class _Annotation:
 
 
 def _wrap(task_class: Any) -> None:
+    task_class.on_replace = _keeping_part(task_class.on_replace)
     run = getattr_static(task_class, "run")
     if isinstance(run, staticmethod):
         task_class.run = staticmethod(_wrapped(run.__func__))
@@ -90,6 +94,19 @@ def _wrapped(run: Callable[..., Any]) -> Callable[..., Any]:
                 raise  # called as a plain function: its caller is cancelled
             _store_revoked(execution.task)
             raise Ignore("cancelled") from None
+
+    wrapper.wrapped_by_progresskit = True  # type: ignore[attr-defined]
+    return wrapper
+
+
+def _keeping_part(on_replace: Callable[..., Any]) -> Callable[..., Any]:
+    if hasattr(on_replace, "wrapped_by_progresskit"):
+        return on_replace
+
+    @wraps(on_replace)
+    def wrapper(task: Any, signature: Any) -> Any:
+        keep_part(task.request, signature)
+        return on_replace(task, signature)
 
     wrapper.wrapped_by_progresskit = True  # type: ignore[attr-defined]
     return wrapper

@@ -35,7 +35,17 @@ from progresskit import (
     SupportsPush,
     Version,
 )
-from progresskit.integrations import Integration, Run, RunObserver, current_run, owned_by, owner_of
+from progresskit.integrations import (
+    Integration,
+    PartIdentity,
+    Run,
+    RunObserver,
+    current_run,
+    owned_by,
+    owner_of,
+    part_headers,
+    part_of,
+)
 from progresskit.testing import BackendContract, FakeClock, QueueContract, RecordingObserver, ShimContract
 from progresskit.tqdm import bound, tqdm
 from progresskit.web import Request, Response, Server, Stream, Surface, Viewer, host_settings, mount_path, sign
@@ -157,6 +167,8 @@ def integrating(headers: dict[str, str]) -> None:
     run.fail("no")
     run.fail(5)  # type: ignore[arg-type]
     integration.end_externally("task-1", State.FAILED, error=TimeoutError())
+    integration.start("task-1", part=part_of(headers))
+    assert_type(part_headers(PartIdentity("album-42", "task-1", weight=2)), dict[str, str])
     assert_type(current_run("task-1"), Run | None)
     assert_type(owned_by("ada"), dict[str, str])
 

@@ -18,15 +18,17 @@ from .worker import Worker, configuration, environment
 class Site:
     """A worker, and a process that sends tasks to it and watches them: this one."""
 
-    def __init__(self, folder: Path, worker: Worker | None = None) -> None:
+    def __init__(
+        self, folder: Path, worker: Worker | None = None, url: str | None = None, settings: Any = None
+    ) -> None:
         from celery import Celery
 
         import progresskit_celery
 
         self.folder, self._worker = folder, worker
-        self.kit = Kit(environment(folder)["PROGRESSKIT_URL"])
+        self.kit = Kit(url or environment(folder)["PROGRESSKIT_URL"])
         self.app = Celery("client", set_as_current=False)
-        self.app.conf.update(configuration(folder), broker_transport=steady_transport())
+        self.app.conf.update(settings or {**configuration(folder), "broker_transport": steady_transport()})
         progresskit_celery.install(self.app, kit=self.kit)
         self._gates = 0
 

@@ -22,7 +22,9 @@ RETRY_SECONDS = 8
 """Long enough to be seen on the pages of a busy machine before it is over."""
 
 app = Celery("end-to-end")
-app.conf.update(json.loads(os.environ["PROJ_CONFIGURATION"]), broker_transport=steady_transport())
+app.conf.update(json.loads(os.environ["PROJ_CONFIGURATION"]))
+if app.conf.broker_url.startswith("filesystem"):
+    app.conf.broker_transport = steady_transport()
 progresskit_celery.install(app)
 
 
@@ -118,3 +120,24 @@ def retrying_in_a_block(self: Any) -> None:
             raise self.retry(countdown=RETRY_SECONDS)
         pass_gate(self.request.id, 1)
         observer.advance(3)
+
+
+@app.task(acks_late=True)
+def piece(steps: int) -> int:
+    """Be one of many tasks that are parts of a job."""
+    for _ in progresskit.track(range(steps), unit="steps"):
+        time.sleep(0.01)
+    return steps
+
+
+@app.task(acks_late=True)
+def failing_piece() -> None:
+    """Fail half way."""
+    progresskit.current().set_progress(1, 2)
+    raise ValueError("the secret of the servers")
+
+
+@app.task
+def gathered(steps: list[int]) -> int:
+    """Be the body of a chord."""
+    return sum(steps)

@@ -12,7 +12,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, Task, shared_task, signals
+from celery import Celery, Task, group, shared_task, signals
 from celery.exceptions import Ignore, Reject
 
 import progresskit
@@ -22,7 +22,9 @@ from progresskit.cli.demo.broker import steady_transport
 app = Celery("proj")
 if "PROJ_BARE" not in os.environ:
     progresskit_celery.install(app, ignore=["proj.secret"])
-app.conf.update(json.loads(os.environ["PROJ_CONFIGURATION"]), broker_transport=steady_transport())
+app.conf.update(json.loads(os.environ["PROJ_CONFIGURATION"]))
+if app.conf.broker_url.startswith("filesystem"):
+    app.conf.broker_transport = steady_transport()
 
 
 def wait(gate: str | None) -> None:
@@ -170,6 +172,34 @@ def replaced(self: Task, n: int) -> Any:
     return self.replace(plain.si(n) | plain.si(n + 1))
 
 
+@app.task(bind=True)
+def replaced_by_chord(self: Task, n: int) -> Any:
+    return self.replace(plain.si(n) | group(plain.si(n), plain.si(n + 1)) | gathered.si())
+
+
+@app.task(bind=True)
+def replaced_by_failure(self: Task) -> Any:
+    return self.replace(fails.si() | plain.si(1))
+
+
+@app.task
+def gathered(*results: Any) -> int:
+    """Be the body of a chord, or the next step of a chain."""
+    return len(results)
+
+
+@app.task
+def sends(n: int) -> None:
+    """Send a task that is none of the canvas."""
+    plain.delay(n)
+
+
+@app.task(time_limit=1)
+def overruns_hard() -> None:
+    progresskit.current().set_progress(1, 2)
+    time.sleep(600)
+
+
 @app.task
 def exits() -> None:
     sys.exit(3)
@@ -196,6 +226,12 @@ def dies_once(mark: str) -> None:
     progresskit.flush()
     if first_time(mark):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(acks_late=True)
+def acknowledges_late(gate: str) -> None:
+    progresskit.current().set_progress(1, 2)
+    wait(gate)
 
 
 @app.task
