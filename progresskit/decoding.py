@@ -41,6 +41,7 @@ from .steps import Step, StepState, ended
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .parts import Declaration, Report
     from .progress import Number, Stored, Write
 
 Arguments = ParamSpec("Arguments")
@@ -373,7 +374,27 @@ def check_write(write: Write) -> Write:
         raise ValueError("a lease, a ttl or an age that cannot be")
     _check((write.run, write.attempt, write.seq), (write.id, write.body), (write.token, write.kind))
     _check_origin(write.late, write.created)
+    if write.declaration is not None:
+        _check_declaration(write.declaration)
     return write
+
+
+def _check_declaration(declaration: Declaration) -> None:
+    token, size, weight, offset, keeps_texts = declaration
+    counts = {*map(type, (size, weight))} <= {int, type(None)} and min(size or 0, weight or 0) >= 0
+    if not (type(token) is str and counts and _are_numbers(offset) and type(keeps_texts) is bool):
+        raise ValueError("a declaration that cannot be")
+
+
+def check_report(report: Report) -> Report:
+    """Return the report; a ValueError unless each field is of its type, so that it can be folded."""
+    if not _are_numbers(report.lease, report.ttl, report.age):
+        raise ValueError("a lease, a ttl or an age that cannot be")
+    _check((report.weight, report.hundredths), (report.parent, report.name), (report.token, report.run_token))
+    _check_origin(report.late, report.created)
+    if type(report.is_start) is not bool:
+        raise ValueError("a start that cannot be")
+    return report
 
 
 def check_stored(stored: Stored) -> Stored:

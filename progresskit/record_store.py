@@ -134,7 +134,7 @@ class RecordStore(dict[str, Entry]):
 
     def _take_report(self, entry: Entry | None, report: Report, now: float, order: float) -> Entry | None:
         before = entry.parts.get(report.name) if entry else None
-        stored, part, effect = fold_report(entry.stored if entry else None, before, report, order)
+        stored, part, effect = fold_report(entry.stored if entry else None, before, report, now)
         if effect is Effect.IGNORED or part is None:
             return None
         if entry is None:

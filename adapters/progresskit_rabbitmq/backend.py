@@ -6,6 +6,7 @@ from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
+from progresskit.abc import SupportsParts
 from progresskit.backends.log import LogBackend
 from progresskit.errors import BackendUnavailable
 
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     from pika.connection import Parameters
 
     from progresskit.config import Settings
+    from progresskit.parts import Report
     from progresskit.progress import Write
 
 Answer = TypeVar("Answer")
 
 
-class RabbitMQBackend(LogBackend[Node]):
+class RabbitMQBackend(LogBackend[Node], SupportsParts):
     """
     Sends through RabbitMQ, and keeps the received records in the memory of each process that reads or writes.
 
@@ -56,17 +58,24 @@ class RabbitMQBackend(LogBackend[Node]):
 
     def write(self, batch: Sequence[Write]) -> dict[str, int]:
         """Send the records to all processes; return the runs that this one has stored."""
+        return self.write_with_reports(batch, ())[0]
+
+    def write_with_reports(
+        self, batch: Sequence[Write], reports: Sequence[Report]
+    ) -> tuple[dict[str, int], dict[str, str]]:
+        """Send both to all processes; return the runs and run tokens that this one has stored."""
         began, attempts = monotonic(), count(1)
 
-        def send(node: Node, deadline: float) -> dict[str, int]:
+        def send(node: Node, deadline: float) -> tuple[dict[str, int], dict[str, str]]:
             if next(attempts) == 1:
-                return node.write(batch, deadline)
+                return node.write_with_reports(batch, reports, deadline)
             # The first attempt may have reached the broker, and another start may have come since.
-            return node.write(
-                [write.aged(write.age + monotonic() - began, is_uncertain=True) for write in batch], deadline
-            )
+            passed = monotonic() - began
+            again = [write.aged(write.age + passed, is_uncertain=True) for write in batch]
+            late = [report._replace(age=report.age + passed, late=True) for report in reports]
+            return node.write_with_reports(again, late, deadline)
 
-        return self.call(send) if batch else {}
+        return self.call(send) if batch or reports else ({}, {})
 
     def attempt(self, act: Callable[[Node, float], Answer], deadline: float) -> Answer:
         """Call a function with the node; once more if the connection was made again on purpose."""

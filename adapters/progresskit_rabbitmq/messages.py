@@ -1,7 +1,7 @@
 """
 The messages that processes send each other: one JSON array, many records in each.
 
-    [format, sender, number, time, order, writes, cancels, forgets]
+    [format, sender, number, time, order, writes, cancels, forgets, reports]
 
 `sender` names a process, `number` counts the messages that it sent, and the two times are the `Stamp`.
 """

@@ -24,14 +24,16 @@ from .feed import Feed
 from .lag import JournalLag
 from .manager import ConnectionManager
 from .messages import PORTION, Sender, unpack
-from .router import Route, Router
+from .router import PartRouter, Router
+from .sent import Route
 from .stream_replica import JOURNAL, KEYFRAME, Events, StreamReplica
 from .topology import Names, Size, declare, open_inbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from progresskit.backends.replica import Outcome, Stamp
+    from progresskit.parts import Report
     from progresskit.progress import Write
     from progresskit.record_store import RecordStore
 
@@ -60,7 +62,7 @@ class Node(LogNode):
         self.manager = ConnectionManager(address, self._prepare, self._lost)
         self.changed = self.manager.changed
         self.subscriptions = SubscriptionList(self.changed)
-        self.router = Router()
+        self.router, self.part_router = Router(), PartRouter()
         self._names, self._size = Names.of(prefix), Size(ttl, address.journal_bytes)
         self._timekeeper = Timekeeper(clock, self._names.clock)
         self._sender = Sender(self.now)
@@ -71,6 +73,7 @@ class Node(LogNode):
             self._sender,
             self.manager,
             self.router.newest,
+            self.part_router.newest,
             Events(self._note_changes, self._greet, self.subscriptions.report_gap),
         )
         self._inbox = ""
@@ -81,11 +84,11 @@ class Node(LogNode):
 
     # Called by callers.
 
-    def follow(self, deadline: float) -> JournalReplica:
-        """Return the replica that answers, once there is one."""
+    def follow(self, deadline: float, *, whole: bool = False) -> JournalReplica:
+        """Return the replica that answers, once there is one; with `whole` one that has read the whole journal."""
         self.manager.wait_up(deadline)
         with self.changed:
-            replica = self.streams.wait(deadline)
+            replica = self.streams.wait(deadline, whole=whole)
             if replica is None:
                 raise self.manager.unavailable("earlier messages have not been read in time")
             return replica
@@ -128,44 +131,61 @@ class Node(LogNode):
 
     def write(self, batch: Sequence[Write], deadline: float) -> dict[str, int]:
         """Send each record by its route; return when the broker has all, and the journal has returned the starts."""
-        replica = self.follow(deadline)
+        return self.write_with_reports(batch, (), deadline)[0]
+
+    def write_with_reports(
+        self, batch: Sequence[Write], reports: Sequence[Report], deadline: float
+    ) -> tuple[dict[str, int], dict[str, str]]:
+        """Send each record and report by its route; return when the journal has returned all that it decides."""
+        replica = self.follow(deadline, whole=bool(reports) or any(write.declaration for write in batch))
         self._check_journal()
         with self.changed:
-            stamp, entries = self._sender.stamp(), replica.entries
-            routes = self.router.divide(batch, entries, stamp, self.manager.ended)
+            stamp, entries, connection = self._sender.stamp(), replica.entries, self.manager.ended
+            routes = self.router.divide(batch, entries, stamp, connection)
+            parts = self.part_router.divide(reports, entries, stamp, connection, routes[Route.JOURNAL])
             runs = {write.id: entries[write.id].stored.run for write in batch if write.id in entries}
-        journal = [(self._sender.number(), Changes(part)) for part in _portions(routes[Route.JOURNAL])]
-        outcome = self._publish(journal, routes, stamp, deadline)
+        keyframes, live = (_portions(routes[route], parts[route]) for route in (Route.KEYFRAME, Route.LIVE))
+        outcome = self._publish(
+            _portions(routes[Route.JOURNAL], parts[Route.JOURNAL]), keyframes, live, stamp, deadline
+        )
         with self.changed:
-            self._advance([*routes[Route.KEYFRAME], *routes[Route.LIVE]], stamp)
+            run_tokens = entries.run_tokens(write.id for write in batch)
+            for changes in (*keyframes, *live):
+                run_tokens.update(self._advance(changes, stamp))
             self.router.note(routes, stamp.time)
-        return runs | outcome.runs
+            self.part_router.note(parts, stamp.time)
+        return runs | outcome.runs, {**run_tokens, **outcome.run_tokens}
 
     def _check_journal(self) -> None:
         """Fail once after another journal has replaced the one that was followed: all records have to be sent again."""
         with self.changed:
             if self.streams.was_replaced():
                 self.router.clear()
+                self.part_router.clear()
                 raise Replaced("the journal in RabbitMQ was lost or replaced: all is sent again")
 
     def send(self, changes: Changes, deadline: float) -> Outcome:
         """Send requests and removals to the journal; return the outcome once it has brought them back."""
         self.follow(deadline)
-        return self._publish([(self._sender.number(), changes)], {}, self._sender.stamp(), deadline)
+        return self._publish([changes], [], [], self._sender.stamp(), deadline)
 
     def _publish(
         self,
-        journal: Sequence[tuple[int, Changes]],
-        routes: dict[Route, list[Write]],
+        journal: Sequence[Changes],
+        keyframes: Sequence[Changes],
+        live: Sequence[Changes],
         stamp: Stamp,
         deadline: float,
     ) -> Outcome:
         """Publish; return when the broker has all messages, and the journal has brought back those sent to it."""
         pack, names = self._sender.pack, self._names
-        outgoing = [Outgoing(names.journal, "", JOURNAL, pack(number, stamp, each), True) for number, each in journal]
-        outgoing += self._outgoing(names.keyframes, KEYFRAME, routes.get(Route.KEYFRAME, []), stamp)
-        outgoing += self._outgoing(names.live, LIVE, routes.get(Route.LIVE, []), stamp)
-        outcomes, numbers = self.streams.outcomes, [number for number, _ in journal]
+        outcomes, numbers = self.streams.outcomes, [self._sender.number() for _ in journal]
+        outgoing = [
+            Outgoing(names.journal, "", JOURNAL, pack(number, stamp, each), True)
+            for number, each in zip(numbers, journal, strict=True)
+        ]
+        outgoing += self._outgoing(names.keyframes, KEYFRAME, keyframes, stamp)
+        outgoing += self._outgoing(names.live, LIVE, live, stamp)
         try:
             with self.changed:
                 outcomes.expect(numbers)
@@ -177,11 +197,11 @@ class Node(LogNode):
                 outcome = outcomes.take(numbers)
         return outcome
 
-    def _outgoing(self, exchange: str, kind: str, writes: Sequence[Write], stamp: Stamp) -> list[Outgoing]:
+    def _outgoing(self, exchange: str, kind: str, messages: Sequence[Changes], stamp: Stamp) -> list[Outgoing]:
         needed = kind == KEYFRAME
         return [
-            Outgoing(exchange, "", kind, self._sender.pack(self._sender.number(), stamp, Changes(part)), needed)
-            for part in _portions(writes)
+            Outgoing(exchange, "", kind, self._sender.pack(self._sender.number(), stamp, each), needed)
+            for each in messages
         ]
 
     def close(self) -> None:
@@ -193,10 +213,10 @@ class Node(LogNode):
 
     def _store_newest(self, deadline: float) -> None:
         with self.changed:
-            unstored = self.router.unstored()
+            unstored = _portions(self.router.unstored(), self.part_router.unstored())
         if unstored:
             self.follow(deadline)
-            self._publish([], {Route.KEYFRAME: unstored}, self._sender.stamp(), deadline)
+            self._publish([], unstored, [], self._sender.stamp(), deadline)
 
     # Called in the connection's thread.
 
@@ -229,7 +249,7 @@ class Node(LogNode):
                     if properties.type == JOURNAL:  # a copy
                         self._lag.expect(message.sender, message.number, self.streams.fullest.folded)
                     else:
-                        self._advance(message.changes.writes, message.stamp)
+                        self._advance(message.changes, message.stamp)
 
     def _take_ping(self, number: int) -> None:
         with self.changed:
@@ -245,10 +265,12 @@ class Node(LogNode):
             self._lag.give_up(number)
             self.changed.notify_all()
 
-    def _advance(self, writes: Sequence[Write], stamp: Stamp) -> None:
-        """Fold and deliver records that were sent beside the journal, by this process or another."""
-        if updated := self.streams.advance(writes, stamp):
-            self.subscriptions.deliver(updated, self.streams.fullest.entries, self.now())
+    def _advance(self, changes: Changes, stamp: Stamp) -> Mapping[str, str]:
+        """Fold and deliver what was sent beside the journal, by this process or another; return the run tokens."""
+        outcome = self.streams.advance(changes, stamp)
+        if outcome.updated:
+            self.subscriptions.deliver(outcome.updated, self.streams.fullest.entries, self.now())
+        return outcome.run_tokens
 
     def _note_changes(self, outcome: Outcome) -> None:
         replica = self.streams.fullest
@@ -259,9 +281,11 @@ class Node(LogNode):
     def _greet(self) -> None:
         """Send to a process that has just joined the records that it cannot find in the broker."""
         stamp = self._sender.stamp()
-        for outgoing in self._outgoing(self._names.keyframes, KEYFRAME, self.router.store(stamp.time), stamp):
+        unstored = _portions(self.router.store(stamp.time), self.part_router.store(stamp.time))
+        for outgoing in self._outgoing(self._names.keyframes, KEYFRAME, unstored, stamp):
             self.manager.send(outgoing._replace(needed=False))
 
 
-def _portions(writes: Sequence[Write]) -> Iterator[list[Write]]:
-    return portions(writes, lambda write: len(write.body), PORTION)
+def _portions(writes: Sequence[Write], reports: Sequence[Report]) -> list[Changes]:
+    records = [Changes(part) for part in portions(writes, lambda write: len(write.body), PORTION)]
+    return records + [Changes(reports=part) for part in portions(reports, lambda report: len(report.name), PORTION)]

@@ -3,7 +3,8 @@ The records of a process, folded from the journal and from the messages beside i
 
 Every replica folds the journal in its one order, so all agree on the owner and the end of a job. A message beside the
 journal only advances a record that its sender owns already; if the start of that sender has not been folded yet, the
-newest record waits for it. So it does not matter which of the two arrives first.
+newest record waits for it. So it does not matter which of the two arrives first. In the same way a report beside the
+journal only raises the hundredths of a part that the journal knows, or waits for it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from .messages import TICK
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from progresskit.parts import Report
     from progresskit.progress import Write
 
     from .messages import Message
 
 HELD = 10_000
-"""How many records that arrived too early are kept; when there are more, the oldest is dropped."""
+"""How many records, and reports, that arrived too early are kept; when there are more, the oldest is dropped."""
 
 SENDERS = 10_000
 """How many senders are remembered, with the number of their last message."""
@@ -33,12 +35,15 @@ class JournalReplica(Replica):
     A replica whose times are seconds of the broker's clock.
 
     Without `bodies` it keeps only the part of the records that decides which run is stored. Replicas may share
-    `outcomes`: the first one that folds a message resolves it.
+    `outcomes`: the first one that folds a message resolves it. One that does not read the whole journal cannot add up
+    parts; without `counts_parts` it leaves them out, and resolves no message about them.
     """
 
-    def __init__(self, *, bodies: bool, limit: int, outcomes: Outcomes | None = None) -> None:
+    def __init__(
+        self, *, bodies: bool, limit: int, outcomes: Outcomes | None = None, counts_parts: bool = True
+    ) -> None:
         super().__init__(limit)
-        self.bodies = bodies
+        self.bodies, self.counts_parts = bodies, counts_parts
         self.ready = False
         """True while all messages are folded that were in the journal when the connection was made."""
         self.place: tuple[int, str, int] | None = None
@@ -48,6 +53,7 @@ class JournalReplica(Replica):
         self.order = float("-inf")
         """The order of the last message of the journal."""
         self._held: dict[tuple[str, str | None], tuple[Write, Stamp]] = {}
+        self._held_reports: dict[tuple[str, str], tuple[Report, Stamp]] = {}
         self._outcomes = Outcomes() if outcomes is None else outcomes
 
     def fold_journal(self, message: Message, offset: int, own: bool) -> Outcome:
@@ -59,10 +65,39 @@ class JournalReplica(Replica):
             del self.folded[next(iter(self.folded))]
         # The clocks of two senders differ by up to a second; the order of the journal is the same for all processes.
         self.order = max(message.stamp.order, self.order + TICK)
-        outcome = self.fold(message.changes, Stamp(message.stamp.time, self.order))
-        if own:
+        stamp, changes = Stamp(message.stamp.time, self.order), message.changes
+        if not self.counts_parts:
+            changes = changes.without_parts()
+        outcome = self.fold(changes, stamp)
+        for report in changes.reports:
+            if self._held_reports and (held := self._held_reports.pop((report.parent, report.name), None)):
+                self.raise_parts([held[0]], held[1])
+        if own and changes is message.changes:
             self._outcomes.resolve(message.number, outcome)
         return outcome
+
+    def raise_parts(self, reports: Iterable[Report], stamp: Stamp) -> set[str]:
+        """
+        Raise the hundredths of parts to those of reports that came beside the journal; return the ids of their jobs.
+
+        Not all replicas fold them, so they change nothing by which the journal decides.
+        """
+        raised = (self._raising(report, stamp) for report in reports if self.counts_parts)
+        return self.entries.take_reports([report for report in raised if report is not None], *stamp)[0]
+
+    def _raising(self, report: Report, stamp: Stamp) -> Report | None:
+        entry, key = self.entries.living(report.parent, stamp.time), (report.parent, report.name)
+        part = entry.parts.get(report.name) if entry is not None else None
+        if part is not None:
+            age = stamp.time - part.opened - TICK
+            return report._replace(token=part.token, state=part.state, age=age, is_start=False, late=False)
+        held = self._held_reports.pop(key, None)
+        if held is not None and held[1].order > stamp.order:
+            report, stamp = held
+        self._held_reports[key] = report, stamp
+        if len(self._held_reports) > HELD:
+            del self._held_reports[next(iter(self._held_reports))]
+        return None
 
     def advance(self, writes: Iterable[Write], stamp: Stamp) -> list[str]:
         """Fold records that came beside the journal; return the ids of those that changed or were renewed."""
@@ -71,8 +106,9 @@ class JournalReplica(Replica):
     def _advance(self, write: Write, stamp: Stamp) -> bool:
         entry = self.entries.living(write.id, stamp.time)
         if entry is not None and entry.stored.token == write.token:
-            # The journal alone decides when the run began: not all replicas fold the messages beside it.
-            return self.take(write._replace(age=stamp.order - entry.stored.opened), stamp)
+            # The journal alone decides when the run began, and how many parts it has: not all replicas fold the
+            # messages beside it.
+            return self.take(write._replace(age=stamp.order - entry.stored.opened, declaration=None), stamp)
         key = write.id, write.token
         held = self._held.pop(key, None)
         if held is not None and (held[0].attempt, held[0].seq) > (write.attempt, write.seq):

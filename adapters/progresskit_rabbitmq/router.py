@@ -1,71 +1,43 @@
-"""The route by which a record reaches the other processes, and the records that this process has sent."""
+"""The route by which a record, or the report of a part, reaches the other processes."""
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from progresskit.progress import FINAL_STATES, Role, State
+from progresskit.parts import Report, Tally, advanced, declare
+from progresskit.progress import FINAL_STATES, Role, State, Write
+
+from .sent import KEYFRAME_SECONDS, Route, SentItems
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable
 
     from progresskit.backends.replica import Stamp
-    from progresskit.progress import Write
+    from progresskit.progress import Stored
     from progresskit.record_store import Entry, RecordStore
 
-KEYFRAME_SECONDS = 8.0
-"""How often the broker stores the record of a busy job; that of a quiet one it stores with each heartbeat."""
-
 JOURNAL_SECONDS = 600.0
-"""How often it goes to the journal, or three times in its ttl: so that the journal may forget how the job began."""
+"""How often a record goes to the journal, or three times in its ttl: so that it may forget how the job began."""
 
-JOBS = 20_000
-"""Of how many jobs the sent record is remembered."""
+PART_JOURNAL_SECONDS = 60.0
+"""The same for a part: what it has done counts in its job long after the broker has dropped the keyframes."""
 
-
-class Route(Enum):
-    """Where a record goes."""
-
-    JOURNAL = "journal"  # decides about the owner, or the end of the job
-    KEYFRAME = "keyframe"  # stored for processes that join later, and sent to all that view
-    LIVE = "live"  # sent to all that view
-    NONE = "none"  # the fold would ignore it
+CLOSE = 0.05
+"""How much earlier than is known a run may have begun, in seconds, without a message to the journal about that."""
 
 
-class Sent(NamedTuple):
-    """The newest record sent of a job, its time and route, and when the last went to the journal and the keyframes."""
+class Router(SentItems[Write]):
+    """Chooses the route of each record."""
 
-    write: Write
-    sent: float
-    route: Route
-    journalled: float
-    keyed: float
-
-
-class Snapshot(NamedTuple):
-    """A record that this process has sent, and when; `journalled` if the journal has it, unless it is too old."""
-
-    write: Write
-    time: float
-    journalled: bool
-
-
-class Router:
-    """Chooses the route of each record; the caller holds the lock."""
-
-    def __init__(self) -> None:
-        self._sent: dict[str, Sent] = {}
-        self._connection = 0
+    def key(self, item: Write) -> Hashable:
+        """Return the id of the job."""
+        return item.id
 
     def divide(
         self, batch: Iterable[Write], entries: RecordStore, stamp: Stamp, connection: int
     ) -> dict[Route, list[Write]]:
         """Return the records of a batch by their routes; `entries` are those stored, `connection` identifies it."""
-        if connection != self._connection:
-            # The next record of each job is stored: processes that view may not have their connections yet.
-            self._connection = connection
-            self._sent = {id: sent._replace(keyed=float("-inf")) for id, sent in self._sent.items()}
+        self.note_connection(connection)
         routes: dict[Route, list[Write]] = {route: [] for route in Route}
         for write in batch:
             entry = entries.living(write.id, stamp.time)
@@ -84,46 +56,74 @@ class Router:
             return Route.JOURNAL if stored.state is State.PENDING or follows else Route.NONE
         if stored.state in FINAL_STATES or (write.attempt, write.seq) < (stored.attempt, stored.seq):
             return Route.NONE
-        if sent is None or sent.write.token != write.token or write.attempt != stored.attempt:
+        if sent is None or sent.item.token != write.token or write.attempt != stored.attempt:
             return Route.JOURNAL
-        if now - sent.journalled >= min(JOURNAL_SECONDS, write.ttl / 3, sent.write.ttl / 3):
+        if now - sent.journalled >= min(JOURNAL_SECONDS, write.ttl / 3, sent.item.ttl / 3):
+            return Route.JOURNAL
+        if _declares(write, stored, stamp):
             return Route.JOURNAL
         again = write.seq == stored.seq
         return Route.KEYFRAME if again or now - sent.keyed >= KEYFRAME_SECONDS else Route.LIVE
 
-    def note(self, routes: dict[Route, list[Write]], now: float) -> None:
-        """Remember records that were sent."""
-        for route in (Route.JOURNAL, Route.KEYFRAME, Route.LIVE):
-            for write in routes[route]:
-                self._note(write, route, now)
 
-    def _note(self, write: Write, route: Route, now: float) -> None:
-        before = self._sent.pop(write.id, None)
-        if write.token is None or write.state in FINAL_STATES:
-            return
-        if route is Route.JOURNAL or before is None:
-            self._sent[write.id] = Sent(write, now, Route.JOURNAL, now, now)
-        else:
-            keyed = now if route is Route.KEYFRAME else before.keyed
-            self._sent[write.id] = Sent(write, now, route, before.journalled, keyed)
-        if len(self._sent) > JOBS:
-            del self._sent[next(iter(self._sent))]
+def _declares(write: Write, stored: Stored, stamp: Stamp) -> bool:
+    """Return whether a worker's update changes how many parts its job has; most only repeat that."""
+    if write.declaration is None:
+        return False
+    before, made = stored.tally or Tally(write.declaration.token), stamp.order - write.age + write.declaration.offset
+    return declare(before, write.declaration, made, late=True) is not stored.tally
 
-    def newest(self) -> list[Snapshot]:
-        """Return the newest record of each job that has not ended."""
-        return [Snapshot(sent.write, sent.sent, sent.route is Route.JOURNAL) for sent in self._sent.values()]
 
-    def store(self, now: float) -> list[Write]:
-        """Return the records that the broker does not store, and note that it stores them from now on."""
-        unstored = self.unstored()
-        for write in unstored:
-            self._sent[write.id] = self._sent[write.id]._replace(route=Route.KEYFRAME, keyed=now)
-        return unstored
+class PartRouter(SentItems[Report]):
+    """
+    Chooses the route of each report of a part.
 
-    def unstored(self) -> list[Write]:
-        """Return the newest records that the broker does not store."""
-        return [sent.write for sent in self._sent.values() if sent.route is Route.LIVE]
+    The journal has all that decides about the state of a part, and so about the end of its job. Beside it a report only
+    raises the hundredths of a part that the journal knows; see `JournalReplica.raise_parts`.
+    """
 
-    def clear(self) -> None:
-        """Forget all records: the next of each job goes to the journal."""
-        self._sent.clear()
+    def key(self, item: Report) -> Hashable:
+        """Return the job, the name and the token of the part."""
+        return item.parent, item.name, item.token
+
+    def divide(
+        self,
+        reports: Iterable[Report],
+        entries: RecordStore,
+        stamp: Stamp,
+        connection: int,
+        journalled: Iterable[Write],
+    ) -> dict[Route, list[Report]]:
+        """
+        Return the reports by their routes.
+
+        Those of one job keep their order where one of them, or the job's record, goes to the journal: the records in
+        `journalled` do.
+        """
+        self.note_connection(connection)
+        chosen = [
+            (report, self._choose(report, entries.living(report.parent, stamp.time), stamp)) for report in reports
+        ]
+        ordered = {write.id for write in journalled}
+        ordered.update(report.parent for report, route in chosen if route is Route.JOURNAL)
+        routes: dict[Route, list[Report]] = {route: [] for route in Route}
+        for report, route in chosen:
+            routes[Route.JOURNAL if report.parent in ordered else route].append(report)
+        return routes
+
+    def _choose(self, report: Report, entry: Entry | None, stamp: Stamp) -> Route:
+        if report.state is not State.RUNNING or entry is None or entry.stored.tally is None:
+            return Route.JOURNAL
+        if entry.is_final or report.run_token not in (None, entry.stored.tally.run_token):
+            # The journal may have begun another run since, in which the part starts.
+            return Route.JOURNAL if report.is_start else Route.NONE
+        part, sent = entry.parts.get(report.name), self._sent.get(self.key(report))
+        if part is None or sent is None:
+            return Route.JOURNAL
+        after = advanced(part, report, stamp.time)
+        if after.token != part.token or after.state is not part.state or after.opened < part.opened - CLOSE:
+            return Route.JOURNAL
+        if stamp.time - sent.journalled >= min(PART_JOURNAL_SECONDS, report.ttl / 3):
+            return Route.JOURNAL
+        again = after.hundredths == part.hundredths
+        return Route.KEYFRAME if again or stamp.time - sent.keyed >= KEYFRAME_SECONDS else Route.LIVE

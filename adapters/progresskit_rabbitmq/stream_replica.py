@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from progresskit.backends.changes import Changes
-from progresskit.backends.replica import Outcomes, Stamp
+from progresskit.backends.replica import Outcome, Outcomes, Stamp
 
 from .connection import Outgoing
 from .feed import Feed
@@ -26,13 +26,13 @@ from .replica import JournalReplica
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from progresskit.backends.replica import Outcome
+    from progresskit.parts import Report
     from progresskit.progress import Write
 
     from .connection import Connection, Script
     from .manager import ConnectionManager
     from .messages import Message, Sender
-    from .router import Snapshot
+    from .sent import Snapshot
     from .topology import Names
 
 JOURNAL, KEYFRAME = "journal", "keyframe"
@@ -117,7 +117,7 @@ class StreamReplica:
     """
     The full and the quick replica of a node; the manager's lock guards them.
 
-    `snapshots` returns the records that this process itself has sent.
+    `snapshots` returns the records that this process itself has sent, and `part_snapshots` the reports of parts.
     """
 
     def __init__(
@@ -126,11 +126,13 @@ class StreamReplica:
         limit: int,
         sender: Sender,
         manager: ConnectionManager,
-        snapshots: Callable[[], Iterable[Snapshot]],
+        snapshots: Callable[[], Iterable[Snapshot[Write]]],
+        part_snapshots: Callable[[], Iterable[Snapshot[Report]]],
         events: Events,
     ) -> None:
         self._names, self._limit, self._sender = names, limit, sender
-        self._manager, self._snapshots, self._events = manager, snapshots, events
+        self._manager, self._events = manager, events
+        self._snapshots, self._part_snapshots = snapshots, part_snapshots
         self.bodies = False
         """True once the bodies of the records are kept as well."""
         self.outcomes = Outcomes()
@@ -139,8 +141,8 @@ class StreamReplica:
         self._replaced = False
         self._catch_up = CatchUp()
 
-    def _new_replica(self) -> JournalReplica:
-        return JournalReplica(bodies=self.bodies, limit=self._limit, outcomes=self.outcomes)
+    def _new_replica(self, *, counts_parts: bool = True) -> JournalReplica:
+        return JournalReplica(bodies=self.bodies, limit=self._limit, outcomes=self.outcomes, counts_parts=counts_parts)
 
     # Called by callers, with the lock held.
 
@@ -169,12 +171,17 @@ class StreamReplica:
         """The replica that answers, or will."""
         return self.active or self._full
 
-    def wait(self, deadline: float) -> JournalReplica | None:
-        """Return the replica that answers; None if there is none by the deadline, or the connection is lost."""
+    def wait(self, deadline: float, *, whole: bool = False) -> JournalReplica | None:
+        """
+        Return the replica that answers, with `whole` only the full one.
+
+        None if there is none by the deadline, or the connection is lost.
+        """
         changed, connection = self._manager.changed, self._manager.ended
-        changed.wait_for(
-            lambda: self._full.ready or self._manager.ended != connection, self._catch_up.patient_until - monotonic()
-        )
+        patient_until = deadline if whole else self._catch_up.patient_until
+        changed.wait_for(lambda: self._full.ready or self._manager.ended != connection, patient_until - monotonic())
+        if whole:
+            return self._full if self._full.ready else None
         changed.wait_for(lambda: self.active or self._manager.ended != connection, deadline - monotonic())
         replica = self.active
         if replica is not None and replica is not self._full:
@@ -186,14 +193,16 @@ class StreamReplica:
         replaced, self._replaced = self._replaced, False
         return replaced
 
-    def advance(self, writes: Iterable[Write], stamp: Stamp) -> list[str]:
-        """Fold records that did not come by a stream; return the ids that changed in the replica that answers."""
-        writes, active, updated = list(writes), self.active, list[str]()
+    def advance(self, changes: Changes, stamp: Stamp) -> Outcome:
+        """Fold what did not come by a stream; return the outcome in the replica that answers."""
+        active, outcome = self.active, Outcome({})
         for replica in (self._full, self._catch_up.quick_replica):
             if replica is not None:
-                ids = replica.advance(writes, stamp)
-                updated = ids if replica is active else updated
-        return updated
+                ids = replica.advance(changes.writes, stamp)
+                counted = replica.raise_parts(changes.reports, stamp)
+                if replica is active:
+                    outcome = Outcome({}, updated=ids, run_tokens=replica.entries.run_tokens(counted))
+        return outcome
 
     def lost(self) -> None:
         """Expect no message any more: the connection has ended."""
@@ -213,7 +222,7 @@ class StreamReplica:
             ]
         )
         if self._history is not History.WHOLE:
-            catch_up.quick = self._reading(self._new_replica())
+            catch_up.quick = self._reading(self._new_replica(counts_parts=False))
             yield from self._read(connection, catch_up.quick, RECENT, RECENT)
             yield catch_up.wait_quick
         catch_up.patient_until = monotonic() + PATIENCE_SECONDS
@@ -236,8 +245,11 @@ class StreamReplica:
             reading.feeds[KEYFRAME] = yield from Feed.of_stream(connection, self._names.keyframes, keyframes, take)
 
     def _fold_snapshots(self, replica: JournalReplica) -> None:
-        """Fold the records that this process has sent beside the journal, which the broker need not have stored."""
+        """Fold what this process has sent beside the journal, which the broker need not have stored."""
         with self._manager.changed:
+            for report, time, journalled in self._part_snapshots():
+                if not journalled:
+                    replica.raise_parts([report], Stamp(time, time))
             for write, time, journalled in self._snapshots():
                 if not journalled:  # else it comes in its order, before which it might have another effect
                     replica.advance([write], Stamp(time, time))
@@ -273,6 +285,7 @@ class StreamReplica:
 
     def _take_keyframe(self, reading: Reading, message: Message, properties: Any) -> None:
         reading.replica.advance(message.changes.writes, message.stamp)
+        reading.replica.raise_parts(message.changes.reports, message.stamp)
         self._sender.note_order(message.stamp.order)
         if message.sender == self._sender.name and message.number == self._catch_up.marker:
             reading.end(KEYFRAME)

@@ -1,5 +1,6 @@
 """
-What processes send each other over a broker: written records, cancel requests and removals, as JSON.
+What processes send each other over a broker: written records, requests to cancel, removals, and reports of parts, as
+JSON.
 
 A backend puts an envelope of its own around them.
 """
@@ -9,8 +10,9 @@ from __future__ import annotations
 from json import JSONEncoder
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from progresskit.decoding import check_write, decode_each
+from progresskit.decoding import check_report, check_write, decode_each
 from progresskit.errors import BackendError
+from progresskit.parts import Declaration, Report
 from progresskit.progress import ID_LENGTH, Role, State, Write
 from progresskit.record_store import Tombstone, tombstones
 
@@ -32,16 +34,24 @@ _encode = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")
 
 
 class Changes(NamedTuple):
-    """The content of a message: records to fold, ids of jobs to cancel, and jobs to forget."""
+    """The content of a message: records to fold, ids of jobs to cancel, jobs to forget, and reports to fold."""
 
     writes: Sequence[Write] = ()
     cancels: Sequence[str] = ()
     forgets: Sequence[Tombstone] = ()
+    reports: Sequence[Report] = ()
 
     def pack(self) -> list[Any]:
         """Return the changes as `encode` takes them."""
-        rows = [(write.id, write.role.value, *write[2:]) for write in self.writes]
-        return [rows, [*self.cancels], [*self.forgets]]
+        rows = [(write.id, write.role.value, *write[2:-1], None) for write in self.writes]  # a report goes by itself
+        return [rows, [*self.cancels], [*self.forgets], *([[*self.reports]] if self.reports else [])]
+
+    def without_parts(self) -> Changes:
+        """Return the changes without all that concerns the parts of jobs."""
+        if not self.reports and not any(write.declaration for write in self.writes):
+            return self
+        writes = [write._replace(declaration=None) for write in self.writes if write.role is not Role.DECLARE]
+        return self._replace(writes=writes, reports=())
 
     @classmethod
     def unpack(cls, packed: Sequence[Any], bodies: bool = True) -> Changes:
@@ -53,14 +63,22 @@ class Changes(NamedTuple):
         """
         rows, cancels, *later = packed
         writes = unpack_each(rows, lambda row: _unpack_write(row, bodies))
-        return cls(writes, [id for id in cancels if type(id) is str], tombstones(later[0]) if later else ())
+        reports = unpack_each(later[1], _unpack_report) if len(later) > 1 else ()
+        return cls(writes, [id for id in cancels if type(id) is str], tombstones(later[0]) if later else (), reports)
 
 
 def _unpack_write(row: Any, bodies: bool) -> Write:
     id, role, token, run, attempt, seq, state, kind, body, *later = row
     body = body if bodies else "{}"
     write = Write(id, ROLES[role], token, run, attempt, seq, STATES[state], kind, body, *later[:LATER])
-    return check_write(write)
+    packed: Any = write.declaration
+    declaration = packed and Declaration(*packed[: len(Declaration._fields)])
+    return check_write(write._replace(declaration=declaration, report=None))
+
+
+def _unpack_report(row: Any) -> Report:
+    parent, name, token, run_token, state, *later = row[: len(Report._fields)]
+    return check_report(Report(parent, name, token, run_token, STATES[state], *later))
 
 
 def unpack_each(rows: Iterable[Any], unpack: Callable[[Any], Item]) -> list[Item]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from progresskit.record_store import RecordStore
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable, Iterable
+    from collections.abc import Collection, Hashable, Iterable, Mapping
 
     from progresskit.progress import Write
     from progresskit.record_store import Entry
@@ -39,13 +39,15 @@ class Outcome(NamedTuple):
     """
     What a message changed in a replica.
 
-    `runs` are the stored runs of the jobs written, `updated` the ids of all records that changed or were renewed.
+    `runs` are the stored runs of the jobs written, `updated` the ids of all records that changed or were renewed, and
+    `run_tokens` those of the jobs with parts that were written, or took a report.
     """
 
     runs: dict[str, int]
     cancelled: Collection[str] = ()
     forgotten: Collection[str] = ()
     updated: Collection[str] = ()
+    run_tokens: Mapping[str, str] = {}
 
 
 class Outcomes:
@@ -77,6 +79,8 @@ class Outcomes:
             {id: run for outcome in found for id, run in outcome.runs.items()},
             {id for outcome in found for id in outcome.cancelled},
             {id for outcome in found for id in outcome.forgotten},
+            (),
+            {id: token for outcome in found for id, token in outcome.run_tokens.items()},
         )
 
 
@@ -132,9 +136,11 @@ class Replica:
         updated = [write.id for write in changes.writes if self.take(write, stamp)]
         cancelled = entries.request_cancel(changes.cancels, time)
         forgotten = entries.bury(changes.forgets, order)
+        counted, begun = entries.take_reports(changes.reports, time, order)
         runs = {write.id: entries[write.id].stored.run for write in changes.writes if write.id in entries}
+        run_tokens = entries.run_tokens(counted.union(runs))
         entries.evict(sum(len(write.body) for write in changes.writes))
-        return Outcome(runs, cancelled, forgotten, [*updated, *cancelled])
+        return Outcome(runs, cancelled, forgotten, [*updated, *cancelled, *begun], run_tokens)
 
     def take(self, write: Write, stamp: Stamp) -> bool:
         """Fold one record; return whether that changed or renewed anything. A forgotten run stays forgotten."""

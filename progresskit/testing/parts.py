@@ -17,7 +17,7 @@ from .helpers import insist, opened, read, until
 from .histories import renamed, shown
 from .model import Model
 from .process import served
-from .writes import LEASE, TTL, declare, external_update, start, update
+from .writes import AGE, LEASE, TTL, declare, external_update, start, update
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -280,24 +280,30 @@ PARENT = "job"
 
 
 def part_histories() -> SearchStrategy[list[Any]]:
-    """Give lists of steps: all that senders, workers and parts could send, late, repeated and contradicting."""
+    """
+    Give lists of steps: all that senders, workers and parts could send, late, repeated and contradicting.
+
+    No two runs, and no two starts of a part, begin at the same moment, nor so close to the next millisecond, which
+    records show, that a microsecond would lead to it.
+    """
     from hypothesis import strategies as st
 
     writes: list[Write] = [
-        *(declare(PARENT, size, weight=weight, token=f"declared-{n}", age=n / 7, late=n % 3 == 0, ttl=100 + n % 2 * 100,
+        *(declare(PARENT, size, weight=weight, token=f"declared-{n}", age=n / 7 + 0.02, late=n % 3 == 0, ttl=100 + n % 2 * 100,
                   keeps_texts=n % 2 == 0, description=f"text {n}")
           for n, (size, weight) in enumerate(product((None, 0, 1, 2, 3), (None, 7)))),
         *(start(PARENT, token=token, attempt=attempt, age=n / 3, declaration=Declaration(token, size) if size else None)
           for n, (token, attempt, size) in enumerate(product(("x", "y"), (1, 2), (None, 2)))),
-        *(update(PARENT, 2, token=token, state=state,
+        *(update(PARENT, 2, token=token, state=state, age=AGE + n / 1_000 + 1 / 2_048,
                  declaration=Declaration(token, size, None, 5.0 * n) if size else None)
           for n, (token, state, size) in enumerate(product(("x", "y"), State, (None, 2, 3)))
           if state is not State.PENDING),
-        *(external_update(PARENT, state) for state in (State.PENDING, *sorted(FINAL_STATES))),
+        *(external_update(PARENT, state, age=n / 8 + 0.01)
+          for n, state in enumerate((State.PENDING, *sorted(FINAL_STATES)))),
     ]  # fmt: skip
     reports = [
         report(PARENT, name, state, value, token=token, weight=1 + 5 * (name == "b"), is_start=n % 3 > 0,
-               late=n % 4 == 0, age=n % 90 + n / 1_024, lease=20 + n % 3 * 20, ttl=100 + n % 2 * 100)
+               late=n % 4 == 0, age=n % 90 + n / 1_000 + 1 / 2_048, lease=20 + n % 3 * 20, ttl=100 + n % 2 * 100)
         for n, (name, state, value, token) in enumerate(
             product("ab", [each for each in State if each is not State.PENDING], (0, 3_333, WHOLE), ("p", "q", None)))
         if token is not None or state in FINAL_STATES

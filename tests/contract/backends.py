@@ -250,7 +250,7 @@ BACKENDS = [
     ),
     Row(
         "rabbitmq",
-        (PushContract, CancelPushContract, ListingContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, *PARTS, SharedContract, HostsContract),
         on("rabbitmq"),
         service="rabbitmq",
         outage=memory_alarm,
