@@ -747,12 +747,12 @@ def fold(stored: Stored | None, write: Write, now: float) -> tuple[Stored | None
         return _fold_owner(stored, write, began)
     if not _takes_over(stored, write, began, now):
         return stored, Effect.IGNORED
-    if _awaits(stored, write) or (stored.state not in FINAL_STATES and stored.attempt < write.attempt):
+    if awaits(stored, write) or (stored.state not in FINAL_STATES and stored.attempt < write.attempt):
         return _opened(write, stored.run, began, stored), Effect.APPLIED
     return _opened(write, max(write.run, stored.run + 1), began, born=stored.born), Effect.APPLIED
 
 
-def _awaits(stored: Stored, write: Write) -> bool:
+def awaits(stored: Stored, write: Write) -> bool:
     """Return whether the stored job waits for a worker, as which the writer may go on with its run."""
     is_running_group = stored.state is State.RUNNING and stored.token is None
     return (stored.state is State.PENDING or is_running_group) and stored.attempt <= write.attempt
@@ -771,8 +771,8 @@ def _takes_over(stored: Stored, write: Write, began: float, now: float) -> bool:
     runs began. A job that a sender has announced goes on with any start, and with an update that is not late.
     """
     if write.role is Role.START:
-        return not write.late or _awaits(stored, write) or not _precedes(began, stored, now)
-    if _awaits(stored, write) and not (write.late and _precedes(began, stored, now)):
+        return not write.late or awaits(stored, write) or not _precedes(began, stored, now)
+    if awaits(stored, write) and not (write.late and _precedes(began, stored, now)):
         return True
     return stored.restored and began > stored.opened
 

@@ -134,8 +134,9 @@ class ConnectionManager(ReconnectingThread):
             connection.ioloop.start()
             error = connection.error or Failed("the connection is closed")
         except Exception as unexpected:
-            # pika reports its own errors by callbacks.
-            getLogger("progresskit").exception("Unexpected error in the connection to RabbitMQ; it is made again")
+            # pika reports its own errors by callbacks, but for a connection that is lost as soon as it is made.
+            if not isinstance(unexpected.__context__, OSError):
+                getLogger("progresskit").exception("Unexpected error in the connection to RabbitMQ; it is made again")
             error = unexpected
             if connection is not None:
                 connection.abandon(unexpected)

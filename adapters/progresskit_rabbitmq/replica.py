@@ -72,9 +72,12 @@ class JournalReplica(Replica):
         for report in changes.reports:
             if self._held_reports and (held := self._held_reports.pop((report.parent, report.name), None)):
                 self.raise_parts([held[0]], held[1])
-        if own and changes is message.changes:
+        if own and (self.counts_parts or (changes is message.changes and self._knows(changes.cancels))):
             self._outcomes.resolve(message.number, outcome)
         return outcome
+
+    def _knows(self, ids: Iterable[str]) -> bool:
+        return all(id in self.entries for id in ids)
 
     def raise_parts(self, reports: Iterable[Report], stamp: Stamp) -> set[str]:
         """

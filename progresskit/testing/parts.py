@@ -284,7 +284,7 @@ def part_histories() -> SearchStrategy[list[Any]]:
     Give lists of steps: all that senders, workers and parts could send, late, repeated and contradicting.
 
     No two runs, and no two starts of a part, begin at the same moment, nor so close to the next millisecond, which
-    records show, that a microsecond would lead to it.
+    records show, that microseconds would lead to it.
     """
     from hypothesis import strategies as st
 
