@@ -289,8 +289,8 @@ def part_histories() -> SearchStrategy[list[Any]]:
     from hypothesis import strategies as st
 
     writes: list[Write] = [
-        *(declare(PARENT, size, weight=weight, token=f"declared-{n}", age=n / 7 + 0.02, late=n % 3 == 0, ttl=100 + n % 2 * 100,
-                  keeps_texts=n % 2 == 0, description=f"text {n}")
+        *(declare(PARENT, size, weight=weight, token=f"declared-{n}", age=n / 7 + 0.02, late=n % 3 == 0,
+                  ttl=100 + n % 2 * 100, keeps_texts=n % 2 == 0, description=f"text {n}")
           for n, (size, weight) in enumerate(product((None, 0, 1, 2, 3), (None, 7)))),
         *(start(PARENT, token=token, attempt=attempt, age=n / 3, declaration=Declaration(token, size) if size else None)
           for n, (token, attempt, size) in enumerate(product(("x", "y"), (1, 2), (None, 2)))),

@@ -325,10 +325,10 @@ def test_a_lost_journal_is_reported_though_somebody_begins_to_watch_in_the_middl
     node = worker.node
     follow = node.follow
 
-    def watched_meanwhile(deadline: float) -> Any:
+    def watched_meanwhile(deadline: float, **options: bool) -> Any:
         with node.changed:
             node.streams.keep_bodies()  # for which the connection is made anew, and the call tried once more
-        return follow(deadline)
+        return follow(deadline, **options)
 
     node.streams._replaced = True
     monkeypatch.setattr(node, "follow", watched_meanwhile)
