@@ -555,17 +555,17 @@ def test_a_start_that_is_sent_again_on_another_connection_does_not_take_the_job_
     for backend in (one, other):
         assert backend.read(["job"]) == {}
     node = one.node
-    write = node.write
+    write = node.write_with_reports
 
-    def interrupted(batch: Any, deadline: float) -> dict[str, int]:
+    def interrupted(batch: Any, reports: Any, deadline: float) -> Any:
         """Have the broker take the start, and lose the answer; meanwhile another worker starts the job."""
-        node.write = write  # type: ignore[method-assign]
-        write(batch, deadline)
+        node.write_with_reports = write  # type: ignore[method-assign]
+        write(batch, reports, deadline)
         assert other.write([start("job", token="other", age=0.0)]) == {"job": 2}
         node.manager.reset("its answer is lost", planned=True)
         raise node.manager.unavailable("its answer is lost")
 
-    node.write = interrupted  # type: ignore[method-assign]
+    node.write_with_reports = interrupted  # type: ignore[method-assign]
     # It began earlier by more than what the clocks of two senders differ by.
     assert one.write([start("job", token="one", age=5.0)]) == {"job": 2}
     for backend in (one, other):
