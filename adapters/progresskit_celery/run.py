@@ -119,6 +119,8 @@ class Run:
             return State.CANCELLED
         if isinstance(error, Exception):
             return State.FAILED
+        if _is_time_limit(error):  # the pool is about to say so
+            return None
         if Run.in_pool_process and not request.is_eager:
             return None
         return State.FAILED if isinstance(error, SystemExit) else State.CANCELLED
@@ -137,3 +139,8 @@ def _reason(error: BaseException | None) -> BaseException | str:
     if isinstance(reason, BaseException | str):
         return reason
     return "unknown" if error is None else error
+
+
+def _is_time_limit(error: BaseException | None) -> bool:
+    """Return whether this is how the pools gevent and eventlet end a task that takes too long."""
+    return any(kind.__module__ in {"gevent.timeout", "eventlet.timeout"} for kind in type(error).__mro__)

@@ -42,7 +42,7 @@ with needs_extra("progresskit.testing", "testing"):
     import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -167,16 +167,16 @@ class Sent:
 class SharedWorker:
     """A worker that stays from one test to the next, as long as they want the same kind."""
 
-    def __init__(self, queue: QueueUnderTest, slots: int) -> None:
-        self._queue, self._slots = queue, slots
+    def __init__(self, queue: QueueUnderTest) -> None:
+        self._queue = queue
         self._running = ExitStack()
         self._worker: tuple[str, WorkerUnderTest] | None = None
 
-    def of(self, concurrency: str) -> WorkerUnderTest:
+    def of(self, concurrency: str, slots: int) -> WorkerUnderTest:
         """Return the running worker of that kind."""
         if self._worker is None or self._worker[0] != concurrency:
             self.close()
-            started = self._running.enter_context(self._queue.worker(concurrency, slots=self._slots))
+            started = self._running.enter_context(self._queue.worker(concurrency, slots=slots))
             self._worker = (concurrency, started)
         return self._worker[1]
 
@@ -207,14 +207,15 @@ class QueueContract:
     """The kinds of workers, by names that `QueueUnderTest.worker` understands; the first one has the most to do."""
 
     lacks: ClassVar[Mapping[str, str]] = {}
-    """What the queue cannot do, of `POWERS`, each with the reason."""
+    """What the queue cannot do, of `POWERS`, each with the reason; `"parallel (solo)"` is about one kind of worker."""
 
     waits: ClassVar[Mapping[str, str]] = {}
     """The task that waits, for kinds of workers in which that is not `wait`."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        assert cls.lacks.keys() <= POWERS.keys(), cls.lacks
+        known = {*POWERS, *(f"{power} ({kind})" for power in POWERS for kind in cls.concurrencies)}
+        assert cls.lacks.keys() <= known, f"{cls.lacks.keys() - known} are not powers of queues"
         for name in dir(QueueContract):
             test = getattr(QueueContract, name)
             lacking = [power for power in getattr(test, "powers", ()) if power in cls.lacks]
@@ -224,26 +225,31 @@ class QueueContract:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run each test with each kind of worker, or with the first one."""
         if "concurrency" in metafunc.fixturenames:
-            once = getattr(metafunc.function, "once", False)
-            metafunc.parametrize("concurrency", self.concurrencies[:1] if once else self.concurrencies, scope="class")
+            kinds = self.concurrencies[:1] if getattr(metafunc.function, "once", False) else self.concurrencies
+            powers = getattr(metafunc.function, "powers", ())
+            metafunc.parametrize("concurrency", [self._kind(kind, powers) for kind in kinds], scope="class")
+
+    def _kind(self, kind: str, powers: Collection[str]) -> Any:
+        reasons = [self.lacks[lacking] for power in powers if (lacking := f"{power} ({kind})") in self.lacks]
+        return pytest.param(kind, marks=[pytest.mark.skip(f"left out: {reason}") for reason in reasons])
 
     @pytest.fixture(scope="class")
     @classmethod
-    def slots(cls) -> int:
+    def slots(cls, concurrency: str) -> int:
         """Return how many tasks the shared worker executes at a time."""
-        return 1 if "parallel" in cls.lacks else 2
+        return 1 if {"parallel", f"parallel ({concurrency})"} & cls.lacks.keys() else 2
 
     @pytest.fixture(scope="class")
     @classmethod
-    def workers(cls, queue: QueueUnderTest, slots: int) -> Iterator[SharedWorker]:
+    def workers(cls, queue: QueueUnderTest) -> Iterator[SharedWorker]:
         """Give the worker that tests share, started when the first of them asks for it."""
-        with closing(SharedWorker(queue, slots)) as workers:
+        with closing(SharedWorker(queue)) as workers:
             yield workers
 
     @pytest.fixture
-    def worker(self, workers: SharedWorker, concurrency: str) -> WorkerUnderTest:
+    def worker(self, workers: SharedWorker, concurrency: str, slots: int) -> WorkerUnderTest:
         """Return the one worker of the queue, which the test leaves unharmed."""
-        return workers.of(concurrency)
+        return workers.of(concurrency, slots)
 
     @pytest.fixture
     def alone(self, workers: SharedWorker) -> None:
@@ -387,20 +393,30 @@ class QueueContract:
 
     # Cancelling.
 
-    def test_a_task_that_is_cancelled_while_it_waits_is_never_called(
+    @needs_power("removes")
+    def test_a_task_that_is_cancelled_while_it_waits_is_taken_out_of_the_queue(
         self, queue: QueueUnderTest, send: Send, wait: str, occupied: Any, folder: Path
     ) -> None:
         with occupied():
             sent = send(wait, folder)
             sent.until(State.PENDING)
             assert queue.kit.cancel(sent.id)
-            if "removes" not in self.lacks:
-                assert sent.end().state is State.CANCELLED
-                until(lambda: queue.remaining() == 0, lambda: f"{queue.remaining()} tasks wait")
+            assert sent.end().state is State.CANCELLED
+            until(lambda: queue.remaining() == 0, lambda: f"{queue.remaining()} tasks wait")
+        assert send("nothing").end().state is State.SUCCEEDED, "the next task is executed"
+        assert calls(folder) == 0
+
+    def test_a_task_that_is_cancelled_while_it_waits_is_never_seen_to_run(
+        self, queue: QueueUnderTest, send: Send, wait: str, occupied: Any, folder: Path
+    ) -> None:
+        with occupied():
+            sent = send(wait, folder)
+            sent.until(State.PENDING)
+            assert queue.kit.cancel(sent.id)
         assert sent.end().state is State.CANCELLED
         assert send("nothing").end().state is State.SUCCEEDED, "the next task is executed"
-        assert State.RUNNING not in sent.states
-        assert calls(folder) == 0
+        assert sent.states == [State.PENDING, State.CANCELLED]
+        assert calls(folder) <= 1, "it stops at its first report"
 
     def test_a_task_that_is_cancelled_while_it_runs_stops_and_is_neither_failed_nor_tried_again(
         self, queue: QueueUnderTest, send: Send, wait: str, worker: Any, folder: Path
@@ -425,6 +441,23 @@ class QueueContract:
             assert sent.until(State.PENDING).owner == "ada"
         assert sent.end().owner == "ada"
         assert send("nothing").end().owner is None
+
+    # Many.
+
+    def test_all_of_a_thousand_tasks_end(self, queue: QueueUnderTest, worker: WorkerUnderTest) -> None:
+        ids = {queue.send("nothing") for _ in range(MANY)}
+        assert len(ids) == MANY
+        states: Counter[State] = Counter()
+        changed = monotonic()
+        while sum(states[state] for state in FINAL_STATES) < MANY:
+            before = states
+            states = Counter(progress.state for progress in queue.kit.get_many(ids).values())
+            changed = changed if states == before else monotonic()
+            assert monotonic() < changed + PATIENCE, f"{states}\n{worker.output()[-4_000:]}"
+            Event().wait(0.1)
+        assert states == {State.SUCCEEDED: MANY}
+
+    test_all_of_a_thousand_tasks_end.once = True  # type: ignore[attr-defined]
 
     # What goes wrong.
 
@@ -465,21 +498,6 @@ class QueueContract:
             until(lambda: queue.remaining() == 0, lambda: worker.output()[-4_000:])
             if "results" not in self.lacks:
                 until(lambda: queue.result(sent.id) == 7, lambda: worker.output()[-4_000:])
-
-    def test_all_of_a_thousand_tasks_end(self, queue: QueueUnderTest, worker: WorkerUnderTest) -> None:
-        ids = {queue.send("nothing") for _ in range(MANY)}
-        assert len(ids) == MANY
-        states: Counter[State] = Counter()
-        changed = monotonic()
-        while sum(states[state] for state in FINAL_STATES) < MANY:
-            before = states
-            states = Counter(progress.state for progress in queue.kit.get_many(ids).values())
-            changed = changed if states == before else monotonic()
-            assert monotonic() < changed + PATIENCE, f"{states}\n{worker.output()[-4_000:]}"
-            Event().wait(0.1)
-        assert states == {State.SUCCEEDED: MANY}
-
-    test_all_of_a_thousand_tasks_end.once = True  # type: ignore[attr-defined]
 
 
 def _argument(value: Any) -> Any:

@@ -197,7 +197,86 @@ class RQ(Site):
         return waiting
 
 
+# Celery
+
+
+class CeleryOnRedis(Site):
+    """Celery with Redis as its broker and its result backend."""
+
+    POOLS: ClassVar[dict[str, str]] = {"process": "prefork", "thread": "threads", "greenlet": "gevent", "solo": "solo"}
+
+    def __init__(self, folder: Path) -> None:
+        from celery import Celery
+
+        import progresskit_celery
+
+        super().__init__(folder, server("redis").fresh())
+        self.address = server("redis").fresh()
+        self.app = Celery("contract", broker=self.address, backend=self.address, set_as_current=False)
+        progresskit_celery.install(self.app, kit=self.kit)
+
+    def send(
+        self,
+        task: str,
+        *args: Any,
+        id: str | None = None,
+        owner: str | None = None,
+        retries: int = 0,
+        delay: float = 0.0,
+        time_limit: float | None = None,
+    ) -> str:
+        from progresskit_celery import owned_by
+
+        headers = {"contract_retries": retries, "contract_delay": delay, **(owned_by(owner) if owner else {})}
+        self.app.set_current()
+        sent: str = self.app.send_task(task, args, task_id=id, headers=headers, time_limit=time_limit).id
+        return sent
+
+    def worker(
+        self, concurrency: str, *, slots: int = 1, environment: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Worker]:
+        pool = [
+            "--pool",
+            self.POOLS[concurrency],
+            "-c",
+            str(slots),
+            "-l",
+            "INFO",
+            "--without-gossip",
+            "--without-mingle",
+        ]
+        command = ["-m", "celery", "-A", "tests.contract.queue_of_celery", "worker", *pool]
+        return self.run(command, environment, CONTRACT_CELERY_URL=self.address)
+
+    def result(self, id: str) -> Any:
+        result = self.app.AsyncResult(id)
+        return result.result if result.ready() else None
+
+    def remaining(self) -> int:
+        with self.app.connection_for_read() as connection:
+            waiting: int = connection.default_channel.client.llen("celery")
+        return waiting
+
+    def close(self) -> None:
+        super().close()
+        self.app.close()
+
+
 QUEUES = [
+    Row(
+        "celery",
+        lambda folder: closing(CeleryOnRedis(folder)),
+        ("thread", "process", "greenlet", "solo"),
+        lacks={
+            "redelivers": "Celery acknowledges a task before it is executed, by default",
+            "removes (thread)": "the pool has taken the task, and cannot give it back",
+            "removes (greenlet)": "the pool has taken the task, and cannot give it back",
+            "removes (solo)": "the worker hears of a task when the one before it has ended",
+            "parallel (solo)": "the pool executes one task at a time",
+            "time limits (solo)": "the pool has none",
+            "time limits (thread)": "the pool has none",
+        },
+    ),
     Row(
         "rq",
         lambda folder: closing(RQ(folder)),
