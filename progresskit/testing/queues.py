@@ -406,7 +406,7 @@ class QueueContract:
         assert send("nothing").end().state is State.SUCCEEDED, "the next task is executed"
         assert calls(folder) == 0
 
-    def test_a_task_that_is_cancelled_while_it_waits_is_never_seen_to_run(
+    def test_a_task_that_is_cancelled_while_it_waits_is_cancelled_if_a_worker_starts_it_all_the_same(
         self, queue: QueueUnderTest, send: Send, wait: str, occupied: Any, folder: Path
     ) -> None:
         with occupied():
@@ -415,7 +415,7 @@ class QueueContract:
             assert queue.kit.cancel(sent.id)
         assert sent.end().state is State.CANCELLED
         assert send("nothing").end().state is State.SUCCEEDED, "the next task is executed"
-        assert sent.states == [State.PENDING, State.CANCELLED]
+        assert sent.states[-1] is State.CANCELLED
         assert calls(folder) <= 1, "it stops at its first report"
 
     def test_a_task_that_is_cancelled_while_it_runs_stops_and_is_neither_failed_nor_tried_again(
