@@ -125,7 +125,20 @@ class Dialect(ABC):
 
     def report(self, connection: Any, reports: Sequence[Report]) -> tuple[dict[str, str], builtins.list[Report]]:
         """Store what needs no decision; return the run token of each job that took a report, and the reports left."""
-        return {}, [*reports]
+        parts = {(report.parent, digest_of(report.name)): report for report in reports}
+        repeated = {report.parent for report in reports if parts[report.parent, digest_of(report.name)] is not report}
+        alone = [report for report in parts.values() if not (report.is_external or report.parent in repeated)]
+        if not alone:
+            return {}, [*reports]
+        run_tokens, taken = self.store_reports(connection, alone)
+        left = [report for report in reports if (report.parent, digest_of(report.name)) not in taken]
+        return run_tokens, left
+
+    def store_reports(
+        self, connection: Any, reports: Sequence[Report]
+    ) -> tuple[dict[str, str], Collection[tuple[str, int]]]:
+        """Store what needs no decision; return run tokens by job, and the jobs and digests of reports that it took."""
+        return {}, ()
 
     def transact(
         self, connection: Any, ids: Collection[str], decide: DecideParts, names: Mapping[str, Sequence[str]] = {}

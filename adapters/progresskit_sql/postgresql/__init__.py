@@ -17,7 +17,6 @@ from psycopg.rows import tuple_row
 from progresskit.errors import ConfigurationError
 from progresskit.parts import Part
 from progresskit.progress import FINAL_STATES, State
-from progresskit_sql.changes import digest_of
 from progresskit_sql.dialect import PART_COLUMNS, Dialect, record_of, row_of, row_of_part
 
 from .batches import NAMES, decided, reported, written
@@ -139,17 +138,12 @@ class PostgreSQL(Dialect):
         if left:
             self.transact(connection, left, decide)
 
-    def report(
+    def store_reports(
         self, connection: psycopg.Connection[Any], reports: Sequence[Report]
-    ) -> tuple[dict[str, str], builtins.list[Report]]:
+    ) -> tuple[dict[str, str], Collection[tuple[str, int]]]:
         """Use one statement."""
-        parts = {(report.parent, digest_of(report.name)): report for report in reports}
-        repeated = {report.parent for report in reports if parts[report.parent, digest_of(report.name)] is not report}
-        steady = [report for report in parts.values() if not (report.is_external or report.parent in repeated)]
-        rows = self._execute(connection, "report", **reported(steady), lasting=False) if steady else []
-        taken = {id(parts[parent, digest]) for parent, digest, _ in rows}
-        tokens = {parent: run_token for parent, _, run_token in rows}
-        return tokens, [report for report in reports if id(report) not in taken]
+        rows = self._execute(connection, "report", **reported(reports), lasting=False)
+        return {parent: run_token for parent, _, run_token in rows}, {(parent, digest) for parent, digest, _ in rows}
 
     def transaction(self, connection: psycopg.Connection[Any]) -> AbstractContextManager[None]:
         """Let each statement see all earlier commits of other sessions, at any isolation level of the session."""

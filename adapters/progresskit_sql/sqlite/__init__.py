@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from itertools import chain
+from secrets import randbits
 from time import time
 from typing import TYPE_CHECKING
 
 from progresskit.parts import Part
-from progresskit.progress import State
+from progresskit.progress import FINAL_STATES, State
+from progresskit_sql.changes import digest_of
 from progresskit_sql.dialect import ADDED, COLUMNS, PART_COLUMNS, Dialect, record_of, row_of, row_of_part
 
 from .database import (
@@ -28,7 +31,7 @@ from .database import (
     transaction,
     unavailable,
 )
-from .upserts import OPENED, Upserts, row_of_write, text
+from .upserts import COUNTED, OPENED, REPORTED, Upserts, row_of_count, row_of_report, row_of_write, text
 
 if TYPE_CHECKING:
     import builtins
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
     from progresskit.backends.parts import DecideParts
+    from progresskit.parts import Report
     from progresskit.progress import Write
     from progresskit_sql.changes import Changes, PartRow, TableRecord
     from progresskit_sql.dialect import Row
@@ -45,12 +49,13 @@ if TYPE_CHECKING:
 UNIT, RECORD = "\x1f", "\x1e"
 """The separators of the parts of a record and of records (see record.sql, read.sql); JSON holds neither."""
 
-QUERIES = ("read", "lock", "list", "cancels", "delete", "parts", "sweep", "sweep_parts")
+QUERIES = ("read", "lock", "list", "cancels", "delete", "parts", "taken", "sweep", "sweep_parts")
 
 
 class SQLite(Dialect):
     """SQLite by way of Python's own driver."""
 
+    has_report = sqlite3.sqlite_version_info >= (3, 35)
     errors = (sqlite3.Error, OverflowError, UnicodeError)
 
     def __init__(self, url: URL, prefix: str, clock: Callable[[], float] | None) -> None:
@@ -75,6 +80,8 @@ class SQLite(Dialect):
         self._writes = Upserts("write", names["table"], OPENED)
         self._records = Upserts("store", names["table"], COLUMNS)
         self._parts = Upserts("store_parts", parts, PART_COLUMNS)
+        self._reports = Upserts("report", names["table"], REPORTED, parts=parts)
+        self._counts = Upserts("count", names["table"], COUNTED, parts=parts)
 
     def ddl(self) -> builtins.list[str]:
         """Return the statements that `open` runs."""
@@ -138,6 +145,29 @@ class SQLite(Dialect):
             if connection.execute(sql, values).rowcount < part.stop - part.start:
                 left += [write.id for write in batch[part]]
         return left
+
+    def store_reports(
+        self, connection: sqlite3.Connection, reports: Sequence[Report]
+    ) -> tuple[dict[str, str], Collection[tuple[str, int]]]:
+        """Use two statements for as many as they hold: the parts, and the sums of their jobs."""
+        ends = Counter(report.parent for report in reports if report.state in FINAL_STATES)
+        batch, stored, run_tokens = randbits(62), 0, dict[str, str]()
+        with transaction(connection):
+            now = self._clock()
+            rows = [row_of_report(report, ends[report.parent], now, batch) for report in reports]
+            counts = self._counts.of([row_of_count(report, now, batch) for report in reports])
+            for (sql, values, _), (count_sql, count_values, _) in zip(self._reports.of(rows), counts, strict=True):
+                if count := connection.execute(sql, values).rowcount:
+                    stored += count
+                    run_tokens.update(connection.execute(count_sql, count_values).fetchall())
+            asked = [(report.parent, digest_of(report.name)) for report in reports]
+            return run_tokens, {*asked} if stored == len(reports) else self._taken(connection, asked, batch)
+
+    def _taken(
+        self, connection: sqlite3.Connection, asked: Sequence[tuple[str, int]], batch: int
+    ) -> set[tuple[str, int]]:
+        values = {"asked": json.dumps(asked), "batch": batch}
+        return {(id, digest) for id, digest in json.loads(connection.execute(self._sql["taken"], values).fetchone()[0])}
 
     def transaction(self, connection: sqlite3.Connection) -> AbstractContextManager[None]:
         """Have the right to write from the beginning."""

@@ -33,5 +33,8 @@ CREATE TABLE IF NOT EXISTS {parts} (
     hundredths       INTEGER NOT NULL,           -- of a percent
     opened_at        REAL NOT NULL,              -- when the newest start began, in seconds since the epoch
     restored         INTEGER NOT NULL,           -- 1 where no start proves that it is the newest
+    was_state        TEXT,                       -- before the last report that report.sql has stored
+    was_hundredths   INTEGER,
+    batch            INTEGER,                    -- of that report
     PRIMARY KEY (parts_key, digest)
 ) WITHOUT ROWID;

@@ -64,7 +64,7 @@ def test_the_next_write_is_stored_without_a_decision_after_one_that_was_left_alo
     }
 
 
-def test_reports_of_parts_that_go_on_are_stored_by_one_statement_on_postgresql(
+def test_reports_of_parts_that_go_on_are_stored_without_a_decision_in_python(
     backend: SQLBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if backend._dialect.has_report:
