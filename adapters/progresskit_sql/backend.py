@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError
@@ -55,6 +55,9 @@ SWEEP_ROWS = 500
 
 SWEEP_PARTS = 5_000
 """How many of the parts of expired jobs at once."""
+
+
+Result = TypeVar("Result")
 
 
 class SQLBackend(PartsBackend, SupportsListing):
@@ -114,7 +117,7 @@ class SQLBackend(PartsBackend, SupportsListing):
         alone = [report for report in reports if report.parent not in written]
         with self.noticing_failure(), self._connections.lend() as lent:
             self.check_server(lent.home)
-            run_tokens, left = self._dialect.report(lent.connection, alone)
+            run_tokens, left = self._retried(lambda: self._dialect.report(lent.connection, alone))
             self._sweep(lent.connection)
         left += [report for report in reports if report.parent in written]
         runs, found = super().write_with_reports(batch, left)
@@ -148,7 +151,7 @@ class SQLBackend(PartsBackend, SupportsListing):
             with self._connections.lend() as lent:
                 self._retried(lambda: self._dialect.transact(lent.connection, ids, with_parts(decide)))
 
-    def _retried(self, call: Callable[[], None]) -> None:
+    def _retried(self, call: Callable[[], Result]) -> Result:
         """Call it again where another session was in the way."""
         for _ in range(CONFLICT_TRIES - 1):
             try:
