@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from threading import Event, Thread
+from types import MappingProxyType
+from typing import NamedTuple
+
+import pytest
 
 from progresskit import Progress, State
 from progresskit.errors import BackendUnavailable
@@ -23,13 +28,15 @@ from .jobs import kit_on
 from .part_workers import EXACT, FAILING, ROOT, SIZE, TOTAL_WEIGHT, Queue
 from .suite import through
 
+Failure = Callable[[], AbstractContextManager[None]]
+
 WORKERS = 4
 
 KILLS = 20
 """How many workers are killed, evenly over the run: some while the server fails."""
 
-FAULTS = {3: "cut", 6: "kill", 9: "pause", 12: "cut", 15: "kill", 18: "cut"}
-"""How the server fails, by the number of the worker that is killed then."""
+PLAN = MappingProxyType({3: "cut", 6: "killed", 9: "paused", 12: "cut", 15: "killed", 18: "cut"})
+"""How the store fails, by the number of the worker that is killed meanwhile."""
 
 TWICE = range(5, SIZE, 20)
 """The parts that are delivered to two workers at once."""
@@ -98,17 +105,61 @@ class Readers:
         self.direct.close()
 
 
-class Scenario:
-    """The job, its workers, its readers, and what happens to the server."""
+class Store(NamedTuple):
+    """
+    A store that may fail, in each way for the time of a context.
 
-    def __init__(self, server: Server, proxy: Proxy, direct: str, forgets: bool) -> None:
-        self._server, self._proxy, self._forgets = server, proxy, forgets
-        url = through(proxy, server, direct)
-        self._sender = kit_on(direct)
+    `url` is that by which workers and viewers use it, `direct` that by which it is read in the end.
+    """
+
+    url: str
+    direct: str
+    failures: Mapping[str, Failure]
+
+
+def store_on(server: Server, proxy: Proxy) -> Store:
+    """Return a store on a server, by way of a proxy."""
+    direct = server.fresh()
+    failures = {"cut": lambda: cut(proxy), "killed": lambda: killed(server), "paused": lambda: paused(server)}
+    return Store(through(proxy, server, direct), direct, failures)
+
+
+@contextmanager
+def cut(proxy: Proxy) -> Iterator[None]:
+    """Cut the connections in the middle of a write."""
+    done = proxy.cut_after(random.randint(1, 2_000))
+    yield
+    assert done.wait(PATIENCE), "no worker writes any more"
+
+
+@contextmanager
+def killed(server: Server) -> Iterator[None]:
+    """Kill the server, and start it again."""
+    server.kill()
+    yield
+    server.start()
+
+
+@contextmanager
+def paused(server: Server) -> Iterator[None]:
+    """Have the server answer no call."""
+    server.pause()
+    try:
+        yield
+        time.sleep(PAUSE_SECONDS)
+    finally:
+        server.resume()
+
+
+class Scenario:
+    """The job, its workers, its readers, and what happens to the store."""
+
+    def __init__(self, store: Store, plan: Mapping[int, str], forgets: bool) -> None:
+        self._failures, self._plan, self._forgets = store.failures, plan, forgets
+        self._sender = kit_on(store.direct)
         self._declare(SIZE)
-        self.readers = Readers(url, direct)
-        self.queue = Queue(url, WORKERS, TWICE)
-        self.counts = dict.fromkeys(FAULTS.values(), 0)
+        self.readers = Readers(store.url, store.direct)
+        self.queue = Queue(store.url, WORKERS, TWICE)
         self._certain = SIZE
 
     def _declare(self, size: int) -> None:
@@ -116,37 +167,16 @@ class Scenario:
         self._sender.flush(PATIENCE)
 
     def run(self) -> None:
-        """Have all parts done while workers are killed and the server fails."""
+        """Have all parts done while workers are killed, some of them while the store fails."""
         for number in range(1, KILLS + 1):
             self.queue.run_until(SIZE * number // (KILLS + 2))
-            fault = FAULTS.get(number, "")
-            self.counts[fault] = self.counts.get(fault, 0) + 1
-            getattr(self, f"_{fault}", self.queue.kill_one)()
+            failure = self._plan.get(number, "")
+            with self._failures.get(failure, nullcontext)():
+                self.queue.kill_one()
+            if self._forgets and failure == "killed":
+                self._declare(SIZE)
+                self._certain = SIZE - len(self.queue.acknowledged) - self.queue.in_hand
         self.queue.run_until(SIZE)
-
-    def _cut(self) -> None:
-        """Cut the connections in the middle of a write."""
-        cut = self._proxy.cut_after(random.randint(1, 2_000))
-        self.queue.kill_one()
-        assert cut.wait(PATIENCE), "no worker writes any more"
-
-    def _kill(self) -> None:
-        """Kill the server, and a worker that cannot store its reports; the job is declared again if it is lost."""
-        self._server.kill()
-        self.queue.kill_one()
-        self._server.start()
-        if self._forgets:
-            self._declare(SIZE)
-            self._certain = SIZE - len(self.queue.acknowledged) - self.queue.in_hand
-
-    def _pause(self) -> None:
-        """Let the server answer no call, and kill a worker meanwhile."""
-        self._server.pause()
-        try:
-            self.queue.kill_one()
-            time.sleep(PAUSE_SECONDS)
-        finally:
-            self._server.resume()
 
     def settle(self) -> None:
         """Have the job end with the parts that a server which lost its data knows; those that began since are there."""
@@ -186,22 +216,26 @@ class PartsUnderFaults:
     """Workers and the server of that name in the table of backends fail; the server keeps its data, or `forgets`."""
 
     name: str
+    plan: Mapping[int, str] = PLAN
     forgets = False
 
-    def test_each_part_counts_once(self, server: Server, record_property: Callable[[str, object], None]) -> None:
-        direct = server.fresh()
-        with Proxy(server.port) as proxy, closing(Scenario(server, proxy, direct, self.forgets)) as scenario:
+    @pytest.fixture
+    def store(self, server: Server) -> Iterator[Store]:
+        with Proxy(server.port) as proxy:
+            yield store_on(server, proxy)
+
+    def test_each_part_counts_once(self, store: Store, record_property: Callable[[str, object], None]) -> None:
+        with closing(Scenario(store, self.plan, self.forgets)) as scenario:
             scenario.run()
             ended = time.monotonic()
             if self.forgets:
                 scenario.settle()
             scenario.compare()
             seconds = time.monotonic() - ended
-            queue, counts = scenario.queue, scenario.counts
-            record_property(
-                "parts",
-                f"{self.name}: {SIZE} parts, {queue.deliveries} deliveries; killed: {queue.killed} workers, "
-                f"the server {counts['kill']} times; {counts['cut']} cuts, {counts['pause']} pause; "
-                f"{scenario.readers.watched.changes} states watched, {scenario.readers.stored.changes} read; "
-                f"the end was seen after {seconds:.2f} s",
-            )
+        queue, readers, times = scenario.queue, scenario.readers, Counter(self.plan.values())
+        record_property(
+            "parts",
+            f"{self.name}: {SIZE} parts, {queue.deliveries} deliveries; {queue.killed} workers killed; the store "
+            f"{', '.join(f'{how} {count} times' for how, count in times.items())}; {readers.watched.changes} states "
+            f"watched, {readers.stored.changes} read; the end was seen after {seconds:.2f} s",
+        )
