@@ -12,6 +12,7 @@ as many tasks is asked as well.
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -264,12 +265,26 @@ def grown(row: Row, url: str, count: int) -> Growth:
 
 
 def size_of(row: Row, url: str) -> int | None:
-    """Return the bytes that the store has in use."""
-    if row.service == "redis":
-        from redis import Redis as Client
+    """Return the bytes that the store has in use; None where that is not measured."""
+    match row.name:
+        case "redis":
+            from redis import Redis as Client
 
-        with closing(Client.from_url(url)) as client:
-            return sum(client.memory_usage(key, samples=0) or 0 for key in client.scan_iter(count=1_000))
+            with closing(Client.from_url(url)) as client:
+                return sum(client.memory_usage(key, samples=0) or 0 for key in client.scan_iter(count=1_000))
+        case "sqlite":
+            with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+                ((pages,),), ((size,),) = (database.execute(f"PRAGMA page_{each}") for each in ("count", "size"))
+                return int(pages) * int(size)
+        case "postgresql":
+            import psycopg
+
+            with psycopg.connect(url.replace("+psycopg", "")) as postgresql:
+                found = postgresql.execute(
+                    "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relname LIKE %s",
+                    ["progresskit%"],
+                ).fetchone()
+                return int(found[0]) if found else None
     return None
 
 
