@@ -279,7 +279,8 @@ def size_of(row: Row, url: str) -> int | None:
         case "postgresql":
             import psycopg
 
-            with psycopg.connect(url.replace("+psycopg", "")) as postgresql:
+            with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as postgresql:
+                postgresql.execute("VACUUM FULL")  # old versions of rows are of updates, not of parts
                 found = postgresql.execute(
                     "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relname LIKE %s",
                     ["progresskit%"],
