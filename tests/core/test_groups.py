@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import progresskit
-from progresskit import Cancelled, InvalidId, InvalidValue, Kit, Progress, State, Unsupported
+from progresskit import Cancelled, Failure, InvalidId, InvalidValue, Kit, Progress, State, Unsupported
 from progresskit.memory import MemoryBackend
 from progresskit.observer import job_of
 from progresskit.parts import Parts
@@ -254,6 +254,19 @@ def test_a_request_to_cancel_the_group_reaches_its_parts(
         part.advance()
     step()
     assert (stored("album").state, stored("album").parts) == (State.CANCELLED, Parts(3, 1, 0, 2, 0))
+
+
+def test_a_group_of_which_no_part_runs_is_ended_as_failed(make_kit: Callable[..., Kit]) -> None:
+    kit = make_kit(url="memory://")
+    kit.group("album", size=3)
+    with kit.part("album", "a"):
+        pass
+    kit.flush()
+    assert kit.end("album", failed="The disk is full")
+    progress = kit.get("album")
+    assert progress is not None
+    assert (progress.state, progress.error) == (State.FAILED, Failure("Error", "The disk is full", public=True))
+    assert not kit.end("album", failed="It is fuller")
 
 
 def test_a_request_to_cancel_a_part_stops_that_part_only(
