@@ -62,7 +62,7 @@ class Installation(Integration):
         cancelled = []
         for job in self._find(ids):
             if job.get_status(refresh=False) is JobStatus.STARTED:
-                send_stop_job_command(job.connection, job.id, job.serializer)
+                _stop_running(job)
             elif _cancel_waiting(job):
                 cancelled.append(job.id)
         return cancelled
@@ -87,6 +87,14 @@ def _cancel_waiting(job: Job) -> bool:
     except InvalidJobOperation:  # somebody else has cancelled it meanwhile
         return False
     return True
+
+
+def _stop_running(job: Job) -> None:
+    """Have the worker kill the work-horse of a job."""
+    try:
+        send_stop_job_command(job.connection, job.id, job.serializer)
+    except InvalidJobOperation:  # it has ended meanwhile
+        pass
 
 
 _installations: dict[Kit, Installation] = {}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from rq.job import Dependency, JobStatus
 
 import progresskit
 import progresskit_rq
-from progresskit import State
+from progresskit import Kit, State
 from progresskit.progress import Progress
 from progresskit.testing.queue_tasks import calls
 from tests.contract.queues import RQ, Worker
@@ -37,7 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, needs: Callable[[str], None])
 
 @pytest.fixture(scope="module")
 def worker(site: RQ) -> Iterator[Worker]:
-    with site.worker("process", environment={"PROGRESSKIT_TERMINATE": "0"}) as worker:
+    with site.worker("process") as worker:
         yield worker
 
 
@@ -99,6 +101,31 @@ def test_a_job_that_is_stopped_by_the_command_of_rq_is_cancelled(site: RQ, worke
     assert end(site, job.id).state is State.CANCELLED
     assert wait_until(lambda: job.get_status() is JobStatus.STOPPED, "RQ has stopped it")
     assert calls(folder) == 1
+
+
+def never_reports() -> None:
+    time.sleep(600)
+
+
+def test_a_site_that_terminates_stops_a_job_that_reports_nothing(site: RQ, worker: Worker) -> None:
+    with closing(Kit(site.url, terminate=True)) as kit:
+        queue = Queue(connection=site.queue.connection)
+        progresskit_rq.install(queue, kit=kit)
+        job = queue.enqueue(f"{HERE}never_reports")
+        until(site, job.id, lambda progress: progress.state is State.RUNNING)
+        assert kit.cancel(job.id)
+        assert end(site, job.id).state is State.CANCELLED
+    assert wait_until(lambda: job.get_status() is JobStatus.STOPPED, "RQ has stopped it")
+
+
+@pytest.mark.timing
+def test_a_running_job_stops_within_a_second_and_a_half(site: RQ, worker: Worker, folder: Path) -> None:
+    job = site.queue.enqueue(f"{TASKS}.wait", str(folder))
+    until(site, job.id, lambda progress: progress.current)
+    asked = time.monotonic()
+    assert site.kit.cancel(job.id)
+    assert end(site, job.id).state is State.CANCELLED
+    assert time.monotonic() - asked < 1.5
 
 
 def note_failure(job: Any, *_: Any) -> None:
