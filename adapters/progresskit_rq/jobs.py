@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +15,8 @@ from progresskit.progress import State
 from .installation import ATTEMPT, attempt_of, installation, kind_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from progresskit.integrations import Run
     from progresskit.kit import Kit
 
@@ -35,6 +38,9 @@ class Job(rq.job.Job):
 
     progress_error: BaseException | str | None = None
     """The reason for which it failed."""
+
+    _is_storing = False
+    _unreported: State | None = None
 
     @property
     def was_cancelled(self) -> bool:
@@ -96,11 +102,34 @@ class Job(rq.job.Job):
         """Report an end that no worker reports: the job was cancelled, stopped, abandoned, or its worker was killed."""
         super().set_status(status, pipeline=pipeline)
         state = ENDS.get(status)
-        if state is not None and self.progress_run is None:
-            installation(self.kit).end_externally(
-                self.id,
-                state,
-                kind=kind_of(self),
-                error=(self.progress_error or "abandoned by its worker") if state is State.FAILED else None,
-                attempt=attempt_of(self),
-            )
+        if state is None or self.progress_run is not None:
+            return
+        if self._is_storing:
+            self._unreported = state
+        else:
+            self._end_externally(state)
+
+    def cancel(self, *args: Any, **kwargs: Any) -> Any:
+        """Cancel the job, and report that once it is stored."""
+        with self.storing():
+            return super().cancel(*args, **kwargs)
+
+    @contextmanager
+    def storing(self) -> Iterator[None]:
+        """Report an end of this block after it: RQ has stored it by then."""
+        self._is_storing, self._unreported = True, None
+        try:
+            yield
+        finally:
+            self._is_storing = False
+        if self._unreported is not None:
+            self._end_externally(self._unreported)
+
+    def _end_externally(self, state: State) -> None:
+        installation(self.kit).end_externally(
+            self.id,
+            state,
+            kind=kind_of(self),
+            error=(self.progress_error or "abandoned by its worker") if state is State.FAILED else None,
+            attempt=attempt_of(self),
+        )

@@ -72,7 +72,8 @@ class WorkerMixin(BaseWorker):
         if job.was_cancelled:
             self._stopped_job_id = job.id
             self._call_stopped_callback(job)
-        super().handle_job_failure(job, *args, **kwargs)
+        with job.storing():
+            super().handle_job_failure(job, *args, **kwargs)
 
     def _call_stopped_callback(self, job: Any) -> None:
         try:
