@@ -19,6 +19,8 @@ from progresskit.parts import Part
 from progresskit.progress import State, Stored
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from progresskit.backends.parts import JobWithParts
 
 PartRow = tuple[str, int, Part]
@@ -50,6 +52,12 @@ class Changes:
         self.deleted: list[str] = []
         self.notified: list[str] = []
         self.cancelled: list[str] = []
+
+    @property
+    def states(self) -> Iterator[State]:
+        """The states of jobs and parts."""
+        yield from (row.record.stored.state for row in self.records.values())
+        yield from (part.state for part in self.parts.values())
 
     @property
     def part_rows(self) -> list[tuple[int, int, Part]]:

@@ -47,7 +47,7 @@ NAME_LENGTH = 63
 PRESENT = """
 SELECT
     {now} AS seconds,
-    -- Only the end of a job waits for the disk: other records that a crash loses are soon written again.
+    -- Only the end of a job or part waits for the disk: other records that a crash loses are soon written again.
     CASE WHEN %(lasting)s THEN '' ELSE set_config('synchronous_commit', 'off', true) END AS waiting
 OFFSET 0
 """
@@ -142,7 +142,8 @@ class PostgreSQL(Dialect):
         self, connection: psycopg.Connection[Any], reports: Sequence[Report]
     ) -> tuple[dict[str, str], Collection[tuple[str, int]]]:
         """Use one statement."""
-        rows = self._execute(connection, "report", **reported(reports), lasting=False)
+        lasting = _is_lasting(report.state for report in reports)
+        rows = self._execute(connection, "report", **reported(reports), lasting=lasting)
         return {parent: run_token for parent, _, run_token in rows}, {(parent, digest) for parent, digest, _ in rows}
 
     def transaction(self, connection: psycopg.Connection[Any]) -> AbstractContextManager[None]:
@@ -186,7 +187,7 @@ class PostgreSQL(Dialect):
             cancelled=changes.cancelled,
             channel=self.channel,
             cancels=self.cancels_channel,
-            lasting=_is_lasting(row.record.stored.state for row in changes.records.values()),
+            lasting=_is_lasting(changes.states),
         )
         if changes.parts:
             rows = [row_of_part(*each) for each in changes.part_rows]
