@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery import maybe_signature
-from celery.canvas import Signature, chunks, xmap, xstarmap
+from celery.canvas import Signature, chunks
 from celery.utils import uuid
 
 from progresskit.errors import BackendError, ConfigurationError, InvalidValue
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .installation import Installation
 
-MAPS = {"celery.map": xmap, "celery.starmap": xstarmap}
+MAPS = ("celery.map", "celery.starmap")
 """Celery's tasks that call another one for each of several arguments."""
 
 CHUNKS = "celery.chunks"
@@ -195,7 +195,9 @@ class _Canvas:
             options = deepcopy(signature["options"])
             task, items = maybe_signature(kwargs["task"], app=app), [*kwargs["it"]]
             if name in MAPS:
-                return MAPS[name](task, items, app=app, **options)
+                # As a plain signature with that route: in older releases of Celery its own kind drops other options.
+                options.setdefault("route_name", task["task"])
+                return Signature(name, (), {"task": task, "it": items}, options, immutable=True, app=app)
             return chunks(task, items, kwargs["n"], app=app).group().set(**options)
         # Of several tasks the members are copied here, and not by the `clone` of their kind.
         return Signature.clone(signature) if signature["subtask_type"] in PARTS else signature.clone()
