@@ -632,13 +632,17 @@ class Role(Enum):
     """The origin of a write."""
 
     START = "start"  # a worker that begins a job, and has not heard yet that its first record is stored
+    DEQUEUE = "dequeue"  # a worker that begins a task which a queue has delivered, as above
     UPDATE = "update"  # a worker, after its start was stored
     DECLARE = "declare"  # a caller of `group`, with how many parts the job has
     REPORT = "report"  # a part without a record of its own: only its `report` is stored
     EXTERNAL = "word"  # an external update: of the sender of a task, or the process that supervises the workers
 
 
-UNPROVEN = (Role.START, Role.DECLARE)
+STARTS = (Role.START, Role.DEQUEUE)
+"""The roles of writes that begin a job."""
+
+UNPROVEN = (*STARTS, Role.DECLARE)
 """The roles of writes that must not open a run twice where an earlier attempt may have opened it."""
 
 
@@ -758,6 +762,17 @@ def awaits(stored: Stored, write: Write) -> bool:
     return (stored.state is State.PENDING or is_running_group) and stored.attempt <= write.attempt
 
 
+def _was_withdrawn(stored: Stored, write: Write) -> bool:
+    """
+    Return whether the task of the write was cancelled while it waited for this attempt.
+
+    Queues may execute a task that was removed: they remember it in memory only, or not for tasks that a worker has
+    reserved. It must not open a new run, which nobody has cancelled.
+    """
+    has_waited = stored.token is None or stored.attempt < write.attempt
+    return has_waited and stored.state is State.CANCELLED and stored.cancel_requested
+
+
 def _precedes(moment: float, stored: Stored, now: float) -> bool:
     """Return whether it was before the stored run began; of one that is ahead, the clock was set back since."""
     return moment < stored.opened <= now + SKEW_SECONDS
@@ -767,10 +782,13 @@ def _takes_over(stored: Stored, write: Write, began: float, now: float) -> bool:
     """
     Say whether a worker's write replaces a record that is not its own.
 
-    A start that comes at once does. A late one, and an update where the store had lost the record, do so by when their
-    runs began. A job that a sender has announced goes on with any start, and with an update that is not late.
+    A start that comes at once does, but for that of a task that was cancelled while it waited. A late one, and an
+    update where the store had lost the record, do so by when their runs began. A job that a sender has announced goes
+    on with any start, and with an update that is not late.
     """
-    if write.role is Role.START:
+    if write.role is Role.DEQUEUE and _was_withdrawn(stored, write):
+        return False
+    if write.role in STARTS:
         return not write.late or awaits(stored, write) or not _precedes(began, stored, now)
     if awaits(stored, write) and not (write.late and _precedes(began, stored, now)):
         return True

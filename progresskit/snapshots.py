@@ -187,6 +187,8 @@ class Identity(NamedTuple):
     owner: str | None = None
     part: PartIdentity | None = None
     """Of which job this one is a part."""
+    start: Role = Role.START
+    """The role of its first record."""
 
 
 class PartIdentity(NamedTuple):
@@ -288,7 +290,7 @@ class SnapshotBuilder:
         self.seen = sample
         self.last = self.snapshot(sample, result)
         has_record = job.part is None or job.part.has_record
-        role, body = (Role.START, None) if has_record else (Role.REPORT, "")
+        role, body = (job.start, None) if has_record else (Role.REPORT, "")
         self.write = _write_of(self._clocks, self.last, role, job.token, self.run, body)._replace(
             declaration=self._declaration,
             report=job.part and _report_of(self._clocks, job.part, job.token, self.last),
@@ -302,7 +304,7 @@ class SnapshotBuilder:
             report = report._replace(run_token=self.run_token, is_start=not self.started)
         if write.role is Role.REPORT:
             return write._replace(report=report)
-        role = Role.UPDATE if self.started else Role.START
+        role = Role.UPDATE if self.started else self.identity.start
         return write._replace(role=role, run=self.run, report=report)
 
     def mark_stored(self, run: int | None, run_token: str | None) -> None:

@@ -207,6 +207,33 @@ class FoldContract:
         assert progress.created_at == moment(1), "when the job was first heard of"
         assert write_and_read(backend, update("job", 2, created_at=moment(2))).created_at == moment(1)
 
+    def test_a_task_that_was_cancelled_while_it_waited_does_not_start(self, backend: Backend) -> None:
+        backend.write([external_update("sent"), start("tried"), update("tried", 2, state=State.RETRYING)])
+        assert backend.request_cancel(["sent", "tried"]) == {"sent", "tried"}
+        backend.write([external_update(id, State.CANCELLED) for id in ("sent", "tried")])
+        for id, attempt in (("sent", 1), ("tried", 2)):
+            cancelled = seen([read(backend, id)])
+            begun = start(id, token="late", attempt=attempt, role=Role.DEQUEUE)
+            assert backend.write([begun]) == {id: 1}
+            backend.write([update(id, 2, token="late", attempt=attempt)])
+            backend.write([begun._replace(seq=3, state=State.SUCCEEDED, late=True)])
+            assert seen([read(backend, id)]) == cancelled
+            assert backend.cancel_requested([id]) == {id}, "so that it stops"
+            assert backend.write([start(id, token="next", attempt=attempt)]) == {id: 2}, "no task, but a reused id"
+
+    def test_a_task_that_was_not_cancelled_while_it_waited_starts(self, backend: Backend) -> None:
+        def begun(id: str) -> Write:
+            return start(id, token="new", role=Role.DEQUEUE)
+
+        backend.write([external_update("sent"), external_update("asked"), start("died"), start("stopped")])
+        backend.request_cancel(["asked", "stopped"])
+        backend.write([update("stopped", 2, state=State.CANCELLED), external_update("revoked", State.CANCELLED)])
+        runs = backend.write([begun(id) for id in ("sent", "asked", "died", "stopped", "revoked", "unknown")])
+        assert runs == {"sent": 1, "asked": 1, "died": 2, "stopped": 2, "revoked": 2, "unknown": 1}
+        records = backend.read([*runs])
+        assert {id: progress.state for id, progress in records.items()} == dict.fromkeys(runs, State.RUNNING)
+        assert {id for id, progress in records.items() if progress.cancel_requested} == {"asked"}
+
     def test_pending_never_replaces_a_run(self, backend: Backend) -> None:
         for state in State:
             id = f"job-{state}"

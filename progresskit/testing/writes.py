@@ -41,11 +41,12 @@ def start(
     age: float = AGE,
     late: bool = False,
     declaration: Declaration | None = None,
+    role: Role = Role.START,
     **fields: Any,
 ) -> Write:
     """Return the first write of a worker: a fresh token, and no run yet."""
     progress = record(id, state, lease=lease, **fields)
-    write = _write(Role.START, progress, token, 0, attempt, seq, ttl, age, late)
+    write = _write(role, progress, token, 0, attempt, seq, ttl, age, late)
     return write._replace(declaration=declaration)
 
 

@@ -9,7 +9,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from progresskit.decoding import decode
-from progresskit.progress import FINAL_STATES, Effect, Role, State, Stored, Version, Write, fold, life_of, moment
+from progresskit.progress import (
+    FINAL_STATES,
+    STARTS,
+    Effect,
+    Role,
+    State,
+    Stored,
+    Version,
+    Write,
+    fold,
+    life_of,
+    moment,
+)
 from progresskit.testing import external_update, start, update
 from progresskit.testing.histories import writes
 
@@ -371,9 +383,7 @@ def test_only_the_owner_a_start_or_an_external_end_changes_a_live_run(history: l
     stored = folded(*history)
     if stored.state is State.PENDING or stored.restored or effect(stored, write) is not Effect.APPLIED:
         return
-    assert (
-        write.token == stored.token or write.role is Role.START or (write.role is Role.EXTERNAL and write.state.final)
-    )
+    assert write.token == stored.token or write.role in STARTS or (write.role is Role.EXTERNAL and write.state.final)
 
 
 def of_one_owner(token: str = "worker", attempt: int = 1, run: int = 1, end: State | None = None) -> list[Write]:
@@ -415,7 +425,7 @@ def test_late_writes_of_earlier_attempts_never_show_in_a_later_one(data: st.Data
         kept = data.draw(st.integers(1, len(sent))) if number < attempts else len(sent)
         stored = folded(*data.draw(interleavings(sent[:kept], held_back)), stored=stored)
         held_back = sent[kept:] if number == 1 else held_back + sent[kept:]
-        held_back = [write for write in held_back if write.role is not Role.START]
+        held_back = [write for write in held_back if write.role not in STARTS]
     assert stored is not None
     assert (version(stored), stored.state) == ((1, attempts, 5), State.SUCCEEDED)
 

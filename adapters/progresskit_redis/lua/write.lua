@@ -162,7 +162,9 @@ local function fold(key, text, body)
 
     local waited = (known.state == 'pending' or known.state == 'running' and known.token == '-') and newer >= 0
     local takes_over
-    if role == 'start' then
+    if role == 'dequeue' and known.state == 'cancelled' and known.cancel == '1' and (known.token == '-' or newer > 0) then
+        takes_over = false -- the task was cancelled while it waited for this attempt
+    elseif role == 'start' or role == 'dequeue' then
         takes_over = not late or waited or not older
     else
         takes_over = waited and not (late and older) or restored and began > opened

@@ -13,7 +13,7 @@ from pymysql.err import Error
 
 from progresskit.errors import ConfigurationError
 from progresskit.parts import Part
-from progresskit.progress import Role, State
+from progresskit.progress import STARTS, State
 from progresskit_sql.dialect import ADDED, COLUMNS, PART_COLUMNS, Dialect, record_of, row_of, row_of_part
 
 from .errors import CONFLICTS, DUPLICATE_COLUMN, LOCK_WAIT_TIMEOUT, NO_SUCH_COLUMN, NO_SUCH_TABLE, code, unavailable
@@ -149,7 +149,7 @@ class MySQL(Dialect):
         ids = [write.id for write in batch]
         with connection.cursor() as cursor:
             statements = [*self._write.of(rows_of_writes(cursor, batch, now), self._packet)]
-            if len(statements) > 1 or (len(batch) > 1 and any(write.role is Role.START for write in batch)):
+            if len(statements) > 1 or (len(batch) > 1 and any(write.role in STARTS for write in batch)):
                 with transaction(connection):
                     left_alone = [self._leaves_alone(cursor, statement) for statement in statements]
                     if any(left_alone):

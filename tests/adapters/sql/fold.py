@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from progresskit.decoding import decode
-from progresskit.progress import Effect, Role, State, Stored, Write, created_at, encode, fold, moment
+from progresskit.progress import STARTS, Effect, Role, State, Stored, Write, created_at, encode, fold, moment
 from progresskit.testing import FakeClock
 from progresskit.testing.writes import external_update, record, start, update
 from progresskit_sql import SQLBackend
@@ -38,7 +38,7 @@ def any_write(draw: st.DrawFn, id: str) -> Write:
     )
     return Write(
         id=id,
-        role=draw(st.sampled_from([Role.START, Role.UPDATE, Role.EXTERNAL])),  # the others are those of parts
+        role=draw(st.sampled_from([*STARTS, Role.UPDATE, Role.EXTERNAL])),  # the others are those of parts
         token=draw(st.sampled_from([None, "x", "y"])),
         run=draw(st.integers(0, 3)),
         attempt=draw(st.integers(1, 3)),
