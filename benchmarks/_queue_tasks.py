@@ -1,0 +1,78 @@
+"""
+What every site of queues.py has: the tasks, and a sender that is told on standard input what to send.
+
+Run as a program with the name of a site's module, it reads a line at a time: a command (`send` or `park`), the name of
+a task, how many, and its arguments. It answers with the seconds that took, wall-clock and CPU, once all is stored. Its
+first line is the command of a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from importlib import import_module
+
+import redis
+
+WORK = 2_000
+"""How long the work for a row is: about 50 µs."""
+
+
+def _marks() -> redis.Redis:
+    return redis.Redis.from_url(os.environ["BENCH_MARKS"])
+
+
+def noop() -> None:
+    """Do nothing."""
+
+
+def gate(number: int) -> None:
+    """Keep a worker busy until it is opened; say when it came and when it went, and how much CPU its process had."""
+    with _marks() as marks:
+        marks.rpush(f"in-{number}", _moment())
+        marks.blpop([f"open-{number}"], timeout=120)
+        marks.rpush(f"out-{number}", _moment())
+
+
+def rows(number: int, count: int, reports: int) -> None:
+    """Work on rows and report each of them, or none; say how much CPU that took, in all threads."""
+    import progresskit
+
+    job = progresskit.current()
+    began = time.process_time()
+    for row in range(count):
+        sum(range(WORK))
+        if reports:
+            job.set_progress(row, count)
+    with _marks() as marks:
+        marks.rpush(f"cpu-{number}", time.process_time() - began)
+
+
+def _moment() -> str:
+    return f"{os.getpid()} {time.time()} {time.process_time()}"
+
+
+TASKS = {function.__name__: function for function in (noop, gate, rows)}
+
+
+def main() -> None:
+    """Send what is asked for."""
+    site = import_module(sys.argv[1])
+    print(*site.worker(), sep="\t", flush=True)
+    for line in sys.stdin:
+        command, task, count, *arguments = line.split()
+        send, numbers = getattr(site, command), [int(argument) for argument in arguments]
+        began, used = time.perf_counter(), time.process_time()
+        for _ in range(int(count)):
+            send(task, *numbers)
+        seconds = time.perf_counter() - began
+        if "PROGRESSKIT_URL" in os.environ:
+            import progresskit
+
+            progresskit.flush(60)
+        print(seconds, time.process_time() - used, flush=True)
+
+
+if __name__ == "__main__":
+    main()

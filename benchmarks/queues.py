@@ -1,0 +1,200 @@
+"""
+The cost of a task that does nothing, on each queue: tasks and sends a second, without and with the integration.
+
+Both sites of a queue are started once, each with a worker, a sender and a Redis of its own. Then they take turns, for a
+fraction of a second each: the sender sends tasks to a queue that no worker reads; then tasks that a worker does not
+get at before all are sent, and the time is taken in which it does them. Last, a task with ten thousand rows of work
+reports each of them or none, and the CPU of its process is compared. Name some queues to measure only those.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.services.redis import Redis
+
+HERE = Path(__file__).parent
+ROUNDS, REPORT_ROUNDS = 15, 5
+TASKS, SENDS, ROWS = 200, 200, 10_000
+AT_ONCE = 2
+"""How many tasks each worker does at a time."""
+
+GATE, GOAL = 0.80, 0.90
+"""What is left of the tasks a second without the integration: at least, and as is aimed at."""
+
+MOST_OF_REPORTS = 1.01
+PATIENCE = 120
+
+
+class Case(NamedTuple):
+    """A queue, the module that has its site, and the URL of the kit with the address of the site's Redis in it."""
+
+    queue: str
+    module: str
+    url: str
+
+
+CASES = (
+    Case("Celery, redis://", "_queue_celery", "{redis}"),
+    Case("Celery, celery://", "_queue_celery", "celery://_queue_celery:app"),
+)
+
+
+class Speed(NamedTuple):
+    """Tasks and sends a second, and the milliseconds of CPU of each in its own process."""
+
+    tasks: float
+    sends: float
+    task_cpu: float
+    send_cpu: float
+
+
+class Site:
+    """A worker and a sender with a Redis of their own; with the integration where a URL is given."""
+
+    def __init__(self, stack: ExitStack, case: Case, *, integrated: bool) -> None:
+        redis = stack.enter_context(Redis())
+        self._marks = stack.enter_context(closing(redis.client(db=3, decode_responses=True)))
+        self._number = 0
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join((str(HERE), str(HERE.parent))),
+            "BENCH_BROKER": redis.url_of(1),
+            "BENCH_MARKS": redis.url_of(3),
+        }
+        environment.pop("PROGRESSKIT_URL", None)
+        if integrated:
+            environment["PROGRESSKIT_URL"] = case.url.format(redis=redis.url_of(2))
+        self._sender = subprocess.Popen(
+            [sys.executable, "_queue_tasks.py", case.module],
+            cwd=HERE,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        stack.callback(_end, self._sender)
+        assert self._sender.stdout is not None
+        arguments = self._sender.stdout.readline().rstrip("\n").split("\t")
+        quiet = subprocess.DEVNULL
+        stack.callback(_end, subprocess.Popen(arguments, cwd=HERE, env=environment, stdout=quiet, stderr=quiet))
+
+    def measure(self) -> Speed:
+        """Send tasks, and have tasks done."""
+        wall, send_cpu = self._ask("park", "noop", SENDS)
+        first, last = self._close_gate(), 0
+        begun = self._wait("in", first)
+        self._ask("send", "noop", TASKS)
+        last = self._close_gate()
+        began = time.time()
+        self._open_gate(first)
+        before, after = self._wait("out", first), self._wait("in", last)
+        self._open_gate(last)
+        self._wait("out", last)
+        ended = max(moment for _, moment, _ in after)
+        used = dict[int, float]()
+        for sign, moments in ((-1, before), (1, after)):
+            for process, cpu in {process: cpu for process, _, cpu in moments}.items():
+                used[process] = used.get(process, 0) + sign * cpu
+        assert len(begun) == AT_ONCE
+        return Speed(TASKS / (ended - began), SENDS / wall, sum(used.values()) / TASKS * 1e3, send_cpu / SENDS * 1e3)
+
+    def report(self, *, reports: bool) -> float:
+        """Return the CPU seconds of a task that works on many rows."""
+        self._number += 1
+        self._ask("send", "rows", 1, self._number, ROWS, int(reports))
+        return float(self._pop(f"cpu-{self._number}"))
+
+    def _ask(self, command: str, task: str, count: int, *arguments: int) -> tuple[float, float]:
+        """Have the sender send tasks; return the seconds that took, wall-clock and CPU."""
+        assert self._sender.stdin is not None
+        assert self._sender.stdout is not None
+        print(command, task, count, *arguments, file=self._sender.stdin, flush=True)
+        seconds, cpu = map(float, self._sender.stdout.readline().split())
+        return seconds, cpu
+
+    def _close_gate(self) -> int:
+        self._number += 1
+        self._ask("send", "gate", AT_ONCE, self._number)
+        return self._number
+
+    def _open_gate(self, number: int) -> None:
+        self._marks.rpush(f"open-{number}", *range(AT_ONCE))
+
+    def _wait(self, what: str, number: int) -> list[tuple[int, float, float]]:
+        """Return for each gate the process, the time and the CPU that the process had used."""
+        texts = [self._pop(f"{what}-{number}").split() for _ in range(AT_ONCE)]
+        return [(int(process), float(moment), float(cpu)) for process, moment, cpu in texts]
+
+    def _pop(self, key: str) -> str:
+        found = self._marks.blpop([key], timeout=PATIENCE)
+        assert found, "no worker did the task"
+        return str(found[1])
+
+
+def _end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def compare(case: Case) -> bool:
+    """Measure both sites of a queue in turns."""
+    with ExitStack() as stack:
+        bare, ours = (Site(stack, case, integrated=integrated) for integrated in (False, True))
+        for site in (bare, ours):
+            site.measure()  # imports, connections and scripts are there from now on
+        rounds = [_turns(bare, ours, swapped=n % 2 == 1) for n in range(ROUNDS)]
+        reports = [(ours.report(reports=False), ours.report(reports=True)) for _ in range(REPORT_ROUNDS)]
+    met = [_compare_speeds(case, rounds, name) for name in ("task", "send")]
+    quiet, busy = (min(times) for times in zip(*reports, strict=True))  # what disturbs it only adds
+    more = busy / quiet
+    print(
+        f"{case.queue}: {ROWS:,} reports in a task of {quiet:.2f} s of CPU take {more - 1:+.2%}, at most "
+        f"{MOST_OF_REPORTS - 1:+.0%}: {'met' if more <= MOST_OF_REPORTS else 'MISSED'}",
+        flush=True,
+    )
+    return all(met) and more <= MOST_OF_REPORTS
+
+
+def _turns(bare: Site, ours: Site, *, swapped: bool) -> tuple[Speed, Speed]:
+    if swapped:
+        later = ours.measure()
+        return bare.measure(), later
+    return bare.measure(), ours.measure()
+
+
+def _compare_speeds(case: Case, rounds: list[tuple[Speed, Speed]], name: str) -> bool:
+    speeds = [(getattr(bare, f"{name}s"), getattr(ours, f"{name}s")) for bare, ours in rounds]
+    ratio: float = statistics.median(ours / bare for bare, ours in speeds)
+    bare, ours = (statistics.median(values) for values in zip(*speeds, strict=True))
+    costs = [(getattr(bare, f"{name}_cpu"), getattr(ours, f"{name}_cpu")) for bare, ours in rounds]
+    before, after = (statistics.median(values) for values in zip(*costs, strict=True))
+    verdict = "goal met" if ratio >= GOAL else "gate met" if ratio >= GATE else "MISSED"
+    print(
+        f"{case.queue}: {bare:,.0f} {name}s a second without, {ours:,.0f} with; {ratio:.2f} in the median of {ROUNDS} "
+        f"rounds, at least {GATE:.2f}, goal {GOAL:.2f}: {verdict}; CPU of one {before:.2f} and {after:.2f} ms",
+        flush=True,
+    )
+    return ratio >= GATE
+
+
+def main() -> int:
+    chosen = [case for case in CASES if not sys.argv[1:] or any(name in case.queue for name in sys.argv[1:])]
+    met = [compare(case) for case in chosen]
+    print("met" if all(met) else "MISSED")
+    return int(not all(met))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
