@@ -19,6 +19,7 @@ from .abc import (
     SupportsListing,
     SupportsParts,
     SupportsPush,
+    SupportsTimedWrite,
 )
 from .capturing import capture
 from .default_kit import default
@@ -96,6 +97,7 @@ __all__ = [  # but `list`, which is Python's own wherever all names are imported
     "SupportsListing",
     "SupportsParts",
     "SupportsPush",
+    "SupportsTimedWrite",
     "UnknownScheme",
     "Unsupported",
     "Version",

@@ -22,7 +22,7 @@ proven by `progresskit.testing.BackendContract`:
    server from another says so in its documentation.
 
 Capabilities that only some backends have are types of their own (`SupportsPush`, `SupportsCancelPush`,
-`SupportsListing`, `SupportsParts`), asked for with `isinstance`.
+`SupportsListing`, `SupportsParts`, `SupportsTimedWrite`), asked for with `isinstance`.
 """
 
 from __future__ import annotations
@@ -175,4 +175,19 @@ class SupportsParts(ABC):
         how many parts a job has, and holds an id at most once; `reports` may hold several of one parent. Returns the
         runs, and by the id of each parent that took a report, or was declared, the token of its run. Those of other
         jobs of the batch that have parts may be there too.
+        """
+
+
+class SupportsTimedWrite(ABC):
+    """A backend that can bound the time of a write, so that the end of a task is stored in the task's own thread."""
+
+    @abstractmethod
+    def write_within(
+        self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()
+    ) -> tuple[Mapping[str, int], Mapping[str, str]] | None:
+        """
+        Fold both in as `SupportsParts.write_with_reports` does, or as `write` without reports, in that time at most.
+
+        Returns None, without a write, where it would take longer now, such as without a connection. Raises
+        BackendUnavailable where the time was not enough, whether the records are stored or not.
         """

@@ -53,10 +53,14 @@ class Cancels:
         self._doubtful: set[str] = set()  # these may have a request that this process has not seen
         self._ended = False
 
-    def opened(self, ids: Collection[str], first: bool) -> None:
-        """Take up a job, of which requests for these ids are; it is the first one if no other is live."""
+    def opened(self, ids: Collection[str], first: bool, at_once: bool = False) -> None:
+        """
+        Take up a job, of which requests for these ids are; it is the first one if no other is live.
+
+        Requests are asked for soon, or `at_once` where the job began a while ago.
+        """
         now = self._clock()
-        soon = now + SOON_SECONDS
+        soon = now if at_once else now + SOON_SECONDS
         self._doubtful.update(ids)
         if first:
             self._all = now + self._resync_interval

@@ -27,7 +27,7 @@ from .arguments import checked, owner_key
 from .default_kit import default
 from .errors import BackendError, ConfigurationError, FlushTimeout, InvalidValue
 from .observer import JoinedObserver, job_of, null_job
-from .progress import State, check_id, fit_id
+from .progress import Role, State, check_id, fit_id
 from .snapshots import PartIdentity
 
 if TYPE_CHECKING:
@@ -157,8 +157,8 @@ class Integration:
         Report that a task starts, and return its run, which is not entered yet.
 
         `attempt` counts from 1 and increases with each retry. With `cancellable`, reporting raises `Cancelled` once the
-        job was cancelled: only where the queue survives a BaseException. `queued=False` is for a queue that never
-        reports waiting tasks: then the store is not read to find out if the task was cancelled before it started.
+        job was cancelled: only where the queue survives a BaseException. `queued=False` is for a task that no queue has
+        delivered; with True, one that was cancelled while it waited is not begun again: it is asked to stop.
         `inline` is True for a task that runs inside of the call that enqueued it: the surrounding job is its parent,
         and gives it its owner unless an `owner` is given. The job is a `part` of another one if the headers of its
         task say so, see `part_of`.
@@ -174,10 +174,10 @@ class Integration:
             cancellable=cancellable,
             owner=owner,
             part=part if part is None or self.kit._counts_parts() else None,
+            start=Role.DEQUEUE if queued else Role.START,
         )
-        run = Run(self, observer, attempt)
-        self.kit.publisher.register(job_of(observer), unless=run._was_cancelled if queued else None)
-        return run
+        self.kit.publisher.register(job_of(observer), deferred=True)
+        return Run(self, observer)
 
     # In a process that supervises workers.
 
@@ -304,10 +304,10 @@ class Run:
     context in which the task's function is called. The first end counts, later ones are ignored.
     """
 
-    __slots__ = ("_attempt", "_integration", "_job", "_observer", "_scope")
+    __slots__ = ("_integration", "_job", "_observer", "_scope")
 
-    def __init__(self, integration: Integration, observer: ProgressObserver, attempt: int) -> None:
-        self._integration, self._observer, self._attempt = integration, observer, attempt
+    def __init__(self, integration: Integration, observer: ProgressObserver) -> None:
+        self._integration, self._observer = integration, observer
         self._job = job_of(observer)
         self._scope: scope.Scope | None = None
 
@@ -391,34 +391,6 @@ class Run:
 
         self.leave()
         await to_thread(self._job.end_by(error, wait=False))
-
-    def _was_cancelled(self) -> bool:
-        """
-        Stop the job if it was cancelled while it waited; called by the publisher before it stores the start.
-
-        Queues may execute a task that was removed: they remember it in memory only, or not for tasks that a worker has
-        reserved. Were the start stored, it would open a new run, which is not cancelled.
-
-        A job that still waits may be cancelled and ended at this moment. Therefore the first record is not a start: it
-        continues the run that waits, or is ignored where that has ended, and the job is asked to stop. A job that
-        waits for another attempt continues by a start only: one that ends between this look and that starts again.
-        """
-        kit, job = self._integration.kit, self._job
-        try:
-            records = {} if kit.publisher.down else kit.get_many(job.cancel_ids)
-        except BackendError:
-            return False
-        before = records.pop(job.id, None)
-        if any(parent.cancel_requested for parent in records.values()):
-            job.request_cancel()
-        if before is None:
-            return False
-        if before.state is State.PENDING:
-            job.mark_stored(before.version.run)
-        if not _was_cancelled_before(before, self._attempt):
-            return False
-        job.request_cancel()
-        return before.state is State.CANCELLED
 
 
 def _was_cancelled_before(record: Progress, attempt: int) -> bool:

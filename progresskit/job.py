@@ -48,8 +48,12 @@ class Sink(Clocks, Protocol):
     def call_later(self, act: Callable[[], None]) -> None:
         """Call `act` in the publisher's thread; safe in a finalizer."""
 
-    def end(self, job: Job, write: Write) -> Callable[[], None]:
-        """Publish the last record; return a function that waits until it is stored, or until waiting is no use."""
+    def end(self, job: Job, write: Write, *, here: bool) -> Callable[[], None]:
+        """
+        Publish the last record, in the calling thread if it may be done `here`.
+
+        Returns a function that waits until it is stored, or until waiting is no use.
+        """
 
 
 class Job:
@@ -406,7 +410,7 @@ class Job:
             write = self._builder.record(self._sample(), Result(state, result, failure(error), next_retry_at))
             self.has_ended = True
             self.stages.release()
-        wait_until_stored = self._sink.end(self, write)
+        wait_until_stored = self._sink.end(self, write, here=wait)
 
         def finish() -> None:
             wait_until_stored()

@@ -12,7 +12,7 @@ from .abc import SupportsListing, SupportsParts
 from .arguments import checked, checked_kind, checked_states, length_of, message, owner_key, part_name
 from .errors import InvalidValue, Unsupported
 from .observer import IgnoredObserver, JoinedObserver, ProgressObserver, StepObserver, job_of, null_job, stage_of
-from .progress import Details, Failure, State, check_id
+from .progress import Details, Failure, Role, State, check_id
 from .remote import RemoteSubject
 from .resources import Resources
 from .snapshots import Identity, PartIdentity, declaration, external_update
@@ -421,11 +421,13 @@ class Kit:
         cancellable: bool = False,
         owner: Any = None,
         part: PartIdentity | None = None,
+        start: Role = Role.START,
     ) -> ProgressObserver:
         """
         Make a job, in any context, which is published once it is given to `publisher.register`.
 
-        A `part` with a record has the job's id as its name; one without has one made of its parent's and its name.
+        `start` is the role of its first record. A `part` with a record has the job's id as its name; one without has
+        one made of its parent's and its name.
         """
         if part is None or part.has_record:
             id = os.urandom(16).hex() if id is None else check_id(id)
@@ -440,6 +442,7 @@ class Kit:
                 attempt=attempt,
                 owner=None if owner is None else owner_key(owner),
                 part=part,
+                start=start,
             ),
             cancellable=cancellable,
         )

@@ -161,7 +161,7 @@ class _NoSink:
     def call_later(self, act: Callable[[], None]) -> None:
         """Return: there is no thread."""
 
-    def end(self, job: Job, write: Write) -> Callable[[], None]:
+    def end(self, job: Job, write: Write, *, here: bool) -> Callable[[], None]:
         """Discard the record of the end."""
         return do_nothing
 

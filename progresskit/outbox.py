@@ -12,7 +12,7 @@ from enum import Enum
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from .abc import SupportsParts
+from .abc import SupportsParts, SupportsTimedWrite
 from .backoff import LONGEST_SECONDS, Backoff
 from .errors import BackendUnavailable
 from .progress import FINAL_STATES, Role
@@ -203,7 +203,7 @@ class _Refusals:
 
 class Outbox:
     """
-    The records that wait to be stored; for the publisher's thread only, but where a method says otherwise.
+    The records that wait to be stored; for one thread at a time, but where a method says otherwise.
 
     `on_stored` is called with each record that was stored and the run that the backend has of its job.
     """
@@ -306,6 +306,36 @@ class Outbox:
             else:
                 self._succeed(batch, receipt)
         self._finish_flushes()
+
+    def write_one(self, write: Write, since: float, seconds: float) -> bool:
+        """
+        Store a record at once, or find out that the backend is down, in that time at most; it waits here then.
+
+        Returns False, and does nothing, where it would take longer or other records have to be stored before.
+        """
+        if self.down or self._records or not isinstance(self._backend, SupportsTimedWrite):
+            return False
+        record = _Record(write, since)
+        sent = record.dated(self._clock())
+        reports = () if sent.report is None else (sent.report,)
+        try:
+            answer = self._backend.write_within(seconds, () if sent.role is Role.REPORT else (sent,), reports)
+        except BackendUnavailable as error:
+            self._records[record.key] = record
+            self._fail(error)
+            return True
+        except BaseException as error:
+            # It may be of a signal, and the record stored: the next round finds out.
+            self._records[record.key] = record
+            record.delivery = Delivery.UNCERTAIN
+            if isinstance(error, Exception):
+                return False
+            raise
+        if answer is None:
+            return False
+        self._records[record.key] = record
+        self._succeed([record], _Receipt(*answer))
+        return True
 
     def _next_batch(self) -> list[_Record]:
         """Return the oldest records, one of each job."""

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from weakref import ref
 
 from . import background, forks
+from .abc import SupportsTimedWrite
 from .backoff import LONGEST_SECONDS
 from .errors import BackendError, BackendUnavailable, FlushTimeout
+from .job import do_nothing
 from .outbox import Flush, key_of
 from .rounds import Rounds
 
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 0.75
 """The most that is added to a lease: the last heartbeat may be a moment old when a worker dies."""
+
+
+LEAST_SECONDS = 0.5
+"""The shortest `flush_seconds` with which a thread stores the end of its job itself: that is no outage yet."""
 
 
 class Phase(Enum):
@@ -106,8 +112,8 @@ class PublisherThread:
         if thread is not None:
             thread.join(seconds)
         self._phase = Phase.CLOSED
-        self._rounds.sampler.clear()
-        if (thread is None or not thread.is_alive()) and not self._rounds.inbox.empty():
+        self._rounds.drop_jobs()
+        if (thread is None or not thread.is_alive()) and self._rounds.has_messages:
             self.start()  # a job that ended after the last round has started no thread: one was running
 
     def _run(self, stop: Event, before: Thread | None) -> None:
@@ -159,6 +165,8 @@ class Publisher:
         self.control_exceptions = {} if control_exceptions is None else control_exceptions
         self._generation = 0
         self._backend, self._settings, self._threaded = backend, settings, threaded
+        can_write = isinstance(backend, SupportsTimedWrite) and settings.flush_seconds >= LEAST_SECONDS
+        self._writes_here = threaded and can_write
         self._reset()
 
     def _reset(self) -> None:
@@ -169,7 +177,7 @@ class Publisher:
     def after_fork_in_child(self) -> None:
         """Start again; the jobs there were belong to the process that this one was forked from."""
         self._generation += 1
-        for job in self._rounds.sampler.jobs():
+        for job in self._rounds.jobs():
             job.detach()
         self._reset()
 
@@ -182,7 +190,7 @@ class Publisher:
     @property
     def has_jobs(self) -> bool:
         """True while a job is live in this process."""
-        return len(self._rounds.sampler) > 0
+        return self._rounds.has_jobs
 
     @property
     def down(self) -> bool:
@@ -200,25 +208,32 @@ class Publisher:
 
     # Jobs.
 
-    def register(self, job: Job, unless: Callable[[], bool] | None = None) -> None:
-        """Publish the job from now on, or only its end if `unless`, called in the publisher's thread, returns True."""
-        ids, token, weak = job.cancel_ids, job.token, ref(job)
-        self._post(lambda: self._rounds.register(ids, token, weak, unless))
+    def register(self, job: Job, *, deferred: bool = False) -> None:
+        """Publish the job from now on; if it is `deferred`, from one interval after it began, or only its end."""
+        if deferred:
+            self._rounds.deferred.add_job(job)
+            self._start()
+        else:
+            ids, token, weak = job.cancel_ids, job.token, ref(job)
+            self._post(lambda: self._rounds.register(ids, token, weak))
 
     def wake(self) -> None:
         """Sample the jobs soon."""
-        self._inbox.put(_do_nothing)
+        self._rounds.wake()
 
     def call_later(self, act: Callable[[], None]) -> None:
         """Call `act` in the publisher's thread; safe in a finalizer."""
         self._inbox.put(act)
 
-    def end(self, job: Job, write: Write) -> Callable[[], None]:
+    def end(self, job: Job, write: Write, *, here: bool) -> Callable[[], None]:
         """
-        Publish the last record of a job.
+        Publish the last record of a job; if it may be done `here`, in the calling thread, where the backend can.
 
         Returns a function that waits until it is stored, or until waiting is no use because the backend is down.
         """
+        may_write = here and self._writes_here and not sys.is_finalizing()
+        if may_write and self._rounds.end_here(write, job.began, self._settings.flush_seconds):
+            return do_nothing
         return self._deliver(write, job.began)
 
     def _deliver(self, write: Write, since: float) -> Callable[[], None]:
@@ -235,9 +250,9 @@ class Publisher:
     # External updates.
 
     def submit(self, write: Write) -> None:
-        """Publish an external update."""
-        made = self.clock()
-        self._post(lambda: self._rounds.outbox.put(write, made))
+        """Publish an external update, within an interval."""
+        self._rounds.deferred.add_update(write, self.clock())
+        self._start()
 
     def declare(self, write: Write) -> None:
         """Publish how many parts a job has, and wait as for the end of a job."""
@@ -272,7 +287,7 @@ class Publisher:
         Raises FlushTimeout if that takes over `timeout` seconds, and BackendError if a part of it is not stored because
         the backend refuses it or was down for too long; the next flush does not raise for that again.
         """
-        if not self._thread.is_running and self._inbox.empty() and not (self._threaded and self.has_jobs):
+        if not (self._thread.is_running or self._rounds.has_messages or (self._threaded and self.has_jobs)):
             return
         if sys.is_finalizing():
             raise FlushTimeout("nothing is stored any more while the interpreter ends")
@@ -304,7 +319,7 @@ class Publisher:
 
     def _exit(self) -> None:
         forks.notice()
-        if not self._thread.is_running and self._inbox.empty() and not self.has_jobs:
+        if not (self._thread.is_running or self._rounds.has_messages or self.has_jobs):
             return  # such as in a forked child that made no report: no thread is started to find that out
         # A job that is live at the end of the process has no worker any more.
         self._inbox.put(self._rounds.cancel_all)
@@ -342,10 +357,6 @@ class Publisher:
                 stored.wait(self._settings.flush_seconds)
             else:
                 self._step_here()
-
-
-def _do_nothing() -> None:
-    """Wake the thread, no more."""
 
 
 def _log() -> Logger:

@@ -1,26 +1,27 @@
 """
 The work of the publisher's thread, one round after another.
 
-The thread owns everything here. Other threads hand functions to it through the inbox, which is a SimpleQueue because a
-finalizer may put into it at any moment, even while the thread itself takes something out. A round decides by the
-injected clock only.
+The thread owns everything here, but while another thread holds the lock to store the end of a job itself. Other
+threads hand functions to it through the inbox, which is a SimpleQueue because a finalizer may put into it at any
+moment, even while the thread itself takes something out. A round decides by the injected clock only.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Event
+from threading import Event, Lock
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from .cancels import Cancels
+from .deferred import Deferred
 from .outbox import Outbox
 from .sampler import Sampler
 from .takeovers import Takeovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from weakref import ref
 
     from .abc import Backend
     from .config import Settings
@@ -40,6 +41,8 @@ class Rounds:
     def __init__(self, backend: Backend, settings: Settings, clock: Callable[[], float]) -> None:
         self.inbox: Inbox = SimpleQueue()
         self._clock = clock
+        self._lock = Lock()  # held during a round, and while another thread stores the end of a job
+        self.deferred = Deferred(settings.interval, WAKE_SECONDS, self.wake)
         self.sampler = Sampler(settings.interval, settings.heartbeat_seconds)
         self._takeovers = Takeovers(backend, clock, settings.heartbeat_seconds)
         self.outbox = Outbox(backend, clock, self.sampler, self._takeovers.notice)
@@ -48,29 +51,62 @@ class Rounds:
         self._urgent = False  # a caller waits for the next round
         self._began = clock()
 
+    def wake(self) -> None:
+        """Have the thread do a round soon."""
+        self.inbox.put(_do_nothing)
+
     def wait(self, timeout: float | None) -> None:
         """Wait for a message, and a moment longer so that many share a round, unless a caller waits for the round."""
         earliest = self._clock() + WAKE_SECONDS if timeout is None else self._began + WAKE_SECONDS
         with suppress(Empty):
-            self.inbox.get(timeout=timeout)()
+            self._act(self.inbox.get(timeout=timeout))
             while not self._urgent and (left := earliest - self._clock()) > 0:
-                self.inbox.get(timeout=left)()
+                self._act(self.inbox.get(timeout=left))
+
+    def _act(self, message: Callable[[], None]) -> None:
+        self.deferred.begin_round()
+        with self._lock:
+            self._take_updates()  # those made before the message
+            message()
 
     def step(self) -> float | None:
         """Do one round; return the seconds until the next one, None if only a message can make it necessary."""
-        now = self._began = self._clock()
-        self._drain()
-        self._sample(now)
-        self.outbox.write(now)
-        self._look_for_cancels()
-        self._takeovers.look(self.sampler.jobs, self.outbox.down)
-        self._urgent = False
-        return self._until_next()
+        self.deferred.begin_round()
+        with self._lock:
+            now = self._began = self._clock()
+            self._take_updates()
+            self._drain()
+            self._take_begun_jobs(now)
+            self._sample(now)
+            self.outbox.write(now)
+            self._look_for_cancels()
+            self._takeovers.look(self.sampler.jobs, self.outbox.down)
+            self._urgent = False
+            return self.deferred.schedule(self._clock(), self._until_next())
 
     @property
     def is_idle(self) -> bool:
         """True while there is neither a message nor a record."""
-        return self.inbox.empty() and not len(self.outbox)
+        return not (self.has_messages or len(self.outbox))
+
+    @property
+    def has_messages(self) -> bool:
+        """True while something waits for a round; safe in any thread."""
+        return bool(self.deferred) or not self.inbox.empty()
+
+    @property
+    def has_jobs(self) -> bool:
+        """True while a job is live; safe in any thread."""
+        return len(self.sampler) > 0 or self.deferred.has_jobs
+
+    def jobs(self) -> list[Job]:
+        """Return the live jobs."""
+        return [*self.sampler.jobs(), *self.deferred.jobs()]
+
+    def drop_jobs(self) -> None:
+        """Publish no live job any longer."""
+        self.sampler.clear()
+        self.deferred.drop_jobs()
 
     def close(self) -> None:
         """Stop listening for requests to cancel."""
@@ -80,6 +116,14 @@ class Rounds:
         with suppress(Empty):
             while True:
                 self.inbox.get_nowait()()
+
+    def _take_updates(self) -> None:
+        for write, made in self.deferred.take_updates():
+            self.outbox.put(write, made)
+
+    def _take_begun_jobs(self, now: float) -> None:
+        for job in self.deferred.take_jobs(now, everything=bool(self._flushes)):
+            self._take_up(job.cancel_ids, job.token, ref(job), is_doubtful=True)
 
     def _sample(self, now: float) -> None:
         if self.sampler.remove_dropped():
@@ -106,26 +150,46 @@ class Rounds:
 
     # Messages; called in the thread.
 
-    def register(
-        self, cancel_ids: tuple[str, ...], token: str, job: ref[Job], unless: Callable[[], bool] | None
-    ) -> None:
-        """Sample a job from now on, unless the function returns True."""
-        if unless is not None and unless():
-            return
+    def register(self, cancel_ids: tuple[str, ...], token: str, reference: ref[Job]) -> None:
+        """Sample a job from now on, unless it has ended since."""
+        job = reference()
+        if job is not None and not job.has_ended:
+            self._take_up(cancel_ids, token, reference, is_doubtful=False)
+
+    def _take_up(self, cancel_ids: tuple[str, ...], token: str, job: ref[Job], *, is_doubtful: bool) -> None:
         self.sampler.register(token, job, self._began)
-        self._cancels.opened(cancel_ids, first=len(self.sampler) == 1)
+        self._cancels.opened(cancel_ids, first=len(self.sampler) == 1, at_once=is_doubtful)
 
     def end(self, write: Write, since: float, stored: Event) -> None:
         """Store the last record of a job; set `stored` at once while the backend is down."""
-        if write.token is not None:
-            self.sampler.remove(write.token)
-            self._cancels.ended()
+        self._remove(write)
         if self.outbox.down:
             self.outbox.put(write, since)
             stored.set()
         else:
             self.outbox.put(write, since, stored)
             self._urgent = True
+
+    def _remove(self, write: Write) -> None:
+        if write.token is not None and write.token in self.sampler:
+            self.sampler.remove(write.token)
+            self._cancels.ended()
+
+    def end_here(self, write: Write, since: float, seconds: float) -> bool:
+        """
+        Store the last record of a job in the calling thread, or find out in that time that the backend is down.
+
+        Returns False where that cannot be: the thread of the rounds is at work, or has records to store before.
+        """
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self._remove(write)
+            return self.outbox.write_one(write, since, seconds)
+        finally:
+            if len(self.outbox):
+                self.wake()  # it was not stored, and is tried again
+            self._lock.release()
 
     def override(self, write: Write, made: float, stored: Event) -> None:
         """Store an external update for which a caller waits."""
@@ -141,5 +205,9 @@ class Rounds:
 
     def cancel_all(self) -> None:
         """End all live jobs as cancelled: the process ends."""
-        for job in self.sampler.jobs():
+        for job in self.jobs():
             job.abandon()
+
+
+def _do_nothing() -> None:
+    """Wake the thread, no more."""

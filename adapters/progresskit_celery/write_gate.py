@@ -8,9 +8,10 @@ that are inside.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Condition
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from progresskit import forks
 
@@ -63,6 +64,14 @@ class WriteGate:
 _open: dict[str, WriteGate] = {}
 """The gates of this process, by job."""
 
+_mirroring: WeakSet[Any] = WeakSet()
+"""The apps whose tasks have gates."""
+
+
+def mirror(app: Any) -> None:
+    """Open gates for the tasks of the app from now on: their state is written."""
+    _mirroring.add(app)
+
 
 def stores_result(task: Any) -> bool:
     """Return whether Celery will store the outcome of the present execution of the task."""
@@ -71,12 +80,19 @@ def stores_result(task: Any) -> bool:
     return not ignored and (not request.is_eager or task.store_eager_result)
 
 
+def _needs_gate(execution: Run) -> bool:
+    """Return whether PROGRESS may be written for an execution: it has a result, which will replace that."""
+    task = execution.task
+    return task.app in _mirroring and execution.job.id not in _open and stores_result(task)
+
+
+def open_gate(execution: Run | None) -> AbstractContextManager[None]:
+    """Keep the gate of an execution open, if it needs one."""
+    return nullcontext() if execution is None or not _needs_gate(execution) else _open_gate(execution)
+
+
 @contextmanager
-def open_gate(execution: Run | None) -> Iterator[None]:
-    """Keep the gate of an execution open; without a result that would replace PROGRESS, there is no gate."""
-    if execution is None or execution.job.id in _open or not stores_result(execution.task):
-        yield
-        return
+def _open_gate(execution: Run) -> Iterator[None]:
     id, task = execution.job.id, execution.task
     gate = _open[id] = WriteGate(task.app, task.request.id, task.request)
     try:

@@ -12,6 +12,7 @@ from progresskit.abc import (
     SupportsListing,
     SupportsParts,
     SupportsPush,
+    SupportsTimedWrite,
 )
 from progresskit.backends import DecodeCache, keep_inherited
 from progresskit.backends.channels import ChannelSubscription
@@ -53,7 +54,7 @@ class _Chunk(NamedTuple):
     parents: list[str]
 
 
-class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, SupportsParts):
+class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, SupportsParts, SupportsTimedWrite):
     """
     Keeps one hash a job, and publishes each change on a channel of the job's.
 
@@ -94,9 +95,44 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
         """
         return self._write(batch, reports, with_tokens=True)
 
+    def write_within(
+        self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()
+    ) -> tuple[dict[str, int], dict[str, str]] | None:
+        """
+        Fold both in, in one round trip, on a connection there is.
+
+        Not in a cluster, nor by a client that was given, nor by one that has connected since the last other write.
+        """
+        server = self._server
+        if not self._homes or server.connects != self._checked:
+            return None
+        chunks, writes, parents = self._divided(batch, reports)
+        with_tokens = bool(reports) or any(write.declaration for write in batch)
+        if len(chunks) != 1:
+            return None
+        try:
+            result = server.run_within(seconds, self._writing(chunks[0], writes, parents, with_tokens))
+        except BackendUnavailable:
+            self._warned = True
+            raise
+        return None if result is None else _runs_and_tokens(chunks, [result], with_tokens=with_tokens)
+
     def _write(
         self, batch: Sequence[Write], reports: Sequence[Report], *, with_tokens: bool
     ) -> tuple[dict[str, int], dict[str, str]]:
+        chunks, writes, parents = self._divided(batch, reports)
+        calls = [self._writing(chunk, writes, parents, with_tokens) for chunk in chunks]
+        try:
+            results = self._run_at_home(calls, dict.fromkeys(chunk.shard for chunk in chunks))
+        except BackendUnavailable:
+            self._warned = True
+            raise
+        self._warned = False
+        return _runs_and_tokens(chunks, results, with_tokens=with_tokens)
+
+    def _divided(
+        self, batch: Sequence[Write], reports: Sequence[Report]
+    ) -> tuple[builtins.list[_Chunk], dict[str, Write], dict[str, builtins.list[Report]]]:
         writes = {write.id: write for write in batch}
         parents: dict[str, builtins.list[Report]] = {}
         for report in reports:
@@ -107,20 +143,7 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
             for shard, ids in shards.items()
             for chunk in _chunks(ids, CHUNK)
         ]
-        calls = [self._writing(chunk, writes, parents, with_tokens) for chunk in chunks]
-        try:
-            results = self._run_at_home(calls, shards)
-        except BackendUnavailable:
-            self._warned = True
-            raise
-        self._warned = False
-        runs, tokens = dict[str, int](), dict[str, str]()
-        for chunk, result in zip(chunks, results, strict=True):
-            stored, _, of_runs = result.partition(b"\n")
-            runs.update(zip(chunk.written, map(int, stored.split()), strict=True))
-            found = zip([*chunk.written, *chunk.parents], of_runs.decode().split(), strict=with_tokens)
-            tokens.update((id, token) for id, token in found if token != "-")
-        return runs, tokens
+        return chunks, writes, parents
 
     def _writing(
         self, chunk: _Chunk, writes: Mapping[str, Write], parents: Mapping[str, Sequence[Report]], with_tokens: bool
@@ -289,6 +312,18 @@ def _pushed(messages: dict[str, bytes]) -> builtins.list[Progress]:
         except Exception as error:  # as in `decode_each`, a call of which for each would take longer
             report_undecodable(id, error)
     return records
+
+
+def _runs_and_tokens(
+    chunks: Sequence[_Chunk], results: Sequence[bytes], *, with_tokens: bool
+) -> tuple[dict[str, int], dict[str, str]]:
+    runs, tokens = dict[str, int](), dict[str, str]()
+    for chunk, result in zip(chunks, results, strict=True):
+        stored, _, of_runs = result.partition(b"\n")
+        runs.update(zip(chunk.written, map(int, stored.split()), strict=True))
+        found = zip([*chunk.written, *chunk.parents], of_runs.decode().split(), strict=with_tokens)
+        tokens.update((id, token) for id, token in found if token != "-")
+    return runs, tokens
 
 
 def _chunks(ids: Sequence[str], size: int) -> Iterable[builtins.list[str]]:

@@ -35,7 +35,7 @@ class Call(NamedTuple):
     keys: Sequence[bytes]
     arguments: Sequence[bytes | str | int]
 
-    def by_hash(self) -> tuple[object, ...]:
+    def by_hash(self) -> tuple[bytes | str | int, ...]:
         """Return the command for a server that knows the script."""
         return (b"EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.arguments)
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from progresskit.backends import keep_inherited
 from progresskit.backends.channels import new_connection
+from progresskit.backends.prompt import PromptConnections
+from progresskit.backends.replies import ErrorReply
 from progresskit.errors import BackendError
 
 if TYPE_CHECKING:
@@ -63,6 +65,14 @@ class Server(ABC):
     def run(self, calls: Sequence[Call]) -> list[Any]:
         """Make all calls, in one round trip to each server; raise the first error after all were tried."""
 
+    def run_within(self, seconds: float, call: Call) -> Any:
+        """
+        Make a call, and wait for its answer for that long at most; return None, without a call, where that cannot be.
+
+        Raises BackendUnavailable without an answer, whether the server has received the call or not.
+        """
+        return None
+
     @abstractmethod
     def place(self, channel: bytes) -> Hashable:
         """Return which server a channel is on."""
@@ -97,6 +107,11 @@ class Single(Server):
     publish = "PUBLISH"
     clustered = False
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._prompt = PromptConnections(lambda: self.connection(None))
+        self._errors: tuple[type[Exception], ...] = (ErrorReply, *self.failures.all)
+
     def run(self, calls: Sequence[Call]) -> list[Any]:
         """Make all calls in one pipeline."""
         try:
@@ -104,6 +119,18 @@ class Single(Server):
         except self.failures.all as error:
             raise self.failures.translated(error) from error
         return checked(results, self.failures)
+
+    def run_within(self, seconds: float, call: Call) -> Any:
+        """Make it on a connection that is kept for that, of a script that the server knows; not by a given client."""
+        if not self.own:
+            return None
+        try:
+            with self._prompt.within(seconds) as connection:
+                return None if connection is None else connection.execute(call.by_hash())[0]
+        except self._errors as error:
+            if str(error).startswith("NOSCRIPT"):
+                return None
+            raise self.failures.translated(error) from error
 
     def place(self, channel: bytes) -> Hashable:
         """Return the one place there is."""
@@ -118,11 +145,17 @@ class Single(Server):
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
+        self._prompt.close()
         if self.own and self._client is not None:
             self._client.connection_pool.disconnect()
             manager = getattr(self._client.connection_pool, "sentinel_manager", None)
             for sentinel in manager.sentinels if manager else ():
                 sentinel.connection_pool.disconnect()
+
+    def after_fork_in_child(self) -> None:
+        """Forget those of `run_within` too."""
+        super().after_fork_in_child()
+        self._prompt.after_fork_in_child()
 
 
 def pipelined(client: Any, calls: Sequence[Call], failures: Failures) -> list[Any]:

@@ -21,13 +21,13 @@ BATCH_BYTES = 2**19
 
 _MESSAGE = re.compile(rb"\*3\r\n\$[78]\r\ns?message\r\n\$(\d+)\r\n([^\r]*)\r\n\$(\d+)\r\n")
 
-_NOT_YET: tuple[type[OSError], ...] = (BlockingIOError,)
+NOT_YET: tuple[type[OSError], ...] = (BlockingIOError,)
 try:
     from ssl import SSLWantReadError
 except ImportError:  # a Python without TLS
     pass
 else:
-    _NOT_YET += (SSLWantReadError,)
+    NOT_YET += (SSLWantReadError,)
 
 
 class ErrorReply(Exception):
@@ -63,7 +63,7 @@ class ReplyReader:
             while missing > 0 and (chunk := self._socket.recv(CHUNK_BYTES)):
                 chunks.append(chunk)
                 missing -= len(chunk)
-        except _NOT_YET:
+        except NOT_YET:
             return chunks
         finally:
             self._socket.settimeout(timeout)
@@ -91,6 +91,19 @@ def parse(data: bytes, messages: dict[bytes, bytes]) -> tuple[list[Reply], int]:
         except _Incomplete:
             return others, position
         others.append(reply)
+
+
+def parse_replies(data: bytes, count: int) -> list[Reply] | None:
+    """Return so many replies, which are no messages; None where the last has not arrived. Raises as `read` does."""
+    replies: list[Reply] = []
+    position = 0
+    try:
+        for _ in range(count):
+            reply, position = _reply(data, position)
+            replies.append(reply)
+    except _Incomplete:
+        return None
+    return replies
 
 
 class _Incomplete(Exception):

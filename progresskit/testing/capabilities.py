@@ -5,16 +5,16 @@ from __future__ import annotations
 from threading import Condition
 from typing import TYPE_CHECKING
 
-from progresskit.progress import FINAL_STATES, State, Version
+from progresskit.progress import FINAL_STATES, Role, State, Version
 
 from .doubles import RecordingObserver
-from .helpers import PATIENCE, backend_of, names, nothing, seen, write_and_read
+from .helpers import PATIENCE, backend_of, names, nothing, read, seen, write_and_read
 from .writes import LIFE, external_update, start, update
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from progresskit.abc import SupportsCancelPush, SupportsListing, SupportsPush
+    from progresskit.abc import SupportsCancelPush, SupportsListing, SupportsPush, SupportsTimedWrite
 
     from .doubles import FakeClock
 
@@ -95,6 +95,23 @@ class PushContract:
         for seq in range(2, 300):
             store.write([update("job", seq, current=seq)])
         observer.wait_for(lambda progress: progress.current == 299)
+
+
+class TimedWriteContract:
+    """The promises of a backend with `SupportsTimedWrite`."""
+
+    def test_a_write_in_a_given_time_is_stored_as_any_other_or_not_at_all(self, backend: SupportsTimedWrite) -> None:
+        store = backend_of(backend)
+        store.write([external_update("job-0")])
+        for number in range(20):
+            id = f"job-{number}"
+            begun = start(id, state=State.SUCCEEDED, role=Role.DEQUEUE)
+            answer = backend.write_within(PATIENCE, [begun])
+            assert (id in store.read([id])) == (answer is not None or number == 0)
+            if answer is not None:
+                assert (dict(answer[0]), dict(answer[1])) == ({id: 1}, {})
+                assert read(store, id).state is State.SUCCEEDED
+            assert store.write([begun]) == {id: 1}
 
 
 class CancelPushContract:

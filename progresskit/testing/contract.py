@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from progresskit.abc import SupportsCancelPush, SupportsListing, SupportsParts, SupportsPush
+from progresskit.abc import SupportsCancelPush, SupportsListing, SupportsParts, SupportsPush, SupportsTimedWrite
 
 from .cancellation import CancelContract
-from .capabilities import CancelPushContract, ListingContract, PushContract
+from .capabilities import CancelPushContract, ListingContract, PushContract, TimedWriteContract
 from .ending import EndContract
 from .expiry import KeepContract
 from .folding import FoldContract
@@ -45,6 +45,7 @@ class BackendContract(
             SupportsCancelPush: CancelPushContract,
             SupportsListing: ListingContract,
             SupportsParts: PartsContract,
+            SupportsTimedWrite: TimedWriteContract,
         }
         for capability, part in parts.items():
             assert isinstance(backend, capability) == isinstance(self, part), part.__name__

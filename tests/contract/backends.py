@@ -24,6 +24,7 @@ from progresskit.testing import (
     ReplacementContract,
     SharedContract,
     SharedPartsContract,
+    TimedWriteContract,
 )
 from tests.services import missing, patience, server
 from tests.services.mariadb import MariaDB
@@ -183,7 +184,11 @@ FEW = 40
 PARTS = (PartsContract, SharedPartsContract)
 
 BACKENDS = [
-    Row("memory", (PushContract, CancelPushContract, ListingContract, PartsContract), lambda folder: "memory://"),
+    Row(
+        "memory",
+        (PushContract, CancelPushContract, ListingContract, PartsContract, TimedWriteContract),
+        lambda folder: "memory://",
+    ),
     Row(
         "sqlite",
         (ListingContract, *PARTS, SharedContract),
@@ -195,7 +200,7 @@ BACKENDS = [
     ),
     Row(
         "redis",
-        (PushContract, CancelPushContract, ListingContract, *PARTS, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, *PARTS, TimedWriteContract, SharedContract, HostsContract),
         on("redis"),
         service="redis",
         outage=memory_full,
@@ -206,7 +211,7 @@ BACKENDS = [
     ),
     Row(
         "redis-cluster",
-        (PushContract, CancelPushContract, ListingContract, *PARTS, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, *PARTS, TimedWriteContract, SharedContract, HostsContract),
         redis_cluster.on_cluster,
         service="redis",
         outage=redis_cluster.memory_full,
@@ -260,7 +265,7 @@ BACKENDS = [
     ),
     Row(
         "celery-redis",
-        (PushContract, CancelPushContract, *PARTS, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, *PARTS, TimedWriteContract, SharedContract, HostsContract),
         celery_apps.on_redis,
         service="redis",
         outage=memory_full,

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 import progresskit
-from progresskit import Cancelled, Kit, Progress, PublicError, State
+from progresskit import Cancelled, Kit, Progress, PublicError, State, Version
+from progresskit.deferred import Deferred
 from progresskit.errors import BackendUnavailable, ConfigurationError, InvalidValue
 from progresskit.integrations import (
     OWNER_HEADER,
@@ -29,13 +30,17 @@ from progresskit.integrations import (
     owned_by,
     owner_of,
 )
-from progresskit.testing import FakeClock
+from progresskit.memory import MemoryBackend
+from progresskit.progress import Role
+from progresskit.testing import FakeClock, external_update
+from tests.services.waiting import wait_until
 
 from .doubles import FlakyBackend, wait_for_removals
 
 Step = Callable[..., float | None]
 Stored = Callable[[str], Progress]
 ADA = owned_by("ada")
+INTERVAL = 0.1
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -228,7 +233,7 @@ def test_the_code_of_a_task_cannot_end_its_job(kit: Kit, step: Step, stored: Sto
                 job.advance()
             job.succeed()
             job.fail("no")
-        step()
+        step(INTERVAL)
         assert (stored("task").state, stored("task").current) == (State.RUNNING, 4)
 
 
@@ -309,7 +314,7 @@ def test_a_task_that_runs_inside_of_the_call_that_sends_it_is_a_child(kit: Kit, 
             integration.start("bobs", inline=True, owner="bob"),
             integration.start("worker"),
         ]
-        step()
+        step(INTERVAL)
         records = [stored(run.id) for run in runs]
     assert [(record.parent, record.owner) for record in records] == [
         ("request", "ada"), ("request", "bob"), (None, None)
@@ -405,7 +410,7 @@ def test_a_job_that_is_ended_from_outside_is_taken_out_of_its_queue_too(shared: 
 
 
 @pytest.mark.parametrize("is_ended", [False, True])
-def test_a_task_that_was_cancelled_while_it_waited_is_stopped_before_its_start_is_stored(
+def test_a_task_that_was_cancelled_while_it_waited_is_stopped_and_does_not_start_again(
     kit: Kit, step: Step, stored: Stored, is_ended: bool
 ) -> None:
     integration = Integration(kit)
@@ -416,7 +421,7 @@ def test_a_task_that_was_cancelled_while_it_waited_is_stopped_before_its_start_i
         integration.end_externally("task", State.CANCELLED)
     step()
     run = integration.start("task", cancellable=True)
-    step()
+    step(INTERVAL)
     assert stored("task").state is (State.CANCELLED if is_ended else State.RUNNING)
     assert run.job.cancel_requested
     with pytest.raises(Cancelled), run:
@@ -429,12 +434,12 @@ def test_a_task_that_was_cancelled_while_it_waited_is_stopped_before_its_start_i
 def test_a_task_that_is_sent_again_after_it_was_cancelled_runs(kit: Kit, step: Step, stored: Stored) -> None:
     integration = Integration(kit)
     with integration.start("task"):
-        step()
+        step(INTERVAL)
         assert kit.cancel("task")
         raise_and_ignore(Cancelled())
     step()
     run = integration.start("task")
-    step()
+    step(INTERVAL)
     assert (stored("task").state, stored("task").version.run) == (State.RUNNING, 2)
     assert not run.job.cancel_requested
     run.succeed()
@@ -462,16 +467,128 @@ def test_a_start_does_not_wait_for_a_store_that_is_down(
     run.succeed()
 
 
-def test_a_queue_that_never_reports_that_tasks_wait_saves_the_look(
-    kit: Kit, step: Step, stored: Stored, backend: FlakyBackend
+# A task that does little costs little.
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_a_task_shorter_than_an_interval_is_one_record_and_nothing_is_read(
+    kit: Kit, step: Step, stored: Stored, backend: FlakyBackend, queued: bool
 ) -> None:
-    with Integration(kit).start("task", queued=False):
-        step()
-        assert stored("task").state is State.RUNNING
-        assert backend.reads == []
-    with Integration(kit).start("other"):
-        step()
-        assert backend.reads == [{"other"}]
+    with Integration(kit).start("task", queued=queued) as run:
+        run.job.set_progress(1, 2)
+        step(INTERVAL * 0.9)
+    step()
+    [write] = backend.written
+    assert (write.role, write.seq) == (Role.DEQUEUE if queued else Role.START, 1)
+    assert (stored("task").state, stored("task").current) == (State.SUCCEEDED, 1)
+    assert backend.reads == backend.asked == []
+
+
+def test_a_longer_task_is_running_from_one_interval_on(kit: Kit, step: Step, stored: Stored) -> None:
+    integration = Integration(kit)
+    runs = [integration.start("first")]
+    wait = step(INTERVAL / 2)
+    assert wait == pytest.approx(INTERVAL / 2)
+    runs.append(integration.start("second"))
+    step(wait)
+    assert (stored("first").state, kit.get("second")) == (State.RUNNING, None)
+    step(INTERVAL / 2)
+    assert stored("second").state is State.RUNNING
+    for run in runs:
+        run.succeed()
+
+
+def test_a_flush_stores_a_task_that_has_just_begun(make_kit: Callable[..., Kit], backend: FlakyBackend) -> None:
+    kit = make_kit(backend=backend, interval=60, lease=600)
+    with Integration(kit).start("task"):
+        assert kit.publisher.has_jobs
+        assert backend.written == []
+        kit.flush()
+        assert [write.state for write in backend.written] == [State.RUNNING]
+
+
+class Recorded(MemoryBackend):
+    """Notes the thread of each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads = list[str]()
+
+    def write_with_reports(self, batch: Any, reports: Any) -> Any:
+        self.threads.append(threading.current_thread().name)
+        return super().write_with_reports(batch, reports)
+
+
+def test_the_end_of_a_task_is_stored_in_its_own_thread(make_kit: Callable[..., Kit]) -> None:
+    backend = Recorded()
+    integration = Integration(make_kit(backend=backend, interval=60, lease=600))
+    for number in range(100):
+        with integration.start(f"task-{number}") as run:
+            run.job.advance()
+        assert backend.read([run.id])[run.id].state is State.SUCCEEDED
+    assert {*backend.threads} == {threading.current_thread().name}
+
+
+def test_the_end_of_a_task_is_stored_by_the_publisher_while_that_is_at_work(make_kit: Callable[..., Kit]) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    class Slow(Recorded):
+        def write_with_reports(self, batch: Any, reports: Any) -> Any:
+            if not entered.is_set():
+                entered.set()
+                assert leave.wait(60)
+            return super().write_with_reports(batch, reports)
+
+    backend = Slow()
+    kit = make_kit(backend=backend)
+    integration = Integration(kit)
+    with kit.observe("long"), integration.start("task") as run:
+        assert entered.wait(60)
+        threading.Timer(0.05, leave.set).start()
+        run.succeed()
+        assert backend.read(["task"])["task"].state is State.SUCCEEDED
+    assert "progresskit-publisher" in backend.threads
+
+
+def test_an_end_whose_storing_fails_is_stored_by_the_publisher(make_kit: Callable[..., Kit]) -> None:
+    problems: list[BaseException] = [BackendUnavailable("gone"), ValueError("of a signal"), KeyboardInterrupt()]
+
+    class Failing(MemoryBackend):
+        def write_within(self, seconds: float, batch: Any, reports: Any = ()) -> Any:
+            super().write_within(seconds, batch, reports)  # the answer is lost
+            raise problems[0]
+
+    backend = Failing()
+    kit = make_kit(backend=backend)
+    while problems:
+        run = Integration(kit).start(f"task-{len(problems)}")
+        try:
+            run.succeed()
+        except KeyboardInterrupt:
+            assert len(problems) == 1
+        kit.flush(60)
+        problem = problems.pop(0)
+        progress = backend.read([run.id])[run.id]
+        assert (progress.state, progress.version) == (State.SUCCEEDED, Version(1, 1, 1)), problem
+        wait_until(lambda: not kit.publisher.down, "the backend is back")
+
+
+def test_a_burst_of_announcements_wakes_the_publisher_once() -> None:
+    clock, woken = FakeClock(), list[float]()
+    deferred = Deferred(INTERVAL, INTERVAL / 10, lambda: woken.append(clock()))
+    for _ in range(3):
+        for number in range(100):
+            deferred.add_update(external_update(f"task-{number}"), clock())
+        assert len(woken) == 1, "the thread looks for more, an interval later"
+        assert len([*deferred.take_updates()]) == 100
+        assert deferred.schedule(clock(), None) == INTERVAL
+        clock.advance(INTERVAL)
+    deferred.begin_round()
+    assert deferred.schedule(clock(), None) is None
+    deferred.add_update(external_update("task"), clock())
+    assert len(woken) == 2
+    deferred.add_update(external_update("task", State.FAILED), clock())
+    assert len(woken) == 3, "an end is stored at once"
 
 
 # Owners.

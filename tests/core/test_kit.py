@@ -786,7 +786,8 @@ if len(sys.argv) == 1:
     print(json.dumps([kit.get(f"job-{number}").state for number in range(200)]))
 else:
     for number in range(200):
-        job_of(kit.observe(f"job-{number}")).end(State.SUCCEEDED, wait=False)
+        job = kit.observe(f"job-{number}")  # a handle that is dropped cancels its job
+        job_of(job).end(State.SUCCEEDED, wait=False)
 """,
         tmp_path,
     )

@@ -859,7 +859,7 @@ def test_a_retry_starts_the_steps_again(kit: Kit, step: Step, stored: Stored) ->
     with integration.start("task", attempt=2) as run:
         with kit.observe(steps=TWO):
             pass
-        step()
+        step(0.1)
         assert (stored("task").percent, stored("task").attempt) == (0, 2)
         assert run.job.progress.steps is not None
         assert [each.state.value for each in run.job.progress.steps] == ["pending", "pending"]

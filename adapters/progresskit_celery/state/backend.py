@@ -7,14 +7,14 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from progresskit.abc import Subscription, SupportsCancelPush, SupportsPush
+from progresskit.abc import Subscription, SupportsCancelPush, SupportsPush, SupportsTimedWrite
 from progresskit.backends.parts import PartsBackend, are_parts_kept
 from progresskit.backends.stores import StoreBackend, load_record, load_records
 from progresskit.decoding import decode_each
 from progresskit.errors import ConfigurationError
 from progresskit.parts import Part
 from progresskit.progress import ID_LENGTH, State
-from progresskit_celery.write_gate import enter_gates
+from progresskit_celery.write_gate import enter_gates, mirror
 
 from .address import app_of
 from .store import PROGRESS, Change, Meta
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from progresskit.backends.parts import DecideParts
     from progresskit.backends.stores import Decide, StoredRecord
+    from progresskit.parts import Report
     from progresskit.progress import Progress, Write
     from progresskit_celery.write_gate import WriteGate
 
@@ -63,6 +64,8 @@ class CeleryBackend(StoreBackend):
         self._prefix = prefix
         self._store = store_class(self._app)(self._app, clock)
         self.shared = self._store.shared
+        if self._store.mirrors:
+            mirror(self._app)
         longest = self._store.longest
         if longest is not None and len(prefix) + 1 + ID_LENGTH > longest:
             raise ConfigurationError(f"the prefix {prefix!r} is too long for a result backend whose ids have {longest}")
@@ -110,7 +113,7 @@ class CeleryBackend(StoreBackend):
         super().after_fork_in_child()
 
 
-class RedisCeleryBackend(CeleryBackend, PartsBackend, SupportsPush, SupportsCancelPush):
+class RedisCeleryBackend(CeleryBackend, PartsBackend, SupportsPush, SupportsCancelPush, SupportsTimedWrite):
     """The backend of an app whose results are in Redis: it publishes each that is stored, and has parts beside them."""
 
     def transact_with_parts(
@@ -122,6 +125,16 @@ class RedisCeleryBackend(CeleryBackend, PartsBackend, SupportsPush, SupportsCanc
         edits: dict[str, Edit] = {name: partial(_edit_with_parts, id, decide, changed) for id, name in jobs.items()}
         with self._mirroring(writes, edits, changed):
             store.change_with_parts(edits, {jobs[id]: those for id, those in names.items()})
+
+    def write_within(
+        self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()
+    ) -> tuple[dict[str, int], dict[str, str]] | None:
+        """Fold both in, in two round trips, on a connection that is kept for that."""
+        with self._redis.within(seconds) as is_possible:
+            if not is_possible:
+                return None
+            has_parts = bool(reports) or any(write.declaration for write in batch)
+            return self.write_with_reports(batch, reports) if has_parts else (self.write(batch), {})
 
     @property
     def _redis(self) -> Any:

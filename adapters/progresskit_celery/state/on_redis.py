@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import secrets  # noqa: F401 - else redis-py does, in the first thread that connects
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from hashlib import sha1
 from importlib.resources import files
 from math import ceil
-from threading import Lock
+from threading import Lock, local
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery.backends.redis import redis
 
 from progresskit.backends import keep_inherited
 from progresskit.backends.channels import ChannelSubscription, new_connection
+from progresskit.backends.prompt import PromptConnection, PromptConnections
+from progresskit.backends.replies import ErrorReply
 from progresskit.backends.stores import ServerClock, retry_conflicts
 from progresskit.errors import BackendError, BackendUnavailable
 from progresskit.urls import describe
@@ -60,13 +62,15 @@ class RedisStore(KeyValueStore):
         self._client: Any = None
         self._subscriptions: set[ChannelSubscription] = set()
         self._server_clock = ServerClock(clock)
+        self._prompt = PromptConnections(lambda: self.connection(None))
+        self._thread = local()
 
     def client(self) -> Any:
         """Return the client, which several threads may use."""
         with self._lock:
             if self._client is None:
                 self._client = self._backend._create_client(**self._parameters())
-                self._swap = self._client.register_script(SWAP)
+                self._script = self._client.register_script(SWAP)
             return self._client
 
     def _parameters(self) -> dict[str, Any]:
@@ -84,10 +88,47 @@ class RedisStore(KeyValueStore):
         return given | ours
 
     @contextmanager
+    def within(self, seconds: float) -> Iterator[bool]:
+        """
+        Wait no longer than that for the answers to calls of this thread.
+
+        Gives False, and calls must not be made, without a connection that was used before.
+        """
+        with self._guarded(), self._prompt.within(seconds) if self._client else nullcontext() as connection:
+            self._thread.connection = connection
+            try:
+                yield connection is not None
+            finally:
+                self._thread.connection = None
+
+    def _execute(self, *commands: Sequence[Any]) -> list[Any]:
+        """Return the answers to commands, which are sent together."""
+        prompt: PromptConnection | None = getattr(self._thread, "connection", None)
+        if prompt is not None:
+            return prompt.execute(*commands)
+        with self.client().pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            answers: list[Any] = pipe.execute()
+            return answers
+
+    def _swap(self, keys: Sequence[bytes], arguments: Sequence[Any]) -> list[int]:
+        """Run the script that stores results; return the numbers of those that it did not store."""
+        command = ("EVALSHA", self._script.sha, len(keys), *keys, *arguments)
+        try:
+            [failed] = self._execute(command)
+        except (redis.exceptions.NoScriptError, ErrorReply) as error:
+            if isinstance(error, ErrorReply) and not str(error).startswith("NOSCRIPT"):
+                raise
+            self.client().script_load(SWAP)
+            [failed] = self._execute(command)
+        return list(failed)
+
+    @contextmanager
     def _guarded(self) -> Iterator[None]:
         try:
             yield
-        except (redis.exceptions.RedisError, OSError) as error:
+        except (redis.exceptions.RedisError, ErrorReply, OSError) as error:
             raise self.translated(error) from error
 
     def translated(self, error: Exception) -> BackendError:
@@ -112,17 +153,12 @@ class RedisStore(KeyValueStore):
         self, keys: Sequence[bytes], names: Mapping[bytes, Sequence[str]]
     ) -> tuple[list[bytes | None], dict[bytes, list[bytes | None]], float]:
         """Return the results of the keys, then those parts of jobs that `names` has by key, and the time."""
-        begins = range(0, len(keys), PIECE)
-        with self.client().pipeline(transaction=False) as pipe:
-            pipe.time()
-            for begin in begins:
-                pipe.mget(keys[begin : begin + PIECE])
-            for key, those in names.items():
-                pipe.hmget(_parts_key(key), those)
-            (seconds, microseconds), *answers = pipe.execute()
-        self._server_clock.set(seconds + microseconds / 1e6)
-        values = [value for piece in answers[: len(begins)] for value in piece]
-        return values, dict(zip(names, answers[len(begins) :], strict=True)), self.now()
+        pieces = [("MGET", *keys[begin : begin + PIECE]) for begin in range(0, len(keys), PIECE)]
+        parts = [("HMGET", _parts_key(key), *those) for key, those in names.items()]
+        (seconds, microseconds), *answers = self._execute(("TIME",), *pieces, *parts)
+        self._server_clock.set(int(seconds) + int(microseconds) / 1e6)
+        values = [value for piece in answers[: len(pieces)] for value in piece]
+        return values, dict(zip(names, answers[len(pieces) :], strict=True)), self.now()
 
     def read(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
         """Read all in one round trip."""
@@ -222,6 +258,7 @@ class RedisStore(KeyValueStore):
         """Close the client and the subscriptions."""
         for subscription in [*self._subscriptions]:
             subscription.close()
+        self._prompt.close()
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
@@ -231,6 +268,7 @@ class RedisStore(KeyValueStore):
         """Forget the client."""
         self._lock = Lock()
         keep_inherited(self._client, self._subscriptions)
+        self._prompt.after_fork_in_child()
         self._client = None
         self._subscriptions = set()
 

@@ -220,6 +220,24 @@ def test_a_server_that_hangs_is_given_up_in_time_and_works_again_after(redis: Re
     observer.wait_for(lambda progress: progress.version.seq == 4)
 
 
+def test_a_write_in_a_given_time_is_given_up_then(redis: Redis, backend: RedisBackend) -> None:
+    write = start("job")
+    assert backend.write_within(PATIENCE, [write]) is None, "it is not known which server that would be"
+    backend.write([write])
+    assert backend.write_within(PATIENCE, [update("job", 2)]) == ({"job": 1}, {})
+    backend.write([update("job", 3)])  # finds the server that of the connection just made the same
+    redis.pause()
+    try:
+        refused(lambda: backend.write_within(0.1, [update("job", 4)]), IN_TIME)
+    finally:
+        redis.resume()
+    after_outage(lambda: backend.write([update("job", 5)]))
+    assert after_outage(lambda: backend.write_within(PATIENCE, [update("job", 6)])) == ({"job": 1}, {})
+    with closing(redis.client()) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+    assert backend.write_within(PATIENCE, [update("job", 7)]) is None, "the connection was closed"
+
+
 def test_a_connection_that_is_cut_in_the_middle_of_a_batch_loses_nothing_that_is_sent_again(
     redis: Redis, stack: ExitStack
 ) -> None:
