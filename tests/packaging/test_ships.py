@@ -102,6 +102,7 @@ def test_every_module_of_the_core_can_be_imported_without_an_extra_or_names_it(a
         "progresskit.cli.connections": "progresskit[cli]",
         "progresskit.testing.queues": "progresskit[testing]",
         "progresskit.testing.shims": "progresskit[testing]",
+        "progresskit.tqdm": "progresskit[tqdm]",
     }
     assert failed.keys() == named.keys()
     assert [
