@@ -54,6 +54,7 @@ __all__ = [
     "current_run",
     "fit_id",
     "inherit_owner",
+    "keep_in_queue",
     "owned_by",
     "owner_of",
     "part_headers",
@@ -413,6 +414,14 @@ def current_run(id: JobId | None = None) -> Run | None:
         if wanted in (None, run.id):
             return run
     return None
+
+
+def keep_in_queue(ids: list[str]) -> None:
+    """
+    Remove no task: the `remove` of a queue that cannot. Their jobs end as cancelled.
+
+    The worker of such a queue asks `cancelled_before_start` for each task, and skips it.
+    """
 
 
 # The owner of a task goes with its message, in a header: through retries and redeliveries too.

@@ -10,7 +10,7 @@ from dramatiq.errors import ActorNotFound, RateLimitExceeded
 from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
 
 from progresskit.errors import ConfigurationError
-from progresskit.integrations import Integration, current_run, inherit_owner, owner_of
+from progresskit.integrations import Integration, current_run, inherit_owner, keep_in_queue, owner_of
 from progresskit.progress import State
 
 from .execution import Execution
@@ -44,7 +44,7 @@ class ProgressMiddleware(Middleware):
         self._integration = Integration(
             kit,
             control_exceptions={Retry: State.RETRYING, RateLimitExceeded: State.RETRYING},
-            remove=_end_all,
+            remove=keep_in_queue,
         )
         self._cancellable = cancellable
         self._execution = Execution()
@@ -163,10 +163,6 @@ class _Outcome(Middleware):
             error=_reason(error) if state is State.FAILED else None,
             attempt=_attempt(message),
         )
-
-
-def _end_all(ids: list[str]) -> None:
-    """Leave messages in the queue, which can remove none: their jobs end, and workers skip them."""
 
 
 def _attempt(message: MessageProxy) -> int:

@@ -6,7 +6,9 @@ Each queue, its workers and its store are private to the tests of its row.
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -262,6 +264,216 @@ class CeleryOnRedis(Site):
         self.app.close()
 
 
+# Dramatiq
+
+
+class Dramatiq(Site):
+    """Dramatiq on Redis or RabbitMQ, with results in Redis."""
+
+    WORKER = "tests.contract.dramatiq_worker:broker"
+
+    def __init__(self, folder: Path, service: str) -> None:
+        from .dramatiq_worker import make_broker
+
+        super().__init__(folder, server("redis").fresh())
+        self.addresses = {"DRAMATIQ_URL": server(service).fresh(), "DRAMATIQ_RESULTS": server("redis").fresh()}
+        self.broker: Any = make_broker(self.addresses["DRAMATIQ_URL"], self.addresses["DRAMATIQ_RESULTS"], kit=self.kit)
+        self.sent: dict[str, Any] = {}
+
+    def send(
+        self,
+        task: str,
+        *args: Any,
+        id: str | None = None,
+        owner: str | None = None,
+        retries: int = 0,
+        delay: float = 0.0,
+        time_limit: float | None = None,
+    ) -> str:
+        from progresskit_dramatiq import owned_by
+
+        options: dict[str, Any] = owned_by(owner) if owner else {}
+        if retries:
+            backoff = int(delay * 1000)
+            options |= {"max_retries": retries, "min_backoff": backoff, "max_backoff": backoff}
+        if time_limit:
+            options["time_limit"] = time_limit * 1000
+        message = self.broker.get_actor(task).message_with_options(args=args, **options)
+        message = message.copy(message_id=id or message.message_id)
+        self.sent[message.message_id] = message
+        self.broker.enqueue(message)
+        return str(message.message_id)
+
+    def worker(
+        self, concurrency: str, *, slots: int = 1, environment: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Worker]:
+        script = "dramatiq-gevent" if concurrency == "greenlet" else "dramatiq"
+        command = [str(Path(sys.executable).parent / script), self.WORKER, "--processes=1", f"--threads={slots}"]
+        return self.run(command, environment, **self.addresses)
+
+    def result(self, id: str) -> Any:
+        from dramatiq.results import ResultMissing
+
+        try:
+            return self.broker.get_results_backend().get_result(self.sent[id])
+        except ResultMissing:
+            return None
+
+    def remaining(self) -> int:
+        queue = "default"
+        if hasattr(self.broker, "get_queue_message_counts"):
+            return sum(self.broker.get_queue_message_counts(queue)[:2])
+        return int(self.broker.do_qsize(queue))
+
+    def close(self) -> None:
+        self.broker.close()
+        super().close()
+
+
+DRAMATIQ_LACKS = {"removes": "Dramatiq removes no message from a queue; its worker skips it"}
+
+
+# Huey
+
+
+class Huey(Site):
+    """Huey on Redis or SQLite."""
+
+    WORKER = "tests.contract.huey_worker.huey"
+
+    def __init__(self, folder: Path, service: str) -> None:
+        from .huey_worker import make_huey
+
+        super().__init__(folder, server("redis").fresh())
+        self.address = str(folder / "huey.db") if service == "sqlite" else server(service).fresh()
+        self.huey, self.tasks = make_huey(self.address, self.kit)
+
+    def send(
+        self,
+        task: str,
+        *args: Any,
+        id: str | None = None,
+        owner: str | None = None,
+        retries: int = 0,
+        delay: float = 0.0,
+        time_limit: float | None = None,
+    ) -> str:
+        from progresskit_huey import owned_by
+
+        made = self.tasks[task].task_class(
+            args,
+            owned_by(owner) if owner else {},
+            id=id,
+            retries=retries,
+            retry_delay=delay,
+            timeout=time_limit,
+        )
+        self.huey.enqueue(made)
+        return str(made.id)
+
+    def worker(
+        self, concurrency: str, *, slots: int = 1, environment: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Worker]:
+        command = ["-m", "huey.bin.huey_consumer", self.WORKER, f"--workers={slots}", "--worker-type", concurrency]
+        return self.run([*command, "--max-delay=0.1"], environment, HUEY_URL=self.address)
+
+    def result(self, id: str) -> Any:
+        return self.huey.result(id, preserve=True)
+
+    def remaining(self) -> int:
+        return int(self.huey.pending_count() + self.huey.scheduled_count())
+
+    def close(self) -> None:
+        self.huey.storage.close()
+        super().close()
+
+
+HUEY_LACKS = {
+    "removes": "a revoked task of Huey leaves the queue when a worker takes it",
+    "redelivers": "Huey loses the task of a killed worker",
+}
+
+
+# Django
+
+
+class DjangoTasks(Site):
+    """Tasks of Django on a database or on RQ; another process sends them, as a process has one Django only."""
+
+    SITE = "tests.contract.django_site"
+    WORKERS: ClassVar[dict[str, list[str]]] = {
+        "django_tasks_db.DatabaseBackend": ["db_worker", "--interval=0.05", "--no-startup-delay"],
+        "django_tasks_rq.RQBackend": ["rqworker", "--job-class=django_tasks_rq.Job"],
+    }
+
+    def __init__(self, folder: Path, backend: str) -> None:
+        super().__init__(folder, server("redis").fresh())
+        on_rq = backend.startswith("django_tasks_rq")
+        self.backend = backend
+        self.site = {
+            "DJANGO_SETTINGS_MODULE": f"{self.SITE}.settings",
+            "TASKS_BACKEND": backend,
+            "TASKS_ADDRESS": server("redis").fresh() if on_rq else str(folder / "tasks.db"),
+        }
+        self.sender = subprocess.Popen(
+            [sys.executable, "-m", f"{self.SITE}.sender"],
+            env=self.environment(**self.site),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.sender.stdout is not None
+        assert self.sender.stdout.readline() == "ready\n"
+
+    def call(self, name: str, *args: Any) -> Any:
+        """Have the sender call a function of its own."""
+        assert self.sender.stdin is not None
+        assert self.sender.stdout is not None
+        self.sender.stdin.write(f"{json.dumps([name, *args])}\n")
+        self.sender.stdin.flush()
+        return json.loads(self.sender.stdout.readline())
+
+    def send(
+        self,
+        task: str,
+        *args: Any,
+        id: str | None = None,
+        owner: str | None = None,
+        retries: int = 0,
+        delay: float = 0.0,
+        time_limit: float | None = None,
+    ) -> str:
+        return str(self.call("send", task, args, owner))
+
+    def worker(
+        self, concurrency: str, *, slots: int = 1, environment: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Worker]:
+        more = ["--worker-class=rq.worker.SimpleWorker"] if concurrency == "in-process" else []
+        return self.run(["-m", "django", *self.WORKERS[self.backend], *more], environment, **self.site)
+
+    def result(self, id: str) -> Any:
+        return self.call("result", id)
+
+    def remaining(self) -> int:
+        return int(self.call("remaining"))
+
+    def close(self) -> None:
+        with self.sender:
+            assert self.sender.stdin is not None
+            self.sender.stdin.close()
+        super().close()
+
+
+DJANGO_LACKS = {
+    "ids": "Django's backends choose the ids",
+    "parallel": "a worker executes one task at a time",
+    "redelivers": "the task of a killed worker stays RUNNING",
+    "removes": "Django's task framework removes no task; the worker skips it",
+    "retries": "Django's task framework has no retries",
+    "time limits": "Django's task framework has no time limits",
+}
+
+
 QUEUES = [
     Row(
         "celery",
@@ -285,5 +497,40 @@ QUEUES = [
             "parallel": "a worker of RQ executes one job at a time",
             "redelivers": "RQ fails the job of a killed worker, minutes later",
         },
+    ),
+    Row(
+        "dramatiq-redis",
+        lambda folder: closing(Dramatiq(folder, "redis")),
+        ("thread", "greenlet", "coroutine"),
+        lacks=DRAMATIQ_LACKS,
+        waits={"coroutine": "wait_in_loop"},
+    ),
+    Row(
+        "dramatiq-rabbitmq",
+        lambda folder: closing(Dramatiq(folder, "rabbitmq")),
+        ("thread",),
+        services=("redis", "rabbitmq"),
+        lacks=DRAMATIQ_LACKS,
+    ),
+    Row("huey-redis", lambda folder: closing(Huey(folder, "redis")), ("process", "greenlet"), lacks=HUEY_LACKS),
+    Row(
+        "huey-sqlite",
+        lambda folder: closing(Huey(folder, "sqlite")),
+        ("thread",),
+        lacks=HUEY_LACKS | {"time limits": "Huey ends no task of a thread"},
+    ),
+    Row(
+        "django-tasks-db",
+        lambda folder: closing(DjangoTasks(folder, "django_tasks_db.DatabaseBackend")),
+        ("process", "coroutine"),
+        lacks=DJANGO_LACKS,
+        waits={"coroutine": "wait_in_loop"},
+    ),
+    Row(
+        "django-tasks-rq",
+        lambda folder: closing(DjangoTasks(folder, "django_tasks_rq.RQBackend")),
+        ("in-process", "process"),
+        lacks=DJANGO_LACKS
+        | {"results": "RQ stores the result after the callbacks in which django-tasks-rq reports the end"},
     ),
 ]

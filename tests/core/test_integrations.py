@@ -618,7 +618,14 @@ def test_what_a_task_sends_is_its_owners_unless_it_names_another(kit: Kit) -> No
 
 
 @pytest.mark.parametrize(
-    "package", ["progresskit_celery", "progresskit_celery_progress", "progresskit_dramatiq", "progresskit_huey"]
+    "package",
+    [
+        "progresskit_celery",
+        "progresskit_celery_progress",
+        "progresskit_django_tasks",
+        "progresskit_dramatiq",
+        "progresskit_huey",
+    ],
 )
 def test_an_integration_reaches_into_no_part_of_a_kit(package: str) -> None:
     folder = Path(progresskit.__file__).parents[1] / "adapters" / package

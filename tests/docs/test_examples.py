@@ -297,6 +297,12 @@ def test_each_job_of_rq_is_one_of_progresskit(
     assert (done(job.id).kind, done(job.id).current) == ("rq_app.import_rows", 2)
 
 
+@runs("django_tasks_project.py")
+def test_each_task_of_django_is_a_job() -> None:
+    command = [sys.executable, str(EXAMPLES / "django_tasks_project.py")]
+    assert subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout == "succeeded 2\n"
+
+
 @runs("own_queue.py", "own_queue_progress.py")
 def test_a_queue_with_hooks_shows_the_whole_life_of_its_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progresskit.default_kit.default(), "_cancellers", ())
