@@ -109,7 +109,12 @@ class _Worker:
 
 
 _forking = multiprocessing.get_context("forkserver")
-_forking.set_forkserver_preload([__name__, "progresskit_redis.address", "progresskit_sql"])  # once, not in each worker
+_forking.set_forkserver_preload(
+    [  # once, not in each worker
+        *(__name__, "progresskit_redis.address", "progresskit_sql"),
+        *(f"progresskit_sql.{dialect}" for dialect in ("sqlite", "postgresql", "mysql")),
+    ]
+)
 
 
 class Queue:
@@ -162,7 +167,7 @@ class Queue:
     def _acknowledge(self, worker: _Worker) -> None:
         try:
             number, problems = worker.pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             self.problems.append("a worker died by itself")
             self._replace(worker)
             return
