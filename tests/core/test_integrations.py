@@ -625,6 +625,7 @@ def test_what_a_task_sends_is_its_owners_unless_it_names_another(kit: Kit) -> No
         "progresskit_django_tasks",
         "progresskit_dramatiq",
         "progresskit_huey",
+        "progresskit_rq",
     ],
 )
 def test_an_integration_reaches_into_no_part_of_a_kit(package: str) -> None:
