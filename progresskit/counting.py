@@ -38,6 +38,25 @@ class LoopCounter(Protocol):
         """Raise Cancelled in the loop instead of giving it another item."""
 
 
+class SharedCount(Protocol):
+    """What other processes count, read by this one."""
+
+    def done(self) -> float:
+        """Return how many items are done since the last restart."""
+
+    def restart(self) -> None:
+        """Begin at 0 again."""
+
+    def take_text(self) -> str | None:
+        """Return the newest description, once; None where there is no new one."""
+
+    def stop(self) -> None:
+        """Let the other processes know that the job was asked to stop."""
+
+    def close(self) -> float:
+        """Return how many items are done, for the last time."""
+
+
 class CountSlots:
     """
     The values that `advance` and `set_progress` read and write.
@@ -75,6 +94,7 @@ class Count:
         "is_of_loop",
         "loop_unit",
         "restarts",
+        "shared",
         "total",
         "total_is_given",
     )
@@ -95,6 +115,8 @@ class Count:
         """True while nothing may be counted: the step is not entered, or the job counts by steps."""
         self.restarts = 0
         """How often the count began at 0 again."""
+        self.shared: SharedCount | None = None
+        """What other processes count; it is added to the count of this one."""
 
     @property
     def slots(self) -> CountSlots | None:
@@ -103,7 +125,12 @@ class Count:
 
     @property
     def current(self) -> float:
-        """How many items are done, those of a loop that counts included."""
+        """How many items are done, those of a loop that counts and of other processes included."""
+        own = self._own()
+        return own if self.shared is None else min(own + self.shared.done(), validation.LIMIT)
+
+    def _own(self) -> float:
+        """Return how many items are done in this process."""
         slots, counter = self._slots(), self._counter
         if slots is not None:
             self._last = slots._current
@@ -165,10 +192,9 @@ class Count:
 
     def restart(self, total: float | None = None) -> None:
         """Begin at 0 again, with the total of a loop."""
-        self._store(0)
+        self.clear()
         self.total, self.total_is_given, self.is_of_loop = total, False, False
         self.loop_unit = None
-        self.restarts += 1
         slots = self._slots()
         if slots is not None:
             slots._total = None
@@ -176,6 +202,8 @@ class Count:
     def clear(self) -> None:
         """Begin at 0 again, with the same total."""
         self._store(0)
+        if self.shared is not None:
+            self.shared.restart()
         self.restarts += 1
 
     def count_with(self, counter: LoopCounter) -> None:
@@ -195,8 +223,14 @@ class Count:
         With a `counter`, without effect if another one counts.
         """
         if self._counter is not None and counter in (None, self._counter):
-            self._store(self.current)
+            self._store(self._own())
             self._counter = None
+
+    def fold_shared(self) -> None:
+        """Store what other processes have counted, which is read no more."""
+        if self.shared is not None:
+            self._store(min(self._own() + self.shared.close(), validation.LIMIT))
+            self.shared = None
 
     def stop_loop(self) -> None:
         """Raise Cancelled in the loop that counts, if there is one."""

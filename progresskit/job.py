@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .progress import Failure, Progress, Write
     from .reports import AnyReports
     from .snapshots import Identity
+    from .stages import AnyShared
 
 
 class Sink(Clocks, Protocol):
@@ -67,12 +68,12 @@ class Job:
     __slots__ = (
         "__weakref__",
         "_builder",
+        "_cancel_requested",
         "_generation",
         "_is_quiet",
         "_lock",
         "_observers",
         "_sink",
-        "cancel_requested",
         "cancellable",
         "description",
         "dropped",
@@ -84,7 +85,7 @@ class Job:
 
     def __init__(self, sink: Sink, identity: Identity, slots: CountSlots, *, cancellable: bool = False) -> None:
         self.id, self.cancellable = identity.id, cancellable
-        self.cancel_requested = False
+        self._cancel_requested = False
         self.dropped = 0
         """How many bad values were dropped."""
         self.has_ended = self._is_quiet = False  # two fields, because reports change the second without a lock
@@ -159,7 +160,7 @@ class Job:
         if self.has_ended:
             return False
         if self._must_stop:
-            raise Cancelled(self.id)
+            raise self.cancelled(self.id)
         self._wake()
         return True
 
@@ -172,7 +173,7 @@ class Job:
     def check_cancelled(self) -> None:
         """Raise Cancelled if the job was asked to stop."""
         if self.cancel_requested:
-            raise Cancelled(self.id)
+            raise self.cancelled(self.id)
 
     def validated(self, name: str, convert: Callable[[Any], Any], value: Any) -> Any:
         """Return the value as it is kept; None for None and for a bad value, which is dropped."""
@@ -211,8 +212,38 @@ class Job:
             self.stages.open_gates()
 
     @property
+    def cancel_requested(self) -> bool:
+        """True once the job was asked to stop."""
+        return self._cancel_requested
+
+    @property
+    def cancelled(self) -> type[Cancelled]:
+        """The exception that stops the job's work."""
+        return Cancelled
+
+    @property
     def _must_stop(self) -> bool:
-        return self.cancel_requested and self.cancellable
+        return self.cancellable and self.cancel_requested
+
+    # Other processes.
+
+    def share(self, stage: Stage, new: Callable[[], AnyShared]) -> AnyShared | None:
+        """Return what other processes count in that stage, which `new` makes; None where it does not count."""
+        with self._lock:
+            if self.has_ended:
+                return None
+            if not stage.counts_items:
+                self.drop("initializer()", ValueError(stage.problem))
+                return None
+            shared = self.stages.share(stage, new)
+        if self.cancel_requested:
+            shared.stop()
+        return shared
+
+    @property
+    def count_at_once(self) -> Callable[[float], None] | None:
+        """Counts an item of a loop where it has to be counted before the next one; None where the counter is read."""
+        return None
 
     # Loops.
 
@@ -331,7 +362,10 @@ class Job:
     # The publisher.
 
     def _sample(self) -> Sample:
-        return Sample(self.stages.work(), self.description, self.meta, self.cancel_requested)
+        work, text = self.stages.work(), self.stages.take_text()
+        if text is not None:
+            self.description = text
+        return Sample(work, self.description, self.meta, self.cancel_requested)
 
     def sample(self) -> Write | None:
         """
@@ -362,7 +396,8 @@ class Job:
 
     def request_cancel(self) -> None:
         """Ask the job to stop."""
-        self.cancel_requested = True
+        self._cancel_requested = True
+        self.stages.stop_shared()
         if self.cancellable:
             self.stages.shut_gates()
             self.stages.stop_loops()

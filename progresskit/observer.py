@@ -145,7 +145,7 @@ def stage_of(observer: ProgressObserver) -> Stage:
     return observer._stage
 
 
-class _NoSink:
+class NoSink:
     """The publisher of the null job: it accepts every call and stores no record."""
 
     clock = wall = staticmethod(time)
@@ -169,12 +169,12 @@ class _NoSink:
 @cache
 def null_job() -> ProgressObserver:
     """Return the job of code that has none: it takes reports and ignores them."""
-    observer = ProgressObserver(_NoSink(), Identity("silent", token=""))
+    observer = ProgressObserver(NoSink(), Identity("silent", token=""))
     job_of(observer).detach()
     return observer
 
 
-class _Guest(ProgressObserver):
+class Guest(ProgressObserver):
     """A handle of a job that other code has opened: it does not end the job."""
 
     __slots__ = ()
@@ -192,7 +192,7 @@ class _Guest(ProgressObserver):
         """Leave the job running: the finalizer of the opener's handle ends it."""
 
 
-class JoinedObserver(_Guest):
+class JoinedObserver(Guest):
     """
     A handle of a job, or of a step, that other code has opened: it reports to it.
 
@@ -213,7 +213,7 @@ class JoinedObserver(_Guest):
         return self
 
 
-class StepObserver(_Guest):
+class StepObserver(Guest):
     """
     A step of a job, made by `step()`; what is reported inside of its `with` block counts for the step.
 

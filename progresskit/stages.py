@@ -9,7 +9,7 @@ undo the first one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from .counting import Count
 from .steps import (
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from weakref import ref
 
-    from .counting import CountSlots, LoopCounter
+    from .counting import CountSlots, LoopCounter, SharedCount
 
     Number = int | float
+
+AnyShared = TypeVar("AnyShared", bound="SharedCount")
 
 
 class Items:
@@ -409,11 +411,25 @@ class Stages:
     For one thread at a time: the job guards them. `shut_gates` and `stop_loops` may be called in any thread.
     """
 
-    __slots__ = ("_open", "job")
+    __slots__ = ("_open", "_shared", "job")
 
     def __init__(self, slots: CountSlots) -> None:
         self.job = Stage(slots)
         self._open: list[Stage] = []  # the steps that are open, in the order in which they were entered
+        self._shared: list[tuple[Count, SharedCount]] = []
+
+    def share(self, stage: Stage, new: Callable[[], AnyShared]) -> AnyShared:
+        """Return what other processes count in that stage; `new` makes it where there was none."""
+        count = stage.count
+        if count.shared is None:
+            count.shared = new()
+            self._shared.append((count, count.shared))
+        return cast("AnyShared", count.shared)
+
+    def take_text(self) -> str | None:
+        """Return the newest description of another process, once; None where there is no new one."""
+        texts = [text for _, shared in self._shared if (text := shared.take_text()) is not None]
+        return texts[-1] if texts else None
 
     def enter(self, step: Stage) -> None:
         """Enter a step."""
@@ -475,6 +491,11 @@ class Stages:
             for loop in stage.inner_loops():
                 loop.counter.stop()
 
+    def stop_shared(self) -> None:
+        """Let other processes know that the job was asked to stop."""
+        for _, shared in list(self._shared):
+            shared.stop()
+
     def _live(self) -> tuple[Stage, ...]:
         return (self.job, *self._open)
 
@@ -482,10 +503,13 @@ class Stages:
         """Count no more: the job has ended."""
         for stage in self._live():
             stage.count.fold()
+        for count, _ in self._shared:
+            count.fold_shared()
         self.shut_gates()
 
     def release(self) -> None:
         """Drop the steps of a job that has ended."""
         self._open.clear()
+        self._shared.clear()
         self.job.release()
         self.job.steps, self.job.latest = {}, None

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import ref
 
 from . import scope
-from .errors import Cancelled
 from .observer import job_of, stage_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
     from .counting import LoopCounter
+    from .errors import Cancelled
     from .job import Job
     from .observer import ProgressObserver
     from .scope import Scope
@@ -51,7 +51,10 @@ def count_loop(
     if not is_outer:
         return chain(compress(items, counter.selectors()), end)
     loop = _Loop(observer, counter, opened)
-    return chain(_at_start(loop), compress(items, counter.selectors()), _at_end(loop))
+    counted: Iterator[Item] = compress(items, counter.selectors())
+    if loop.counts_at_once:
+        counted = map(loop.take, counted)
+    return chain(_at_start(loop), counted, _at_end(loop))
 
 
 class EitherLoop:
@@ -86,11 +89,11 @@ class AsyncLoop(Generic[Item]):
         opened: bool,
     ) -> None:
         self._counted = observer, total, unit, opened
-        self._counter = _StepCounter(observer.id)
+        self._counter = _StepCounter(observer.id, job_of(observer).cancelled)
         self._loop: _Loop | None = _Loop(observer, self._counter, opened)
         self._items = items
         self._iterator: AsyncIterator[Item] | None = None
-        self._counting = False
+        self._counting = self._counts_at_once = False
 
     def __aiter__(self) -> Self:
         return self
@@ -103,6 +106,8 @@ class AsyncLoop(Generic[Item]):
             item = await anext(self._iterator or self._begin(loop))
             if self._counting:
                 self._counter.step()
+            if self._counts_at_once:
+                loop.take(item)
         except StopAsyncIteration:
             self._loop = None
             loop.leave_scope()  # not in the thread, which has a copy of this context
@@ -121,6 +126,7 @@ class AsyncLoop(Generic[Item]):
             stage_of(observer), self._counter, total, unit, body=ref(self), is_job=opened
         )
         self._counting = is_outer is not None
+        self._counts_at_once = bool(is_outer) and loop.counts_at_once
         loop.enter_scope()
         self._iterator = aiter(self._items)
         return self._iterator
@@ -137,12 +143,30 @@ class _Loop:
     It cannot be seen whether by a `break` or by an error.
     """
 
-    __slots__ = ("_complete", "_counter", "_observer", "_opened", "_scope")
+    __slots__ = ("_complete", "_count", "_counter", "_in_hand", "_observer", "_opened", "_scope")
 
     def __init__(self, observer: ProgressObserver, counter: LoopCounter, opened: bool) -> None:
         self._observer, self._counter, self._opened = observer, counter, opened
         self._scope: Scope | None = None
-        self._complete = False
+        self._count = job_of(observer).count_at_once
+        self._in_hand = self._complete = False
+
+    @property
+    def counts_at_once(self) -> bool:
+        """True where each item is counted by `take`, and not by reading the counter."""
+        return self._count is not None
+
+    def take(self, item: Item) -> Item:
+        """Return the next item, after the one before was counted. Raises Cancelled where the loop has to stop."""
+        self._count_item()
+        job_of(self._observer).admit()
+        self._in_hand = True
+        return item
+
+    def _count_item(self) -> None:
+        if self._in_hand and self._count is not None:
+            self._in_hand = False
+            self._count(1)
 
     def enter_scope(self) -> None:
         """Make the job the current one of the loop's body, which runs in this context."""
@@ -156,6 +180,7 @@ class _Loop:
 
     def complete(self) -> None:
         self._complete = True
+        self._count_item()
         self._counter.finish()
         job_of(self._observer).stop_counting(stage_of(self._observer), self._counter)
         self.leave_scope()
@@ -198,7 +223,7 @@ def _at_inner_end(counter: LoopCounter) -> Iterator[Any]:
 
 def repeat_counter(observer: ProgressObserver) -> RepeatCounter:
     """Return a counter for a loop over `compress(items, counter.selectors())`; one to stop for a cancellable job."""
-    return _StoppableCounter(observer.id) if observer.cancellable else RepeatCounter()
+    return _StoppableCounter(observer.id, job_of(observer).cancelled) if observer.cancellable else RepeatCounter()
 
 
 class RepeatCounter:
@@ -236,9 +261,9 @@ class _StoppableCounter(RepeatCounter):
     The loop then comes back to `_blocks`, which raises, at its very next item, however long the block would have been.
     """
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, cancelled: type[Cancelled]) -> None:
         super().__init__()
-        self._id = id
+        self._id, self._cancelled = id, cancelled
         self._lock = Lock()
         self._stopped = False
         self._withheld = 0
@@ -252,7 +277,7 @@ class _StoppableCounter(RepeatCounter):
             with self._lock:
                 if self._stopped:
                     self.finish()
-                    raise Cancelled(self._id)
+                    raise self._cancelled(self._id)
                 self._end += _BLOCK
                 block = self._block = repeat(True, _BLOCK)
             yield block
@@ -270,16 +295,16 @@ class _StoppableCounter(RepeatCounter):
 class _StepCounter:
     """Counts a loop that calls `step` for each item."""
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, cancelled: type[Cancelled]) -> None:
         self.left = self.finished = False
-        self._id = id
+        self._id, self._cancelled = id, cancelled
         self._taken = 0
         self._stopped = False
 
     def step(self) -> None:
         if self._stopped:
             self.finish()
-            raise Cancelled(self._id)
+            raise self._cancelled(self._id)
         self._taken += 1
 
     def done(self) -> int:

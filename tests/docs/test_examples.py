@@ -254,6 +254,17 @@ def test_processes_are_counted_where_results_arrive_or_have_jobs_of_their_own(tm
     }
 
 
+@runs("pools.py")
+def test_the_processes_of_a_pool_count_for_the_job_of_their_parent(tmp_path: Path) -> None:
+    copied(tmp_path, "pools.py")
+    python("pools.py", cwd=tmp_path)
+    kit = progresskit.Kit(f"sqlite:///{tmp_path}/progress.db")
+    last = kit.get("books")
+    kit.close()
+    assert last is not None
+    assert (last.state, last.current, last.total) == (State.SUCCEEDED, 370, 370)
+
+
 @runs("asyncio_job.py")
 def test_asyncio_reports_and_watches(capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(load("asyncio_job.py").main())

@@ -7,7 +7,9 @@ turn refuses a line that says so without need.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, assert_type
@@ -46,6 +48,7 @@ from progresskit.integrations import (
     part_headers,
     part_of,
 )
+from progresskit.pool import Initializer, ThreadPoolExecutor, initializer
 from progresskit.testing import BackendContract, FakeClock, QueueContract, RecordingObserver, ShimContract
 from progresskit.tqdm import bound, tqdm
 from progresskit.web import Request, Response, Server, Stream, Surface, Viewer, host_settings, mount_path, sign
@@ -141,6 +144,19 @@ def capturing() -> None:
         pass
     with progresskit.observe() as job:
         assert_type(bound(job), type[tqdm])
+
+
+def parallel(rows: list[Row]) -> None:
+    with progresskit.observe() as job:
+        assert_type(initializer(job), Initializer)
+        with ProcessPoolExecutor(2, **initializer()) as processes:
+            assert_type(processes.submit(len, rows), Future[int])
+        with multiprocessing.Pool(2, **initializer()) as pool:
+            pool.map(len, [rows])
+        with ThreadPoolExecutor(2) as threads:
+            assert_type(threads.submit(len, rows), Future[int])
+            assert_type(threads.map(len, [rows]), Iterator[int])
+            threads.submit(len, 1)  # type: ignore[arg-type]
 
 
 async def observing_asynchronously() -> None:
