@@ -115,7 +115,7 @@ class _ChildJob(Job):
     @property
     def cancel_requested(self) -> bool:
         """True once the parent's job was asked to stop."""
-        return self._count.cancel_requested
+        return self._count.cancelled[0] == 1
 
     @property
     def cancelled(self) -> type[Cancelled]:
@@ -141,20 +141,21 @@ class _ChildJob(Job):
 class _ChildObserver(Guest):
     """The surrounding job of the processes of a pool."""
 
-    __slots__ = ("_add",)
+    __slots__ = ("_add", "_cancelled")
 
     def __init__(self, count: SharedCount, identity: Identity, cancellable: bool) -> None:
         # Deliberately not super().__init__(), which makes a job of this process.
         Reports.__init__(self)
         self._scopes = []
-        self._add = count.add
+        self._add, self._cancelled = count.add, count.cancelled
         job = _ChildJob(count, identity, self, cancellable)
         self._bind(job, job.stages.job)
 
     def advance(self, n: float = 1) -> None:
         """Count `n` more items as done."""
-        job = self._job
-        job.admit()
-        number = n if type(n) is int and 0 <= n <= OPEN else job.validated("n", validation.count, n)
-        if number is not None:
+        if self._cancelled[0]:
+            self._job.admit()
+        if type(n) is int and 0 <= n <= OPEN:
+            self._add(n)
+        elif (number := self._job.validated("n", validation.count, n)) is not None:
             self._add(number)

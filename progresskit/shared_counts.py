@@ -188,12 +188,9 @@ class SharedCount:
         self._lock = Lock()
         self._page: _Page | None = None
         self._is_lost = False
-        self._job = self._try(folder / _OF_JOB)
-
-    @property
-    def cancel_requested(self) -> bool:
-        """True once the job was asked to stop."""
-        return self._job is not None and self._job.words[_CANCELLED] == 1
+        job = self._try(folder / _OF_JOB)
+        self.cancelled: memoryview | bytes = bytes(1) if job is None else job.words[_CANCELLED : _CANCELLED + 1]
+        """One item, which is 1 once the job was asked to stop."""
 
     def add(self, n: float) -> None:
         """Add to the count."""
