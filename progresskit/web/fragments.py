@@ -9,9 +9,16 @@ from progresskit import wording
 from progresskit.progress import State, format_time
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from progresskit.progress import Number, Progress
+    from progresskit.steps import Step
+
+# Attributes, not styles: a Content-Security-Policy may forbid these.
+_SIZE = 'viewBox="0 0 100 8" preserveAspectRatio="none" width="160" height="8"'
+_GAP = 1
+"""Between two segments, of 100 for the whole bar."""
 
 _SPANS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
@@ -45,8 +52,32 @@ def _small(age: str) -> str:
 
 
 def _bar(record: Progress) -> str:
+    steps = record.steps
+    if steps and all(step.weight for step in steps):
+        known = "" if record.percent is None else f' aria-valuenow="{record.percent}"'
+        about = f'aria-label="{_label(record)}" aria-valuemin="0" aria-valuemax="100"{known}'
+        return f'<svg class="progresskit-segments" role="progressbar" {about} {_SIZE}>{_segments(steps)}</svg>'
     known = "" if record.percent is None else f' value="{record.percent}"'
     return f'<progress max="100"{known} aria-label="{_label(record)}"></progress>'
+
+
+def _segments(steps: Iterable[Step]) -> str:
+    """Return a segment for each step, as wide as its weight: a light one, and one on it for what is done of it."""
+    steps = [*steps]
+    scale = (100 - _GAP * (len(steps) - 1)) / sum(step.weight or 0 for step in steps)
+    html, left = "", 0.0
+    for step in steps:
+        width = (step.weight or 0) * scale
+        html += _segment(step, left, width, 0.25)
+        if step.percent:
+            html += _segment(step, left, width * step.percent / 100, 1)
+        left += width + _GAP
+    return html
+
+
+def _segment(step: Step, left: float, width: float, opacity: float) -> str:
+    place = f'x="{left:.2f}" width="{width:.2f}" height="8"'
+    return f'<rect data-state="{step.state}" {place} fill="currentColor" fill-opacity="{opacity}"></rect>'
 
 
 def _pieces(record: Progress, age: float) -> tuple[list[str], list[str]]:
