@@ -8,7 +8,7 @@ other bars behave as before.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial, wraps
 from operator import length_hint
@@ -59,7 +59,8 @@ def capture() -> Iterator[None]:
         yield
     finally:
         _patches.remove()
-        _block.reset(token)
+        with suppress(ValueError):  # left in another context than it was entered in
+            _block.reset(token)
         for reporter in block:
             reporter.end()
 

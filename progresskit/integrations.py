@@ -21,7 +21,7 @@ from functools import cache
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Self
 
-from . import scope, validation
+from . import capturing, scope, validation
 from .abc import SupportsListing
 from .arguments import checked, owner_key
 from .default_kit import default
@@ -32,6 +32,7 @@ from .snapshots import PartIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
+    from contextlib import AbstractContextManager
     from datetime import datetime
     from logging import Logger
     from types import TracebackType
@@ -90,6 +91,8 @@ class Integration:
 
     `remove_parts` is called, in that thread, with the tokens of runs that were cancelled and have parts, and with True
     where running tasks are to be killed: it removes the tasks whose `PartIdentity.run_token` is one of these.
+
+    With `capture`, bars that a task draws with tqdm or rich count for its job, see `progresskit.capture`.
     """
 
     def __init__(
@@ -100,8 +103,9 @@ class Integration:
         remove: Remove | None = None,
         terminate: Remove | None = None,
         remove_parts: RemoveParts | None = None,
+        capture: bool = False,
     ) -> None:
-        self.kit = kit or default()
+        self.kit, self.capture = kit or default(), capture
         self._remove, self._terminate, self._remove_parts = remove, terminate, remove_parts
         self.kit._control_exceptions.update(control_exceptions or {})
         if any(removes is not None for removes in (remove, terminate, remove_parts)):
@@ -305,12 +309,13 @@ class Run:
     context in which the task's function is called. The first end counts, later ones are ignored.
     """
 
-    __slots__ = ("_integration", "_job", "_observer", "_scope")
+    __slots__ = ("_captured", "_integration", "_job", "_observer", "_scope")
 
     def __init__(self, integration: Integration, observer: ProgressObserver) -> None:
         self._integration, self._observer = integration, observer
         self._job = job_of(observer)
         self._scope: scope.Scope | None = None
+        self._captured: AbstractContextManager[None] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
@@ -329,11 +334,17 @@ class Run:
         """Make the job the surrounding one of this context, until `leave`."""
         self.leave()
         self._scope = scope.enter(self._observer, self)
+        if self._integration.capture:
+            self._captured = capturing.capture()
+            self._captured.__enter__()
         return self
 
     def leave(self) -> None:
         """Make the job the surrounding one no longer; it does not end."""
         entered, self._scope = self._scope, None
+        captured, self._captured = self._captured, None
+        if captured is not None:
+            captured.__exit__(None, None, None)
         if entered is not None:
             entered.leave()
 

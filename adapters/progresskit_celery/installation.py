@@ -38,6 +38,7 @@ class Installation(Integration):
         *,
         cancellable: bool = True,
         ignore: Collection[str] | Callable[[str], bool] = (),
+        capture: bool = False,
     ) -> None:
         super().__init__(
             kit,
@@ -45,6 +46,7 @@ class Installation(Integration):
             remove=self._revoke,
             terminate=self._kill,
             remove_parts=self._revoke_parts,
+            capture=capture,
         )
         self.app = app
         self._cancellable = cancellable
@@ -98,13 +100,15 @@ def install(
     kit: Kit | None = None,
     cancellable: bool = True,
     ignore: Collection[str] | Callable[[str], bool] = (),
+    capture: bool = False,
 ) -> None:
     """
     Make every task of the Celery app a job under its own id, with the task's name as its `kind`.
 
     `kit` is progresskit's default one unless it is given. With `cancellable=False`, or for a task with the attribute
     `progress_cancellable = False`, reporting never raises Cancelled. `ignore` names the tasks that are no jobs, or is a
-    function of a name that returns True for them. Call it once, where the app is made; a later call replaces the
+    function of a name that returns True for them. With `capture`, bars that tasks draw with tqdm or rich count, as in a
+    block of `progresskit.capture()`. Call it once, where the app is made; a later call replaces the
     settings.
 
     A worker does not start with a kit that cannot work: it raises ConfigurationError.
@@ -117,7 +121,7 @@ def install(
     else:
         wrap_run.wrap_tasks(app)
         app.steps["worker"].add(Configured)
-    _installations[app] = Installation(app, kit, cancellable=cancellable, ignore=ignore)
+    _installations[app] = Installation(app, kit, cancellable=cancellable, ignore=ignore, capture=capture)
     connect()
 
 

@@ -35,14 +35,16 @@ class ProgressMiddleware(Middleware):
 
     `kit` is progresskit's default one unless it is given. With `cancellable=False`, or the option
     `progress_cancellable=False` of an actor or message, reporting never raises Cancelled. A message that was cancelled
-    while it waited is skipped. The position among other middleware does not matter.
+    while it waited is skipped. With `capture`, bars that actors draw with tqdm or rich count, as in a block of
+    `progresskit.capture()`. The position among other middleware does not matter.
 
     A worker does not start with a kit that cannot work: it raises MiddlewareError.
     """
 
-    def __init__(self, *, kit: Kit | None = None, cancellable: bool = True) -> None:
+    def __init__(self, *, kit: Kit | None = None, cancellable: bool = True, capture: bool = False) -> None:
         self._integration = Integration(
             kit,
+            capture=capture,
             control_exceptions={Retry: State.RETRYING, RateLimitExceeded: State.RETRYING},
             remove=keep_in_queue,
         )

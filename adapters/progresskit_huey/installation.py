@@ -25,9 +25,10 @@ NAME = "progresskit"
 class Installation(Integration):
     """How the tasks of one Huey instance become jobs, and of which kit."""
 
-    def __init__(self, huey: Any, kit: Kit | None, cancellable: bool) -> None:
+    def __init__(self, huey: Any, kit: Kit | None, cancellable: bool, capture: bool) -> None:
         super().__init__(
             kit,
+            capture=capture,
             control_exceptions={RetryTask: State.RETRYING, CancelExecution: State.CANCELLED},
             remove=self._revoke,
         )
@@ -137,12 +138,13 @@ class Installation(Integration):
 _installations: dict[Any, Installation] = {}
 
 
-def install(huey: Any, *, kit: Kit | None = None, cancellable: bool = True) -> None:
+def install(huey: Any, *, kit: Kit | None = None, cancellable: bool = True, capture: bool = False) -> None:
     """
     Make every task of the Huey instance a job under its own id, with the name of its function as its `kind`.
 
     `kit` is progresskit's default one unless it is given. With `cancellable=False`, or for a task with the setting
-    `progress_cancellable=False`, reporting never raises Cancelled. Call it once, where the instance is made; a later
+    `progress_cancellable=False`, reporting never raises Cancelled. With `capture`, bars that tasks draw with tqdm or
+    rich count, as in a block of `progresskit.capture()`. Call it once, where the instance is made; a later
     call replaces the settings.
 
     A consumer does not start with a kit that cannot work: it raises ConfigurationError.
@@ -152,7 +154,7 @@ def install(huey: Any, *, kit: Kit | None = None, cancellable: bool = True) -> N
         huey.create_consumer = _checked(huey, huey.create_consumer)
     else:
         before.disconnect()
-    _installations[huey] = Installation(huey, kit, cancellable)
+    _installations[huey] = Installation(huey, kit, cancellable, capture)
     _installations[huey].connect()
 
 

@@ -23,10 +23,13 @@ class WorkerMixin(BaseWorker):
     """
 
     kit: ClassVar[Kit | None] = None
+    capture: ClassVar[bool] = False
+    """True to count the bars that jobs draw with tqdm or rich, as in a block of `progresskit.capture()`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.job_class = derive(Job, self.job_class, self.kit)
+        installation(self.kit).capture = self.capture
         for queue in self.queues:
             queue.job_class = derive(Job, queue.job_class, self.kit)  # of the jobs that a worker has abandoned
             installation(self.kit).add(queue)
