@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import django
 from django.conf import settings
 
+FRAMEWORK = "django.tasks" if find_spec("django.tasks") else "django_tasks"  # that of Django 6, or the backport
 BACKENDS = {
-    "default": "django_tasks.backends.immediate.ImmediateBackend",
-    "dummy": "django_tasks.backends.dummy.DummyBackend",
+    "default": f"{FRAMEWORK}.backends.immediate.ImmediateBackend",
+    "dummy": f"{FRAMEWORK}.backends.dummy.DummyBackend",
     "waiting": "django_tasks_db.DatabaseBackend",
 }
 
@@ -26,10 +29,11 @@ django.setup()
 
 from django.core.management import call_command  # noqa: E402
 from django.db import transaction  # noqa: E402
-from django_tasks import task  # noqa: E402
 
 import progresskit  # noqa: E402
 from progresskit_django_tasks import owned_by  # noqa: E402
+
+task = import_module(FRAMEWORK).task
 
 
 @task
