@@ -560,11 +560,6 @@ class Kit:
         id = check_id(id)
         return self._request_cancel(id, lambda: self._end_stalled(id))
 
-    def _is_idle_group(self, id: str) -> bool:
-        """Return whether the job is a live one with parts, of which none is running."""
-        record = self.backend.read((id,)).get(id)
-        return record is not None and not record.done and record.parts is not None and not record.parts.running
-
     def _request_cancel(self, id: str, end: Callable[[], None], *, asks: bool = True) -> bool:
         """Ask a job to stop and call `end`; return False where it is not known or is done."""
         accepted = [*self.backend.request_cancel((id,))] if asks else [id]
@@ -605,11 +600,10 @@ class Kit:
         id = check_id(id)
         error = None if failed is None else Failure("Error", checked("failed", message, failed), public=True)
         state = State.CANCELLED if error is None else State.FAILED
+        record = self.backend.read((id,)).get(id)
         # A request to cancel would end a group of which no part runs, as cancelled.
-        asks = error is None or not self._is_idle_group(id)
-        return self._request_cancel(
-            id, lambda: self._override(id, self.backend.read((id,)).get(id), state, error), asks=asks
-        )
+        asks = error is None or not _is_idle_group(record)
+        return self._request_cancel(id, lambda: self._override(id, record, state, error), asks=asks)
 
     async def aend(self, id: JobId, failed: str | None = None) -> bool:
         """Call `end` without blocking the event loop."""
@@ -656,6 +650,11 @@ class Kit:
         if not isinstance(backend, SupportsListing):
             raise Unsupported(f"the backend of {redact(self.settings.url)} cannot list jobs")
         return backend.list(kind=kind, states=states, limit=limit, part_of=parent)
+
+
+def _is_idle_group(record: Progress | None) -> bool:
+    """Return whether the job is a live one with parts, of which none is running."""
+    return record is not None and not record.done and record.parts is not None and not record.parts.running
 
 
 def _log() -> Logger:
