@@ -97,6 +97,18 @@ class Worker:
         return self._log.read_text(errors="replace")
 
 
+class Sending(NamedTuple):
+    """A task to send, see `QueueUnderTest.send`."""
+
+    task: str
+    args: tuple[Any, ...]
+    id: str | None
+    owner: str | None
+    retries: int
+    delay: float
+    time_limit: float | None
+
+
 class Site:
     """The process that sends tasks and watches them, and the folder and environment of its workers."""
 
@@ -119,6 +131,22 @@ class Site:
     def close(self) -> None:
         """End the viewers."""
         self.kit.close()
+
+    def send(
+        self,
+        task: str,
+        *args: Any,
+        id: str | None = None,
+        owner: str | None = None,
+        retries: int = 0,
+        delay: float = 0.0,
+        time_limit: float | None = None,
+    ) -> str:
+        return self.enqueue(Sending(task, args, id, owner, retries, delay, time_limit))
+
+    def enqueue(self, sending: Sending) -> str:
+        """Send a task; return the id of its job."""
+        raise NotImplementedError
 
     @contextmanager
     def run(
@@ -156,27 +184,18 @@ class RQ(Site):
         self.queue = rq.Queue(connection=Redis.from_url(self.address))
         progresskit_rq.install(self.queue, kit=self.kit)
 
-    def send(
-        self,
-        task: str,
-        *args: Any,
-        id: str | None = None,
-        owner: str | None = None,
-        retries: int = 0,
-        delay: float = 0.0,
-        time_limit: float | None = None,
-    ) -> str:
+    def enqueue(self, sending: Sending) -> str:
         from rq import Retry
 
         from progresskit_rq import owned_by
 
         job = self.queue.enqueue(
-            f"{self.TASKS}.{task}",
-            *args,
-            job_id=id,
-            retry=Retry(retries, interval=int(delay)) if retries else None,
-            job_timeout=time_limit or 600,
-            meta=owned_by(owner) if owner else None,
+            f"{self.TASKS}.{sending.task}",
+            *sending.args,
+            job_id=sending.id,
+            retry=Retry(sending.retries, interval=int(sending.delay)) if sending.retries else None,
+            job_timeout=sending.time_limit or 600,
+            meta=owned_by(sending.owner) if sending.owner else None,
         )
         return job.id
 
@@ -217,21 +236,18 @@ class CeleryOnRedis(Site):
         self.app = Celery("contract", broker=self.address, backend=self.address, set_as_current=False)
         progresskit_celery.install(self.app, kit=self.kit)
 
-    def send(
-        self,
-        task: str,
-        *args: Any,
-        id: str | None = None,
-        owner: str | None = None,
-        retries: int = 0,
-        delay: float = 0.0,
-        time_limit: float | None = None,
-    ) -> str:
+    def enqueue(self, sending: Sending) -> str:
         from progresskit_celery import owned_by
 
-        headers = {"contract_retries": retries, "contract_delay": delay, **(owned_by(owner) if owner else {})}
+        headers = {
+            "contract_retries": sending.retries,
+            "contract_delay": sending.delay,
+            **(owned_by(sending.owner) if sending.owner else {}),
+        }
         self.app.set_current()
-        sent: str = self.app.send_task(task, args, task_id=id, headers=headers, time_limit=time_limit).id
+        sent: str = self.app.send_task(
+            sending.task, sending.args, task_id=sending.id, headers=headers, time_limit=sending.time_limit
+        ).id
         return sent
 
     def worker(
@@ -280,26 +296,17 @@ class Dramatiq(Site):
         self.broker: Any = make_broker(self.addresses["DRAMATIQ_URL"], self.addresses["DRAMATIQ_RESULTS"], kit=self.kit)
         self.sent: dict[str, Any] = {}
 
-    def send(
-        self,
-        task: str,
-        *args: Any,
-        id: str | None = None,
-        owner: str | None = None,
-        retries: int = 0,
-        delay: float = 0.0,
-        time_limit: float | None = None,
-    ) -> str:
+    def enqueue(self, sending: Sending) -> str:
         from progresskit_dramatiq import owned_by
 
-        options: dict[str, Any] = owned_by(owner) if owner else {}
-        if retries:
-            backoff = int(delay * 1000)
-            options |= {"max_retries": retries, "min_backoff": backoff, "max_backoff": backoff}
-        if time_limit:
-            options["time_limit"] = time_limit * 1000
-        message = self.broker.get_actor(task).message_with_options(args=args, **options)
-        message = message.copy(message_id=id or message.message_id)
+        options: dict[str, Any] = owned_by(sending.owner) if sending.owner else {}
+        if sending.retries:
+            backoff = int(sending.delay * 1000)
+            options |= {"max_retries": sending.retries, "min_backoff": backoff, "max_backoff": backoff}
+        if sending.time_limit:
+            options["time_limit"] = sending.time_limit * 1000
+        message = self.broker.get_actor(sending.task).message_with_options(args=sending.args, **options)
+        message = message.copy(message_id=sending.id or message.message_id)
         self.sent[message.message_id] = message
         self.broker.enqueue(message)
         return str(message.message_id)
@@ -348,25 +355,16 @@ class Huey(Site):
         self.address = str(folder / "huey.db") if service == "sqlite" else server(service).fresh()
         self.huey, self.tasks = make_huey(self.address, self.kit)
 
-    def send(
-        self,
-        task: str,
-        *args: Any,
-        id: str | None = None,
-        owner: str | None = None,
-        retries: int = 0,
-        delay: float = 0.0,
-        time_limit: float | None = None,
-    ) -> str:
+    def enqueue(self, sending: Sending) -> str:
         from progresskit_huey import owned_by
 
-        made = self.tasks[task].task_class(
-            args,
-            owned_by(owner) if owner else {},
-            id=id,
-            retries=retries,
-            retry_delay=delay,
-            timeout=time_limit,
+        made = self.tasks[sending.task].task_class(
+            sending.args,
+            owned_by(sending.owner) if sending.owner else {},
+            id=sending.id,
+            retries=sending.retries,
+            retry_delay=sending.delay,
+            timeout=sending.time_limit,
         )
         self.huey.enqueue(made)
         return str(made.id)
@@ -433,17 +431,8 @@ class DjangoTasks(Site):
         self.sender.stdin.flush()
         return json.loads(self.sender.stdout.readline())
 
-    def send(
-        self,
-        task: str,
-        *args: Any,
-        id: str | None = None,
-        owner: str | None = None,
-        retries: int = 0,
-        delay: float = 0.0,
-        time_limit: float | None = None,
-    ) -> str:
-        return str(self.call("send", task, args, owner))
+    def enqueue(self, sending: Sending) -> str:
+        return str(self.call("send", sending.task, sending.args, sending.owner))
 
     def worker(
         self, concurrency: str, *, slots: int = 1, environment: Mapping[str, str] | None = None
