@@ -182,7 +182,8 @@ def test_a_bound_class_reports_from_any_thread(kit: Kit) -> None:
 
 
 def test_pandas_applies_with_progress(kit: Kit) -> None:
-    pandas = pytest.importorskip("pandas")
+    import pandas
+
     tqdm.pandas(file=io.StringIO())
     with kit.observe("job") as job:
         frame = pandas.DataFrame({"a": range(10)})
