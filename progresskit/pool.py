@@ -1,8 +1,8 @@
 """
 Pools of threads and of processes whose workers count for the surrounding job.
 
-A thread gets the context of the code that calls it. A process has an observer that stands for the job of its parent:
-what it counts is added at once to a file that the parent reads, see shared_counts.py.
+A thread gets the context of the calling code. A process has an observer that stands for the job of the parent process:
+each count is added at once to a file that the parent reads, see shared_counts.py.
 """
 
 from __future__ import annotations

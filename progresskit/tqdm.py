@@ -1,14 +1,14 @@
 """
-tqdm, whose bars move the surrounding job too.
+The classes of tqdm, with bars that report to the surrounding job.
 
     from progresskit.tqdm import tqdm
 
     for row in tqdm(rows):
         handle(row)
 
-The terminal shows the same bar. Inside a job the bar counts as a loop of `track()` does: a bar inside a bar refines its
-item, and bars in sequence are unnamed steps. A bar that is disabled, or has no terminal, is reported all the same.
-Outside of a job these are the classes of tqdm.
+The terminal shows the same bar. Inside a job a bar counts like a loop of `track()`: an inner bar refines the item of
+the outer bar, and bars in sequence are unnamed steps. A disabled bar, or one without a terminal, is reported too.
+Outside of a job the bars are plain bars of tqdm.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["bound", "tqdm", "tqdm_asyncio", "tqdm_notebook", "trange"]
 
 
 class tqdm(std.tqdm):  # type: ignore[misc]  # tqdm has no types
-    """`tqdm.tqdm`, whose bars report to the job that surrounds them when they are made."""
+    """`tqdm.tqdm`, whose bars report to the surrounding job."""
 
     _job: ProgressObserver | None = None
     """The job to report to, in place of the surrounding one."""
@@ -50,7 +50,7 @@ class tqdm(std.tqdm):  # type: ignore[misc]  # tqdm has no types
         return iter(super().__iter__()) if reporter is None else reporter.iterate(self, super().__iter__)
 
     def refresh(self, *args: Any, **kwargs: Any) -> Any:
-        """Draw the bar, and report what it shows."""
+        """Draw the bar, and report total, description and postfix."""
         drawn = super().refresh(*args, **kwargs)
         if self._reporter is not None:
             self._reporter.draw()
@@ -65,18 +65,18 @@ class tqdm(std.tqdm):  # type: ignore[misc]  # tqdm has no types
             self.refresh()
 
     def close(self) -> None:
-        """End the bar, and its part in the job."""
+        """End the bar, and the count in the job."""
         super().close()
         if self._reporter is not None:
             self._reporter.end()
 
 
 class tqdm_asyncio(tqdm, asyncio.tqdm_asyncio):  # type: ignore[misc]
-    """`tqdm.asyncio.tqdm`, whose bars report to the job that surrounds them when they are made."""
+    """`tqdm.asyncio.tqdm`, whose bars report to the surrounding job."""
 
 
 class tqdm_notebook(tqdm, notebook.tqdm_notebook):  # type: ignore[misc]
-    """`tqdm.notebook.tqdm`, whose bars report to the job that surrounds them when they are made."""
+    """`tqdm.notebook.tqdm`, whose bars report to the surrounding job."""
 
 
 def trange(*args: Any, **kwargs: Any) -> tqdm:
@@ -86,8 +86,8 @@ def trange(*args: Any, **kwargs: Any) -> tqdm:
 
 def bound(job: ProgressObserver) -> type[tqdm]:
     """
-    Return a class whose bars report to this job from any thread.
+    Return a class whose bars report to the job from any thread.
 
-    Threads do not inherit the surrounding job: this is what a library gets as its `tqdm_class`.
+    Threads do not inherit the surrounding job: give the class to a library as `tqdm_class`.
     """
     return type("tqdm", (tqdm,), {"_job": job, "__doc__": tqdm.__doc__})

@@ -12,12 +12,12 @@ With pytest installed (`progresskit[testing]`), this is the whole proof of an in
 
         @pytest.fixture(scope="class")
         @classmethod
-        def queue(cls, tmp_path_factory):        # a queue that is nobody else's, see `QueueUnderTest`
+        def queue(cls, tmp_path_factory):        # a private queue, see `QueueUnderTest`
             with my_queue(tmp_path_factory.mktemp("queue")) as queue:
                 yield queue
 
-Its workers register the functions of `progresskit.testing.queue_tasks`, under their names, and see the backend of the
-kit with which the test sends and watches. A power that the queue lacks is named with the reason, which pytest prints.
+The workers register the functions of `progresskit.testing.queue_tasks` by name, and use the backend of the kit with
+which the test sends and watches. A power that the queue lacks is named with the reason, which pytest prints.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class WorkerUnderTest(Protocol):
 
 
 class QueueUnderTest(Protocol):
-    """A queue with the integration installed, and services that are nobody else's."""
+    """A queue with the integration installed; no other test uses the queue or the services behind it."""
 
     @property
     def kit(self) -> Kit:
