@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -522,11 +523,17 @@ class Recorded(MemoryBackend):
 def test_the_end_of_a_task_is_stored_in_its_own_thread(make_kit: Callable[..., Kit]) -> None:
     backend = Recorded()
     integration = Integration(make_kit(backend=backend, interval=60, lease=600))
-    for number in range(100):
-        with integration.start(f"task-{number}") as run:
-            run.job.advance()
-        assert backend.read([run.id])[run.id].state is State.SUCCEEDED
-    assert {*backend.threads} == {threading.current_thread().name}
+    numbers = count()
+
+    def stores_all_here() -> bool:
+        backend.threads.clear()
+        for _ in range(100):
+            with integration.start(f"task-{next(numbers)}") as run:
+                run.job.advance()
+            assert backend.read([run.id])[run.id].state is State.SUCCEEDED
+        return {*backend.threads} == {threading.current_thread().name}
+
+    wait_until(stores_all_here, "the publisher, woken by the first task, is at rest")
 
 
 def test_the_end_of_a_task_is_stored_by_the_publisher_while_that_is_at_work(make_kit: Callable[..., Kit]) -> None:
