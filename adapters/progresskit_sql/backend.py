@@ -115,10 +115,10 @@ class SQLBackend(PartsBackend, SupportsListing):
             return super().write_with_reports(batch, reports)
         written = {write.id for write in batch}
         alone = [report for report in reports if report.parent not in written]
-        with self.noticing_failure(), self._connections.lend() as lent:
-            self.check_server(lent.home)
-            run_tokens, left = self._retried(lambda: self._dialect.report(lent.connection, alone))
-            self._sweep(lent.connection)
+        with self.noticing_failure(), self._connections.checkout() as checkout:
+            self.check_server(checkout.home)
+            run_tokens, left = self._retried(lambda: self._dialect.report(checkout.connection, alone))
+            self._sweep(checkout.connection)
         left += [report for report in reports if report.parent in written]
         runs, found = super().write_with_reports(batch, left)
         return runs, run_tokens | found
@@ -137,19 +137,19 @@ class SQLBackend(PartsBackend, SupportsListing):
             if write.role is not Role.EXTERNAL and write.declaration is None and id not in names
         ]
         others = {*writes, *names}.difference(write.id for write in by_workers)
-        with self._connections.lend() as lent:
-            self.check_server(lent.home)
+        with self._connections.checkout() as checkout:
+            self.check_server(checkout.home)
             if by_workers:
-                self._retried(lambda: self._dialect.write(lent.connection, by_workers, decide))
+                self._retried(lambda: self._dialect.write(checkout.connection, by_workers, decide))
             if others:
-                self._retried(lambda: self._dialect.transact(lent.connection, others, decide, names))
-            self._sweep(lent.connection)
+                self._retried(lambda: self._dialect.transact(checkout.connection, others, decide, names))
+            self._sweep(checkout.connection)
 
     def transact(self, ids: Collection[str], decide: Decide) -> None:
         """Hold the rows in a transaction."""
         if not self.missing():
-            with self._connections.lend() as lent:
-                self._retried(lambda: self._dialect.transact(lent.connection, ids, with_parts(decide)))
+            with self._connections.checkout() as checkout:
+                self._retried(lambda: self._dialect.transact(checkout.connection, ids, with_parts(decide)))
 
     def _retried(self, call: Callable[[], Result]) -> Result:
         """Call it again where another session was in the way."""
@@ -172,8 +172,8 @@ class SQLBackend(PartsBackend, SupportsListing):
         """Read the rows by one query."""
         if self.missing():
             return {}, 0.0
-        with self._connections.lend() as lent:
-            rows, now = self._dialect.load(lent.connection, ids)
+        with self._connections.checkout() as checkout:
+            rows, now = self._dialect.load(checkout.connection, ids)
         return self._records(rows), now
 
     def _records(self, rows: Iterable[Row]) -> dict[str, StoredRecord]:
@@ -184,8 +184,8 @@ class SQLBackend(PartsBackend, SupportsListing):
         """Return those that are marked, without their records."""
         if self.missing():
             return set()
-        with self._connections.lend() as lent:
-            return self._dialect.cancel_requested(lent.connection, ids)
+        with self._connections.checkout() as checkout:
+            return self._dialect.cancel_requested(checkout.connection, ids)
 
     def list(
         self, *, kind: str | None, states: Collection[State] | None, limit: int, part_of: str | None = None
@@ -195,8 +195,8 @@ class SQLBackend(PartsBackend, SupportsListing):
             return []
         asked, member = limit, None if part_of is None else f'"part_of":"{part_of}"'
         while True:
-            with self._connections.lend() as lent:
-                rows, now = self._dialect.list(lent.connection, kind, states, asked, member)
+            with self._connections.checkout() as checkout:
+                rows, now = self._dialect.list(checkout.connection, kind, states, asked, member)
             records = self.progress_of(self._records(rows), now).values()
             found = [record for record in records if part_of in (None, record.part_of)]
             if len(found) >= limit or len(rows) < asked:

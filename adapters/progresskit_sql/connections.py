@@ -1,5 +1,5 @@
 """
-Lends the connections of an engine, and keeps them out of forked processes.
+Checks connections out of an engine, and keeps them out of forked processes.
 
 A connection to a server that was open at a fork is forgotten by the child, and never closed there: it is the parent's.
 A file of SQLite is worse: SQLite keeps the locks that a process holds in the memory of that process. A child forked
@@ -45,7 +45,7 @@ TRIES = 8
 """So many connections in a row are taken from the pool, and found to be ended by the server, before one is used."""
 
 
-class Lent(NamedTuple):
+class Checkout(NamedTuple):
     """A connection of the driver, and which database it leads to: another one, if records may be gone."""
 
     connection: Any
@@ -61,17 +61,17 @@ class Connections:
         self._engine = given or dialect.engine()
         self._key = f"progresskit {id(self)}"
         self._breaks = 0
-        self._errors: tuple[type[Exception], ...] = (_Astray, SQLAlchemyError, *dialect.errors)
+        self._errors: tuple[type[Exception], ...] = (_StaleConnection, SQLAlchemyError, *dialect.errors)
         _all.add(self)
 
     @contextmanager
-    def lend(self) -> Iterator[Lent]:
+    def checkout(self) -> Iterator[Checkout]:
         """Give a connection that is ready; errors of the driver become errors of the kit's."""
         with _gate.call(), self._translated():
             pool, pooled = self._engine.pool, self._take()
             try:
                 with self._autocommit(pooled.driver_connection):
-                    yield Lent(pooled.driver_connection, (self._home(pooled), self._breaks))
+                    yield Checkout(pooled.driver_connection, (self._home(pooled), self._breaks))
             except BackendError:  # the connection has no part in it
                 raise
             except BaseException:  # the answer to an interrupted call may arrive later
@@ -83,7 +83,7 @@ class Connections:
                 pooled.close()
 
     @contextmanager
-    def lend_for_good(self) -> Iterator[Any]:
+    def detach(self) -> Iterator[Any]:
         """Give a connection that no pool knows of any more; the caller closes it, but not after an error here."""
         with _gate.call(), self._translated():
             pooled = self._take()
@@ -121,7 +121,7 @@ class Connections:
         if home is None:
             home = pooled.info[self._key] = self._dialect.open(pooled.driver_connection, self._own)
         elif not self._dialect.leads_home(home):
-            raise _Astray("the database was removed or replaced")
+            raise _StaleConnection("the database was removed or replaced")
         return home
 
     def _discard(self, pooled: PoolProxiedConnection) -> None:
@@ -132,7 +132,7 @@ class Connections:
             pooled.invalidate()
 
     def _failure(self, error: Exception) -> BackendError:
-        now = isinstance(error, PoolTimeout | _Astray) or self._dialect.unavailable(error)
+        now = isinstance(error, PoolTimeout | _StaleConnection) or self._dialect.unavailable(error)
         return (BackendUnavailable if now else BackendError)(f"{self}: {describe(error, self._url)}")
 
     @property
@@ -164,7 +164,7 @@ class Connections:
             self._engine.dispose(close=False)
 
 
-class _Astray(Exception):
+class _StaleConnection(Exception):
     """The connection leads to a database that is no longer there."""
 
 

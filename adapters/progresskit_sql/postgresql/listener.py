@@ -153,7 +153,7 @@ class ChannelListener(ReconnectingThread, Subscription):
             self._receive(connection)
 
     def _connect(self) -> psycopg.Connection[Any]:
-        with self._connections.lend_for_good() as connection:
+        with self._connections.detach() as connection:
             claim(connection)
             connection.add_notify_handler(self._note)
             ((pid,),) = connection.execute("SELECT pg_backend_pid()").fetchall()
@@ -164,8 +164,8 @@ class ChannelListener(ReconnectingThread, Subscription):
 
     def _try(self, connection: psycopg.Connection[Any]) -> bool:
         """Find out whether notifications come through the pooler, and poll meanwhile."""
-        with self._connections.lend() as lent:
-            lent.connection.execute("SELECT pg_notify(%s, '')", (TRIAL,))
+        with self._connections.checkout() as checkout:
+            checkout.connection.execute("SELECT pg_notify(%s, '')", (TRIAL,))
         came = False
         for _ in range(TRIAL_POLLS):
             if came := self._wait(POLL_SECONDS, connection.pgconn.socket):

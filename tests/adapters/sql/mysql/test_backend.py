@@ -142,8 +142,8 @@ def test_any_prefix_will_do(prefix: str, url: str, ask: Callable[[str], Any]) ->
 
 def test_what_the_url_says_of_timeouts_holds(url: str) -> None:
     for query, expected in (("", 5), ("?read_timeout=9", 9)):
-        with closing(SQLBackend(f"{url}{query}")) as backend, backend._connections.lend() as lent:
-            assert lent.connection._read_timeout == expected
+        with closing(SQLBackend(f"{url}{query}")) as backend, backend._connections.checkout() as checkout:
+            assert checkout.connection._read_timeout == expected
 
 
 # The table.
@@ -481,7 +481,7 @@ def test_a_batch_over_max_allowed_packet_is_divided_and_still_taken_whole_or_not
                     backend.write([*(update(id, 3) for id in ids), update("long", 1, result="x" * 70_000)])
                 assert not isinstance(raised.value, BackendUnavailable)
                 assert {progress.version.seq for progress in backend.read(ids).values()} == {2}
-                with backend._connections.lend() as lent, lent.connection.cursor() as asking:
+                with backend._connections.checkout() as checkout, checkout.connection.cursor() as asking:
                     assert isinstance(backend._dialect, MySQL)
                     statements += backend._dialect._write.of(rows_of_writes(asking, batch, "0.0"), 65_536)
         finally:
@@ -527,7 +527,7 @@ def test_each_query_goes_by_an_index(name: str, index: str, backend: SQLBackend,
     clock.advance(10)
     values = {"ids": ids[::2], "now": clock(), "kind": None, "states": None, "limit": 5, "member": None}
     assert isinstance(backend._dialect, MySQL)
-    with backend._connections.lend() as lent, lent.connection.cursor() as cursor:
+    with backend._connections.checkout() as checkout, checkout.connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN {backend._dialect._sql[name]}", values)
         ((_, _, _, _, _, key, _, _, _, extra),) = cursor.fetchall()
     assert (key, "filesort" in (extra or "")) == (index, False)

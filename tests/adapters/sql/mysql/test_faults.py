@@ -239,8 +239,8 @@ def test_a_host_that_nobody_knows_is_reported() -> None:
 def test_a_killed_session_is_replaced_before_it_is_used(private: MariaDB, backend: SQLBackend) -> None:
     backend.write([start("job")])
     for _ in range(3):
-        with backend._connections.lend() as lent:
-            session = lent.connection.thread_id()
+        with backend._connections.checkout() as checkout:
+            session = checkout.connection.thread_id()
         private.execute(f"KILL {session}")
         assert backend.read(["job"]).keys() == {"job"}
 

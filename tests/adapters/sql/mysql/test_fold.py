@@ -41,7 +41,7 @@ class Database:
     def row(self, id: str) -> Row:
         columns = f"run, attempt, seq, token, state, body, verdict, created, cancel_requested, {ADDED}"
         query = f"SELECT {columns}, kind, lease, heard_at, expires_at FROM progresskit_jobs WHERE id = %s"
-        with self.viewer._connections.lend() as lent, lent.connection.cursor() as cursor:
+        with self.viewer._connections.checkout() as checkout, checkout.connection.cursor() as cursor:
             cursor.execute(query, [id])
             row: tuple[Any, ...] = cursor.fetchone()
         stored = Stored(*row[:12])

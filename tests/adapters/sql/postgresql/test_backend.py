@@ -180,9 +180,9 @@ def test_prefixes_and_schemas_do_not_see_each_other(url: str, backend: SQLBacken
 def test_what_the_url_says_of_the_session_holds_beside_what_the_kit_wants(url: str) -> None:
     with closing(SQLBackend(f"{url}%20-clock_timeout%3D1234&application_name=shop")) as backend:
         backend.read(["job"])
-        with backend._connections.lend() as lent:
+        with backend._connections.checkout() as checkout:
             settings = {
-                name: lent.connection.execute(f"SHOW {name}").fetchone()[0]
+                name: checkout.connection.execute(f"SHOW {name}").fetchone()[0]
                 for name in ("lock_timeout", "application_name", "statement_timeout")
             }
     assert settings == {"lock_timeout": "1234ms", "application_name": "shop", "statement_timeout": "3s"}
@@ -193,10 +193,10 @@ def test_behind_a_pooler_nothing_is_kept_in_a_session(url: str) -> None:
         backend.write([start("job")])
         for seq in range(2, 20):
             backend.write([update("job", seq)])
-        with backend._connections.lend() as lent:
-            assert lent.connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
-            assert lent.connection.execute("SHOW statement_timeout").fetchone() == ("0",)
-            assert lent.connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
+        with backend._connections.checkout() as checkout:
+            assert checkout.connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
+            assert checkout.connection.execute("SHOW statement_timeout").fetchone() == ("0",)
+            assert checkout.connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
 
 
 def test_sqlite_needs_no_psycopg_and_postgresql_says_what_brings_it() -> None:
@@ -597,5 +597,5 @@ def test_nobody_waits_for_the_disk_but_for_the_end_of_a_job(url: str, backend: S
     ):
         backend.write([write])
     assert rows(url, "SELECT setting FROM seen") == [("off",), ("on",), ("off",), ("off",)]
-    with backend._connections.lend() as lent:
-        assert lent.connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
+    with backend._connections.checkout() as checkout:
+        assert checkout.connection.execute("SHOW synchronous_commit").fetchone() == ("on",)

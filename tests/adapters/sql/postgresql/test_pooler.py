@@ -98,8 +98,8 @@ def test_where_nothing_is_reported_it_is_said_once_and_looked_again_and_again(
         changes.close()
         cancels.close()
     assert caplog.text.count("pooler=on") == 1
-    with closing(SQLBackend(behind(lax, "pooler=on"))) as after, after._connections.lend() as lent:
-        assert lent.connection.execute("SELECT pg_listening_channels()").fetchall() == [], "whose session it is now"
+    with closing(SQLBackend(behind(lax, "pooler=on"))) as after, after._connections.checkout() as checkout:
+        assert checkout.connection.execute("SELECT pg_listening_channels()").fetchall() == [], "whose session it is now"
 
 
 def test_nobody_waits_while_it_is_not_known_whether_anything_is_reported(

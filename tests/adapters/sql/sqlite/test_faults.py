@@ -67,8 +67,8 @@ def test_a_database_locked_by_another_process_is_waited_for_briefly(path: Path, 
 
 
 def test_the_url_may_say_how_long_a_locked_database_is_waited_for(path: Path) -> None:
-    with closing(SQLBackend(f"sqlite:///{path}?timeout=0.25")) as backend, backend._connections.lend() as lent:
-        assert lent.connection.execute("PRAGMA busy_timeout").fetchone() == (250,)
+    with closing(SQLBackend(f"sqlite:///{path}?timeout=0.25")) as backend, backend._connections.checkout() as checkout:
+        assert checkout.connection.execute("PRAGMA busy_timeout").fetchone() == (250,)
 
 
 @pytest.mark.timing
