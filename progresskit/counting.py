@@ -127,7 +127,7 @@ class Count:
     def current(self) -> float:
         """How many items are done, those of a loop that counts and of other processes included."""
         own = self._own()
-        return own if self.shared is None else min(own + self.shared.done(), validation.LIMIT)
+        return own if self.shared is None else _within_limits(own + self.shared.done())
 
     def _own(self) -> float:
         """Return how many items are done in this process."""
@@ -229,7 +229,7 @@ class Count:
     def fold_shared(self) -> None:
         """Store what other processes have counted, which is read no more."""
         if self.shared is not None:
-            self._store(min(self._own() + self.shared.close(), validation.LIMIT))
+            self._store(_within_limits(self._own() + self.shared.close()))
             self.shared = None
 
     def stop_loop(self) -> None:
@@ -237,3 +237,8 @@ class Count:
         counter = self._counter
         if counter is not None:
             counter.stop()
+
+
+def _within_limits(count: float) -> float:
+    """Return a sum of counts as one: other processes may have lowered what this one has counted."""
+    return min(max(count, 0), validation.LIMIT)

@@ -12,6 +12,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from . import validation
+from .cancelled_error import cancelled_error
 from .errors import Cancelled, InvalidValue
 from .observer_list import ObserverList
 from .progress import State
@@ -160,7 +161,7 @@ class Job:
         if self.has_ended:
             return False
         if self._must_stop:
-            raise self.cancelled(self.id)
+            raise cancelled_error(self.id)
         self._wake()
         return True
 
@@ -173,7 +174,7 @@ class Job:
     def check_cancelled(self) -> None:
         """Raise Cancelled if the job was asked to stop."""
         if self.cancel_requested:
-            raise self.cancelled(self.id)
+            raise cancelled_error(self.id)
 
     def validated(self, name: str, convert: Callable[[Any], Any], value: Any) -> Any:
         """Return the value as it is kept; None for None and for a bad value, which is dropped."""
@@ -215,11 +216,6 @@ class Job:
     def cancel_requested(self) -> bool:
         """True once the job was asked to stop."""
         return self._cancel_requested
-
-    @property
-    def cancelled(self) -> type[Cancelled]:
-        """The exception that stops the job's work."""
-        return Cancelled
 
     @property
     def _must_stop(self) -> bool:

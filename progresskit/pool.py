@@ -10,13 +10,12 @@ from __future__ import annotations
 from concurrent import futures
 from contextvars import copy_context
 from functools import partial
-from multiprocessing import current_process, util
+from multiprocessing import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar
 
 from . import forks, scope, validation
 from .counting import OPEN
-from .errors import Cancelled
 from .job import Job, do_nothing
 from .observer import Guest, NoSink, job_of, stage_of
 from .reports import Reports
@@ -90,14 +89,6 @@ def _begin(folder: str, id: str, owner: str | None, cancellable: bool) -> None:
     scope.enter(_ChildObserver(count, Identity(id, token="", owner=owner), cancellable))
 
 
-class _CancelledInPool(Cancelled, Exception):
-    """
-    Stops the work of a process of `multiprocessing.Pool`.
-
-    Such a process would end at an exception of another kind, and the pool would wait for its result for ever.
-    """
-
-
 class _ChildJob(Job):
     """The job of the parent process, as a child has it: counts and descriptions go to the parent, all else nowhere."""
 
@@ -116,11 +107,6 @@ class _ChildJob(Job):
     def cancel_requested(self) -> bool:
         """True once the parent's job was asked to stop."""
         return self._count.cancelled[0] == 1
-
-    @property
-    def cancelled(self) -> type[Cancelled]:
-        """The exception that stops the work, and is raised in the parent where the result is asked for."""
-        return _CancelledInPool if "PoolWorker" in current_process().name else Cancelled
 
     @property
     def count_at_once(self) -> Callable[[float], None]:
@@ -152,10 +138,10 @@ class _ChildObserver(Guest):
         self._bind(job, job.stages.job)
 
     def advance(self, n: float = 1) -> None:
-        """Count `n` more items as done."""
+        """Count `n` more items as done; a negative `n` lowers the count of the job."""
         if self._cancelled[0]:
             self._job.admit()
         if type(n) is int and 0 <= n <= OPEN:
             self._add(n)
-        elif (number := self._job.validated("n", validation.count, n)) is not None:
+        elif (number := self._job.validated("n", validation.change, n)) is not None:
             self._add(number)

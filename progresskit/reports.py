@@ -39,7 +39,7 @@ class Reports(CountSlots):
         self._job, self._stage = job, stage
 
     def advance(self, n: float = 1) -> None:
-        """Count `n` more items as done."""
+        """Count `n` more items as done; a negative `n` lowers the count, not below 0."""
         if n is self._one:
             self._current += 1
         elif type(n) is int and 0 <= n <= self._gate - self._current:  # a sum might be too large for a float
@@ -110,12 +110,13 @@ class Reports(CountSlots):
         if not self._job.admit() or not self._counts("n"):
             return
         try:
-            number = validation.count(n)
-            validation.count(self._current + number)
+            number = validation.change(n)
+            validation.count(max(self._current + number, 0))
         except ValueError as problem:
             self._job.drop("n", problem)
         else:
-            self._current += number  # no call between load and store, where another thread could come in
+            current = self._current + number  # no call between load and store, where another thread could come in
+            self._current = current if current > 0 else 0  # noqa: FURB136 (that would be a call)
         self._job.open_gate(self._stage.count)
 
     def _set(self, current: Any, total: Any, description: Any) -> None:

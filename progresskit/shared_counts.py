@@ -193,15 +193,15 @@ class SharedCount:
         """One item, which is 1 once the job was asked to stop."""
 
     def add(self, n: float) -> None:
-        """Add to the count."""
+        """Add to the count, which a negative number lowers."""
         with self._lock:
             page = self._page or self._open()
             if page is None:
                 return
             if type(n) is int:
-                page.words[_WHOLE] = min(page.words[_WHOLE] + n, LIMIT)
+                page.words[_WHOLE] = max(min(page.words[_WHOLE] + n, LIMIT), -LIMIT)
             else:
-                page.floats[_FRACTION] = min(page.floats[_FRACTION] + n, LIMIT)
+                page.floats[_FRACTION] = max(min(page.floats[_FRACTION] + n, LIMIT), -LIMIT)
 
     def describe(self, text: str) -> None:
         """Store a text for the job."""

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import ref
 
 from . import scope
+from .cancelled_error import cancelled_error
 from .observer import job_of, stage_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
     from .counting import LoopCounter
-    from .errors import Cancelled
     from .job import Job
     from .observer import ProgressObserver
     from .scope import Scope
@@ -89,7 +89,7 @@ class AsyncLoop(Generic[Item]):
         opened: bool,
     ) -> None:
         self._counted = observer, total, unit, opened
-        self._counter = _StepCounter(observer.id, job_of(observer).cancelled)
+        self._counter = _StepCounter(observer.id)
         self._loop: _Loop | None = _Loop(observer, self._counter, opened)
         self._items = items
         self._iterator: AsyncIterator[Item] | None = None
@@ -223,7 +223,7 @@ def _at_inner_end(counter: LoopCounter) -> Iterator[Any]:
 
 def repeat_counter(observer: ProgressObserver) -> RepeatCounter:
     """Return a counter for a loop over `compress(items, counter.selectors())`; one to stop for a cancellable job."""
-    return _StoppableCounter(observer.id, job_of(observer).cancelled) if observer.cancellable else RepeatCounter()
+    return _StoppableCounter(observer.id) if observer.cancellable else RepeatCounter()
 
 
 class RepeatCounter:
@@ -261,9 +261,9 @@ class _StoppableCounter(RepeatCounter):
     The loop then comes back to `_blocks`, which raises, at its very next item, however long the block would have been.
     """
 
-    def __init__(self, id: str, cancelled: type[Cancelled]) -> None:
+    def __init__(self, id: str) -> None:
         super().__init__()
-        self._id, self._cancelled = id, cancelled
+        self._id = id
         self._lock = Lock()
         self._stopped = False
         self._withheld = 0
@@ -277,7 +277,7 @@ class _StoppableCounter(RepeatCounter):
             with self._lock:
                 if self._stopped:
                     self.finish()
-                    raise self._cancelled(self._id)
+                    raise cancelled_error(self._id)
                 self._end += _BLOCK
                 block = self._block = repeat(True, _BLOCK)
             yield block
@@ -295,16 +295,16 @@ class _StoppableCounter(RepeatCounter):
 class _StepCounter:
     """Counts a loop that calls `step` for each item."""
 
-    def __init__(self, id: str, cancelled: type[Cancelled]) -> None:
+    def __init__(self, id: str) -> None:
         self.left = self.finished = False
-        self._id, self._cancelled = id, cancelled
+        self._id = id
         self._taken = 0
         self._stopped = False
 
     def step(self) -> None:
         if self._stopped:
             self.finish()
-            raise self._cancelled(self._id)
+            raise cancelled_error(self._id)
         self._taken += 1
 
     def done(self) -> int:

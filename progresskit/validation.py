@@ -25,6 +25,15 @@ DEPTH = 100
 
 def count(value: Any) -> int | float:
     """Return a number as an int where it is a whole kind of number, else as a float; 0 to 2**53."""
+    return _number(value, 0)
+
+
+def change(value: Any) -> int | float:
+    """Return by how much a count changes, as `count`, but from -2**53."""
+    return _number(value, -LIMIT)
+
+
+def _number(value: Any, lowest: int) -> int | float:
     kind = type(value)  # not isinstance(), which uses the value's own `__class__`, and a lazy one may raise any error
     if kind is bool or not issubclass(kind, Number):
         raise ValueError(f"must be a number, not {kind.__name__}")
@@ -32,8 +41,8 @@ def count(value: Any) -> int | float:
         number: int | float = int(value) if issubclass(kind, Integral) else float(value)
     except Exception as error:
         raise ValueError(f"must be convertible to a number: {type(error).__name__}") from None
-    if not 0 <= number <= LIMIT:  # which NaN is not
-        raise ValueError("must be a finite number from 0 to 2**53")
+    if not lowest <= number <= LIMIT:  # which NaN is not
+        raise ValueError(f"must be a finite number from {'-2**53' if lowest else '0'} to 2**53")
     return number + 0  # turns -0.0 into 0.0
 
 

@@ -111,12 +111,15 @@ GOOD_NUMBERS = [
     numpy.int8(5), numpy.uint64(LIMIT), numpy.float32(1.5), numpy.float64(0.1), numpy.longdouble(2.5),
 ]  # fmt: skip
 
+NEGATIVE_NUMBERS = [-1, -0.5, -1e-300, -LIMIT, Decimal(-1), Fraction(-1, 3), numpy.int64(-1)]
+"""No positions, and no totals, but good changes of a count."""
+
 BAD_NUMBERS = [
-    math.nan, math.inf, -math.inf, -1, -0.5, -1e-300, LIMIT + 1, LIMIT * 1.5, 10**5_000, -(10**5_000), 1e308,
+    math.nan, math.inf, -math.inf, -LIMIT - 1, LIMIT + 1, LIMIT * 1.5, 10**5_000, -(10**5_000), 1e308,
     True, False, "5", b"5", "", "nan", [1], (1,), {1}, {"a": 1}, object(), 1j, range(3), print, int,
     Moody(), MoodyInt(5),
-    Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal(-1), Decimal("1e999999"), Fraction(-1, 3),
-    Fraction(10**400), numpy.float64("nan"), numpy.float32("inf"), numpy.int64(-1), numpy.bool_(True),
+    Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal("1e999999"),
+    Fraction(10**400), numpy.float64("nan"), numpy.float32("inf"), numpy.bool_(True),
     numpy.array([1, 2]), numpy.array(5), numpy.complex128(1), numpy.datetime64("2026-01-01"), numpy.timedelta64(5, "s"),
 ]  # fmt: skip
 
@@ -130,7 +133,7 @@ good_numbers = st.one_of(
     st.floats(0, 1e9, width=32).map(numpy.float32),
 )
 bad_numbers = st.one_of(
-    st.sampled_from(BAD_NUMBERS),
+    st.sampled_from(BAD_NUMBERS + NEGATIVE_NUMBERS),
     st.integers(max_value=-1),
     st.integers(min_value=LIMIT + 1),
     st.floats(max_value=-1e-300),
@@ -226,6 +229,20 @@ def test_what_is_no_good_number_is_dropped_and_counted(kit: Kit, check: Check, v
     assert (shown["current"], shown["total"]) == (6, 50), "the good half of a call counts"
 
 
+@pytest.mark.parametrize("value", NEGATIVE_NUMBERS, ids=repr)
+def test_a_negative_number_is_dropped_but_as_a_change_of_the_count(kit: Kit, check: Check, value: Any) -> None:
+    job = kit.observe(total=50)
+    job.set_progress(5)
+    job.set_progress(value)
+    job.set_progress(6, value)
+    job.update(current=value)
+    job.update(total=value)
+    assert job.progress.current == 6
+    job.advance(value)
+    shown = check(job, 4)
+    assert (shown["current"], shown["total"]) == (pytest.approx(max(6 + float(value), 0)), 50)
+
+
 @FUZZ
 @given(st.lists(st.tuples(st.just(True), good_numbers) | st.tuples(st.just(False), bad_numbers), max_size=6))
 def test_any_mixture_of_numbers_leaves_the_last_good_one(kit: Kit, check: Check, calls: list[tuple[bool, Any]]) -> None:
@@ -239,14 +256,27 @@ def test_any_mixture_of_numbers_leaves_the_last_good_one(kit: Kit, check: Check,
 
 @FUZZ
 @given(st.lists(good_numbers | bad_numbers, max_size=8))
-def test_advancing_by_anything_never_passes_the_limit_or_goes_back(kit: Kit, check: Check, steps: list[Any]) -> None:
+def test_advancing_by_anything_never_leaves_the_limits_and_falls_by_negative_numbers_only(
+    kit: Kit, check: Check, steps: list[Any]
+) -> None:
     job, last = kit.observe(), 0.0
     for step in steps:
         job.advance(step)
         current = job.progress.current
-        assert last <= current <= LIMIT
+        assert 0 <= current <= LIMIT
+        assert current >= last or step < 0
         last = current
     check(job, job.dropped)
+
+
+def test_a_count_that_is_lowered_stops_at_zero_and_rises_again(kit: Kit, check: Check) -> None:
+    job = kit.observe(total=100)
+    shown = list[Any]()
+    for step in (60, -20, -1.5, -1_000, -1, 25, 75):
+        job.advance(step)
+        shown.append((job.progress.current, job.progress.percent))
+    assert shown == [(60, 60), (40, 40), (38.5, 38.5), (0, 0), (0, 0), (25, 25), (100, 99.99)]
+    check(job, 0)
 
 
 @pytest.mark.parametrize("value", [10**400, -(10**400)], ids=["huge", "negative"])
@@ -466,7 +496,7 @@ def test_nothing_of_a_bad_value_reaches_the_log_but_its_kind(kit: Kit, caplog: p
     assert "hunter2" not in caplog.text
 
 
-@pytest.mark.parametrize("value", [math.nan, -1, "5", None.__class__], ids=repr)
+@pytest.mark.parametrize("value", [math.nan, -LIMIT - 1, "5", None.__class__], ids=repr)
 def test_strict_raises_where_the_bad_value_is_reported(backend: FlakyBackend, clock: FakeClock, value: Any) -> None:
     job = Kit(backend=backend, clock=clock, threaded=False, strict=True).observe("job")
     with pytest.raises(InvalidValue, match=r"^n "):

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from concurrent import futures
 from contextvars import ContextVar
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 from weakref import ref
@@ -125,6 +126,15 @@ def test_a_request_to_cancel_is_raised_in_the_processes_and_where_results_are_as
                 late.get(60)
 
 
+def test_a_request_to_cancel_ends_the_call_of_a_thread_of_multiprocessing_and_not_the_thread(kit: Kit) -> None:
+    with kit.observe("job", cancellable=True) as job, ThreadPool(1) as pool:
+        kit.cancel("job")
+        until(lambda: job.cancel_requested)
+        for call in (job.advance, job.check_cancelled):
+            with pytest.raises(Cancelled):
+                pool.apply_async(call).get(60)
+
+
 # The counts that are shared.
 
 
@@ -146,7 +156,13 @@ def test_counts_of_others_are_added_to_those_of_the_process(kit: Kit) -> None:
         assert job.progress.current == 4
         assert not [*count.folder.glob("[0-9]*")]
         count.add(1)  # goes on all the same
-    assert kit.get("job").current == 5  # type: ignore[union-attr]
+        count.add(-2)
+        assert job.progress.current == 3
+        count.add(-4)
+        assert job.progress.current == 0
+        count.add(3)
+        assert job.progress.current == 2
+    assert kit.get("job").current == 2  # type: ignore[union-attr]
     assert not count.folder.exists()
 
 
