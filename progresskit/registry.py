@@ -97,10 +97,14 @@ def needs_extra(what: str, extra: str) -> Iterator[None]:
         raise missing_package(what, error, extra) from error
 
 
-def missing_package(what: str, error: ImportError, extra: str | None) -> MissingPackage:
-    """Return the error that names the package which is missing, or cannot be loaded, and the command that brings it."""
+def missing_package(what: str, error: ImportError, extra: str | None, *packages: str) -> MissingPackage:
+    """
+    Return the error that names the package which is missing, or cannot be loaded, and the command that brings it.
+
+    `packages` are those that are needed and that no extra brings.
+    """
     cause = error.__cause__ if isinstance(error, MissingPackage) else error
-    command, package = f'"progresskit[{extra}]"', error.name or error
+    command, package = " ".join((f'"progresskit[{extra}]"', *packages)), error.name or error
     if isinstance(cause, ModuleNotFoundError):
         problem = f"which is not installed: pip install {command}"
     else:  # it is too old, or has no library of its own, or is not made for a subinterpreter

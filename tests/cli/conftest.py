@@ -36,21 +36,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
+def make_library(folder: Path, *packages: str) -> Path:
+    """Have any Python with the folder on its path take these parts of the standard library for the whole."""
+    whole, part = Path(sysconfig.get_path("stdlib")), folder / "library"
+    for name in packages:
+        shutil.copytree(whole / name, part / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "sitecustomize.py").write_text(f"import sysconfig\nsysconfig.get_path = lambda *_: {str(part)!r}\n")
+    return part
+
+
 @pytest.fixture(scope="session")
 def small_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder that makes any Python with it on its path take a part of the standard library for the whole."""
+    """Give a folder with a library whose jobs last some seconds."""
     folder = tmp_path_factory.mktemp("small")
-    whole, part = Path(sysconfig.get_path("stdlib")), folder / "library"
-    for name in ("asyncio", "email", "encodings", "http", "json", "multiprocessing", "unittest", "xml"):
-        shutil.copytree(whole / name, part / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for path in whole.glob("*.py"):
+    part = make_library(folder, "asyncio", "email", "encodings", "http", "json", "multiprocessing", "unittest", "xml")
+    for path in Path(sysconfig.get_path("stdlib")).glob("*.py"):
         shutil.copy(path, part)
     # The job that fails does so in the middle of the files: as many empty ones behind the others put that at their end,
     # so that it lasts for some intervals, while the job that counts all of them lasts no longer.
     (part / "zzz").mkdir()
     for number in range(len([*part.rglob("*.py")])):
         (part / "zzz" / f"empty{number}.py").touch()
-    (folder / "sitecustomize.py").write_text(f"import sysconfig\nsysconfig.get_path = lambda *_: {str(part)!r}\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with a library whose jobs last an instant."""
+    folder = tmp_path_factory.mktemp("tiny")
+    make_library(folder, "asyncio", "json")
     return folder
 
 

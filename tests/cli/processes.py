@@ -7,9 +7,11 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -19,6 +21,7 @@ from tests.services.waiting import PATIENCE, wait_until
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "progresskit.cli")
 RUN_SECONDS = 300
+JOB_SECONDS = 120
 LONG_CSV = b"a,b\n" + b"1,2\n" * 3_000_000
 """A file whose import lasts about a minute, far longer than any test looks on: until it is cancelled, it runs."""
 
@@ -89,9 +92,9 @@ class Demo:
 
 
 @contextmanager
-def demo(folder: Path, **more: str) -> Iterator[Demo]:
+def demo(folder: Path, *arguments: str, **more: str) -> Iterator[Demo]:
     """Start a demo on a free port, and use it once it says where it is."""
-    with start("demo", "--port", "0", TMPDIR=str(folder), **more) as process:
+    with start("demo", "--port", "0", *arguments, TMPDIR=str(folder), **more) as process:
         running = Demo(process, folder)
         started = running.processes()
         try:
@@ -101,6 +104,42 @@ def demo(folder: Path, **more: str) -> Iterator[Demo]:
             for pid in started - {process.pid}:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+
+def records(running: Demo, path: str) -> Iterator[dict[str, Any]]:
+    """Follow a job over HTTP as a long poll does, to its end."""
+    etag, deadline = "", time.monotonic() + JOB_SECONDS
+    while time.monotonic() < deadline:
+        answer = running.http.get(path, headers={"If-None-Match": etag, "Prefer": "wait=5"}, timeout=30)
+        if answer.status_code == 304 or answer.status_code == 404:
+            continue
+        assert answer.status_code == 200, answer.text
+        yield answer.json()
+        if answer.json()["done"]:
+            return
+        etag = answer.headers["ETag"]
+    raise AssertionError(f"not done within {JOB_SECONDS} s")
+
+
+def follow(running: Demo, path: str) -> list[dict[str, Any]]:
+    seen = list(records(running, path))
+    counts = [(record["percent"] or 0, record["step"] or 0, record["current"]) for record in seen]
+    assert counts == sorted(counts)
+    return seen
+
+
+def until_running(running: Demo, path: str) -> None:
+    assert any(record["state"] == "running" for record in records(running, path)), "it has never run"
+
+
+def cancel(running: Demo, path: str) -> None:
+    assert running.http.post(f"{path}cancel/").status_code == 202
+    assert follow(running, path)[-1]["state"] == "cancelled"
+
+
+def card_of(running: Demo, record: dict[str, Any]) -> str:
+    """Return the HTML of a job, which shows what came of it."""
+    return running.http.get(f"/jobs/{record['id']}/").text
 
 
 def progress_of(html: str) -> str:

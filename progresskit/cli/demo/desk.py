@@ -13,12 +13,11 @@ from .jobs import Jobs
 from .work.archives import batches
 
 if TYPE_CHECKING:
-    from celery import Celery
-
     from progresskit.progress import Progress
 
     from .folder import Folder
     from .jobs import Job
+    from .queues.base import Queue
 
 
 class Kind(NamedTuple):
@@ -53,6 +52,11 @@ KINDS = {
 }
 
 
+def new_name() -> str:
+    """Return a random name, of files or of a job made of parts; the queue chooses the ids of other jobs."""
+    return os.urandom(16).hex()
+
+
 class Card(NamedTuple):
     """The view of a job on the page; `record` is None until the job is reported, `result` until it has succeeded."""
 
@@ -69,7 +73,7 @@ class Card(NamedTuple):
 class Desk:
     """Sends tasks to the queue, and knows which."""
 
-    def __init__(self, folder: Folder, queue: Celery) -> None:
+    def __init__(self, folder: Folder, queue: Queue) -> None:
         self.folder, self._queue = folder, queue
         self._jobs = Jobs(folder.jobs)
 
@@ -78,17 +82,17 @@ class Desk:
         if kind == "archive":
             return self._start_archive(kind)
         arguments = (str(self.folder.broken),) if kind == "compile" else ()
-        return self._send(os.urandom(16).hex(), kind, KINDS[kind].title, KINDS[kind].task, *arguments)
+        return self._send(new_name(), kind, KINDS[kind].title, KINDS[kind].task, *arguments)
 
-    def start_import(self, id: str, task: str, name: str) -> Card:
-        """Start an import into the table of that id, of the upload of that id."""
-        paths = self.folder.upload(id), self.folder.table(id)
-        return self._send(id, "import", name, task, *map(str, paths))
+    def start_import(self, files: str, task: str, name: str) -> Card:
+        """Start an import of the upload of that name into a table of the same name."""
+        paths = self.folder.upload(files), self.folder.table(files)
+        return self._send(files, "import", name, task, *map(str, paths))
 
     def _start_archive(self, kind: str) -> Card:
         """Declare a job made of parts, and send a task for each of them."""
         parts = batches()
-        job = self._jobs.add(os.urandom(16).hex(), kind, KINDS[kind].title)
+        job = self._jobs.add(new_name(), new_name(), kind, KINDS[kind].title)
         progresskit.group(
             job.id,
             size=len(parts),
@@ -98,14 +102,13 @@ class Desk:
             meta={"files": sum(len(part.files) for part in parts), "bytes": sum(part.size for part in parts)},
         )
         for number, part in enumerate(parts):
-            files, archive = list(map(str, part.files)), str(self.folder.archive(job.id, number))
-            self._queue.send_task(KINDS[kind].task, (job.id, number, part.weight, files, archive))
+            files, archive = list(map(str, part.files)), str(self.folder.archive(job.files, number))
+            self._queue.send(KINDS[kind].task, job.id, number, part.weight, files, archive)
         return Card(job, progresskit.get(job.id))
 
-    def _send(self, id: str, kind: str, title: str, task: str, *arguments: str) -> Card:
-        job = self._jobs.add(id, kind, title)
-        self._queue.send_task(task, arguments, task_id=id)
-        return Card(job, None)
+    def _send(self, files: str, kind: str, title: str, task: str, *arguments: str) -> Card:
+        id = self._queue.send(task, *arguments)
+        return Card(self._jobs.add(id, files, kind, title), None)
 
     def card(self, id: str) -> Card | None:
         """Return one job; None for one that is not in the list."""
@@ -122,13 +125,14 @@ class Desk:
         if record is None or record.state is not State.SUCCEEDED:
             return Card(job, record)
         if job.kind == "archive":
-            return Card(job, record, {**record.meta, "packed": self.folder.packed_bytes(job.id)})
+            return Card(job, record, {**record.meta, "packed": self.folder.packed_bytes(job.files)})
         return Card(job, record, record.result)
 
     def clear(self) -> list[str]:
         """Forget the jobs that are done, and delete their files; return their ids."""
-        done = [card.job.id for card in self.cards() if card.done]
-        self._jobs.forget(done)
-        for id in done:
-            self.folder.forget(id)
-        return done
+        done = [card.job for card in self.cards() if card.done]
+        ids = [job.id for job in done]
+        self._jobs.forget(ids)
+        for job in done:
+            self.folder.forget(job.files)
+        return ids

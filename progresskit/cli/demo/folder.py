@@ -12,10 +12,6 @@ class Folder:
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
-        self.broker = self.path / "broker"
-        self.control = self.path / "control"
-        self.processed = self.path / "processed"
-        self.results = self.path / "results"
         self.uploads = self.path / "uploads"
         self.tables = self.path / "tables"
         self.archives = self.path / "archives"
@@ -27,8 +23,6 @@ class Folder:
     def create(cls) -> Folder:
         """Make a fresh one, for this user only."""
         folder = cls(mkdtemp(prefix="progresskit-demo-"))
-        for path in (folder.broker, folder.control, folder.processed, folder.results):
-            path.mkdir()
         for path in (folder.uploads, folder.tables, folder.archives):
             path.mkdir()
         folder.broken.write_text("# This file is in the way of whoever compiles all the others.\nprint('Hello'\n")
@@ -39,27 +33,27 @@ class Folder:
         """Where progress is kept."""
         return f"sqlite:///{self.path / 'progress.db'}"
 
-    def upload(self, id: str) -> Path:
-        """Return where the file of a job is put."""
-        return self.uploads / id
+    def upload(self, files: str) -> Path:
+        """Return where the file of a job is put; `files` is the name of the job's files."""
+        return self.uploads / files
 
-    def table(self, id: str) -> Path:
+    def table(self, files: str) -> Path:
         """Return the SQLite file that a job imports into."""
-        return self.tables / f"{id}.db"
+        return self.tables / f"{files}.db"
 
-    def archive(self, id: str, number: int) -> Path:
+    def archive(self, files: str, number: int) -> Path:
         """Return the archive with that number of a job."""
-        return self.archives / f"{id}-{number}.tar.xz"
+        return self.archives / f"{files}-{number}.tar.xz"
 
-    def packed_bytes(self, id: str) -> int:
+    def packed_bytes(self, files: str) -> int:
         """Return the size of all archives of a job."""
-        return sum(path.stat().st_size for path in self.archives.glob(f"{id}-*"))
+        return sum(path.stat().st_size for path in self.archives.glob(f"{files}-*"))
 
-    def forget(self, id: str) -> None:
+    def forget(self, files: str) -> None:
         """Delete the files of a job."""
-        table = self.table(id)
-        archives = self.archives.glob(f"{id}-*")
-        for path in (self.upload(id), table, Path(f"{table}-wal"), Path(f"{table}-shm"), *archives):
+        table = self.table(files)
+        archives = self.archives.glob(f"{files}-*")
+        for path in (self.upload(files), table, Path(f"{table}-wal"), Path(f"{table}-shm"), *archives):
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 class Job(NamedTuple):
-    """One entry; `queued` is in seconds since the epoch."""
+    """One entry; `files` is the name of its files in the folder, and `queued` is in seconds since the epoch."""
 
     id: str
+    files: str
     kind: str
     title: str
     queued: float
@@ -34,18 +35,20 @@ class Jobs:
         self._path = path
         with self._open() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("CREATE TABLE jobs (id TEXT PRIMARY KEY, kind TEXT, title TEXT, queued REAL)")
+            connection.execute(
+                "CREATE TABLE jobs (id TEXT PRIMARY KEY, files TEXT, kind TEXT, title TEXT, queued REAL)"
+            )
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(self._path)) as connection, connection:
             yield connection
 
-    def add(self, id: str, kind: str, title: str) -> Job:
+    def add(self, id: str, files: str, kind: str, title: str) -> Job:
         """Add a job that is sent to the queue now."""
-        job = Job(id, kind, title, time())
+        job = Job(id, files, kind, title, time())
         with self._open() as connection:
-            connection.execute("INSERT INTO jobs VALUES (?, ?, ?, ?)", job)
+            connection.execute("INSERT INTO jobs VALUES (?, ?, ?, ?, ?)", job)
         return job
 
     def all(self) -> list[Job]:

@@ -5,44 +5,39 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-import progresskit
 from progresskit.web.headers import same_origin
 
-from .desk import KINDS, Desk
+from .desk import KINDS, Desk, new_name
+from .queues import SLOTS
 from .table import read_page
-from .tasks import SLOTS
 from .work.sample import NAME as SAMPLE_NAME
 
 if TYPE_CHECKING:
-    from celery import Celery
     from flask import Flask, Response
     from werkzeug.exceptions import HTTPException
 
     from .desk import Card
     from .folder import Folder
+    from .queues.base import Queue
 
 UPLOAD_MIB = 100
-
-MOST_STREAMS = 64
-"""One for each tab, and a thread for each: little for a demo, where the default is careful."""
 
 _POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 
 
-def make_page(folder: Folder, queue: Celery) -> Flask:
-    """Return the app, which sends its tasks to the queue and writes its files into the folder."""
+def make_page(folder: Folder, queue: Queue, title: str) -> Flask:
+    """Return the app, which sends its tasks to the queue of that title and writes its files into the folder."""
     from flask import Flask
 
     from progresskit_flask import ProgressKit
 
-    progresskit.configure(folder.url, max_streams=MOST_STREAMS)
     app = Flask(__name__)
     app.config.update(SECRET_KEY=os.urandom(32).hex(), MAX_CONTENT_LENGTH=UPLOAD_MIB * 2**20)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     ProgressKit(app)
     desk = Desk(folder, queue)
     _guard(app)
-    _show_jobs(app, desk)
+    _show_jobs(app, desk, title)
     _start_jobs(app, desk)
     return app
 
@@ -73,13 +68,19 @@ def _guard(app: Flask) -> None:
         return render_template("error.html", message=message), error.code
 
 
-def _show_jobs(app: Flask, desk: Desk) -> None:
+def _show_jobs(app: Flask, desk: Desk, title: str) -> None:
     from flask import abort, render_template, request
 
     @app.get("/")
     def page() -> str:
         return render_template(
-            "page.html", cards=desk.cards(), kinds=KINDS, slots=SLOTS, upload_mib=UPLOAD_MIB, sample=SAMPLE_NAME
+            "page.html",
+            queue=title,
+            cards=desk.cards(),
+            kinds=KINDS,
+            slots=SLOTS,
+            upload_mib=UPLOAD_MIB,
+            sample=SAMPLE_NAME,
         )
 
     @app.get("/jobs/<id>/")
@@ -89,10 +90,11 @@ def _show_jobs(app: Flask, desk: Desk) -> None:
     @app.get("/jobs/<id>/table/")
     def table(id: str) -> str:
         card = desk.card(id)
-        if card is None or not card.done or not desk.folder.table(id).is_file():
+        path = None if card is None else desk.folder.table(card.job.files)
+        if card is None or path is None or not card.done or not path.is_file():
             abort(404)
         number = request.args.get("page", 1, type=int)
-        return render_template("table.html", card=card, page=read_page(desk.folder.table(id), number))
+        return render_template("table.html", card=card, page=read_page(path, number))
 
 
 def _start_jobs(app: Flask, desk: Desk) -> None:
@@ -115,13 +117,13 @@ def _start_jobs(app: Flask, desk: Desk) -> None:
         file = request.files.get("file")
         if file is None or not file.filename:
             abort(400, "Choose a file first.")
-        id = os.urandom(16).hex()
-        file.save(desk.folder.upload(id))
-        return shown(desk.start_import(id, "import_file", file.filename))
+        files = new_name()
+        file.save(desk.folder.upload(files))
+        return shown(desk.start_import(files, "import_file", file.filename))
 
     @app.post("/import-sample/")
     def import_sample() -> Any:
-        return shown(desk.start_import(os.urandom(16).hex(), "import_sample", SAMPLE_NAME))
+        return shown(desk.start_import(new_name(), "import_sample", SAMPLE_NAME))
 
     @app.post("/clear/")
     def clear() -> Any:

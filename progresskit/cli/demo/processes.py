@@ -29,16 +29,31 @@ _LAST_LINES = 15
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-class Worker:
-    """A Celery worker in a process group of its own: the signal of Ctrl-C reaches the demo alone."""
+def follow_demo(folder: Folder) -> None:
+    """End this process, its group and the folder when the demo is gone, killed perhaps; for processes of a worker."""
 
-    def __init__(self, folder: Folder, died: Callable[[str], None]) -> None:
+    def follow() -> None:
+        os.read(0, 1)  # standard input ends: the demo holds its other end
+        folder.remove()
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    Thread(target=follow, daemon=True).start()
+
+
+class Worker:
+    """
+    A worker of the queue in a process group of its own: the signal of Ctrl-C reaches the demo alone.
+
+    It learns the broker's URL from its standard input: other users see the command.
+    """
+
+    def __init__(self, folder: Folder, queue: str, broker: str, died: Callable[[str], None]) -> None:
         self._folder, self._died, self._stopping = folder, died, False
         # Every process of the worker holds this pipe: its end is the end of the last of them.
         self._alive, held = os.pipe()
-        with folder.log.open("wb") as log:
+        with folder.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "progresskit.cli.demo.worker", str(folder.path)],
+                [sys.executable, "-m", "progresskit.cli.demo.worker", str(folder.path), queue],
                 stdin=subprocess.PIPE,  # its end is how the worker learns that the demo was killed
                 stdout=log,
                 stderr=log,
@@ -47,6 +62,10 @@ class Worker:
                 env=os.environ | {"TMPDIR": str(folder.path)},  # so that multiprocessing's files go with the rest
             )
         os.close(held)
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it has died
+            self._process.stdin.write(f"{broker}\n".encode())
+            self._process.stdin.flush()
         Thread(target=self._wait, daemon=True).start()
 
     def _wait(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from queue import Empty, SimpleQueue
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import progresskit
 
 if TYPE_CHECKING:
-    from celery import Celery
+    from .queues.base import Queue
 
 Events = SimpleQueue[str | None]
 """
@@ -32,10 +31,9 @@ class Ended(Exception):
         self.problem = problem
 
 
-def until_ready(address: tuple[str, int], queue: Celery, events: Events) -> None:
+def until_ready(address: tuple[str, int], queue: Queue, events: Events) -> None:
     """Return when the page answers and the worker has done a task; raise Ended at an event, or if it takes too long."""
-    task = os.urandom(16).hex()
-    queue.send_task("hello", task_id=task)
+    task = queue.send("hello")
     deadline = monotonic() + START_SECONDS
     while monotonic() < deadline:
         with suppress(Empty):

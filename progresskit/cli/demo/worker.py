@@ -1,32 +1,24 @@
-"""`python -m progresskit.cli.demo.worker FOLDER`: the demo's Celery worker."""
+"""`python -m progresskit.cli.demo.worker FOLDER QUEUE`: a worker of the demo."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-from threading import Thread
 
 import progresskit
 from progresskit.cli.demo.folder import Folder
-from progresskit.cli.demo.tasks import make_queue
+from progresskit.cli.demo.processes import follow_demo
+from progresskit.cli.demo.queues import QUEUES
 
 
-def main(path: str) -> None:
+def main(path: str, name: str) -> None:
     """Work until stopped, or until the demo is gone."""
+    broker = sys.stdin.readline().rstrip("\n")
     folder = Folder(path)
-    Thread(target=_follow_the_demo, args=(folder,), daemon=True).start()
+    follow_demo(folder)
     # The page shows the return values of tasks.
     progresskit.configure(folder.url, expose_results=True)
-    make_queue(folder).worker_main(["worker", "--pool", "prefork", "--loglevel", "WARNING"])
-
-
-def _follow_the_demo(folder: Folder) -> None:
-    """Stop when standard input ends: the demo holds its other end, and is gone, killed perhaps."""
-    os.read(0, 1)
-    folder.remove()
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+    QUEUES[name].load()(folder, broker).work()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
