@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from functools import cache
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from . import capturing, scope, validation
 from .abc import SupportsListing
@@ -31,7 +31,7 @@ from .progress import Role, State, check_id, fit_id
 from .snapshots import PartIdentity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping
     from contextlib import AbstractContextManager
     from datetime import datetime
     from logging import Logger
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from .observer import ProgressObserver
     from .progress import JobId, Progress
 
+    Argument = TypeVar("Argument")
+    Result = TypeVar("Result")
     Remove = Callable[[list[str]], Collection[str] | None]
     RemoveParts = Callable[[list[str], bool], None]
 
@@ -140,11 +142,26 @@ class Integration:
 
         For a queue that cannot remove tasks. It reads the store, unless that is known to be down.
         """
-        try:
-            before = None if self.kit.publisher.down else self.kit.get(fit_id(id))
-        except BackendError:
-            return False
+        before = self._stored(id)
         return before is not None and _was_cancelled_before(before, attempt)
+
+    def attempt_of(self, id: JobId, delivery: int) -> int:
+        """
+        Return the number of the attempt that starts, for a queue that counts only how often it has delivered a task.
+
+        `delivery` counts from 1. A task whose worker was lost, so that its job is stalled, starts the same attempt
+        again, in a new run. Of later deliveries than the first it reads the store, unless that is known to be down.
+        """
+        before = self._stored(id) if delivery > 1 else None
+        if before is None or not (before.stalled or before.state is State.RETRYING):
+            return delivery
+        return before.attempt if before.stalled else before.attempt + 1
+
+    def _stored(self, id: JobId) -> Progress | None:
+        try:
+            return None if self.kit.publisher.down else self.kit.get(fit_id(id))
+        except BackendError:
+            return None
 
     def start(
         self,
@@ -208,6 +225,14 @@ class Integration:
         self.kit._update_externally(fit_id(id), state, kind=kind, error=error, attempt=attempt, part=part)
 
     # The life of processes.
+
+    def in_thread(self, function: Callable[[Argument], Result], argument: Argument) -> Awaitable[Result]:
+        """
+        Call a function that waits for the backend in one of the kit's threads, for a coroutine that awaits it.
+
+        The threads of the event loop may all be busy with tasks of the queue.
+        """
+        return self.kit._resources.call_in_thread(function, argument)
 
     def check(self, where: str) -> None:
         """

@@ -6,15 +6,18 @@ import io
 from typing import Any
 
 import dramatiq
+import procrastinate
 import pytest
 from celery import Celery
 from dramatiq.brokers.stub import StubBroker
 from huey import MemoryHuey
+from procrastinate.testing import InMemoryConnector
 from tqdm import tqdm
 
 import progresskit_celery
 import progresskit_dramatiq
 import progresskit_huey
+import progresskit_procrastinate
 from progresskit import Kit, Progress
 from progresskit.integrations import Integration
 
@@ -39,6 +42,15 @@ def huey(kit: Kit) -> str:
     return str(queue.task()(work)().id)
 
 
+def procrastinate_(kit: Kit) -> str:
+    connector = InMemoryConnector()
+    app = procrastinate.App(connector=connector)
+    progresskit_procrastinate.install(app, kit=kit, capture=True)
+    id = app.task(work).defer()
+    app.run_worker(wait=False, install_signal_handlers=False)
+    return str(id)
+
+
 def dramatiq_(kit: Kit) -> str:
     broker = StubBroker()
     broker.add_middleware(progresskit_dramatiq.ProgressMiddleware(kit=kit, capture=True))
@@ -54,7 +66,7 @@ def dramatiq_(kit: Kit) -> str:
     return str(message.message_id)
 
 
-@pytest.mark.parametrize("execute", [celery, huey, dramatiq_])
+@pytest.mark.parametrize("execute", [celery, huey, procrastinate_, dramatiq_])
 def test_bars_of_a_task_count_for_its_job(kit: Kit, execute: Any) -> None:
     id = execute(kit)
     kit.flush()

@@ -6,6 +6,7 @@ Each queue, its workers and its store are private to the tests of its row.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -392,6 +393,58 @@ HUEY_LACKS = {
 }
 
 
+# Procrastinate
+
+
+class Procrastinate(Site):
+    """Procrastinate on PostgreSQL; coroutines in the loop of its worker, functions in threads beside it."""
+
+    WORKER = "tests.contract.procrastinate_worker.app"
+
+    def __init__(self, folder: Path) -> None:
+        from procrastinate import SyncPsycopgConnector
+
+        from .procrastinate_worker import make_app
+
+        super().__init__(folder, server("redis").fresh())
+        self.address = server("postgresql").fresh().replace("+psycopg", "")
+        self.app = make_app(SyncPsycopgConnector(conninfo=self.address), self.kit)
+        self.app.open()
+        self.app.schema_manager.apply_schema()
+
+    def enqueue(self, sending: Sending) -> str:
+        from progresskit_procrastinate import owned_by
+
+        deferrer = self.app.configure_task(sending.task, task_kwargs=owned_by(sending.owner) if sending.owner else {})
+        return str(deferrer.defer(args=[*sending.args], retries=sending.retries, delay=sending.delay))
+
+    def worker(
+        self, concurrency: str, *, slots: int = 1, environment: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Worker]:
+        asyncio.run(self.retry_stalled())
+        command = ["-m", "procrastinate", f"--app={self.WORKER}", "worker", f"--concurrency={slots}"]
+        return self.run(command, environment, PROCRASTINATE_URL=self.address)
+
+    async def retry_stalled(self) -> None:
+        """Retry the jobs of workers that were killed, as a site does in a periodic task."""
+        from procrastinate import PsycopgConnector
+
+        with self.app.replace_connector(PsycopgConnector(conninfo=self.address)):
+            async with self.app.open_async():
+                for job in await self.app.job_manager.get_stalled_jobs(seconds_since_heartbeat=0):
+                    await self.app.job_manager.retry_job(job)
+
+    def result(self, id: str) -> Any:
+        return None
+
+    def remaining(self) -> int:
+        return len([*self.app.job_manager.list_jobs(status="todo")])
+
+    def close(self) -> None:
+        self.app.close()
+        super().close()
+
+
 # Django
 
 
@@ -507,6 +560,18 @@ QUEUES = [
         lambda folder: closing(Huey(folder, "sqlite")),
         ("thread",),
         lacks=HUEY_LACKS | {"time limits": "Huey ends no task of a thread"},
+    ),
+    Row(
+        "procrastinate",
+        lambda folder: closing(Procrastinate(folder)),
+        ("thread", "coroutine"),
+        services=("redis", "postgresql"),
+        lacks={
+            "ids": "PostgreSQL chooses the ids",
+            "results": "Procrastinate stores no results",
+            "time limits": "Procrastinate ends no job for its time",
+        },
+        waits={"coroutine": "wait_in_loop"},
     ),
     Row(
         "django-tasks-db",

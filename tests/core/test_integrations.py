@@ -598,6 +598,38 @@ def test_a_burst_of_announcements_wakes_the_publisher_once() -> None:
     assert len(woken) == 3, "an end is stored at once"
 
 
+# Queues that count deliveries.
+
+
+def test_a_delivery_after_a_lost_worker_is_a_new_run_and_any_other_one_the_next_attempt() -> None:
+    clock = FakeClock()
+    kit = Kit(backend=MemoryBackend(clock), clock=clock, threaded=False)
+    integration = Integration(kit)
+    assert integration.attempt_of("task", 1) == 1
+    assert integration.attempt_of("task", 2) == 2, "its record is lost"
+
+    def start(delivery: int) -> Run:
+        run = integration.start("task", attempt=integration.attempt_of("task", delivery))
+        for _ in range(2):
+            clock.advance(kit.settings.interval)
+            kit.publisher.step()
+        return run
+
+    lost = start(1)
+    assert integration.attempt_of("task", 2) == 2, "its worker may live"
+    clock.advance(kit.settings.lease + 1)
+    seen = []
+    for delivery in (2, 3):
+        run = start(delivery)
+        progress = kit.get("task")
+        assert progress is not None
+        seen.append((progress.version.run, progress.attempt, progress.state))
+        run.retry()
+        kit.publisher.step()
+    assert seen == [(2, 1, State.RUNNING), (2, 2, State.RUNNING)]
+    lost.cancel()
+
+
 # Owners.
 
 
@@ -632,6 +664,7 @@ def test_what_a_task_sends_is_its_owners_unless_it_names_another(kit: Kit) -> No
         "progresskit_django_tasks",
         "progresskit_dramatiq",
         "progresskit_huey",
+        "progresskit_procrastinate",
         "progresskit_rq",
     ],
 )

@@ -308,6 +308,24 @@ def test_each_job_of_rq_is_one_of_progresskit(
     assert (done(job.id).kind, done(job.id).current) == ("rq_app.import_rows", 2)
 
 
+@runs("procrastinate_app.py")
+def test_each_job_of_procrastinate_is_one_of_progresskit(
+    needs: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    needs("postgresql")
+    url = server("postgresql").fresh()
+    monkeypatch.setenv("DATABASE_URL", url.replace("+psycopg", ""))
+    progresskit.configure(url)
+    app = load("procrastinate_app.py").app
+    with app.open():
+        app.schema_manager.apply_schema()
+        id = app.configure_task("procrastinate_app.import_rows").defer(rows=["a", "b"])
+    worker = ["-m", "procrastinate", "--app=procrastinate_app.app", "worker", "--one-shot"]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(EXAMPLES), *sys.path]), "PROGRESSKIT_URL": url}
+    subprocess.run([sys.executable, *worker], cwd=tmp_path, env=env, check=True, capture_output=True, timeout=120)
+    assert (done(id).kind, done(id).current) == ("procrastinate_app.import_rows", 2)
+
+
 @runs("django_tasks_project.py")
 def test_each_task_of_django_is_a_job() -> None:
     command = [sys.executable, str(EXAMPLES / "django_tasks_project.py")]
