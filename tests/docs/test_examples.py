@@ -33,6 +33,9 @@ Test = TypeVar("Test", bound=Callable[..., Any])
 IN_A_BROWSER = ("cors_app.py", "django_start", "htmx", "plain", "react", "vite", "vue")
 """The files and folders that tests/browser/test_examples.py runs."""
 
+WITH_LIBRARIES = "libraries"
+"""The folder that test_libraries.py runs."""
+
 _run: set[Path] = set()
 
 
@@ -80,9 +83,10 @@ def done(id: str) -> progresskit.Progress:
     return last
 
 
-def test_every_example_is_run_here_or_in_a_browser() -> None:
+def test_every_example_is_run_here_in_a_browser_or_with_its_library() -> None:
     files = {path for path in EXAMPLES.rglob("*.*") if path.is_file() and "__pycache__" not in path.parts}
-    assert files - _run == {path for path in files if path.relative_to(EXAMPLES).parts[0] in IN_A_BROWSER}
+    elsewhere = (*IN_A_BROWSER, WITH_LIBRARIES)
+    assert files - _run == {path for path in files if path.relative_to(EXAMPLES).parts[0] in elsewhere}
     assert not _run - files
 
 
