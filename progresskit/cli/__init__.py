@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import progresskit
-from progresskit.cli import cancel, demo, doctor, end, forget, serve, watch
+from progresskit.cli import cancel, demo, doctor, end, forget, run, serve, watch
 from progresskit.cli import list as list_
 from progresskit.cli.options import Exit, add_backend_options, find_apps_here
 from progresskit.errors import BackendError, ConfigurationError, InvalidId
@@ -48,6 +48,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"progresskit {progresskit.__version__}")
     add_backend_options(parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (demo, watch, list_, cancel, end, forget, serve, doctor):
+    for command in (demo, run, watch, list_, cancel, end, forget, serve, doctor):
         command.add(commands)
     return parser

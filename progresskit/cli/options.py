@@ -38,14 +38,21 @@ exit codes:
 
 
 def add_command(
-    commands: Any, name: str, summary: str, *, no: str, details: str = "", backend: bool = True
+    commands: Any,
+    name: str,
+    summary: str,
+    *,
+    no: str = "",
+    details: str = "",
+    exits: str = EXITS,
+    backend: bool = True,
 ) -> argparse.ArgumentParser:
     """Add a command, `backend` with the options `--url` and `--json`; `no` says when it ends with 1."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.\n\n{details}".strip(),
-        epilog=EXITS.format(no=no),
+        epilog=exits.format(no=no),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if backend:
@@ -55,10 +62,15 @@ def add_command(
 
 def add_backend_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     """Add `--url` and `--json`, which may stand before the command as well as behind it."""
+    add_url(parser, **defaults)
+    parser.add_argument("--json", action="store_true", help="JSON for machines, one object a line", **defaults)
+
+
+def add_url(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    """Add `--url`."""
     parser.add_argument(
         "--url", help="the backend, such as sqlite:////srv/progress.db; else PROGRESSKIT_URL's", **defaults
     )
-    parser.add_argument("--json", action="store_true", help="JSON for machines, one object a line", **defaults)
 
 
 def find_apps_here(arguments: argparse.Namespace) -> None:

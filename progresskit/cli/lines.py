@@ -1,0 +1,163 @@
+"""Lines by which a command reports progress: JSON objects, or a count and a text such as `3/10 resizing`."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import ExitStack
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from progresskit.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from progresskit import ProgressObserver
+
+LONGEST_LINE = 64 * 1024
+"""Bytes of the longest line that is read: several times what the largest `meta` takes."""
+
+FIELDS = frozenset(("current", "total", "unit", "description", "meta", "step", "result", "error", "state"))
+"""The fields of a JSON line; others are ignored."""
+
+_COUNT = re.compile(r"(\d{1,16}(?:\.\d{1,16})?)/(\d{1,16}(?:\.\d{1,16})?)(?:\s+(.*))?", re.ASCII | re.DOTALL)
+_BEGINNINGS = b"{0123456789 \t"
+
+
+class LineBuffer:
+    """Cuts bytes into lines, at line feeds and carriage returns; a line that is too long is skipped."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._skips = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the lines that these bytes complete."""
+        end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        if not end:
+            self._hold(data)
+            return []
+        lines = (self._rest + data[:end]).splitlines()
+        if self._skips:
+            del lines[0]
+        self._rest, self._skips = b"", False
+        self._hold(data[end:])
+        return [line for line in lines if len(line) <= LONGEST_LINE]
+
+    def _hold(self, data: bytes) -> None:
+        self._rest += data
+        if self._skips or len(self._rest) > LONGEST_LINE:
+            self._rest, self._skips = b"", True
+
+    def finish(self) -> list[bytes]:
+        """Return the last line, which no line end completes; the next bytes begin another one."""
+        rest, self._rest, self._skips = self._rest, b"", False
+        return [rest] if rest else []
+
+
+def may_report(line: bytes) -> bool:
+    """Return False for most lines that are no report, at the cost of a look at the first byte."""
+    return line[:1] in _BEGINNINGS
+
+
+def parse(line: bytes) -> dict[str, Any] | None:
+    """Return the fields that a line reports; None if it is no report."""
+    text = line.decode("utf-8", "replace").strip()
+    if text.startswith("{"):
+        return _known_fields(text)
+    count = _COUNT.fullmatch(text)
+    if count is None:
+        return None
+    current, total, description = count.groups()
+    return {"current": number(current), "total": number(total), "description": description}
+
+
+def _known_fields(text: str) -> dict[str, Any] | None:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return {name: values[name] for name in FIELDS & values.keys()} or None
+
+
+def number(digits: str) -> float:
+    """Read a number, as an int where it is written as one."""
+    return float(digits) if "." in digits else int(digits)
+
+
+class LineReports:
+    """
+    Reports to a job what lines say; safe in several threads.
+
+    As a context manager it leaves the step that the last line was in. `complain` is called once, with a message, for
+    the first line that is no report where each line should be one.
+    """
+
+    def __init__(self, job: ProgressObserver, complain: Callable[[str], None]) -> None:
+        self.error: str | None = None
+        """The last error that was reported."""
+        self.result: Any = None
+        """The last result that was reported."""
+        self._job, self._complain = job, complain
+        self._complained = False
+        self._steps = ExitStack()
+        self._step: str | None = None
+        self._lock = Lock()
+
+    def take(self, lines: Iterable[bytes]) -> None:
+        """Report what these lines say, each of which should be a report."""
+        for line in lines:
+            if line.strip() and not self._take(line):
+                self._reject(line)
+
+    def pick(self, lines: Iterable[bytes]) -> None:
+        """Report what some of these lines say, and ignore the others."""
+        for line in filter(may_report, lines):
+            self._take(line)
+
+    def _take(self, line: bytes) -> bool:
+        values = parse(line)
+        if values is None:
+            return False
+        with self._lock:
+            try:
+                self._report(values)
+            except InvalidValue:  # strict mode: the command must not fail by a report
+                return False
+        return True
+
+    def _report(self, values: Mapping[str, Any]) -> None:
+        error, step = values.get("error"), values.get("step")
+        if isinstance(error, str):
+            self.error = error
+        self.result = values.get("result", self.result)
+        if step is not None and step != self._step:
+            self._enter(step)
+        # In a step, count, total and unit are those of the step.
+        reports = self._job.step(self._step) if self._step is not None else self._job
+        reports.update(**{name: values.get(name) for name in ("current", "total", "unit", "description", "meta")})
+        if values.get("state") == "succeeded":
+            reports.update(current=self._job.progress.total)
+
+    def _enter(self, name: str) -> None:
+        step = self._job.step(name)  # before the present one is left, which a refused name does not end
+        self._steps.close()
+        self._steps.enter_context(step)
+        self._step = name
+
+    def _reject(self, line: bytes) -> None:
+        if not self._complained:
+            self._complained = True
+            start = line[:80].decode("utf-8", "replace")
+            self._complain(f"ignored a line that is no report, and later ones without a message: {start!r}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._steps.__exit__(kind, error, trace)
