@@ -29,13 +29,13 @@ class ReportingJobManager(JobManager):
 
     async def batch_defer_jobs_async(self, jobs: list[Job], connection: Any | None = None) -> list[Job]:
         """Defer jobs, and report that they wait."""
-        deferred = await super().batch_defer_jobs_async([*map(_inheriting, jobs)], connection)
+        deferred: list[Job] = await super().batch_defer_jobs_async([*map(_inheriting, jobs)], connection)
         self.progresskit.deferred(deferred)
         return deferred
 
     def batch_defer_jobs(self, jobs: list[Job], connection: Any | None = None) -> list[Job]:
         """Defer jobs, and report that they wait; in a transaction of Django, when that is committed."""
-        deferred = super().batch_defer_jobs([*map(_inheriting, jobs)], connection)
+        deferred: list[Job] = super().batch_defer_jobs([*map(_inheriting, jobs)], connection)
         of_django = getattr(self.connector, "connection", None)
         if of_django is None:
             self.progresskit.deferred(deferred)
@@ -45,7 +45,7 @@ class ReportingJobManager(JobManager):
 
     async def defer_periodic_job(self, job: Job, periodic_id: str, defer_timestamp: int) -> int | None:
         """Defer a job of a periodic task, and report that it waits, unless another worker has deferred it."""
-        id = await super().defer_periodic_job(job, periodic_id, defer_timestamp)
+        id: int | None = await super().defer_periodic_job(job, periodic_id, defer_timestamp)
         self.progresskit.deferred([job.evolve(id=id)])
         return id
 
@@ -65,14 +65,14 @@ class ReportingJobManager(JobManager):
 
     def cancel_job_by_id(self, job_id: int, abort: bool = False, *args: Any, **kwargs: Any) -> bool:
         """Cancel a job, and report that."""
-        is_cancelled = super().cancel_job_by_id(job_id, abort, *args, **kwargs)
+        is_cancelled: bool = super().cancel_job_by_id(job_id, abort, *args, **kwargs)
         if is_cancelled:
             self.progresskit.cancelled(job_id, abort)
         return is_cancelled
 
     async def cancel_job_by_id_async(self, job_id: int, abort: bool = False, *args: Any, **kwargs: Any) -> bool:
         """Cancel a job, and report that."""
-        is_cancelled = await super().cancel_job_by_id_async(job_id, abort, *args, **kwargs)
+        is_cancelled: bool = await super().cancel_job_by_id_async(job_id, abort, *args, **kwargs)
         if is_cancelled:
             await self.progresskit.in_thread(lambda id: self.progresskit.cancelled(id, abort), job_id)
         return is_cancelled

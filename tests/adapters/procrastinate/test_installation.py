@@ -321,5 +321,6 @@ def test_a_site_of_django_needs_one_setting(missing_service: Any) -> None:
 
 
 def test_the_proxy_of_django_is_refused_with_the_remedy() -> None:
+    proxy: Any = object()
     with pytest.raises(ConfigurationError, match="PROCRASTINATE_ON_APP_READY"):
-        install(object())  # type: ignore[arg-type]
+        install(proxy)
