@@ -36,7 +36,7 @@ class Deferred:
     def __init__(self, interval: float, shortest_wait: float, wake: Callable[[], None]) -> None:
         self._interval, self._shortest_wait, self._wake = interval, shortest_wait, wake
         self._jobs: deque[_Begun] = deque()
-        self._updates: deque[tuple[Write, float]] = deque()
+        self._updates: deque[tuple[Callable[[], Write], float]] = deque()
         self._next_round = inf  # when the thread does a round by itself; minus infinity while it is awake
         self._has_taken = False
 
@@ -62,10 +62,10 @@ class Deferred:
         self._jobs.append(_Begun(job.began + self._interval, ref(job)))
         self._expect_round(job.began)
 
-    def add_update(self, write: Write, now: float) -> None:
-        """Take up an external update that was made now, an end at once."""
-        self._updates.append((write, now))
-        self._expect_round(now, at_once=write.state.final)
+    def add_update(self, build: Callable[[], Write], now: float, *, at_once: bool) -> None:
+        """Take up an external update that is made now; its write is built only then, many in a row take less time."""
+        self._updates.append((build, now))
+        self._expect_round(now, at_once=at_once)
 
     def drop_jobs(self) -> None:
         """Take up none of the jobs."""
@@ -87,7 +87,8 @@ class Deferred:
         """Take out the external updates, each with when it was made."""
         while self._updates:
             self._has_taken = True
-            yield self._updates.popleft()
+            build, made = self._updates.popleft()
+            yield build(), made
 
     def take_jobs(self, now: float, *, everything: bool = False) -> Iterator[Job]:
         """Take out the jobs that have ended, and those that are due; give the latter. With `everything` all are due."""

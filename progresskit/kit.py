@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from functools import partial
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -15,7 +16,7 @@ from .observer import IgnoredObserver, JoinedObserver, ProgressObserver, StepObs
 from .progress import Details, Failure, Role, State, check_id
 from .remote import RemoteSubject
 from .resources import Resources
-from .snapshots import Identity, PartIdentity, declaration, external_update
+from .snapshots import Identity, PartIdentity, declaration, external_update, failure
 from .track import AsyncLoop, EitherLoop, count_loop
 from .urls import redact
 
@@ -466,17 +467,20 @@ class Kit:
         """
         if part is not None:
             part = part._replace(name=id) if self._counts_parts() else None
-        update = external_update(
-            self.publisher,
+        publisher = self.publisher
+        build = partial(
+            external_update,
+            publisher,
             id,
             state,
             kind=checked_kind(kind),
             attempt=attempt,
-            error=error,
+            error=failure(error),
+            made=publisher.wall(),
             owner=None if owner is None else owner_key(owner),
             part=part,
         )
-        self.publisher.submit(update)
+        publisher.submit(build, at_once=state.final)
 
     # For viewers.
 
@@ -581,7 +585,10 @@ class Kit:
     def _override(self, id: str, record: Progress | None, state: State, error: Failure | None = None) -> None:
         parent, publisher = None if record is None else record.part_of, self.publisher
         part = PartIdentity(parent, id) if parent is not None and isinstance(self.backend, SupportsParts) else None
-        publisher.override(external_update(publisher, id, state, kind=None, attempt=1, error=error, part=part))
+        made = publisher.wall()
+        publisher.override(
+            external_update(publisher, id, state, kind=None, attempt=1, error=error, made=made, part=part)
+        )
 
     async def acancel(self, id: JobId) -> bool:
         """Call `cancel` without blocking the event loop."""

@@ -249,9 +249,9 @@ class Publisher:
 
     # External updates.
 
-    def submit(self, write: Write) -> None:
-        """Publish an external update, within an interval."""
-        self._rounds.deferred.add_update(write, self.clock())
+    def submit(self, build: Callable[[], Write], *, at_once: bool) -> None:
+        """Publish the external update that `build` returns in the publisher's thread, within an interval."""
+        self._rounds.deferred.add_update(build, self.clock(), at_once=at_once)
         self._start()
 
     def declare(self, write: Write) -> None:

@@ -126,6 +126,9 @@ class Resources:
     @property
     def publisher(self) -> Publisher:
         """The publisher, made when it is first asked for."""
+        forks.notice()
+        if (known := self._publisher) is not None:
+            return known
         with self._lock:
             if self._publisher is None:
                 if self._threaded:

@@ -89,23 +89,26 @@ def external_update(
     *,
     kind: str | None,
     attempt: int,
-    error: BaseException | Failure | str | None,
+    error: Failure | None,
+    made: float,
     owner: str | None = None,
     part: PartIdentity | None = None,
 ) -> Write:
     """
     Return the write of a sender or supervisor: the job is pending, or has ended in this state.
 
+    It was `made` at that time, in seconds since the epoch.
+
     The end of a `part` is reported to its parent too. One that waits is only counted in the parent's size.
     """
-    now = moment(clocks.wall())
+    now = moment(made)
     seq = 1 if state.final else 0
     progress = Progress(
         id=id,
         state=state,
         version=Version(1, attempt, seq),
         kind=kind,
-        error=error if isinstance(error, Failure) else failure(error),
+        error=error,
         created_at=now,
         updated_at=now,
         finished_at=now if state.final else None,

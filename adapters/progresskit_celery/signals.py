@@ -56,12 +56,12 @@ def _before_sending(headers: Any = None, body: Any = None, **_: Any) -> None:
 def _sent(headers: Any = None, body: Any = None, **_: Any) -> None:
     # After the message was sent, and not before: a task that could not be sent does not wait. That the worker may
     # have begun meanwhile does no harm, for a pending job never replaces a running or an ended one.
-    installation, run = sending(), Run.current()
+    installation = sending()
     message, followers = _read(headers, body)
     if installation is None or message.get("retries"):
         return
     sent = Follower(fit_id(message["id"]), message["task"], part_of(headers))
-    if run is not None and run.precedes(sent.id):
+    if followers and (run := Run.current()) is not None and run.precedes(sent.id):
         followers = []  # this is the next step of a chain, and they were reported with its first
     for id, name, part in (sent, *followers):
         if not installation.ignores(name):

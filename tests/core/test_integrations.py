@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -585,16 +586,16 @@ def test_a_burst_of_announcements_wakes_the_publisher_once() -> None:
     deferred = Deferred(INTERVAL, INTERVAL / 10, lambda: woken.append(clock()))
     for _ in range(3):
         for number in range(100):
-            deferred.add_update(external_update(f"task-{number}"), clock())
+            deferred.add_update(partial(external_update, f"task-{number}"), clock(), at_once=False)
         assert len(woken) == 1, "the thread looks for more, an interval later"
         assert len([*deferred.take_updates()]) == 100
         assert deferred.schedule(clock(), None) == INTERVAL
         clock.advance(INTERVAL)
     deferred.begin_round()
     assert deferred.schedule(clock(), None) is None
-    deferred.add_update(external_update("task"), clock())
+    deferred.add_update(partial(external_update, "task"), clock(), at_once=False)
     assert len(woken) == 2
-    deferred.add_update(external_update("task", State.FAILED), clock())
+    deferred.add_update(partial(external_update, "task", State.FAILED), clock(), at_once=True)
     assert len(woken) == 3, "an end is stored at once"
 
 
