@@ -516,6 +516,70 @@ DJANGO_LACKS = {
 }
 
 
+# arq
+
+
+class Arq(Site):
+    """arq on Redis."""
+
+    def __init__(self, folder: Path) -> None:
+        from arq.connections import RedisSettings
+
+        from progresskit_arq import create_pool
+
+        super().__init__(folder, server("redis").fresh())
+        self.address = server("redis").fresh()
+        self.runner = asyncio.Runner()
+        self.pool = self.runner.run(create_pool(RedisSettings.from_dsn(self.address), kit=self.kit))
+
+    def enqueue(self, sending: Sending) -> str:
+        from progresskit_arq import owned_by
+
+        options: dict[str, Any] = owned_by(sending.owner) if sending.owner else {}
+        if sending.retries:
+            options |= {"retries": sending.retries, "delay": sending.delay}
+        name = f"limited.{sending.task}" if sending.time_limit else sending.task
+        job = self.runner.run(self.pool.enqueue_job(name, *sending.args, _job_id=sending.id, **options))
+        assert job is not None
+        return job.job_id
+
+    def worker(
+        self, concurrency: str, *, slots: int = 1, environment: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Worker]:
+        self.runner.run(self._release())
+        command = ["-m", "arq", "tests.contract.arq_worker.WorkerSettings"]
+        settings = {"ARQ_URL": self.address, "ARQ_SLOTS": str(slots), "ARQ_CONCURRENCY": concurrency}
+        return self.run(command, environment, **settings)
+
+    async def _release(self) -> None:
+        # A worker that was killed keeps its jobs for `job_timeout` and ten seconds.
+        from arq.constants import in_progress_key_prefix
+
+        async for key in self.pool.scan_iter(f"{in_progress_key_prefix}*"):
+            await self.pool.delete(key)
+
+    def result(self, id: str) -> Any:
+        from arq.jobs import Job
+
+        info = self.runner.run(Job(id, self.pool).result_info())
+        return info.result if info is not None and info.success else None
+
+    def remaining(self) -> int:
+        return self.runner.run(self._waiting())
+
+    async def _waiting(self) -> int:
+        from arq.constants import in_progress_key_prefix
+
+        ids: list[Any] = await self.pool.zrange(self.pool.default_queue_name, 0, -1)
+        taken = [in_progress_key_prefix + id.decode() for id in ids]
+        return len(ids) - (await self.pool.exists(*taken) if ids else 0)
+
+    def close(self) -> None:
+        self.runner.run(self.pool.aclose())
+        self.runner.close()
+        super().close()
+
+
 QUEUES = [
     Row(
         "celery",
@@ -587,4 +651,5 @@ QUEUES = [
         lacks=DJANGO_LACKS
         | {"results": "RQ stores the result after the callbacks in which django-tasks-rq reports the end"},
     ),
+    Row("arq", lambda folder: closing(Arq(folder)), ("coroutine", "thread"), waits={"coroutine": "wait_in_loop"}),
 ]

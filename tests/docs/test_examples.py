@@ -330,6 +330,18 @@ def test_each_job_of_procrastinate_is_one_of_progresskit(
     assert (done(id).kind, done(id).current) == ("procrastinate_app.import_rows", 2)
 
 
+@runs("arq_app.py")
+def test_each_job_of_arq_is_one_of_progresskit(needs: Callable[[str], None], tmp_path: Path) -> None:
+    needs("redis")
+    url = server("redis").fresh()
+    env = {"REDIS_URL": server("redis").fresh(), "PROGRESSKIT_URL": url, "PYTHONPATH": str(EXAMPLES)}
+    progresskit.configure(url)
+    id = python(str(EXAMPLES / "arq_app.py"), cwd=tmp_path, **env).strip()
+    assert state_of(id) is State.PENDING
+    python("-m", "arq", "arq_app.WorkerSettings", "--burst", cwd=tmp_path, **env)
+    assert (done(id).kind, done(id).current) == ("import_rows", 2)
+
+
 @runs("django_tasks_project.py")
 def test_each_task_of_django_is_a_job() -> None:
     command = [sys.executable, str(EXAMPLES / "django_tasks_project.py")]

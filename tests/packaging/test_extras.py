@@ -100,5 +100,9 @@ def test_the_core_needs_nothing_and_all_is_every_extra_of_a_user(pyproject: dict
     extras = pyproject["project"]["optional-dependencies"]
     assert pyproject["project"]["dependencies"] == []
     everything = brought(extras["all"], extras)
-    for extra in extras.keys() - {"all", "dev", "docs", "test", "testing"}:
+    for extra in extras.keys() - {"all", "dev", "docs", "test", "testing", "arq"}:
         assert brought(extras[extra], extras) <= everything, extra
+
+
+def test_all_leaves_out_arq_for_as_long_as_that_does_not_allow_the_newest_redis_py() -> None:
+    assert [requirement for requirement in requires("arq") or [] if re.match(r"redis\b.*<6", requirement)]
