@@ -47,6 +47,12 @@ class Execution:
         self._task.execute = self._wrapped(self._task.execute)
         setattr(self._task, EXECUTION, self)
 
+    def fail(self, error: BaseException | str) -> None:
+        """Fail a task that Huey loses: its worker ends, or Huey could not store what became of the task."""
+        if self.run is not None:
+            self.run.fail(error)
+            self.end()
+
     def end(self) -> None:
         """End: the task, which may be executed again, is as it was."""
         if self.run is not None:
@@ -66,13 +72,6 @@ class Execution:
                 return execute()
             except Cancelled:
                 raise CancelExecution("cancelled", retry=False) from None
-            except Exception:
-                raise
-            except BaseException as error:  # the worker ends, and Huey loses the task
-                if self.run is not None:
-                    self.run.fail(error)
-                self.end()
-                raise
 
         return call
 

@@ -152,6 +152,7 @@ def install(huey: Any, *, kit: Kit | None = None, cancellable: bool = True, capt
     before = _installations.get(huey)
     if before is None:
         huey.create_consumer = _checked(huey, huey.create_consumer)
+        huey.execute = _failing_lost_tasks(huey.execute)
     else:
         before.disconnect()
     _installations[huey] = Installation(huey, kit, cancellable, capture)
@@ -165,3 +166,20 @@ def _checked(huey: Any, create_consumer: Any) -> Any:
         return create_consumer(**options)
 
     return create_checked_consumer
+
+
+def _failing_lost_tasks(execute: Any) -> Any:
+    @wraps(execute)
+    def execute_and_end(task: Any, *args: Any, **kwargs: Any) -> Any:
+        lost: BaseException | str = "Huey has lost the task"
+        try:
+            return execute(task, *args, **kwargs)
+        except BaseException as error:
+            lost = error
+            raise
+        finally:
+            execution = Execution.of(task)
+            if execution is not None:  # Huey has called no hook that ends it
+                execution.fail(lost)
+
+    return execute_and_end

@@ -33,7 +33,7 @@ def celery(kit: Kit) -> str:
     app = Celery(set_as_current=False)
     app.conf.task_always_eager = True
     progresskit_celery.install(app, kit=kit, capture=True)
-    return str(app.task(work).delay().id)
+    return str(app.task(work, shared=False).delay().id)
 
 
 def huey(kit: Kit) -> str:

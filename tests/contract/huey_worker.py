@@ -28,7 +28,8 @@ def make_huey(url: str, kit: Kit | None = None) -> tuple[Any, dict[str, Any]]:
         # A killed worker that waits in Redis would take the next task with it.
         made = queue.RedisHuey("contract", url=url, blocking=False)
     else:
-        made = queue.SqliteHuey("contract", filename=url)
+        # Of a file that stays locked for longer, as on a busy machine, Huey loses tasks.
+        made = queue.SqliteHuey("contract", filename=url, timeout=60)
     progresskit_huey.install(made, kit=kit)
     tasks = {name: made.task()(task) for name, task in TASKS.items() if not iscoroutinefunction(task)}
     return made, tasks

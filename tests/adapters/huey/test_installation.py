@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,22 @@ def test_a_task_that_huey_loses_is_failed(kit: Kit, huey: Huey, task: Task, erro
     expected = pytest.raises(SystemExit) if error is SystemExit else nullcontext()
     with expected:
         work(huey)
+    assert brief(kit, result) == [(State.FAILED, 1, 1)]
+    assert current_run() is None
+
+
+def test_a_task_whose_end_huey_could_not_store_is_failed(kit: Kit, tmp_path: Path) -> None:
+    path = tmp_path / "huey.db"
+    huey = SqliteHuey(filename=str(path), timeout=0)
+    install(huey, kit=kit)
+    with closing(sqlite3.connect(path)) as other:
+
+        def locked() -> None:
+            other.execute("BEGIN IMMEDIATE")
+
+        result = huey.task()(locked)()
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            work(huey)
     assert brief(kit, result) == [(State.FAILED, 1, 1)]
     assert current_run() is None
 
