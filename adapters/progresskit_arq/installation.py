@@ -70,7 +70,7 @@ class Installation(Integration):
                 self.enqueued(job.job_id, kind=function, owner=owner_of(kwargs))
             return job
 
-        setattr(pool, "enqueue_job", enqueue)  # noqa: B010  # a method, for mypy
+        pool.enqueue_job = enqueue
 
     # Jobs that were cancelled; in a thread, which has no event loop.
 
@@ -98,7 +98,7 @@ async def _remove_waiting(redis: ArqRedis, queue: str, id: str) -> bool:
         await pipe.watch(in_progress_key_prefix + id)
         if await pipe.exists(in_progress_key_prefix + id) or await pipe.zscore(queue, id) is None:
             return False
-        pipe.multi()  # type: ignore[no-untyped-call]
+        pipe.multi()
         pipe.zrem(queue, id)
         pipe.delete(job_key_prefix + id, retry_key_prefix + id)
         try:

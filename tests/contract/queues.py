@@ -541,7 +541,7 @@ class Arq(Site):
         name = f"limited.{sending.task}" if sending.time_limit else sending.task
         job = self.runner.run(self.pool.enqueue_job(name, *sending.args, _job_id=sending.id, **options))
         assert job is not None
-        return job.job_id
+        return str(job.job_id)
 
     def worker(
         self, concurrency: str, *, slots: int = 1, environment: Mapping[str, str] | None = None

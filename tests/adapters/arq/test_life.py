@@ -55,7 +55,7 @@ class Site:
     async def send(self, name: str, *args: Any, **options: Any) -> str:
         job = await self.pool.enqueue_job(name, *args, **options)
         assert job is not None
-        return job.job_id
+        return str(job.job_id)
 
     async def get(self, id: str) -> Progress:
         await asyncio.to_thread(self.kit.flush, PATIENCE)
@@ -299,7 +299,7 @@ async def test_functions_that_are_named_are_imported_when_a_worker_is_made(site:
     with pytest.raises(ConfigurationError, match="already"):
         progresskit_arq.install(WorkerSettings, kit=site.kit)
     with pytest.raises(RuntimeError, match="is not a coroutine function"):
-        create_worker(WorkerSettings)  # type: ignore[arg-type]
+        create_worker(WorkerSettings)
 
 
 async def test_a_worker_with_wrong_settings_does_not_start(site: Site) -> None:
