@@ -5,21 +5,25 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import progresskit
-from progresskit.cli import cancel, demo, doctor, end, forget, run, serve, watch
-from progresskit.cli import list as list_
 from progresskit.cli.options import Exit, add_backend_options, find_apps_here
 from progresskit.errors import BackendError, ConfigurationError, InvalidId
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+COMMANDS = ("demo", "run", "report", "watch", "list", "cancel", "end", "forget", "serve", "doctor")
+"""Each is a module."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parser = _parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    # A shell may start a command many times, and to load all of them takes as long as the rest of the start.
+    parser = _parser([command for command in COMMANDS if command in arguments] or COMMANDS)
     given = parser.parse_args(arguments)
     find_apps_here(given)
     try:
@@ -43,11 +47,11 @@ def _complain(error: Exception, code: Exit) -> Exit:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(names: Iterable[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="progresskit", description="Progress of any background job.")
     parser.add_argument("--version", action="version", version=f"progresskit {progresskit.__version__}")
     add_backend_options(parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (demo, run, watch, list_, cancel, end, forget, serve, doctor):
-        command.add(commands)
+    for name in names:
+        import_module(f"{__name__}.{name}").add(commands)
     return parser

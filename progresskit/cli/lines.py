@@ -23,8 +23,10 @@ LONGEST_LINE = 64 * 1024
 FIELDS = frozenset(("current", "total", "unit", "description", "meta", "step", "result", "error", "state"))
 """The fields of a JSON line; others are ignored."""
 
-_COUNT = re.compile(r"(\d{1,16}(?:\.\d{1,16})?)/(\d{1,16}(?:\.\d{1,16})?)(?:\s+(.*))?", re.ASCII | re.DOTALL)
-_BEGINNINGS = b"{0123456789 \t"
+_COUNT = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)/(\d{1,15}(?:\.\d{1,15})?)", re.ASCII)
+
+BEGINNINGS = frozenset(b"{0123456789 \t")
+"""The first bytes of lines that may be reports."""
 
 
 class LineBuffer:
@@ -58,21 +60,22 @@ class LineBuffer:
         return [rest] if rest else []
 
 
-def may_report(line: bytes) -> bool:
-    """Return False for most lines that are no report, at the cost of a look at the first byte."""
-    return line[:1] in _BEGINNINGS
-
-
 def parse(line: bytes) -> dict[str, Any] | None:
     """Return the fields that a line reports; None if it is no report."""
     text = line.decode("utf-8", "replace").strip()
     if text.startswith("{"):
         return _known_fields(text)
+    count, _, description = text.partition(" ")
+    fields = parse_count(count)
+    if fields is not None and description:
+        fields["description"] = description.strip()
+    return fields
+
+
+def parse_count(text: str) -> dict[str, Any] | None:
+    """Return the fields that `3/10` reports; None for another text."""
     count = _COUNT.fullmatch(text)
-    if count is None:
-        return None
-    current, total, description = count.groups()
-    return {"current": number(current), "total": number(total), "description": description}
+    return count and {"current": number(count[1]), "total": number(count[2])}
 
 
 def _known_fields(text: str) -> dict[str, Any] | None:
@@ -86,6 +89,16 @@ def _known_fields(text: str) -> dict[str, Any] | None:
 def number(digits: str) -> float:
     """Read a number, as an int where it is written as one."""
     return float(digits) if "." in digits else int(digits)
+
+
+def _error(values: Mapping[str, Any]) -> str | None:
+    """Return the reason of a failure that these fields report, as a text or as the `error` of a record."""
+    error = values.get("error")
+    if isinstance(error, dict):
+        error = error.get("message")
+    if isinstance(error, str):
+        return error
+    return "failed" if values.get("state") == "failed" else None
 
 
 class LineReports:
@@ -109,29 +122,42 @@ class LineReports:
 
     def take(self, lines: Iterable[bytes]) -> None:
         """Report what these lines say, each of which should be a report."""
-        for line in lines:
-            if line.strip() and not self._take(line):
-                self._reject(line)
+        with self._lock:
+            self._take(lines, self._reject)
 
     def pick(self, lines: Iterable[bytes]) -> None:
         """Report what some of these lines say, and ignore the others."""
-        for line in filter(may_report, lines):
-            self._take(line)
+        candidates = [line for line in lines if line and line[0] in BEGINNINGS]
+        if candidates:
+            with self._lock:
+                self._take(candidates, lambda line: None)
 
-    def _take(self, line: bytes) -> bool:
-        values = parse(line)
-        if values is None:
-            return False
-        with self._lock:
-            try:
+    def _take(self, lines: Iterable[bytes], reject: Callable[[bytes], None]) -> None:
+        count: dict[str, Any] = {}
+        for line in lines:
+            values = parse(line)
+            if values is None:
+                reject(line)
+            elif line.lstrip()[:1] != b"{":
+                count |= values  # whose values are good ones: of many lines, one report is made
+            else:
+                self._try_to_report(count)
+                count = {}
+                if not self._try_to_report(values):
+                    reject(line)
+        self._try_to_report(count)
+
+    def _try_to_report(self, values: Mapping[str, Any]) -> bool:
+        try:
+            if values:
                 self._report(values)
-            except InvalidValue:  # strict mode: the command must not fail by a report
-                return False
+        except InvalidValue:  # strict mode: the command must not fail by a report
+            return False
         return True
 
     def _report(self, values: Mapping[str, Any]) -> None:
-        error, step = values.get("error"), values.get("step")
-        if isinstance(error, str):
+        step = values.get("step")
+        if (error := _error(values)) is not None:
             self.error = error
         self.result = values.get("result", self.result)
         if step is not None and step != self._step:
@@ -149,7 +175,7 @@ class LineReports:
         self._step = name
 
     def _reject(self, line: bytes) -> None:
-        if not self._complained:
+        if line.strip() and not self._complained:
             self._complained = True
             start = line[:80].decode("utf-8", "replace")
             self._complain(f"ignored a line that is no report, and later ones without a message: {start!r}")

@@ -14,7 +14,7 @@ from progresskit.kit import Kit
 from progresskit.progress import check_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Exit(IntEnum):
@@ -85,6 +85,21 @@ def job_id(text: str) -> str:
         return check_id(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def checked(*conversions: Callable[[Any], Any]) -> Callable[[str], Any]:
+    """Return the type of an option whose value is converted by these functions, the last one first."""
+
+    def convert(text: str) -> Any:
+        value: Any = text
+        try:
+            for conversion in reversed(conversions):
+                value = conversion(value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return value
+
+    return convert
 
 
 def port(text: str) -> int:

@@ -20,13 +20,14 @@ from progresskit.integrations import Integration, PartIdentity
 from .follow import Follower
 from .job_control import JobControl
 from .lines import LineReports, number
-from .options import add_command, add_url, job_id, kit_of
+from .options import add_command, add_url, checked, job_id, kit_of
 from .output import Output
 from .process import Process
+from .report import write_shell_version
 from .signals import Signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from progresskit import Kit, ProgressObserver
@@ -66,9 +67,9 @@ def add(commands: Any) -> None:
     parser.add_argument("command", metavar="COMMAND", nargs="+", help="the command and its arguments, behind --")
     parser.add_argument("--kind", help="the type of job, such as the name of the command")
     parser.add_argument("--description", metavar="TEXT", help="what it does, until it reports another text")
-    parser.add_argument("--total", type=_checked(validation.count, number), metavar="N", help="how much there is to do")
+    parser.add_argument("--total", type=checked(validation.count, number), metavar="N", help="how much there is to do")
     parser.add_argument("--unit", help='what is counted, such as "files"; B for bytes')
-    parser.add_argument("--owner", type=_checked(owner_key), metavar="KEY", help="the key of the user whose job it is")
+    parser.add_argument("--owner", type=checked(owner_key), metavar="KEY", help="the key of the user whose job it is")
     parser.add_argument("--part-of", type=job_id, metavar="ID", help="the job of which it is a part")
     parser.add_argument("--file", type=_file, metavar="PATH", help="the file to report to, instead of a temporary one")
     parser.add_argument("--stdout", action="store_true", help="read reports from standard output too")
@@ -76,21 +77,6 @@ def add(commands: Any) -> None:
         "--grace", type=_seconds, default=10.0, metavar="SECONDS", help="from SIGTERM to SIGKILL, when cancelled (10)"
     )
     parser.set_defaults(run=run)
-
-
-def _checked(*conversions: Callable[[Any], Any]) -> Callable[[str], Any]:
-    """Return the type of an option whose value is converted by these functions, the last one first."""
-
-    def convert(text: str) -> Any:
-        value: Any = text
-        try:
-            for conversion in reversed(conversions):
-                value = conversion(value)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-        return value
-
-    return convert
 
 
 def _seconds(text: str) -> float:
@@ -112,8 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command to its end, and return its exit code."""
     with ExitStack() as stack:
         kit = stack.enter_context(kit_of(arguments))
-        file = stack.enter_context(_temporary_file()) if arguments.file is None else arguments.file
-        follower = stack.enter_context(Follower(file))
+        environment = stack.enter_context(_environment(arguments.id, arguments.file))
+        follower = stack.enter_context(Follower(environment["PROGRESSKIT_FILE"]))
         _report_pending(kit, arguments)
         signals = stack.enter_context(Signals())
         control = stack.enter_context(JobControl())
@@ -121,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             process = Process(
                 arguments.command,
-                os.environ | {"PROGRESSKIT_ID": arguments.id, "PROGRESSKIT_FILE": file},
+                environment,
                 control,
                 None if output is None else output.command_end,
             )
@@ -136,20 +122,31 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _temporary_file() -> Iterator[str]:
-    """Yield the path of a private file; that of /dev/null where none can be made, for the command runs all the same."""
+def _environment(id: str, file: str | None) -> Iterator[dict[str, str]]:
+    """
+    Yield the environment of the command.
+
+    Without a file of the user, it names a private one; /dev/null where none can be made, for the command runs all the
+    same. The first folder of its PATH has the shell's version of `progresskit report`.
+    """
+    more = {"PROGRESSKIT_ID": id, "PROGRESSKIT_FILE": file or os.devnull}
+    folder = None
     try:
         folder = tempfile.mkdtemp(prefix="progresskit-")
-        path = os.path.join(folder, "progress")
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        if file is None:
+            more["PROGRESSKIT_FILE"] = os.path.join(folder, "progress")
+            os.close(os.open(more["PROGRESSKIT_FILE"], os.O_WRONLY | os.O_CREAT, 0o600))
+        programs = os.path.join(folder, "bin")
+        os.mkdir(programs, 0o700)
+        write_shell_version(os.path.join(programs, "progresskit"), id)
+        more["PATH"] = os.pathsep.join((programs, os.environ.get("PATH", os.defpath)))
     except OSError as problem:
-        _complain(f"no file for reports can be made: {problem}")
-        yield os.devnull
-        return
+        _complain(f"no temporary files can be made, and the command runs without: {problem}")
     try:
-        yield path
+        yield os.environ | more
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _report_pending(kit: Kit, arguments: argparse.Namespace) -> None:
