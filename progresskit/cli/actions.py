@@ -6,8 +6,9 @@ import json
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from progresskit.terminal.output import Output
+
 from .options import Exit, job_id, kit_of
-from .terminal import Terminal
 
 if TYPE_CHECKING:
     import argparse
@@ -34,14 +35,14 @@ def add_ids(parser: argparse.ArgumentParser) -> None:
 
 def act_on_each(arguments: argparse.Namespace, action: Action) -> int:
     """Act on each job once, and print a line for each; return the exit code."""
-    terminal = Terminal(sys.stdout)
+    output = Output(sys.stdout)
     results = []
     with kit_of(arguments) as kit:
         for id in dict.fromkeys(arguments.ids):
             accepted = action.act(kit, id)
             results.append(accepted)
             if arguments.json:
-                terminal.line(json.dumps({"id": id, action.key: accepted}))
+                output.line(json.dumps({"id": id, action.key: accepted}))
             else:
-                terminal.line(f"{id}: {action.accepted(kit, id) if accepted else action.refused}")
+                output.line(f"{id}: {action.accepted(kit, id) if accepted else action.refused}")
     return Exit.OK if all(results) else Exit.NO

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from progresskit.errors import BackendError, ConfigurationError
 from progresskit.kit import Kit
+from progresskit.terminal.output import Output
 from progresskit.urls import redact
 
 from .checkup import Finding, checkup
 from .options import Exit, add_command
-from .terminal import Terminal
 
 if TYPE_CHECKING:
     import argparse
@@ -41,22 +41,22 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the backend, and print each problem with its remedy."""
-    terminal = Terminal(sys.stdout)
+    output = Output(sys.stdout)
     code: int = Exit.OK
     for finding in _examine(arguments.url):
         code = max(code, finding.exit)
         if arguments.json:
-            terminal.line(json.dumps(finding._asdict()))
+            output.line(json.dumps(finding._asdict()))
         else:
-            _show(finding, terminal)
+            _show(finding, output)
     return code
 
 
-def _show(finding: Finding, terminal: Terminal) -> None:
+def _show(finding: Finding, output: Output) -> None:
     sign, colour = _SIGNS[finding.verdict]
-    terminal.line(f"{terminal.paint(terminal.glyphs.states[sign], colour)} {finding.check:<11} {finding.detail}")
+    output.line(f"{output.paint(output.glyphs.states[sign], colour)} {finding.check:<11} {finding.detail}")
     if finding.advice:
-        terminal.line(f"  {'':<11} {terminal.paint(finding.advice, 'yellow')}")
+        output.line(f"  {'':<11} {output.paint(finding.advice, 'yellow')}")
 
 
 def _examine(url: str | None) -> Iterator[Finding]:

@@ -6,20 +6,19 @@ import sys
 from typing import TYPE_CHECKING
 
 from progresskit.progress import State
+from progresskit.terminal.arrivals import Arrivals
+from progresskit.terminal.bars import Seen
+from progresskit.terminal.displays import Live, Plain, Records
+from progresskit.terminal.output import Output
 
-from .arrivals import Arrivals
-from .bars import Seen
-from .displays import Live, Plain, Records
 from .options import Exit, add_command, job_id, kit_of, nothing_to_read
-from .terminal import Terminal
 
 if TYPE_CHECKING:
     import argparse
     from typing import Any
 
     from progresskit.hub import Viewer
-
-    from .displays import Display
+    from progresskit.terminal.displays import Display
 
 _DETAILS = """\
 In a terminal the bars move in place. Elsewhere a line is written at each change of state, each tenth of the way,
@@ -52,10 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _display(json: bool) -> Display:
-    terminal = Terminal(sys.stdout)
+    output = Output(sys.stdout)
     if json:
-        return Records(terminal)
-    return Live(terminal) if terminal.live else Plain(terminal)
+        return Records(output)
+    return Live(output) if output.live else Plain(output)
 
 
 def _follow(viewer: Viewer, jobs: dict[str, Seen], display: Display, arrivals: Arrivals) -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from progresskit.cli import text
 from progresskit.progress import Progress, State, Version
+from progresskit.terminal import text
 
 
 def running(**fields: Any) -> Progress:

@@ -50,7 +50,7 @@ _ASCII = Glyphs(
 )  # fmt: skip
 
 
-class Terminal:
+class Output:
     """An output stream for text, and its capabilities."""
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:

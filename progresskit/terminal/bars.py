@@ -12,12 +12,12 @@ from progresskit.progress import State
 from .text import count, duration, fit, harmless, rate, width
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from progresskit.progress import Progress
     from progresskit.steps import Step
 
-    from .terminal import Terminal
+    from .output import Output
 
 COLOURS = {
     "unknown": "dim", "pending": "dim", "running": "blue", "retrying": "yellow", "stalled": "yellow",
@@ -66,7 +66,12 @@ def details(progress: Progress | None, age: float) -> list[str]:
     """Return the details that the bar does not show, most important first; `age` is that of the record in seconds."""
     if progress is None:
         return ["waiting for the first report"]
-    parts = [_status(progress, age)]
+    return [text for text in (_status(progress, age), *measures(progress, age)) if text]
+
+
+def measures(progress: Progress, age: float) -> list[str]:
+    """Return the details but the state: how far the job is, and how fast."""
+    parts = []
     if progress.attempt > 1 and not progress.done:
         parts.append(f"attempt {progress.attempt}")
     if progress.state is not State.SUCCEEDED:
@@ -102,23 +107,51 @@ def _status(progress: Progress, age: float) -> str:
     return {"pending": "waiting for a worker", "succeeded": "done"}.get(state, state)
 
 
-def draw(jobs: Sequence[Seen], columns: int, now: float, terminal: Terminal) -> list[str]:
-    """Return a line for each job, none wider than `columns`."""
-    lines = _columns(jobs, columns)
-    return [_draw_one(seen, lines, now, terminal) for seen in jobs]
+def frame(jobs: Collection[Seen], size: tuple[int, int], now: float, output: Output, longest: int = 0) -> list[str]:
+    """
+    Return a line for each job that has room in these columns and lines, and one about the others.
+
+    Jobs that are not done go before others; in the end all are shown. `longest` is as for `draw`.
+    """
+    columns, lines = size
+    shown = _chosen(jobs, lines)
+    drawn = draw(shown, columns, now, output, longest)
+    if len(shown) < len(jobs):
+        left = [seen for seen in jobs if seen not in shown]
+        drawn.append(output.paint(fit(f"  and {summary(left)}", columns), "dim"))
+    return drawn
 
 
-def _columns(jobs: Sequence[Seen], columns: int) -> _Columns:
+def _chosen(jobs: Collection[Seen], room: int) -> list[Seen]:
+    live = [seen for seen in jobs if not (seen.progress and seen.progress.done)]
+    if len(jobs) <= room or not live:
+        return list(jobs)
+    done = [seen for seen in jobs if seen not in live]
+    kept = {seen.id for seen in (live + done)[: max(room - 1, 1)]}
+    return [seen for seen in jobs if seen.id in kept]
+
+
+def longest_label(jobs: Iterable[Seen]) -> int:
+    """Return the width of the longest label."""
+    return max((width(label(seen)) for seen in jobs), default=0)
+
+
+def draw(jobs: Collection[Seen], columns: int, now: float, output: Output, longest: int = 0) -> list[str]:
+    """Return a line for each job, none wider than `columns`; `longest` is the width of a label that others have."""
+    lines = _columns(max(longest, longest_label(jobs)), columns)
+    return [_draw_one(seen, lines, now, output) for seen in jobs]
+
+
+def _columns(longest: int, columns: int) -> _Columns:
     room = columns - 2
-    longest = max((width(label(seen)) for seen in jobs), default=0)
     bar = min(max(room // 4, _NARROWEST_BAR), _WIDEST_BAR) if room >= 40 else 0
     rest = room - (bar + 2 + 6 if bar else 6)
     wanted = min(longest, max(rest // 2, 12))
     return _Columns(min(wanted, rest), bar, max(rest - wanted - 2, 0))
 
 
-def _draw_one(seen: Seen, columns: _Columns, now: float, terminal: Terminal) -> str:
-    progress, glyphs = seen.progress, terminal.glyphs
+def _draw_one(seen: Seen, columns: _Columns, now: float, output: Output) -> str:
+    progress, glyphs = seen.progress, output.glyphs
     state = phase(progress)
     colour = COLOURS[state]
     sign = glyphs.states[state]
@@ -126,20 +159,20 @@ def _draw_one(seen: Seen, columns: _Columns, now: float, terminal: Terminal) -> 
         sign = glyphs.spinner[floor(now * FRAMES_PER_SECOND) % len(glyphs.spinner)]
     percent = None if progress is None or state in _WAITING else progress.percent
     parts = [
-        terminal.paint(sign, colour),
+        output.paint(sign, colour),
         " ",
-        terminal.paint(fit(label(seen), columns.label, glyphs.ellipsis), *(("dim",) if state in _WAITING else ())),
+        output.paint(fit(label(seen), columns.label, glyphs.ellipsis), *(("dim",) if state in _WAITING else ())),
     ]
     if columns.bar:
         parts += [
             "  ",
-            _bar(percent, state, columns.bar, now, terminal, _cuts(progress.steps if progress else None, columns.bar)),
+            _bar(percent, state, columns.bar, now, output, _cuts(progress.steps if progress else None, columns.bar)),
         ]
     parts.append(f"{'' if percent is None else f'{floor(percent)}%':>6}")
     if columns.details > 3:
         text = joined(details(progress, now - seen.at), columns.details, glyphs.dot)
         text = fit(text, columns.details, glyphs.ellipsis).rstrip()
-        parts += ["  ", terminal.paint(text, "red" if state == "failed" else "dim")]
+        parts += ["  ", output.paint(text, "red" if state == "failed" else "dim")]
     return "".join(parts).rstrip()
 
 
@@ -156,38 +189,38 @@ def _cuts(steps: Sequence[Step] | None, size: int) -> frozenset[int]:
 
 
 def _bar(
-    percent: float | None, state: str, size: int, now: float, terminal: Terminal, cuts: frozenset[int] = frozenset()
+    percent: float | None, state: str, size: int, now: float, output: Output, cuts: frozenset[int] = frozenset()
 ) -> str:
-    glyphs = terminal.glyphs
+    glyphs = output.glyphs
     if percent is None:
-        return _vague_bar(state, size, now, terminal)
+        return _vague_bar(state, size, now, output)
     halves = floor(size * 2 * percent / 100)
     full, half = divmod(halves, 2)
     drawn = glyphs.full * full + (glyphs.half if half else "")
     end = len(drawn)
     drawn += glyphs.rest * (size - end)
     drawn = "".join(" " if column in cuts else glyph for column, glyph in enumerate(drawn))
-    return terminal.paint(drawn[:end], COLOURS[state]) + terminal.paint(drawn[end:], "dim")
+    return output.paint(drawn[:end], COLOURS[state]) + output.paint(drawn[end:], "dim")
 
 
-def _vague_bar(state: str, size: int, now: float, terminal: Terminal) -> str:
+def _vague_bar(state: str, size: int, now: float, output: Output) -> str:
     """Draw a bar without a length: a piece that wanders while the job runs."""
-    glyphs = terminal.glyphs
+    glyphs = output.glyphs
     if state != "running":
-        return terminal.paint(glyphs.rest * size, "dim")
+        return output.paint(glyphs.rest * size, "dim")
     piece = max(size // 4, 2)
     way = size - piece
     # There and back: 0, 1, … way, way - 1, … 1.
     step = floor(now * FRAMES_PER_SECOND) % (2 * way)
     at = min(step, 2 * way - step)
     before, after = glyphs.rest * at, glyphs.rest * (way - at)
-    return terminal.paint(before, "dim") + terminal.paint(glyphs.full * piece, "blue") + terminal.paint(after, "dim")
+    return output.paint(before, "dim") + output.paint(glyphs.full * piece, "blue") + output.paint(after, "dim")
 
 
-def summary(jobs: Mapping[str, Seen]) -> str:
+def summary(jobs: Iterable[Seen]) -> str:
     """Return how many jobs are in which state: "3 running, 1 succeeded"."""
     counts: dict[str, int] = {}
-    for seen in jobs.values():
+    for seen in jobs:
         state = phase(seen.progress)
         counts[state] = counts.get(state, 0) + 1
     return ", ".join(f"{n} {state}" for state, n in counts.items())

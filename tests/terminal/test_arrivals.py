@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from progresskit.cli.arrivals import Arrivals
-from progresskit.cli.bars import Seen
 from progresskit.progress import Progress, State, Version, moment
+from progresskit.terminal.arrivals import Arrivals
+from progresskit.terminal.bars import Seen
 from progresskit.testing import FakeClock
 
 START = 1_900_000_000

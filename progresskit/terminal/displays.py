@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from . import bars
 from .screen import Screen
-from .text import fit, harmless
+from .text import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from progresskit.progress import Progress
 
     from .bars import Seen
-    from .terminal import Terminal
+    from .output import Output
 
 QUIET_SECONDS = 10.0
 """A line is written for a running job at each tenth of its total, and after this time without a line."""
@@ -31,8 +31,8 @@ class Display(ABC):
     tick: float | None = None
     """Seconds without news after which the jobs are shown again; None for never."""
 
-    def __init__(self, terminal: Terminal) -> None:
-        self._terminal = terminal
+    def __init__(self, output: Output) -> None:
+        self._output = output
 
     @abstractmethod
     def show(self, jobs: Mapping[str, Seen], changed: Collection[str]) -> None:
@@ -55,7 +55,7 @@ class Records(Display):
         for id in changed:
             progress = jobs[id].progress
             if progress is not None:
-                self._terminal.line(progress.to_json())
+                self._output.line(progress.to_json())
 
 
 class _Line(NamedTuple):
@@ -80,8 +80,8 @@ class Plain(Display):
 
     tick = 1.0
 
-    def __init__(self, terminal: Terminal) -> None:
-        super().__init__(terminal)
+    def __init__(self, output: Output) -> None:
+        super().__init__(output)
         self._last_lines: dict[str, _Line] = {}
 
     def show(self, jobs: Mapping[str, Seen], changed: Collection[str]) -> None:
@@ -93,10 +93,10 @@ class Plain(Display):
             news = last is None or last._replace(at=now) != line
             if news or (last is not None and now - last.at >= QUIET_SECONDS and seen.id in changed):
                 self._last_lines[seen.id] = line
-                self._terminal.line(self._line(seen, line.state, now))
+                self._output.line(self._line(seen, line.state, now))
 
     def _line(self, seen: Seen, state: str, now: float) -> str:
-        progress, dot = seen.progress, self._terminal.glyphs.dot
+        progress, dot = seen.progress, self._output.glyphs.dot
         percent = None if progress is None or progress.percent is None else f"{int(progress.percent)}%"
         description = harmless(progress.description or "") if progress else ""
         texts = filter(None, (percent, *bars.details(progress, now - seen.at), description))
@@ -108,30 +108,17 @@ class Live(Display):
 
     tick = 1 / bars.FRAMES_PER_SECOND
 
-    def __init__(self, terminal: Terminal) -> None:
-        super().__init__(terminal)
-        self._screen = Screen(terminal)
+    def __init__(self, output: Output) -> None:
+        super().__init__(output)
+        self._screen = Screen(output)
         self._warnings = _Warnings()
 
     def show(self, jobs: Mapping[str, Seen], changed: Collection[str]) -> None:
         """Draw one frame."""
-        columns, lines = self._terminal.size
-        shown = self._chosen(jobs, lines - 1)
+        columns, lines = self._output.size
         # The last column stays free: some terminals break a line that fills it.
-        frame = bars.draw(shown, columns - 1, monotonic(), self._terminal)
-        if len(shown) < len(jobs):
-            left = {id: seen for id, seen in jobs.items() if seen not in shown}
-            frame.append(self._terminal.paint(fit(f"  and {bars.summary(left)}", columns - 1), "dim"))
-        self._screen.draw(frame, [self._terminal.paint(text, "yellow") for text in self._warnings.take()])
-
-    def _chosen(self, jobs: Mapping[str, Seen], room: int) -> list[Seen]:
-        """Return the jobs that have room, the ones that are not done before others; all of them in the end."""
-        live = [seen for seen in jobs.values() if not (seen.progress and seen.progress.done)]
-        if len(jobs) <= room or not live:
-            return list(jobs.values())
-        done = [seen for seen in jobs.values() if seen not in live]
-        kept = {seen.id for seen in (live + done)[: max(room - 1, 1)]}
-        return [seen for seen in jobs.values() if seen.id in kept]
+        frame = bars.frame(jobs.values(), (columns - 1, lines - 1), monotonic(), self._output)
+        self._screen.draw(frame, [self._output.paint(text, "yellow") for text in self._warnings.take()])
 
     def __enter__(self) -> Self:
         logging.getLogger("progresskit").addHandler(self._warnings)
