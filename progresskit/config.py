@@ -26,6 +26,7 @@ Each setting may come from four places; the first that has it wins: `configure()
     allowed_hosts           None                   hosts that requests may be for; None: `serve`'s own, else any host
     stream_seconds          25           seconds   a stream on a threaded server is closed after this time
     terminate               False                  cancelling also kills the process of the task, where a queue can
+    observers               ()                     observers of all jobs of the process: names, or Observers themselves
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import ConfigurationError
 from .progress import ID_ALPHABET
-from .registry import nearest
+from .registry import checked_observers, nearest
 from .urls import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from logging import Logger
+
+    from .observer_list import Notify
 
 
 class Settings(NamedTuple):
@@ -67,6 +70,7 @@ class Settings(NamedTuple):
     allowed_hosts: Sequence[str] | str | None = None
     stream_seconds: float = 25.0
     terminate: bool = False
+    observers: Sequence[str | Notify] = ()
 
     def __repr__(self) -> str:
         # Neither a password in the URL nor the key may end in a log.
@@ -160,6 +164,8 @@ def _checked(name: str, value: Any) -> Any:
         from .hosts import patterns
 
         return patterns(value)
+    if name == "observers":
+        return checked_observers(value)
     if name == "secret_key" and not _is_key(value):
         raise ConfigurationError("secret_key must be a string, or a list of strings")
     if name == "prefix" and not (isinstance(value, str) and value and ID_ALPHABET.issuperset(value)):

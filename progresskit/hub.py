@@ -20,7 +20,7 @@ from . import background, forks
 from .abc import SupportsPush
 from .backoff import LONGEST_SECONDS, Backoff
 from .errors import Unsupported
-from .observer_list import notify
+from .observer_list import AttachedObserver
 from .progress import State
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class CallbackMailbox(Mailbox):
 
     def __init__(self, observer: Notify, schedule: Callable[[Callable[[], None]], None]) -> None:
         super().__init__()
-        self._observer, self._schedule = observer, schedule
+        self._observer, self._schedule = AttachedObserver(observer), schedule
 
     def put(self, records: Iterable[Progress], waiting: Waiting) -> None:
         """Put records in place of older ones, and have the observer called with them."""
@@ -110,7 +110,7 @@ class CallbackMailbox(Mailbox):
 
     def _notify(self) -> None:
         for progress in self.take(0).values():
-            notify(self._observer, progress)
+            self._observer.notify(progress)
 
 
 class Viewer:

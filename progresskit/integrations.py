@@ -238,9 +238,11 @@ class Integration:
         """
         Raise ConfigurationError for a kit that cannot work, to be called when a worker starts.
 
-        Also warns, once, if other processes cannot see the jobs of this one; `where` names it ("an RQ worker").
+        Also warns, once, if other processes cannot see the jobs of this one; `where` names it ("an RQ worker"). The
+        observers of all jobs are made here, so that the text of a process without jobs is written above their bars.
         """
         self.kit.warn_unshared(where)
+        self.kit._prepare_observers()
 
     def flush(self) -> None:
         """

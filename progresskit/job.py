@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from weakref import ref
 
     from .counting import Count, CountSlots, LoopCounter
-    from .observer_list import Notify
+    from .observer_list import AttachedObserver, Notify
     from .progress import Failure, Progress, Write
     from .reports import AnyReports
     from .snapshots import Identity
@@ -39,6 +39,7 @@ class Sink(Clocks, Protocol):
 
     strict: bool
     control_exceptions: dict[type[BaseException], State]
+    observers: tuple[AttachedObserver, ...]
 
     @property
     def generation(self) -> int:
@@ -92,7 +93,7 @@ class Job:
         self.has_ended = self._is_quiet = False  # two fields, because reports change the second without a lock
         self._sink, self._generation = sink, sink.generation
         self._lock = RLock()  # a finalizer may run, and report, while its own thread holds the lock
-        self._observers = ObserverList()
+        self._observers = ObserverList(sink.observers)
         self.stages = Stages(slots)
         self.description: str | None = None
         """The text that was reported last, neither cut nor cleaned yet."""

@@ -412,6 +412,10 @@ class Kit:
 
     # For progresskit.integrations.
 
+    def _prepare_observers(self) -> None:
+        """Make the observers of all jobs; raises ConfigurationError where one cannot be made."""
+        _ = self._resources.observers
+
     def _open_job(
         self,
         id: JobId | None = None,

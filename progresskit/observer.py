@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .job import Sink
-    from .observer_list import Notify
+    from .observer_list import AttachedObserver, Notify
     from .progress import Progress, Write
     from .scope import Scope
     from .stages import Stage
@@ -154,6 +154,7 @@ class NoSink:
         self.lease = self.ttl = 0.0
         self.strict, self.generation = False, 0
         self.control_exceptions: dict[type[BaseException], State] = {}
+        self.observers: tuple[AttachedObserver, ...] = ()
 
     def wake(self) -> None:
         """Return: there is no thread."""

@@ -15,19 +15,52 @@ if TYPE_CHECKING:
     Notify = Observer | Callable[[Progress], Any]
 
 
+class AttachedObserver:
+    """An observer, which may be a plain callable, and whether it has raised an error."""
+
+    __slots__ = ("_has_raised", "_observer")
+
+    def __init__(self, observer: Notify) -> None:
+        self._observer = observer
+        self._has_raised = False
+
+    def notify(self, progress: Progress) -> None:
+        """Notify the observer; the first error that it raises is logged."""
+        observer = self._observer
+        try:
+            if isinstance(observer, Observer):
+                observer.notify(progress)
+            else:
+                observer(progress)
+        except BaseException:
+            # Not even Cancelled or SystemExit: it would end the publisher's thread, and so the progress of all jobs.
+            if not self._has_raised:
+                self._has_raised = True
+                from logging import getLogger
+
+                getLogger("progresskit").exception(
+                    "An observer of job %s raised; the job and others go on. Its later errors are not logged",
+                    progress.id,
+                )
+
+
 class ObserverList:
-    """The observers of one job: each gets the newest record only, and an error of one does not affect the others."""
+    """
+    The observers of one job: each gets the newest record only, and an error of one does not affect the others.
+
+    `attached` are those of all jobs.
+    """
 
     __slots__ = ("_attached", "_lock", "_notified")
 
-    def __init__(self) -> None:
+    def __init__(self, attached: tuple[AttachedObserver, ...] = ()) -> None:
         self._lock = RLock()
-        self._attached: tuple[list[Notify], ...] = ()
+        self._attached = attached
         self._notified: tuple[int, bool] = (0, False)
 
     def attach(self, observer: Notify) -> Callable[[], None]:
         """Notify the observer from now on; return a function that detaches it."""
-        attached = [observer]  # an object of its own, as the same observer may be attached twice
+        attached = AttachedObserver(observer)
         with self._lock:
             self._attached += (attached,)
 
@@ -45,19 +78,5 @@ class ObserverList:
             version = (progress.version.seq, progress.cancel_requested)
             if version > self._notified:
                 self._notified = version
-                for (observer,) in self._attached:
-                    notify(observer, progress)
-
-
-def notify(observer: Notify, progress: Progress) -> None:
-    """Notify one observer, which may be a plain callable; an error that it raises is logged."""
-    try:
-        if isinstance(observer, Observer):
-            observer.notify(progress)
-        else:
-            observer(progress)
-    except BaseException:
-        # Not even Cancelled or SystemExit: it would end the publisher's thread, and so the progress of all jobs.
-        from logging import getLogger
-
-        getLogger("progresskit").exception("An observer of job %s raised; the job and others go on", progress.id)
+                for attached in self._attached:
+                    attached.notify(progress)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .abc import Backend
     from .config import Settings
     from .job import Job
+    from .observer_list import AttachedObserver
     from .progress import State, Write
 
 GRACE_SECONDS = 0.75
@@ -144,8 +145,8 @@ class Publisher:
     """
     Publishes the jobs of this process and external updates of others; may be called in any thread.
 
-    It also holds what a job needs of its kit: clocks, lease, strictness, and `control_exceptions`, which map exceptions
-    of a queue to the states of jobs that they end.
+    It also holds what a job needs of its kit: clocks, lease, strictness, the `observers` of all jobs, and
+    `control_exceptions`, which map exceptions of a queue to the states of jobs that they end.
     """
 
     def __init__(
@@ -157,7 +158,9 @@ class Publisher:
         control_exceptions: dict[type[BaseException], State] | None = None,
         *,
         threaded: bool = True,
+        observers: tuple[AttachedObserver, ...] = (),
     ) -> None:
+        self.observers = observers
         self.clock, self.wall = clock, wall
         # Without the grace, a worker whose last heartbeat is a moment old when it dies would look silent too early.
         self.lease = settings.lease + min(settings.heartbeat_seconds, GRACE_SECONDS)

@@ -1,17 +1,19 @@
-"""The class of each backend, found by the scheme of its URL, and the packages that it needs."""
+"""The class of each backend, found by the scheme of its URL, and the packages that it needs; observers by name."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .errors import MissingPackage, UnknownScheme
+from .abc import Observer
+from .errors import ConfigurationError, MissingPackage, UnknownScheme
 from .urls import scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .abc import Backend
+    from .observer_list import Notify
 
 # The class of each backend, and the extra with its dependencies. The core names adapters here and nowhere else.
 BACKENDS: dict[str, tuple[str, str | None]] = {
@@ -40,6 +42,9 @@ VARIANTS = {
 
 ALIASES = {"rabbitmq": "amqp", "pyamqp": "amqp", "valkey": "redis", "pg": "postgresql", "file": "sqlite"}
 """Names of schemes in other projects, for suggestions."""
+
+OBSERVERS = {"logging": "progresskit.observers:Logging", "terminal": "progresskit.observers:Terminal"}
+"""The classes of the kit's own observers, by their names in the setting `observers`."""
 
 ENTRY_POINTS = "progresskit.backends"
 
@@ -79,6 +84,52 @@ def _load(scheme: str, target: str, extra: str | None) -> type[Backend]:
     except ImportError as error:
         raise missing_package(f"{scheme}://", error, extra) from error
     return loaded
+
+
+def checked_observers(given: Any) -> tuple[str | Notify, ...]:
+    """
+    Return the observers of a setting: Observers, functions and names, which may be one text with commas.
+
+    A name is one of the kit's own observers, or `module:attribute`. Raises ConfigurationError for another value.
+    """
+    items = given.split(",") if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]
+    named = (item.strip() if isinstance(item, str) else item for item in items)
+    return tuple(_checked_observer(item) for item in named if item != "")
+
+
+def _checked_observer(given: Any) -> str | Notify:
+    if not isinstance(given, str):
+        if isinstance(given, type) or not (isinstance(given, Observer) or callable(given)):
+            raise ConfigurationError(f"observers must be names, Observers or functions of a Progress, not {given!r}")
+        observer: Notify = given
+        return observer
+    module, _, attribute = given.partition(":")
+    if given in OBSERVERS or (module and attribute):
+        return given
+    meant = nearest(given, OBSERVERS)
+    hint = f" (did you mean {meant!r}?)" if meant else ""
+    raise ConfigurationError(
+        f"no observer is called {given!r}{hint}; there are {', '.join(OBSERVERS)}, and your own as 'module:Class'"
+    )
+
+
+def load_observer(given: str | Notify) -> Notify:
+    """
+    Return an observer of the setting, made if it is named by its class.
+
+    Raises ConfigurationError where it cannot be imported or made.
+    """
+    if not isinstance(given, str):
+        return given
+    from importlib import import_module
+
+    module, _, attribute = OBSERVERS.get(given, given).partition(":")
+    try:
+        loaded: Any = getattr(import_module(module), attribute)
+        observer: Notify = loaded() if isinstance(loaded, type) else loaded
+    except Exception as error:
+        raise ConfigurationError(f"the observer {given!r} cannot be made: {error}") from error
+    return observer
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -11,8 +11,9 @@ from weakref import WeakSet
 from . import forks, scope, unseen
 from .config import resolve
 from .hub import Hub
+from .observer_list import AttachedObserver
 from .publisher import Publisher
-from .registry import backend_class
+from .registry import backend_class, load_observer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -58,6 +59,7 @@ class Resources:
         self._given: Backend | None = None
         self._settings: Settings | None = None
         self._backend: Backend | None = None
+        self._observers: tuple[AttachedObserver, ...] | None = None
         self._publisher: Publisher | None = None
         self._hub: Hub | None = None
         self._executor: BlockingExecutor | None = None
@@ -140,8 +142,19 @@ class Resources:
                     self._clocks.wall,
                     self._control_exceptions,
                     threaded=self._threaded,
+                    observers=self.observers,
                 )
             return self._publisher
+
+    @property
+    def observers(self) -> tuple[AttachedObserver, ...]:
+        """The observers of all jobs, made when they are first asked for."""
+        with self._lock:
+            if self._observers is None:
+                self._observers = tuple(AttachedObserver(load_observer(given)) for given in self.settings.observers)
+                if self._observers:
+                    unseen.note_viewer()
+            return self._observers
 
     def _has_chosen_url(self) -> bool:
         named = "url" in self._explicit or any(name.lower() == "url" for name in self._host)
@@ -198,7 +211,7 @@ class Resources:
         """Detach the open resources; return a function that closes them, which takes time and needs no lock."""
         publisher, hub, executor = self._publisher, self._hub, self._executor
         backend = None if self._backend is self._given else self._backend
-        self._settings = self._backend = self._publisher = self._hub = self._executor = None
+        self._settings = self._backend = self._publisher = self._hub = self._executor = self._observers = None
 
         def close() -> None:
             if publisher is not None:

@@ -86,14 +86,22 @@ class Plain(Display):
 
     def show(self, jobs: Mapping[str, Seen], changed: Collection[str]) -> None:
         """Write a line for each job with a milestone, and for each that has changed after a quiet time."""
-        now = monotonic()
         for seen in jobs.values():
-            line = _line(seen.progress, now)
-            last = self._last_lines.get(seen.id)
-            news = last is None or last._replace(at=now) != line
-            if news or (last is not None and now - last.at >= QUIET_SECONDS and seen.id in changed):
-                self._last_lines[seen.id] = line
-                self._output.line(self._line(seen, line.state, now))
+            self.show_one(seen, is_changed=seen.id in changed)
+
+    def show_one(self, seen: Seen, *, is_changed: bool = True) -> None:
+        """Write a line for the job if there is a milestone, or it has changed after a quiet time."""
+        now = monotonic()
+        line = _line(seen.progress, now)
+        last = self._last_lines.get(seen.id)
+        news = last is None or last._replace(at=now) != line
+        if news or (last is not None and now - last.at >= QUIET_SECONDS and is_changed):
+            self._last_lines[seen.id] = line
+            self._output.line(self._line(seen, line.state, now))
+
+    def remove(self, seen: Seen) -> None:
+        """Show the job no longer."""
+        self._last_lines.pop(seen.id, None)
 
     def _line(self, seen: Seen, state: str, now: float) -> str:
         progress, dot = seen.progress, self._output.glyphs.dot

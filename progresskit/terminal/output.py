@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Output:
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:
         environ = os.environ if environ is None else environ
-        self._stream = stream
+        self._stream, self._write = stream, stream.write  # an overlay replaces the method of the stream by its own
         self.live = stream.isatty() and environ.get("TERM") != "dumb"
         """Lines can be drawn again in place."""
         self.colour = self.live and not environ.get("NO_COLOR")
@@ -70,12 +71,25 @@ class Output:
     def write(self, text: str) -> None:
         """Write and flush; characters that the stream cannot encode become `?`."""
         encoding = self._stream.encoding or "utf-8"
-        self._stream.write(text.encode(encoding, "replace").decode(encoding))
+        self._write(text.encode(encoding, "replace").decode(encoding))
         self._stream.flush()
 
     def line(self, text: str = "") -> None:
         """Write a line."""
         self.write(f"{text}\n")
+
+    @property
+    def stream(self) -> TextIO:
+        """The stream itself."""
+        return self._stream
+
+    @property
+    def writable(self) -> bool:
+        """False while a write would wait, as after Ctrl-S."""
+        try:
+            return bool(select.select((), (self._stream,), (), 0)[1])
+        except (OSError, ValueError):
+            return True
 
     @property
     def size(self) -> tuple[int, int]:
@@ -85,6 +99,14 @@ class Output:
         except (OSError, ValueError):
             return 80, 24
         return columns or 80, lines or 24
+
+
+def device_of(stream: TextIO | None) -> int | None:
+    """Return the number of the terminal that a stream writes to; None where it is none."""
+    try:
+        return os.fstat(stream.fileno()).st_rdev if stream is not None and stream.isatty() else None
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _can_encode(stream: TextIO, glyphs: Glyphs) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import termios
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,35 @@ def start(*arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+def in_a_terminal(
+    command: Sequence[str], act: Callable[[subprocess.Popen[bytes], str], object], **more: str
+) -> tuple[str, int]:
+    """
+    Run a command in a pseudo-terminal of 80 columns; return what it wrote, and its exit code.
+
+    `act` is called with the process and what it has written so far, each time that it has written something; `more` are
+    variables of its environment.
+    """
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    process = subprocess.Popen(
+        command, env=environment({"TERM": "xterm", **more}), stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    written = b""
+    while True:
+        try:
+            chunk = os.read(ours, 65536)
+        except OSError:  # the other end is closed: so ends a terminal on Linux
+            break
+        if not chunk:
+            break
+        written += chunk
+        act(process, written.decode(errors="ignore"))
+    os.close(ours)
+    return written.decode(), process.wait(PATIENCE)
 
 
 class Demo:

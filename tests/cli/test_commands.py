@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
 import signal
 import subprocess
@@ -24,7 +22,7 @@ from progresskit.progress import Failure, State
 from progresskit.testing import start as started
 from progresskit.testing.helpers import connect
 from tests.cli.conftest import Write
-from tests.cli.processes import COMMAND, environment, run, start
+from tests.cli.processes import COMMAND, environment, in_a_terminal, run, start
 from tests.services.waiting import PATIENCE, wait_until
 
 LONG = 60.0
@@ -138,31 +136,6 @@ def test_watch_can_be_interrupted(url: str, done: Callable[..., None], number: i
         assert process.stderr.read() == ""
 
 
-def in_a_terminal(arguments: list[str], act: Callable[[subprocess.Popen[bytes], str], None]) -> tuple[str, int]:
-    """
-    Run a command in a pseudo-terminal; return what it wrote, and its exit code.
-
-    `act` is called with the process and what it has written so far, each time that it has written something.
-    """
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], env=environment({"TERM": "xterm"}), stdout=theirs, stderr=theirs, start_new_session=True
-    )
-    os.close(theirs)
-    written = b""
-    while True:
-        try:
-            chunk = os.read(ours, 65536)
-        except OSError:  # the other end is closed: so ends a terminal on Linux
-            break
-        if not chunk:
-            break
-        written += chunk
-        act(process, written.decode(errors="ignore"))
-    os.close(ours)
-    return written.decode(), process.wait(PATIENCE)
-
-
 def test_watch_draws_in_place_in_a_terminal_and_gives_the_cursor_back(url: str, job: Job) -> None:
     (_, good), (_, bad) = job("import-42"), job("bad")
     percent = 0
@@ -180,7 +153,7 @@ def test_watch_draws_in_place_in_a_terminal_and_gives_the_cursor_back(url: str, 
                 bad.set_progress(20)
                 bad.fail("row 41 is missing")
 
-    written, code = in_a_terminal(["watch", "import-42", "bad", "--url", url], go_on)
+    written, code = in_a_terminal([*COMMAND, "watch", "import-42", "bad", "--url", url], go_on)
     assert code == 1
     assert written.startswith("\x1b[?25l")
     assert written.endswith("\x1b[?25h")
@@ -205,7 +178,7 @@ def test_a_terminal_gets_its_cursor_back_when_watch_is_interrupted(
             sent.append(number)
 
     sent: list[int] = []
-    written, ended = in_a_terminal(["watch", "import-42", "--url", url], interrupt)
+    written, ended = in_a_terminal([*COMMAND, "watch", "import-42", "--url", url], interrupt)
     assert ended == code
     assert written.endswith("\x1b[?25h")
 

@@ -1,0 +1,270 @@
+"""
+The bars of the jobs of this process, in the terminal that the process writes to.
+
+They are below the text of the process, which is written through here, see streams.py. One thread moves the bars, while
+there are any. The lines of other processes in the same terminal are drawn too, see board.py.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from contextlib import contextmanager
+from threading import Event, Lock, RLock
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from progresskit import background, forks
+
+from . import bars
+from .board import LOCK_SECONDS, Board, BoardFile, Entry, ends_midline, path_of
+from .output import device_of
+from .streams import overlay_streams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from logging import Logger
+
+    from .bars import Seen
+    from .output import Output
+    from .streams import OverlaidStream
+
+FRAME_SECONDS = 1 / bars.FRAMES_PER_SECOND
+
+
+class Overlay:
+    """The bars in one terminal; `clock` returns seconds that all processes of the machine share."""
+
+    def __init__(self, output: Output, clock: Callable[[], float] = monotonic) -> None:
+        self._output, self._clock = output, clock
+        self._device = device_of(output.stream)
+        self._file = None if self._device is None else BoardFile(path_of(self._device))
+        self._is_midline = False
+        self._is_broken = False
+        self._reset()
+        self._streams = [] if self._device is None else overlay_streams(self._device, self, clock)
+        atexit.register(self.close)
+
+    def _reset(self) -> None:
+        self._board = Board()  # where there is no file
+        self._jobs: dict[str, Seen] = {}
+        self._finished: list[Seen] = []
+        self._lock = RLock()  # code that draws may be interrupted by a signal handler or finalizer that prints
+        self._is_drawing = False
+        self._thread_lock = Lock()
+        self._stop = Event()
+        self._has_thread = False
+
+    def after_fork_in_child(self) -> None:
+        """Start again without jobs: those there were are drawn by the parent."""
+        self._reset()
+        for stream in self._streams:
+            stream.forget()
+
+    # Jobs.
+
+    def show(self, id: str, seen: Seen) -> None:
+        """Draw the bar of a job, from the next frame on."""
+        self._jobs[id] = seen
+        self.start_thread()
+
+    def finish(self, id: str, seen: Seen) -> None:
+        """Write the last line of a job, which stays, in place of its bar."""
+        self._jobs.pop(id, None)
+        self._finished.append(seen)
+        self._try_to_draw()
+        if self._jobs or self._finished:
+            self.start_thread()
+
+    def close(self) -> None:
+        """Erase the bars, also those of processes that were killed; the process ends."""
+        self._stop.set()
+        self._jobs.clear()
+        self._release(0)
+        self._try_to_draw()
+
+    # The thread.
+
+    def start_thread(self) -> None:
+        """Have the thread move the bars, and release text that streams hold, until there is none of both."""
+        with self._thread_lock:
+            if self._has_thread or self._is_broken:
+                return
+            try:
+                background.start(self._run, "progresskit-terminal", self._stop.set)
+                self._has_thread = True
+                return
+            except RuntimeError:
+                pass
+        self._try_to_draw()  # this process can have no thread: the bars move with each report
+
+    def _run(self) -> None:
+        stop = self._stop
+        while not stop.wait(FRAME_SECONDS):
+            self._release(FRAME_SECONDS)
+            self._try_to_draw()
+            with self._thread_lock:
+                if self._is_broken or not self._has_work:
+                    self._has_thread = False
+                    return
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._jobs or self._finished or any(stream.holds_text for stream in self._streams))
+
+    def _release(self, seconds: float) -> None:
+        for stream in self._streams:
+            stream.release(seconds)
+
+    def _try_to_draw(self) -> None:
+        try:
+            self._draw()
+        except (OSError, ValueError):
+            self._is_broken = True  # the terminal is gone, or its stream was closed
+        except Exception:
+            # No known error arrives here. In any case, the process writes on.
+            self._is_broken = True
+            _log().exception("The bars can no longer be drawn in the terminal")
+
+    # The screen.
+
+    def _draw(self) -> None:
+        if not self._output.writable:
+            return
+        with self._turn(LOCK_SECONDS, create=bool(self._jobs or self._finished)) as board:
+            if board is None:
+                return
+            if not board.lines:
+                board.is_midline = self._is_midline
+            now = self._clock()
+            text = self._last_lines(board, now)
+            self._post(board, now)
+            is_due = now - board.drawn_at >= 0.9 * FRAME_SECONDS  # unless another process has drawn a moment ago
+            if text or is_due or not self._jobs:
+                board.drawn_at = now
+                self._output.write(self._change(board, text))
+
+    def _last_lines(self, board: Board, now: float) -> str:
+        finished, self._finished = self._finished, []
+        if not finished:
+            return ""
+        longest = max(board.longest(os.getpid()), bars.longest_label(self._jobs.values()))
+        lines = bars.draw(finished, self._output.size[0] - 1, now, self._output, longest)
+        return ("\n" if board.is_midline else "") + "".join(f"{line}\n" for line in lines)
+
+    def _post(self, board: Board, now: float) -> None:
+        """Put the lines of this process on the board."""
+        pid, jobs = os.getpid(), [*self._jobs.values()]
+        if jobs:
+            size = self._output.size[0] - 1, self._rows
+            lines = bars.frame(jobs, size, now, self._output, board.longest(pid))
+            board.entries[pid] = Entry(now, bars.longest_label(jobs), lines)
+        else:
+            board.entries.pop(pid, None)
+
+    def _change(self, board: Board, text: str) -> str:
+        written = board.change(board.combined(self._rows), _depth(), text)
+        self._is_midline = board.is_midline
+        return written
+
+    @property
+    def _rows(self) -> int:
+        """How many rows there are for bars."""
+        return max(self._output.size[1] - _depth() - 1, 1)
+
+    @contextmanager
+    def _turn(self, seconds: float, *, create: bool) -> Iterator[Board | None]:
+        """
+        Give the board, to be changed in the block; None where there is none or another process draws.
+
+        Waits for other threads, `seconds` at most; -1 is for ever.
+        """
+        if self._is_broken or not self._lock.acquire(timeout=seconds):
+            yield None
+            return
+        try:
+            if self._is_drawing:
+                yield None
+                return
+            self._is_drawing = True
+            try:
+                with self._shared_board(create) as board:
+                    yield board
+            finally:
+                self._is_drawing = False
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def _shared_board(self, create: bool) -> Iterator[Board | None]:
+        file = self._file
+        if file is None or not file.is_usable:
+            self._board.prune(self._clock())
+            yield self._board
+            return
+        if not file.lock(create=create):
+            yield None
+            return
+        try:
+            board = file.read()
+            board.prune(self._clock())
+            yield board
+            file.write(board)
+        finally:
+            file.unlock()
+
+    # The text of this process.
+
+    def write(self, stream: OverlaidStream, text: str, *, can_wait: bool) -> bool:
+        """Write text above the bars; return False where there are bars, for text that `can_wait`."""
+        with self._turn(-1, create=False) as board:
+            has_bars = board is not None and bool(board.lines)
+            if not (has_bars and can_wait):
+                if board is not None and has_bars:
+                    text = self._change(board, text)
+                else:
+                    self._is_midline = ends_midline(text, self._is_midline)
+                stream.write_through(text, flush=has_bars)
+                return True
+        return False
+
+
+def _depth() -> int:
+    """Return how many rows below the cursor the bars begin: tqdm has the cursor above the inner ones of nested bars."""
+    tqdm = sys.modules.get("tqdm.std")
+    if tqdm is None:
+        return 1
+    try:
+        return 1 + max((abs(bar.pos) for bar in [*tqdm.tqdm._instances] if not bar.disable), default=0)
+    except (AttributeError, RuntimeError):  # of another version, or changed meanwhile by another thread
+        return 1
+
+
+_overlays: dict[int, Overlay] = {}
+_making = Lock()
+
+
+def overlay_of(output: Output) -> Overlay:
+    """Return the overlay of a terminal: the process has one for each, which lives as long as the process."""
+    device = device_of(output.stream)
+    if device is None:
+        return Overlay(output)
+    with _making:
+        if device not in _overlays:
+            _overlays[device] = Overlay(output)
+    return _overlays[device]
+
+
+def _forked_child() -> None:
+    for overlay in _overlays.values():
+        overlay.after_fork_in_child()
+
+
+forks.after_in_child(_forked_child)
+
+
+def _log() -> Logger:
+    from logging import getLogger
+
+    return getLogger("progresskit")

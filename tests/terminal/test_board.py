@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from progresskit.terminal.board import EXPIRY_SECONDS, Board, BoardFile, Entry
+from tests.terminal.emulator import Emulator
+
+TEXTS = st.text("ab\n\r", min_size=1, max_size=30)
+FRAMES = st.lists(st.sampled_from(("━━━ one", "━━━━━━ two", "━")), max_size=4)
+
+
+@given(steps=st.lists(st.one_of(TEXTS, FRAMES), max_size=30))
+def test_text_above_the_bars_is_what_it_is_without_bars(steps: list[str | list[str]]) -> None:
+    shown, bare, board = Emulator(20, 8), Emulator(20, 8), Board()
+    lines: list[str] = []
+    for step in steps:
+        text = step if isinstance(step, str) else ""
+        lines = lines if isinstance(step, str) else step
+        shown.feed(board.change(lines, 1, text))
+        bare.feed(text)
+        assert (shown.text, shown.below, shown.cursor) == (bare.text, lines, bare.cursor)
+    shown.feed(board.change([], 1))
+    assert shown.lines == bare.lines
+
+
+def test_what_another_program_writes_at_the_cursor_ends_in_no_bar() -> None:
+    terminal, board = Emulator(), Board()
+    terminal.feed(board.change(["━━━━━━ 40%"], 1, "ours\n"))
+    terminal.feed("theirs\n")
+    terminal.feed(board.change(["━━━━━━ 50%"], 1))
+    assert terminal.lines == ["ours", "theirs", "", "━━━━━━ 50%"]
+
+
+def test_more_lines_than_rows_are_counted() -> None:
+    board = Board()
+    board.entries = {pid: Entry(0, 3, [f"bar {pid}"] * 3) for pid in (1, 2)}
+    assert board.combined(6) == ["bar 1"] * 3 + ["bar 2"] * 3
+    assert board.combined(3) == ["bar 1", "bar 1", "  and 4 more"]
+
+
+def test_lines_of_processes_that_have_ended_are_removed() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    board = Board()
+    now = 1000.0
+    for pid, at in ((os.getpid(), now), (ended.pid, now), (os.getppid(), now - EXPIRY_SECONDS - 1)):
+        board.entries[pid] = Entry(at, 3, ["bar"])
+    board = Board.decode(board.encode())
+    board.prune(now)
+    assert board.entries == {os.getpid(): Entry(now, 3, ["bar"])}
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"[1, 2, 3, 4, 5]", b'[{"x": []}, [], 1, 0, false]', b"\xff"])
+def test_a_file_that_holds_no_board_is_an_empty_one(text: bytes) -> None:
+    assert Board.decode(text).is_empty
+
+
+def put(file: BoardFile, lines: list[str]) -> bool:
+    if not file.lock(create=True):
+        return False
+    board = file.read()
+    board.lines = lines
+    file.write(board)
+    file.unlock()
+    return True
+
+
+def test_the_file_is_private_and_is_there_while_there_are_lines(tmp_path: Path) -> None:
+    path = tmp_path / "board"
+    one, other = BoardFile(str(path)), BoardFile(str(path))
+    assert not one.lock(create=False)
+    assert put(one, ["bar"])
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert put(other, [])
+    assert not path.exists()
+    assert put(one, ["bar"]), "the removed file is not written to"
+    assert path.exists()
+
+
+@pytest.mark.parametrize("what", ["symlink", "hard link", "fifo", "folder"])
+def test_a_file_that_another_user_may_have_put_there_is_not_used(tmp_path: Path, what: str) -> None:
+    path, victim = tmp_path / "board", tmp_path / "victim"
+    victim.write_text("precious")
+    {
+        "symlink": lambda: path.symlink_to(victim),
+        "hard link": lambda: path.hardlink_to(victim),
+        "fifo": lambda: os.mkfifo(path),
+        "folder": lambda: path.mkdir(),
+    }[what]()
+    file = BoardFile(str(path))
+    assert not put(file, ["bar"])
+    assert not file.is_usable
+    assert victim.read_text() == "precious"

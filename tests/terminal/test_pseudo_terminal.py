@@ -1,0 +1,140 @@
+"""The bars of a process in its own terminal, beside what it writes."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cli.processes import in_a_terminal
+from tests.terminal.emulator import Emulator
+
+BAR = re.compile(r"[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] [A-Z][a-z ]+  [━╸─]+")
+
+THREADS = """
+import logging, sys, threading, time, traceback, progresskit
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+def work(name, stream):
+    with progresskit.observe(description=name, total=40) as job:
+        for row in range(40):
+            job.advance()
+            time.sleep(0.02)
+            if row % 10 == 3:
+                stream.write(f"{name} writes {row}: {'x' * 100}\\n")
+            if row % 10 == 7:
+                logging.info("%s logs %d", name, row)
+threads = [threading.Thread(target=work, args=arguments) for arguments in (("One", sys.stdout), ("Other", sys.stderr))]
+for thread in threads: thread.start()
+try: 1 / 0
+except ZeroDivisionError: traceback.print_exc()
+for thread in threads: thread.join()
+for row in progresskit.track(range(3), description="Third"):
+    print(row, end="" if row < 2 else "\\n")
+    time.sleep(0.15)
+sys.exit("the end")
+"""
+
+WAITING = """
+import time, progresskit
+with progresskit.observe(description="Waiting"):
+    time.sleep(600)
+"""
+
+PROCESSES = """
+import multiprocessing, os, signal, time, progresskit
+def work(name, rows):
+    with progresskit.observe(description=name, total=rows) as job:
+        for row in range(rows):
+            print(f"{name} prints {row}")
+            job.advance()
+            time.sleep(0.03)
+context = multiprocessing.get_context("fork")
+progresskit.observe("before").succeed()
+started = [context.Process(target=work, args=arguments) for arguments in (("One", 30), ("Other", 40), ("Lost", 9999))]
+for process in started: process.start()
+for process in started[:2]: process.join()
+os.kill(started[2].pid, signal.SIGKILL)
+started[2].join()
+print("all joined")
+"""
+
+TQDM = """
+import time, progresskit, tqdm
+with progresskit.observe(description="With tqdm", total=2) as job:
+    for _ in tqdm.tqdm(range(2), desc="outer"):
+        for _ in tqdm.tqdm(range(8), desc="inner", leave=False, mininterval=0):
+            time.sleep(0.05)
+        job.advance()
+    tqdm.tqdm.write("between")
+    print("no newline", end="")
+"""
+
+
+def run(script: str, folder: Path, act: object = None) -> tuple[Emulator, int, str]:
+    def do_nothing(process: subprocess.Popen[bytes], written: str) -> None: ...
+
+    written, code = in_a_terminal(
+        [sys.executable, "-c", script],
+        act if callable(act) else do_nothing,
+        PROGRESSKIT_OBSERVERS="terminal",
+        XDG_RUNTIME_DIR=str(folder),
+        NO_COLOR="1",
+    )
+    terminal = Emulator()
+    for frame in re.split(r"(?<=\x1b8)", written):
+        terminal.feed(frame)
+        assert all(BAR.match(line) for line in terminal.below if line and not line.startswith("inner")), terminal.below
+    assert terminal.below == []
+    assert [*folder.iterdir()] == []
+    return terminal, code, written
+
+
+def test_what_threads_write_is_above_the_bars_and_whole(tmp_path: Path) -> None:
+    terminal, code, written = run(THREADS, tmp_path)
+    assert code == 1
+    assert len({*BAR.findall(written)}) > 4
+    text = "\n".join(terminal.text)
+    for name in ("One", "Other"):
+        rows = [f"{name} writes {row}: {'x' * 100}"[:80] for row in range(3, 40, 10)]
+        assert [line for line in terminal.text if line.startswith(f"{name} writes")] == rows
+        assert [line for line in terminal.text if f"{name} logs" in line] == [
+            f"{name} logs {n}" for n in range(7, 40, 10)
+        ]
+        assert len(re.findall(rf"^✔ {name} +━+ +100% +done in [1-9]s · 40$", text, re.MULTILINE)) == 1
+    assert "Traceback (most recent call last):\n" in text
+    assert "\nZeroDivisionError: division by zero\n" in text
+    assert [line[:7] for line in terminal.text[-3:]] == ["012", "✔ Third", "the end"]
+
+
+def test_an_interrupted_process_leaves_no_bar_behind(tmp_path: Path) -> None:
+    sent: list[int] = []
+
+    def interrupt(process: subprocess.Popen[bytes], written: str) -> None:
+        if "Waiting" in written and not sent:
+            sent.append(1)
+            process.send_signal(signal.SIGINT)
+
+    terminal, code, _ = run(WAITING, tmp_path, interrupt)
+    assert code == -signal.SIGINT
+    assert re.match(r"■ Waiting +─+ +stopped early", terminal.text[0])
+    assert terminal.text[-1] == "KeyboardInterrupt"
+
+
+def test_processes_that_were_forked_share_the_terminal(tmp_path: Path) -> None:
+    terminal, code, written = run(PROCESSES, tmp_path)
+    assert code == 0
+    assert re.search(r"One .*?\r\n.*? Other .*?\r\n.*? Lost ", written), "three bars in one frame"
+    for name, rows in (("One", 30), ("Other", 40)):
+        assert [line for line in terminal.text if line.startswith(f"{name} prints")] == [
+            f"{name} prints {row}" for row in range(rows)
+        ]
+    assert terminal.text[-1] == "all joined"
+
+
+def test_bars_of_tqdm_are_not_torn(tmp_path: Path) -> None:
+    terminal, _, written = run(TQDM, tmp_path)
+    assert BAR.search(written)
+    assert [line[:11] for line in terminal.text[:2]] == ["outer: 100%", "between"]
+    assert {line[:11] for line in terminal.text[2:]} == {"✔ With tqdm", "no newline"}
