@@ -81,7 +81,8 @@ class Overlay:
         """Erase the bars, also those of processes that were killed; the process ends."""
         self._stop.set()
         self._jobs.clear()
-        self._release(0)
+        for stream in self._streams:
+            stream.release(0)
         self._try_to_draw()
 
     # The thread.
@@ -102,7 +103,6 @@ class Overlay:
     def _run(self) -> None:
         stop = self._stop
         while not stop.wait(FRAME_SECONDS):
-            self._release(FRAME_SECONDS)
             self._try_to_draw()
             with self._thread_lock:
                 if self._is_broken or not self._has_work:
@@ -111,11 +111,7 @@ class Overlay:
 
     @property
     def _has_work(self) -> bool:
-        return bool(self._jobs or self._finished or any(stream.holds_text for stream in self._streams))
-
-    def _release(self, seconds: float) -> None:
-        for stream in self._streams:
-            stream.release(seconds)
+        return bool(self._jobs or self._finished or any(stream.has_to_release for stream in self._streams))
 
     def _try_to_draw(self) -> None:
         try:
@@ -130,6 +126,9 @@ class Overlay:
     # The screen.
 
     def _draw(self) -> None:
+        for stream in self._streams:
+            if stream.has_to_release:
+                stream.release(FRAME_SECONDS)
         if not self._output.writable:
             return
         with self._turn(LOCK_SECONDS, create=bool(self._jobs or self._finished)) as board:

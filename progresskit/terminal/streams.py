@@ -2,8 +2,8 @@
 The standard streams of a process, with text that goes through an overlay of bars.
 
 Their methods `write` and `flush` are replaced, so that it does not matter which code holds the stream, such as a
-handler of logging. `print` writes a line and its end one after the other: the line is held until then, for a moment at
-most, as another thread or process may write in between.
+handler of logging. `print` writes a line and its end one after the other: the line is held until then, as another
+thread or process may write in between. A stream without a buffer holds it for a moment only.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class OverlaidStream:
     def __init__(self, stream: TextIO, sink: Sink, clock: Callable[[], float]) -> None:
         self._sink, self._clock = sink, clock
         self._write, self._flush = stream.write, stream.flush
+        self._has_buffer = _has_buffer(stream)
         self._held: dict[int, _Held] = {}
         """The beginning of a line that a thread has written, by threads."""
         stream.write = self.write  # type: ignore[method-assign]
@@ -54,11 +55,12 @@ class OverlaidStream:
         whole = self._take() + text
         if not self._sink.write(self, whole, can_wait=_NOT_HELD.search(whole) is None):
             self._held[get_ident()] = _Held(whole, self._clock())
-            self._sink.start_thread()
+            if not self._has_buffer:
+                self._sink.start_thread()
         return len(text)
 
     def flush(self) -> None:
-        """Write the text that is held, and flush the stream."""
+        """Write the text that this thread has written, and flush the stream."""
         text = self._take()
         if text:
             self._sink.write(self, text, can_wait=False)
@@ -71,9 +73,9 @@ class OverlaidStream:
             self._flush()
 
     @property
-    def holds_text(self) -> bool:
-        """True while text is held."""
-        return bool(self._held)
+    def has_to_release(self) -> bool:
+        """True while text is held that the stream would have written by itself."""
+        return bool(self._held) and not self._has_buffer
 
     def release(self, seconds: float) -> None:
         """Write the text that has been held for these seconds."""
@@ -88,6 +90,11 @@ class OverlaidStream:
     def _take(self) -> str:
         held = self._held.pop(get_ident(), None)
         return "" if held is None else held.text
+
+
+def _has_buffer(stream: TextIO) -> bool:
+    """Return whether the stream keeps text without a newline until it is flushed."""
+    return getattr(stream, "line_buffering", False) and not getattr(stream, "write_through", False)
 
 
 def overlay_streams(device: int, sink: Sink, clock: Callable[[], float]) -> list[OverlaidStream]:

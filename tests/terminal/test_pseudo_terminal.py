@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.cli.processes import in_a_terminal
@@ -60,6 +61,15 @@ started[2].join()
 print("all joined")
 """
 
+DOTS = """
+import signal, sys, time, progresskit
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit())
+with progresskit.observe(description="Dots"):
+    time.sleep(0.3)
+    print("...", end="")
+    time.sleep(600)
+"""
+
 TQDM = """
 import time, progresskit, tqdm
 with progresskit.observe(description="With tqdm", total=2) as job:
@@ -72,15 +82,33 @@ with progresskit.observe(description="With tqdm", total=2) as job:
 """
 
 
-def run(script: str, folder: Path, act: object = None) -> tuple[Emulator, int, str]:
-    def do_nothing(process: subprocess.Popen[bytes], written: str) -> None: ...
+Act = Callable[[subprocess.Popen[bytes], str], None]
 
+
+def send_when(text: str, number: signal.Signals) -> Act:
+    """Return what sends the signal once the process has written that text."""
+    sent: list[signal.Signals] = []
+
+    def act(process: subprocess.Popen[bytes], written: str) -> None:
+        if not sent and text in written:
+            sent.append(number)
+            process.send_signal(number)
+
+    return act
+
+
+def do_nothing(process: subprocess.Popen[bytes], written: str) -> None:
+    """Let the process run to its end."""
+
+
+def run(script: str, folder: Path, act: Act = do_nothing, unbuffered: str = "") -> tuple[Emulator, int, str]:
     written, code = in_a_terminal(
         [sys.executable, "-c", script],
-        act if callable(act) else do_nothing,
+        act,
         PROGRESSKIT_OBSERVERS="terminal",
         XDG_RUNTIME_DIR=str(folder),
         NO_COLOR="1",
+        PYTHONUNBUFFERED=unbuffered,
     )
     terminal = Emulator()
     for frame in re.split(r"(?<=\x1b8)", written):
@@ -109,14 +137,7 @@ def test_what_threads_write_is_above_the_bars_and_whole(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_process_leaves_no_bar_behind(tmp_path: Path) -> None:
-    sent: list[int] = []
-
-    def interrupt(process: subprocess.Popen[bytes], written: str) -> None:
-        if "Waiting" in written and not sent:
-            sent.append(1)
-            process.send_signal(signal.SIGINT)
-
-    terminal, code, _ = run(WAITING, tmp_path, interrupt)
+    terminal, code, _ = run(WAITING, tmp_path, send_when("Waiting", signal.SIGINT))
     assert code == -signal.SIGINT
     assert re.match(r"■ Waiting +─+ +stopped early", terminal.text[0])
     assert terminal.text[-1] == "KeyboardInterrupt"
@@ -125,7 +146,8 @@ def test_an_interrupted_process_leaves_no_bar_behind(tmp_path: Path) -> None:
 def test_processes_that_were_forked_share_the_terminal(tmp_path: Path) -> None:
     terminal, code, written = run(PROCESSES, tmp_path)
     assert code == 0
-    assert re.search(r"One .*?\r\n.*? Other .*?\r\n.*? Lost ", written), "three bars in one frame"
+    frames = [{*re.findall(r"\S (\w+) +[━╸─]+", frame)} for frame in re.split("\x1b8", written)]
+    assert {"One", "Other", "Lost"} in frames
     for name, rows in (("One", 30), ("Other", 40)):
         assert [line for line in terminal.text if line.startswith(f"{name} prints")] == [
             f"{name} prints {row}" for row in range(rows)
@@ -138,3 +160,8 @@ def test_bars_of_tqdm_are_not_torn(tmp_path: Path) -> None:
     assert BAR.search(written)
     assert [line[:11] for line in terminal.text[:2]] == ["outer: 100%", "between"]
     assert {line[:11] for line in terminal.text[2:]} == {"✔ With tqdm", "no newline"}
+
+
+def test_text_without_a_newline_is_seen_soon_where_the_stream_has_no_buffer(tmp_path: Path) -> None:
+    terminal, code, _ = run(DOTS, tmp_path, send_when("...", signal.SIGUSR1), unbuffered="1")
+    assert (code, terminal.text[0]) == (0, "...")
