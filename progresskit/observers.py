@@ -20,8 +20,8 @@ from .progress import State
 from .terminal import bars
 from .terminal.arrivals import Arrivals
 from .terminal.bars import Seen
+from .terminal.console import Console, device_of
 from .terminal.displays import Plain
-from .terminal.output import Output, device_of
 from .terminal.overlay import overlay_of
 from .terminal.text import duration, harmless
 
@@ -48,9 +48,9 @@ class Terminal:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._arrivals = Arrivals()
         self._jobs: dict[str, Seen] = {}
-        output = Output(_standard_error() if stream is None else stream)
-        self._overlay = overlay_of(output) if output.live else None
-        self._lines = Plain(output)
+        console = Console(_standard_error() if stream is None else stream)
+        self._overlay = overlay_of(console) if console.live else None
+        self._lines = Plain(console)
 
     def notify(self, progress: Progress) -> None:
         """Show the record."""

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from progresskit.terminal.output import Output
+from progresskit.terminal.console import Console
 
 from .options import Exit, job_id, kit_of
 
@@ -35,14 +35,14 @@ def add_ids(parser: argparse.ArgumentParser) -> None:
 
 def act_on_each(arguments: argparse.Namespace, action: Action) -> int:
     """Act on each job once, and print a line for each; return the exit code."""
-    output = Output(sys.stdout)
+    console = Console(sys.stdout)
     results = []
     with kit_of(arguments) as kit:
         for id in dict.fromkeys(arguments.ids):
             accepted = action.act(kit, id)
             results.append(accepted)
             if arguments.json:
-                output.line(json.dumps({"id": id, action.key: accepted}))
+                console.line(json.dumps({"id": id, action.key: accepted}))
             else:
-                output.line(f"{id}: {action.accepted(kit, id) if accepted else action.refused}")
+                console.line(f"{id}: {action.accepted(kit, id) if accepted else action.refused}")
     return Exit.OK if all(results) else Exit.NO

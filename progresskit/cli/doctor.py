@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from progresskit.errors import BackendError, ConfigurationError
 from progresskit.kit import Kit
-from progresskit.terminal.output import Output
+from progresskit.terminal.console import Console
 from progresskit.urls import redact
 
 from .checkup import Finding, checkup
@@ -41,22 +41,22 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the backend, and print each problem with its remedy."""
-    output = Output(sys.stdout)
+    console = Console(sys.stdout)
     code: int = Exit.OK
     for finding in _examine(arguments.url):
         code = max(code, finding.exit)
         if arguments.json:
-            output.line(json.dumps(finding._asdict()))
+            console.line(json.dumps(finding._asdict()))
         else:
-            _show(finding, output)
+            _show(finding, console)
     return code
 
 
-def _show(finding: Finding, output: Output) -> None:
+def _show(finding: Finding, console: Console) -> None:
     sign, colour = _SIGNS[finding.verdict]
-    output.line(f"{output.paint(output.glyphs.states[sign], colour)} {finding.check:<11} {finding.detail}")
+    console.line(f"{console.paint(console.glyphs.states[sign], colour)} {finding.check:<11} {finding.detail}")
     if finding.advice:
-        output.line(f"  {'':<11} {output.paint(finding.advice, 'yellow')}")
+        console.line(f"  {'':<11} {console.paint(finding.advice, 'yellow')}")
 
 
 def _examine(url: str | None) -> Iterator[Finding]:

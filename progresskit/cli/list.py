@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from progresskit.errors import ConfigurationError
 from progresskit.progress import State
 from progresskit.terminal import bars
-from progresskit.terminal.output import Output
+from progresskit.terminal.console import Console
 from progresskit.terminal.text import count, duration, fit, harmless, width
 
 from .options import Exit, add_command, job_id, kit_of, nothing_to_read
@@ -44,33 +44,33 @@ def _limit(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """List the jobs."""
-    output = Output(sys.stdout)
+    console = Console(sys.stdout)
     with kit_of(arguments) as kit:
         if (problem := nothing_to_read(kit)) is not None:
             raise ConfigurationError(problem)
         jobs = kit.list(kind=arguments.kind, state=arguments.state, part_of=arguments.part_of, limit=arguments.limit)
     if arguments.json:
         for progress in jobs:
-            output.line(progress.to_json())
+            console.line(progress.to_json())
     elif jobs:
-        _table(jobs, output)
+        _table(jobs, console)
     else:
         print("no jobs", file=sys.stderr)
     return Exit.OK
 
 
-def _table(jobs: list[Progress], output: Output) -> None:
+def _table(jobs: list[Progress], console: Console) -> None:
     now = datetime.now(UTC)
     rows = [_row(progress, now) for progress in jobs]
     widths = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))]
-    columns = output.size[0] - 1
+    columns = console.size[0] - 1
     for progress, row in zip(jobs, rows, strict=True):
         state = bars.phase(progress)
         texts = [fit(text, size) for text, size in zip(row, widths, strict=True)]
         line = "  ".join(texts).rstrip()
         # Cut in a terminal, complete for a program.
-        shown = fit(line, columns - 2, output.glyphs.ellipsis).rstrip() if output.live else line
-        output.line(f"{output.paint(output.glyphs.states[state], bars.COLOURS[state])} {shown}")
+        shown = fit(line, columns - 2, console.glyphs.ellipsis).rstrip() if console.live else line
+        console.line(f"{console.paint(console.glyphs.states[state], bars.COLOURS[state])} {shown}")
 
 
 def _row(progress: Progress, now: datetime) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from progresskit.progress import State
 from progresskit.terminal.arrivals import Arrivals
 from progresskit.terminal.bars import Seen
+from progresskit.terminal.console import Console
 from progresskit.terminal.displays import Live, Plain, Records
-from progresskit.terminal.output import Output
 
 from .options import Exit, add_command, job_id, kit_of, nothing_to_read
 
@@ -51,10 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _display(json: bool) -> Display:
-    output = Output(sys.stdout)
+    console = Console(sys.stdout)
     if json:
-        return Records(output)
-    return Live(output) if output.live else Plain(output)
+        return Records(console)
+    return Live(console) if console.live else Plain(console)
 
 
 def _follow(viewer: Viewer, jobs: dict[str, Seen], display: Display, arrivals: Arrivals) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from progresskit.progress import Progress
     from progresskit.steps import Step
 
-    from .output import Output
+    from .console import Console
 
 COLOURS = {
     "unknown": "dim", "pending": "dim", "running": "blue", "retrying": "yellow", "stalled": "yellow",
@@ -107,7 +107,7 @@ def _status(progress: Progress, age: float) -> str:
     return {"pending": "waiting for a worker", "succeeded": "done"}.get(state, state)
 
 
-def frame(jobs: Collection[Seen], size: tuple[int, int], now: float, output: Output, longest: int = 0) -> list[str]:
+def frame(jobs: Collection[Seen], size: tuple[int, int], now: float, console: Console, longest: int = 0) -> list[str]:
     """
     Return a line for each job that has room in these columns and lines, and one about the others.
 
@@ -115,10 +115,10 @@ def frame(jobs: Collection[Seen], size: tuple[int, int], now: float, output: Out
     """
     columns, lines = size
     shown = _chosen(jobs, lines)
-    drawn = draw(shown, columns, now, output, longest)
+    drawn = draw(shown, columns, now, console, longest)
     if len(shown) < len(jobs):
         left = [seen for seen in jobs if seen not in shown]
-        drawn.append(output.paint(fit(f"  and {summary(left)}", columns), "dim"))
+        drawn.append(console.paint(fit(f"  and {summary(left)}", columns), "dim"))
     return drawn
 
 
@@ -136,10 +136,10 @@ def longest_label(jobs: Iterable[Seen]) -> int:
     return max((width(label(seen)) for seen in jobs), default=0)
 
 
-def draw(jobs: Collection[Seen], columns: int, now: float, output: Output, longest: int = 0) -> list[str]:
+def draw(jobs: Collection[Seen], columns: int, now: float, console: Console, longest: int = 0) -> list[str]:
     """Return a line for each job, none wider than `columns`; `longest` is the width of a label that others have."""
     lines = _columns(max(longest, longest_label(jobs)), columns)
-    return [_draw_one(seen, lines, now, output) for seen in jobs]
+    return [_draw_one(seen, lines, now, console) for seen in jobs]
 
 
 def _columns(longest: int, columns: int) -> _Columns:
@@ -150,8 +150,8 @@ def _columns(longest: int, columns: int) -> _Columns:
     return _Columns(min(wanted, rest), bar, max(rest - wanted - 2, 0))
 
 
-def _draw_one(seen: Seen, columns: _Columns, now: float, output: Output) -> str:
-    progress, glyphs = seen.progress, output.glyphs
+def _draw_one(seen: Seen, columns: _Columns, now: float, console: Console) -> str:
+    progress, glyphs = seen.progress, console.glyphs
     state = phase(progress)
     colour = COLOURS[state]
     sign = glyphs.states[state]
@@ -159,20 +159,20 @@ def _draw_one(seen: Seen, columns: _Columns, now: float, output: Output) -> str:
         sign = glyphs.spinner[floor(now * FRAMES_PER_SECOND) % len(glyphs.spinner)]
     percent = None if progress is None or state in _WAITING else progress.percent
     parts = [
-        output.paint(sign, colour),
+        console.paint(sign, colour),
         " ",
-        output.paint(fit(label(seen), columns.label, glyphs.ellipsis), *(("dim",) if state in _WAITING else ())),
+        console.paint(fit(label(seen), columns.label, glyphs.ellipsis), *(("dim",) if state in _WAITING else ())),
     ]
     if columns.bar:
         parts += [
             "  ",
-            _bar(percent, state, columns.bar, now, output, _cuts(progress.steps if progress else None, columns.bar)),
+            _bar(percent, state, columns.bar, now, console, _cuts(progress.steps if progress else None, columns.bar)),
         ]
     parts.append(f"{'' if percent is None else f'{floor(percent)}%':>6}")
     if columns.details > 3:
         text = joined(details(progress, now - seen.at), columns.details, glyphs.dot)
         text = fit(text, columns.details, glyphs.ellipsis).rstrip()
-        parts += ["  ", output.paint(text, "red" if state == "failed" else "dim")]
+        parts += ["  ", console.paint(text, "red" if state == "failed" else "dim")]
     return "".join(parts).rstrip()
 
 
@@ -189,32 +189,32 @@ def _cuts(steps: Sequence[Step] | None, size: int) -> frozenset[int]:
 
 
 def _bar(
-    percent: float | None, state: str, size: int, now: float, output: Output, cuts: frozenset[int] = frozenset()
+    percent: float | None, state: str, size: int, now: float, console: Console, cuts: frozenset[int] = frozenset()
 ) -> str:
-    glyphs = output.glyphs
+    glyphs = console.glyphs
     if percent is None:
-        return _vague_bar(state, size, now, output)
+        return _vague_bar(state, size, now, console)
     halves = floor(size * 2 * percent / 100)
     full, half = divmod(halves, 2)
     drawn = glyphs.full * full + (glyphs.half if half else "")
     end = len(drawn)
     drawn += glyphs.rest * (size - end)
     drawn = "".join(" " if column in cuts else glyph for column, glyph in enumerate(drawn))
-    return output.paint(drawn[:end], COLOURS[state]) + output.paint(drawn[end:], "dim")
+    return console.paint(drawn[:end], COLOURS[state]) + console.paint(drawn[end:], "dim")
 
 
-def _vague_bar(state: str, size: int, now: float, output: Output) -> str:
+def _vague_bar(state: str, size: int, now: float, console: Console) -> str:
     """Draw a bar without a length: a piece that wanders while the job runs."""
-    glyphs = output.glyphs
+    glyphs = console.glyphs
     if state != "running":
-        return output.paint(glyphs.rest * size, "dim")
+        return console.paint(glyphs.rest * size, "dim")
     piece = max(size // 4, 2)
     way = size - piece
     # There and back: 0, 1, … way, way - 1, … 1.
     step = floor(now * FRAMES_PER_SECOND) % (2 * way)
     at = min(step, 2 * way - step)
     before, after = glyphs.rest * at, glyphs.rest * (way - at)
-    return output.paint(before, "dim") + output.paint(glyphs.full * piece, "blue") + output.paint(after, "dim")
+    return console.paint(before, "dim") + console.paint(glyphs.full * piece, "blue") + console.paint(after, "dim")
 
 
 def summary(jobs: Iterable[Seen]) -> str:

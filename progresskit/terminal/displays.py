@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from progresskit.progress import Progress
 
     from .bars import Seen
-    from .output import Output
+    from .console import Console
 
 QUIET_SECONDS = 10.0
 """A line is written for a running job at each tenth of its total, and after this time without a line."""
@@ -31,8 +31,8 @@ class Display(ABC):
     tick: float | None = None
     """Seconds without news after which the jobs are shown again; None for never."""
 
-    def __init__(self, output: Output) -> None:
-        self._output = output
+    def __init__(self, console: Console) -> None:
+        self._console = console
 
     @abstractmethod
     def show(self, jobs: Mapping[str, Seen], changed: Collection[str]) -> None:
@@ -55,7 +55,7 @@ class Records(Display):
         for id in changed:
             progress = jobs[id].progress
             if progress is not None:
-                self._output.line(progress.to_json())
+                self._console.line(progress.to_json())
 
 
 class _Line(NamedTuple):
@@ -80,8 +80,8 @@ class Plain(Display):
 
     tick = 1.0
 
-    def __init__(self, output: Output) -> None:
-        super().__init__(output)
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
         self._last_lines: dict[str, _Line] = {}
 
     def show(self, jobs: Mapping[str, Seen], changed: Collection[str]) -> None:
@@ -97,14 +97,14 @@ class Plain(Display):
         news = last is None or last._replace(at=now) != line
         if news or (last is not None and now - last.at >= QUIET_SECONDS and is_changed):
             self._last_lines[seen.id] = line
-            self._output.line(self._line(seen, line.state, now))
+            self._console.line(self._line(seen, line.state, now))
 
     def remove(self, seen: Seen) -> None:
         """Show the job no longer."""
         self._last_lines.pop(seen.id, None)
 
     def _line(self, seen: Seen, state: str, now: float) -> str:
-        progress, dot = seen.progress, self._output.glyphs.dot
+        progress, dot = seen.progress, self._console.glyphs.dot
         percent = None if progress is None or progress.percent is None else f"{int(progress.percent)}%"
         description = harmless(progress.description or "") if progress else ""
         texts = filter(None, (percent, *bars.details(progress, now - seen.at), description))
@@ -116,17 +116,17 @@ class Live(Display):
 
     tick = 1 / bars.FRAMES_PER_SECOND
 
-    def __init__(self, output: Output) -> None:
-        super().__init__(output)
-        self._screen = Screen(output)
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._screen = Screen(console)
         self._warnings = _Warnings()
 
     def show(self, jobs: Mapping[str, Seen], changed: Collection[str]) -> None:
         """Draw one frame."""
-        columns, lines = self._output.size
+        columns, lines = self._console.size
         # The last column stays free: some terminals break a line that fills it.
-        frame = bars.frame(jobs.values(), (columns - 1, lines - 1), monotonic(), self._output)
-        self._screen.draw(frame, [self._output.paint(text, "yellow") for text in self._warnings.take()])
+        frame = bars.frame(jobs.values(), (columns - 1, lines - 1), monotonic(), self._console)
+        self._screen.draw(frame, [self._console.paint(text, "yellow") for text in self._warnings.take()])
 
     def __enter__(self) -> Self:
         logging.getLogger("progresskit").addHandler(self._warnings)

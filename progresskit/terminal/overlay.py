@@ -19,7 +19,7 @@ from progresskit import background, forks
 
 from . import bars
 from .board import LOCK_SECONDS, Board, BoardFile, Entry, ends_midline, path_of
-from .output import device_of
+from .console import device_of
 from .streams import overlay_streams
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from logging import Logger
 
     from .bars import Seen
-    from .output import Output
+    from .console import Console
     from .streams import OverlaidStream
 
 FRAME_SECONDS = 1 / bars.FRAMES_PER_SECOND
@@ -36,9 +36,9 @@ FRAME_SECONDS = 1 / bars.FRAMES_PER_SECOND
 class Overlay:
     """The bars in one terminal; `clock` returns seconds that all processes of the machine share."""
 
-    def __init__(self, output: Output, clock: Callable[[], float] = monotonic) -> None:
-        self._output, self._clock = output, clock
-        self._device = device_of(output.stream)
+    def __init__(self, console: Console, clock: Callable[[], float] = monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._device = device_of(console.stream)
         self._file = None if self._device is None else BoardFile(path_of(self._device))
         self._is_midline = False
         self._is_broken = False
@@ -129,7 +129,7 @@ class Overlay:
         for stream in self._streams:
             if stream.has_to_release:
                 stream.release(FRAME_SECONDS)
-        if not self._output.writable:
+        if not self._console.writable:
             return
         with self._turn(LOCK_SECONDS, create=bool(self._jobs or self._finished)) as board:
             if board is None:
@@ -142,22 +142,22 @@ class Overlay:
             is_due = now - board.drawn_at >= 0.9 * FRAME_SECONDS  # unless another process has drawn a moment ago
             if text or is_due or not self._jobs:
                 board.drawn_at = now
-                self._output.write(self._change(board, text))
+                self._console.write(self._change(board, text))
 
     def _last_lines(self, board: Board, now: float) -> str:
         finished, self._finished = self._finished, []
         if not finished:
             return ""
         longest = max(board.longest(os.getpid()), bars.longest_label(self._jobs.values()))
-        lines = bars.draw(finished, self._output.size[0] - 1, now, self._output, longest)
+        lines = bars.draw(finished, self._console.size[0] - 1, now, self._console, longest)
         return ("\n" if board.is_midline else "") + "".join(f"{line}\n" for line in lines)
 
     def _post(self, board: Board, now: float) -> None:
         """Put the lines of this process on the board."""
         pid, jobs = os.getpid(), [*self._jobs.values()]
         if jobs:
-            size = self._output.size[0] - 1, self._rows
-            lines = bars.frame(jobs, size, now, self._output, board.longest(pid))
+            size = self._console.size[0] - 1, self._rows
+            lines = bars.frame(jobs, size, now, self._console, board.longest(pid))
             board.entries[pid] = Entry(now, bars.longest_label(jobs), lines)
         else:
             board.entries.pop(pid, None)
@@ -170,7 +170,7 @@ class Overlay:
     @property
     def _rows(self) -> int:
         """How many rows there are for bars."""
-        return max(self._output.size[1] - _depth() - 1, 1)
+        return max(self._console.size[1] - _depth() - 1, 1)
 
     @contextmanager
     def _turn(self, seconds: float, *, create: bool) -> Iterator[Board | None]:
@@ -244,14 +244,14 @@ _overlays: dict[int, Overlay] = {}
 _making = Lock()
 
 
-def overlay_of(output: Output) -> Overlay:
+def overlay_of(console: Console) -> Overlay:
     """Return the overlay of a terminal: the process has one for each, which lives as long as the process."""
-    device = device_of(output.stream)
+    device = device_of(console.stream)
     if device is None:
-        return Overlay(output)
+        return Overlay(console)
     with _making:
         if device not in _overlays:
-            _overlays[device] = Overlay(output)
+            _overlays[device] = Overlay(console)
     return _overlays[device]
 
 

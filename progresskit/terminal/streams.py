@@ -13,7 +13,7 @@ import sys
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
 
-from .output import device_of
+from .console import device_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

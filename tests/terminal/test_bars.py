@@ -12,7 +12,7 @@ from progresskit.parts import Tally
 from progresskit.progress import Failure, Progress, State, Version
 from progresskit.steps import Step, StepState
 from progresskit.terminal.bars import Seen, details, draw, phase
-from progresskit.terminal.output import Output
+from progresskit.terminal.console import Console
 from progresskit.terminal.text import width
 
 BEGUN = datetime(2030, 1, 1, tzinfo=UTC)
@@ -23,8 +23,8 @@ class Tty(io.TextIOWrapper):
         return True
 
 
-def terminal(encoding: str = "utf-8", **environ: str) -> Output:
-    return Output(Tty(io.BytesIO(), encoding=encoding), environ)
+def terminal(encoding: str = "utf-8", **environ: str) -> Console:
+    return Console(Tty(io.BytesIO(), encoding=encoding), environ)
 
 
 def job(state: State = State.RUNNING, **fields: Any) -> Progress:
@@ -129,7 +129,7 @@ def test_colour_is_for_terminals_that_want_it(environ: dict[str, str], coloured:
 
 
 def test_nothing_is_coloured_in_a_file() -> None:
-    assert not Output(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), {}).colour
+    assert not Console(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), {}).colour
 
 
 STEPS = (

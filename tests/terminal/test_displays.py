@@ -8,8 +8,8 @@ from progresskit.parts import Tally
 from progresskit.progress import Progress, State, Version
 from progresskit.steps import Step
 from progresskit.terminal.bars import Seen
+from progresskit.terminal.console import Console
 from progresskit.terminal.displays import Live, Plain
-from progresskit.terminal.output import Output
 
 
 class Tty(io.StringIO):
@@ -33,7 +33,7 @@ def last_frame(stream: Tty) -> list[str]:
 
 def test_more_jobs_than_lines_leave_room_to_those_that_run() -> None:
     stream = Tty()
-    with Live(Output(stream, {})) as live:
+    with Live(Console(stream, {})) as live:
         live.show(jobs(live=10, done=30), ())
     lines = last_frame(stream)
     assert len(lines) == 23  # of 24: the cursor has one
@@ -43,7 +43,7 @@ def test_more_jobs_than_lines_leave_room_to_those_that_run() -> None:
 
 def test_in_the_end_all_jobs_are_shown() -> None:
     stream = Tty()
-    with Live(Output(stream, {})) as live:
+    with Live(Console(stream, {})) as live:
         live.show(jobs(live=1, done=39), ())
         live.show(jobs(live=0, done=40), ())
     assert len(last_frame(stream)) == 40
@@ -52,7 +52,7 @@ def test_in_the_end_all_jobs_are_shown() -> None:
 def test_a_warning_stays_above_the_bars_and_does_not_tear_them() -> None:
     stream = Tty()
     logger = logging.getLogger("progresskit")
-    with Live(Output(stream, {})) as live:
+    with Live(Console(stream, {})) as live:
         live.show(jobs(live=2, done=0), ())
         logger.warning("Progress cannot be read now; it is tried again: %s", "database is locked\x1b[2J")
         live.show(jobs(live=2, done=0), ())
@@ -64,7 +64,7 @@ def test_a_warning_stays_above_the_bars_and_does_not_tear_them() -> None:
 
 def test_a_line_is_written_when_another_step_begins() -> None:
     stream = io.StringIO()
-    plain = Plain(Output(stream, {}))
+    plain = Plain(Console(stream, {}))
     steps = (Step("Download", 1), Step("Parse", 1))
     job = Progress("job", State.RUNNING, Version(1, 1, 1), steps=steps, step=1, given_percent=50)
     for progress in (job, job, job._replace(step=2), job._replace(step=2)):
@@ -77,7 +77,7 @@ def test_a_line_is_written_when_another_step_begins() -> None:
 
 def test_a_line_is_written_when_a_part_fails_and_as_the_number_of_those_doubles() -> None:
     stream = io.StringIO()
-    plain = Plain(Output(stream, {}))
+    plain = Plain(Console(stream, {}))
     job = Progress("job", State.RUNNING, Version(1, 1, 1), unit="pictures", total=100)
     for failed in (0, 1, 1, 2, 3, 3, 4):
         progress = job._replace(current=7, tally=Tally("run", size=100, sum=70_000, succeeded=7, failed=failed))

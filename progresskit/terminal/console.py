@@ -1,4 +1,4 @@
-"""The capabilities of the output stream."""
+"""The capabilities of an output stream."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _ASCII = Glyphs(
 )  # fmt: skip
 
 
-class Output:
+class Console:
     """An output stream for text, and its capabilities."""
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:
