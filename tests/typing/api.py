@@ -8,6 +8,7 @@ turn refuses a line that says so without need.
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -48,6 +49,7 @@ from progresskit.integrations import (
     part_headers,
     part_of,
 )
+from progresskit.observers import Logging, Terminal
 from progresskit.pool import Initializer, ThreadPoolExecutor, initializer
 from progresskit.testing import BackendContract, FakeClock, QueueContract, RecordingObserver, ShimContract
 from progresskit.tqdm import bound, tqdm
@@ -285,6 +287,11 @@ def attaching(observer: ProgressObserver, received: list[Progress]) -> None:
     assert_type(seen_by(observer), Progress | None)
     assert_type(seen_by(progresskit.subject("import-42")), Progress | None)
     bar: Observer = Bar()
+    progresskit.configure(
+        "memory://", observers=[Terminal(), Logging("shop", 10), "shop.metrics:Gauge", received.append]
+    )
+    subject.attach(Terminal(sys.stderr))
+    Logging(level="INFO")  # type: ignore[arg-type]
     del bar
 
 
