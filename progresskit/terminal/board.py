@@ -12,11 +12,14 @@ import json
 import os
 import re
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from time import monotonic, sleep
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import region
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 EXPIRY_SECONDS = 10.0
 """The lines of a process that was not heard of for this time are removed."""
@@ -197,7 +200,38 @@ class BoardFile:
                 os.close(file)
 
 
-def path_of(device: int) -> str:
+class SharedBoard:
+    """The board of a terminal: the one in its file, or one of this process alone where there can be no file."""
+
+    def __init__(self, device: int | None) -> None:
+        self._file = None if device is None else BoardFile(_path_of(device))
+        self._own = Board()
+
+    def after_fork_in_child(self) -> None:
+        """Forget the board of the process that this one was forked from."""
+        self._own = Board()
+
+    @contextmanager
+    def locked(self, now: float, *, create: bool) -> Iterator[Board | None]:
+        """Give the board, to be changed in the block; None where there is none, or another process changes it."""
+        file = self._file
+        if file is None or not file.is_usable:
+            self._own.prune(now)
+            yield self._own
+            return
+        if not file.lock(create=create):
+            yield None
+            return
+        try:
+            board = file.read()
+            board.prune(now)
+            yield board
+            file.write(board)
+        finally:
+            file.unlock()
+
+
+def _path_of(device: int) -> str:
     """Return the path of the file for a terminal, by its device number."""
     folder = os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("TMPDIR") or "/tmp"
     return os.path.join(folder, f"progresskit-{os.geteuid()}-{device:x}.terminal")

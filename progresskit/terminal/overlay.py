@@ -11,14 +11,15 @@ import atexit
 import os
 import sys
 from contextlib import contextmanager
-from threading import Event, Lock, RLock
+from threading import Lock, RLock
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from progresskit import background, forks
+from progresskit import forks
 
 from . import bars
-from .board import LOCK_SECONDS, Board, BoardFile, Entry, ends_midline, path_of
+from .animation import FRAME_SECONDS, Animation
+from .board import LOCK_SECONDS, Entry, SharedBoard, ends_midline
 from .console import device_of
 from .streams import overlay_streams
 
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
     from logging import Logger
 
     from .bars import Seen
+    from .board import Board
     from .console import Console
     from .streams import OverlaidStream
-
-FRAME_SECONDS = 1 / bars.FRAMES_PER_SECOND
 
 
 class Overlay:
@@ -38,29 +38,28 @@ class Overlay:
 
     def __init__(self, console: Console, clock: Callable[[], float] = monotonic) -> None:
         self._console, self._clock = console, clock
-        self._device = device_of(console.stream)
-        self._file = None if self._device is None else BoardFile(path_of(self._device))
+        device = device_of(console.stream)
+        self._board = SharedBoard(device)
+        self._animation = Animation(self._try_to_draw, self._has_drawn_all)
         self._is_midline = False
         self._is_broken = False
         self._reset()
-        self._streams = [] if self._device is None else overlay_streams(self._device, self, clock)
+        self._streams = [] if device is None else overlay_streams(device, self, clock)
         atexit.register(self.close)
 
     def _reset(self) -> None:
-        self._board = Board()  # where there is no file
         self._jobs: dict[str, Seen] = {}
         self._finished: list[Seen] = []
         self._lock = RLock()  # code that draws may be interrupted by a signal handler or finalizer that prints
         self._is_drawing = False
-        self._thread_lock = Lock()
-        self._stop = Event()
-        self._has_thread = False
 
     def after_fork_in_child(self) -> None:
         """Start again without jobs: those there were are drawn by the parent."""
         self._reset()
+        self._board.after_fork_in_child()
+        self._animation.after_fork_in_child()
         for stream in self._streams:
-            stream.forget()
+            stream.after_fork_in_child()
 
     # Jobs.
 
@@ -79,39 +78,22 @@ class Overlay:
 
     def close(self) -> None:
         """Erase the bars, also those of processes that were killed; the process ends."""
-        self._stop.set()
+        self._animation.stop()
         self._jobs.clear()
         for stream in self._streams:
             stream.release(0)
         self._try_to_draw()
 
-    # The thread.
+    # The screen.
 
     def start_thread(self) -> None:
         """Have the thread move the bars, and release text that streams hold, until there is none of both."""
-        with self._thread_lock:
-            if self._has_thread or self._is_broken:
-                return
-            try:
-                background.start(self._run, "progresskit-terminal", self._stop.set)
-                self._has_thread = True
-                return
-            except RuntimeError:
-                pass
-        self._try_to_draw()  # this process can have no thread: the bars move with each report
+        if not self._is_broken:
+            self._animation.start()
 
-    def _run(self) -> None:
-        stop = self._stop
-        while not stop.wait(FRAME_SECONDS):
-            self._try_to_draw()
-            with self._thread_lock:
-                if self._is_broken or not self._has_work:
-                    self._has_thread = False
-                    return
-
-    @property
-    def _has_work(self) -> bool:
-        return bool(self._jobs or self._finished or any(stream.has_to_release for stream in self._streams))
+    def _has_drawn_all(self) -> bool:
+        has_text = any(stream.has_to_release for stream in self._streams)
+        return self._is_broken or not (self._jobs or self._finished or has_text)
 
     def _try_to_draw(self) -> None:
         try:
@@ -122,8 +104,6 @@ class Overlay:
             # No known error arrives here. In any case, the process writes on.
             self._is_broken = True
             _log().exception("The bars can no longer be drawn in the terminal")
-
-    # The screen.
 
     def _draw(self) -> None:
         for stream in self._streams:
@@ -145,7 +125,7 @@ class Overlay:
                 self._console.write(self._change(board, text))
 
     def _last_lines(self, board: Board, now: float) -> str:
-        finished, self._finished = self._finished, []
+        finished = [self._finished.pop(0) for _ in range(len(self._finished))]  # others may be added meanwhile
         if not finished:
             return ""
         longest = max(board.longest(os.getpid()), bars.longest_label(self._jobs.values()))
@@ -188,30 +168,12 @@ class Overlay:
                 return
             self._is_drawing = True
             try:
-                with self._shared_board(create) as board:
+                with self._board.locked(self._clock(), create=create) as board:
                     yield board
             finally:
                 self._is_drawing = False
         finally:
             self._lock.release()
-
-    @contextmanager
-    def _shared_board(self, create: bool) -> Iterator[Board | None]:
-        file = self._file
-        if file is None or not file.is_usable:
-            self._board.prune(self._clock())
-            yield self._board
-            return
-        if not file.lock(create=create):
-            yield None
-            return
-        try:
-            board = file.read()
-            board.prune(self._clock())
-            yield board
-            file.write(board)
-        finally:
-            file.unlock()
 
     # The text of this process.
 

@@ -83,7 +83,7 @@ class OverlaidStream:
             if self._clock() - held.at >= seconds and self._held.pop(thread, None) is not None:
                 self._sink.write(self, held.text, can_wait=False)
 
-    def forget(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Forget the text that is held: the process that this one was forked from writes it."""
         self._held = {}
 
