@@ -128,7 +128,8 @@ def test_a_request_to_cancel_is_raised_in_the_processes_and_where_results_are_as
 
 def test_a_request_to_cancel_ends_the_call_of_a_thread_of_multiprocessing_and_not_the_thread(kit: Kit) -> None:
     with kit.observe("job", cancellable=True) as job, ThreadPool(1) as pool:
-        kit.cancel("job")
+        kit.flush()
+        assert kit.cancel("job")
         until(lambda: job.cancel_requested)
         for call in (job.advance, job.check_cancelled):
             with pytest.raises(Cancelled):
