@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import psycopg
 import pytest
 from redis import Redis
 
@@ -50,17 +51,23 @@ CASES = [
     Case("rq", "redis"),
     Case("dramatiq", "redis"),
     Case("dramatiq", "rabbitmq"),
+    Case("arq", "redis"),
+    Case("procrastinate", "postgresql"),
     Case("huey"),
     Case("django-tasks"),
 ]
 
 
 def stored(address: str) -> list[str]:
-    """Return the names of what is stored at the address of a Redis or RabbitMQ."""
+    """Return the names of what is stored at the address of a server."""
     if address.startswith("redis:"):
         with Redis.from_url(address) as client:
             # RQ's maintenance of a server is announced there, for an hour at most.
             return [key.decode() for key in client.scan_iter() if key != b"rq:clean_groups"]
+    if address.startswith("postgresql:"):
+        with psycopg.connect(address) as connection:
+            schemas = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'progresskit-demo-%'")
+            return [name for (name,) in schemas]
     broker = server("rabbitmq")
     assert isinstance(broker, RabbitMQ)
     return [queue["name"] for queue in broker.manage("GET", f"/queues/{address.rpartition('/')[2]}")]
@@ -77,7 +84,7 @@ def test_the_jobs_of_the_page_run_on_each_queue_which_leaves_nothing(
     arguments, address = ["--queue", case.queue], None
     if case.service:
         needs(case.service)
-        address = server(case.service).fresh()
+        address = server(case.service).fresh().replace("+psycopg", "")
         arguments += ["--broker", address]
     path = f"{tiny_library}{os.pathsep}{environment()['PYTHONPATH']}"
     with demo(tmp_path, *arguments, PYTHONPATH=path) as running:
@@ -144,7 +151,7 @@ def test_a_queue_that_is_not_known_is_refused_with_the_list(capsys: pytest.Captu
     assert all(name in shown for name in QUEUES)
 
 
-@pytest.mark.parametrize(("queue", "scheme"), [("rq", "redis"), ("dramatiq", "amqp")])
+@pytest.mark.parametrize(("queue", "scheme"), [("rq", "redis"), ("dramatiq", "amqp"), ("procrastinate", "postgresql")])
 def test_a_server_that_does_not_answer_is_named(queue: str, scheme: str, tmp_path: Path) -> None:
     place = f"127.0.0.1:{free_port()}"
     arguments = ["--queue", queue, "--broker", f"{scheme}://me:secret@{place}"]

@@ -117,8 +117,9 @@ def _prepared(row: Row, folder: Folder, broker: str) -> Queue:
     except Exception as error:  # the errors of clients have no other base in common
         if not broker:
             raise
+        problem = " ".join(describe(error, broker).split())  # of psycopg it has several lines
         raise ConfigurationError(
-            f"{row.title} needs a server, and {redact(broker)} cannot be used ({describe(error, broker)}): "
+            f"{row.title} needs a server, and {redact(broker)} cannot be used ({problem}): "
             "start it, or name another one with --broker URL"
         ) from error
     return queue

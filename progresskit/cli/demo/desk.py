@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
 import progresskit
 from progresskit.progress import State
@@ -52,11 +52,6 @@ KINDS = {
 }
 
 
-def new_name() -> str:
-    """Return a random name, of files or of a job made of parts; the queue chooses the ids of other jobs."""
-    return os.urandom(16).hex()
-
-
 class Card(NamedTuple):
     """The view of a job on the page; `record` is None until the job is reported, `result` until it has succeeded."""
 
@@ -82,7 +77,7 @@ class Desk:
         if kind == "archive":
             return self._start_archive(kind)
         arguments = (str(self.folder.broken),) if kind == "compile" else ()
-        return self._send(new_name(), kind, KINDS[kind].title, KINDS[kind].task, *arguments)
+        return self._send(uuid4().hex, kind, KINDS[kind].title, KINDS[kind].task, *arguments)
 
     def start_import(self, files: str, task: str, name: str) -> Card:
         """Start an import of the upload of that name into a table of the same name."""
@@ -92,7 +87,7 @@ class Desk:
     def _start_archive(self, kind: str) -> Card:
         """Declare a job made of parts, and send a task for each of them."""
         parts = batches()
-        job = self._jobs.add(new_name(), new_name(), kind, KINDS[kind].title)
+        job = self._jobs.add(uuid4().hex, uuid4().hex, kind, KINDS[kind].title)
         progresskit.group(
             job.id,
             size=len(parts),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from progresskit.web.headers import same_origin
 
-from .desk import KINDS, Desk, new_name
+from .desk import KINDS, Desk
 from .queues import SLOTS
 from .table import read_page
 from .work.sample import NAME as SAMPLE_NAME
@@ -117,13 +118,13 @@ def _start_jobs(app: Flask, desk: Desk) -> None:
         file = request.files.get("file")
         if file is None or not file.filename:
             abort(400, "Choose a file first.")
-        files = new_name()
+        files = uuid4().hex
         file.save(desk.folder.upload(files))
         return shown(desk.start_import(files, "import_file", file.filename))
 
     @app.post("/import-sample/")
     def import_sample() -> Any:
-        return shown(desk.start_import(new_name(), "import_sample", SAMPLE_NAME))
+        return shown(desk.start_import(uuid4().hex, "import_sample", SAMPLE_NAME))
 
     @app.post("/clear/")
     def clear() -> Any:

@@ -64,6 +64,11 @@ QUEUES = {
         "Dramatiq", "dramatiq:DramatiqQueue", "demo,dramatiq,redis,rabbitmq",
         broker=REDIS, schemes=(*REDIS_SCHEMES, "amqp", "amqps"),
     ),
+    "arq": Row("arq", "arq:ArqQueue", "demo,arq,redis", broker=REDIS, schemes=REDIS_SCHEMES),
+    "procrastinate": Row(
+        "Procrastinate", "procrastinate:ProcrastinateQueue", "demo,procrastinate,sql",
+        broker="postgresql://localhost:5432/postgres", schemes=("postgresql", "postgres"),
+    ),
     "huey": Row("Huey", "huey:HueyQueue", "demo,huey", processes=1),
     "django-tasks": Row(
         "Django Tasks", "django_tasks:DjangoTasksQueue", "demo,django-tasks", packages=("django-tasks-db",)
