@@ -14,6 +14,7 @@ from threading import current_thread
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from . import validation
 from .observer import job_of, stage_of
 from .track import repeat_counter
 
@@ -28,6 +29,14 @@ DEFAULT_UNIT = "it"
 
 _BY_POSITION = ("iterable", "desc", "total")
 """The arguments of a bar that are given by position as a rule."""
+
+
+def report_bar(bar: Any, observer: ProgressObserver, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BarReporter:
+    """Return what reports a bar from now on; `args` and `kwargs` are those of the bar."""
+    count = job_of(observer).count_at_once
+    if count is None:
+        return BarReporter(bar, observer, args, kwargs)
+    return _PoolBarReporter(bar, observer, args, kwargs, count)
 
 
 class BarReporter:
@@ -166,6 +175,68 @@ class BarReporter:
 
     def _scaled(self, total: Any) -> float | None:
         return None if total is None else _number(total) * self._scale
+
+
+class _PoolBarReporter(BarReporter):
+    """
+    Reports a bar in a process of a pool, see pool.py: each item is counted for the job of the parent at once.
+
+    A bar in the body of another one does not count, and neither does a bar whose position is set.
+    """
+
+    __slots__ = ("_count", "_in_hand")
+
+    def __init__(
+        self,
+        bar: Any,
+        observer: ProgressObserver,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        count: Callable[[float], None],
+    ) -> None:
+        self._count, self._in_hand = count, False
+        super().__init__(bar, observer, args, kwargs)
+        if not bar.disable:
+            bar.update = self._update
+
+    def _update(self, n: float | None = 1) -> Any:
+        bar = self._bar()
+        drawn = None if bar is None else type(bar).update(bar, n)
+        self._count_update(n)
+        return drawn
+
+    def count(self, n: float | None = 1) -> None:
+        super().count(n)
+        self._count_update(n)
+
+    def _count_update(self, n: float | None) -> None:
+        if not self._in_hand:  # in the loop over a bar, tqdm updates it whenever it draws it
+            self._count_items(n)
+
+    def _counted(self, items: Iterable[Any]) -> Iterator[Any]:
+        return chain(map(self._take, super()._counted(items)), self._after_last())
+
+    def _take(self, item: Any) -> Any:
+        self._count_item_in_hand()
+        self._in_hand = True
+        return item
+
+    def _after_last(self) -> Iterator[Any]:
+        self._count_item_in_hand()
+        return
+        yield
+
+    def _count_item_in_hand(self) -> None:
+        if self._in_hand:
+            self._in_hand = False
+            self._count_items(1)
+
+    def _count_items(self, n: float | None) -> None:
+        job = job_of(self._observer)
+        job.admit()
+        number = None if n is None else job.validated("n", validation.change, n * self._scale)
+        if number is not None and self._is_outer and not self.left:
+            self._count(number)
 
 
 class _CountedItems:

@@ -16,12 +16,13 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import scope
-from .bars import BarReporter
+from .bars import report_bar
 from .rich_tasks import TaskReporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from .bars import BarReporter
     from .observer import ProgressObserver
 
     Method = Callable[..., Any]
@@ -119,7 +120,7 @@ def _made(original: Method) -> Method:
         block = _block.get()
         job = None if block is None or hasattr(self, OWN) else scope.current_job()
         if block is not None and job is not None:
-            reporter = BarReporter(self, job, args, kwargs)
+            reporter = report_bar(self, job, args, kwargs)
             setattr(self, ATTRIBUTE, reporter)
             block.append(reporter)
 

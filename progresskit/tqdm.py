@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import scope
-from .bars import BarReporter
+from .bars import report_bar
 from .registry import needs_extra
 
 with needs_extra("progresskit.tqdm", "tqdm"):
@@ -25,6 +25,7 @@ with needs_extra("progresskit.tqdm", "tqdm"):
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .bars import BarReporter
     from .observer import ProgressObserver
 
 __all__ = ["bound", "tqdm", "tqdm_asyncio", "tqdm_notebook", "trange"]
@@ -43,7 +44,7 @@ class tqdm(std.tqdm):  # type: ignore[misc]  # tqdm has no types
         super().__init__(*args, **kwargs)
         job = self._job or scope.current_job()
         if job is not None:
-            self._reporter = BarReporter(self, job, args, kwargs)
+            self._reporter = report_bar(self, job, args, kwargs)
 
     def __iter__(self) -> Iterator[Any]:
         reporter = self._reporter

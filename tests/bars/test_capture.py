@@ -40,10 +40,12 @@ def test_a_bar_in_a_block_counts_for_the_surrounding_job(kit: Kit, options: dict
             assert (*stands(job), job.progress.description) == (5, 10, 50, "By hand")
 
 
-def test_the_patches_are_gone_after_the_last_block(kit: Kit) -> None:
-    def patched() -> list[Any]:
-        return [vars(standard)[name] for name in PATCHED] + [vars(rich.progress.Progress)[name] for name in TASKS]
+def patched() -> list[Any]:
+    """Return the methods that blocks replace, as they are now."""
+    return [vars(standard)[name] for name in PATCHED] + [vars(rich.progress.Progress)[name] for name in TASKS]
 
+
+def test_the_patches_are_gone_after_the_last_block(kit: Kit) -> None:
     before = patched()
     with kit.observe("job"), capture():
         assert all(now is not then for now, then in zip(patched(), before, strict=True))

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import tqdm as peer
-from tqdm.contrib.concurrent import thread_map
+from tqdm.contrib.concurrent import process_map, thread_map
 
-from progresskit import Cancelled, Kit, ProgressObserver, State
+from progresskit import Cancelled, Kit, ProgressObserver, State, capture
 from progresskit.tqdm import bound, tqdm, tqdm_asyncio, trange
+from tests.services.forking import needs_fork
 
 
 class Terminal(io.StringIO):
@@ -179,6 +180,18 @@ def test_a_bound_class_reports_from_any_thread(kit: Kit) -> None:
         thread.start()
         thread.join()
         assert stands(job) == (4, 4, 99.99)
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_map_of_tqdm_over_processes_counts_results_as_they_come(kit: Kit) -> None:
+    options: dict[str, Any] = {"max_workers": 2, "file": io.StringIO()}
+    with kit.observe("job") as job:
+        assert process_map(abs, range(0, -8, -1), tqdm_class=tqdm, **options) == [*range(8)]
+        assert stands(job) == (8, 8, 99.99)
+        with capture():
+            assert process_map(abs, range(0, -5, -1), **options) == [*range(5)]
+        assert stands(job) == (5, 5, 99.99)
 
 
 def test_pandas_applies_with_progress(kit: Kit) -> None:

@@ -6,6 +6,7 @@ The start method of the processes is the argument, or `loky` for those of joblib
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import os
@@ -24,6 +25,8 @@ from progresskit.pool import Initializer, ThreadPoolExecutor, initializer
 CALLS = 12
 EACH = 300
 """How many items `count` counts."""
+BARS = 90
+"""How many items `count` counts by bars, in its first call."""
 UNTIL_KILLED = 57
 """How many items `count_and_die` counts."""
 
@@ -37,13 +40,41 @@ def count(number: int) -> str:
         for _ in range(100):
             joined.advance()
         list(pool.map(lambda _: progresskit.current().advance(2), range(50)))
+    if number == 0:
+        count_by_bars()
     return progresskit.current().id
 
 
+def count_by_bars() -> None:
+    """Count by bars, those of a library and hidden ones too; a bar in the body of another one does not count."""
+    from tqdm import tqdm as standard
+
+    from progresskit.tqdm import tqdm
+
+    for options in ({"disable": True}, {"file": io.StringIO(), "mininterval": 0, "miniters": 1}):
+        for _ in tqdm(range(10), **options):
+            for _ in tqdm(range(3), **options):
+                pass
+        with tqdm(total=100, unit_scale=5, initial=50, **options) as bar:
+            bar.update(3)
+            bar.update(-1)
+            bar.update()
+        with progresskit.capture():
+            for _ in standard(range(20), **options):
+                pass
+
+
 def count_and_die() -> None:
-    """Count half of the items by a loop and half by calls; then this process is killed."""
-    progresskit.current().advance(UNTIL_KILLED - 30)
-    for item in progresskit.track(range(1_000)):
+    """Count by calls, by a bar and by loops; then this process is killed."""
+    from progresskit.tqdm import tqdm
+
+    progresskit.current().advance(UNTIL_KILLED - 50)
+    by_hand = tqdm(total=100, file=io.StringIO())
+    by_hand.update(10)
+    by_hand.close()
+    for _ in progresskit.track(range(10)):
+        pass
+    for item in tqdm(range(1_000), file=io.StringIO()):
         if item == 30:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -75,6 +75,11 @@ def test_futures_of_asyncio_are_counted_as_they_complete(kit: Kit) -> None:
             found = [await call for call in track(asyncio.as_completed(calls), total=len(calls))]
             assert sorted(found) == [*range(50)]
             assert (job.progress.current, job.progress.total) == (50, 50)
+            if sys.version_info >= (3, 13):  # gives the futures themselves to an `async for`
+                more = [asyncio.ensure_future(work(number)) for number in range(20)]
+                async for call in track(asyncio.as_completed(more), total=len(more)):
+                    assert call in more
+                assert (job.progress.current, job.progress.total) == (20, 20)
 
     asyncio.run(main())
 
@@ -85,7 +90,7 @@ def test_futures_of_asyncio_are_counted_as_they_complete(kit: Kit) -> None:
 @needs_fork
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver", "loky"])
 def test_processes_count_exactly_in_the_job_of_their_parent_though_some_are_killed(method: str) -> None:
-    counted = pools.CALLS * pools.EACH + pools.UNTIL_KILLED
+    counted = pools.CALLS * pools.EACH + pools.BARS + pools.UNTIL_KILLED
     if method != "loky":
         counted *= 2  # by an executor and by a pool
     command = [sys.executable, pools.__file__, method]
