@@ -57,6 +57,7 @@ class BarReporter:
         "_observer",
         "_scale",
         "_seen",
+        "_total",
         "finished",
         "left",
     )
@@ -69,8 +70,8 @@ class BarReporter:
         self._last: float = 0
         self._scale = _scale(options.get("unit_scale"))
         self.left = self.finished = False
-        total, unit = self._scaled(bar.total), options.get("unit")
-        self._seen: tuple[Any, Any, Any] = (total, "", "")  # a bar without a description keeps that of the job
+        self._total, total, unit = bar.total, self._scaled(bar.total), options.get("unit")
+        self._seen: tuple[Any, Any] = ("", "")  # a bar without a description keeps that of the job
         self._is_outer = job_of(observer).count_with(
             stage_of(observer), self, total, None if unit == DEFAULT_UNIT else unit, body=ref(bar)
         )
@@ -85,7 +86,15 @@ class BarReporter:
         bar = self._bar()
         if bar is not None and not self.left:
             self._last = self._position(bar)
+            if bar.total != self._total:
+                self._take_total(bar)
         return self._last
+
+    def _take_total(self, bar: Any) -> None:
+        """Take over a total that was assigned: a bar that is disabled is never drawn."""
+        self._total, total = bar.total, self._scaled(bar.total)
+        if total is None or total <= validation.LIMIT:
+            job_of(self._observer).retotal(stage_of(self._observer), self, total)
 
     def _position(self, bar: Any) -> float:
         number = _number(bar.n) if self._hidden is None else self._hidden
@@ -154,23 +163,23 @@ class BarReporter:
         if self.left or bar is None:
             return
         self._last = self._position(bar)
-        total = self._seen[0]
+        total = self._scaled(bar.total)
         self.finished = total is not None and self._last >= total
         self.left = True
         job, stage = job_of(self._observer), stage_of(self._observer)
         job.call_later(lambda: job.stop_counting(stage, self))
 
     def _take_over(self, bar: Any) -> None:
-        seen = self._scaled(bar.total), getattr(bar, "desc", ""), getattr(bar, "postfix", None) or ""
+        if bar.total != self._total:
+            self._take_total(bar)
+        seen = getattr(bar, "desc", ""), getattr(bar, "postfix", None) or ""
         if seen == self._seen:
             return
         before, self._seen = self._seen, seen
-        total, description, postfix = seen
-        if total != before[0]:
-            job_of(self._observer).retotal(stage_of(self._observer), self, total)
-        if description != before[1] and self._is_outer:
+        description, postfix = seen
+        if description != before[0] and self._is_outer:
             self._observer.update(description=str(description).removesuffix(": "))
-        if postfix != before[2]:
+        if postfix != before[1]:
             self._observer.update(meta=_meta(postfix))
 
     def _scaled(self, total: Any) -> float | None:
@@ -254,7 +263,10 @@ class _CountedItems:
 
 def _number(value: Any) -> float:
     """Return a position that a job can have: no negative one, and none that is no number."""
-    number: float = value if type(value) in (int, float) else float(value)
+    try:
+        number: float = value if type(value) in (int, float) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0
     return number if number >= 0 and isfinite(number) else 0
 
 

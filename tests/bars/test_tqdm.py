@@ -57,6 +57,8 @@ def test_a_bar_that_is_updated_by_hand_counts_what_it_was_given(kit: Kit, option
             assert stands(job) == (30, 200, 15)
             bar.update()
             assert (job.progress.current, job.progress.unit) == (31, "B")
+            bar.total = 124
+            assert stands(job) == (31, 124, 25)
             bar.total = 62
             bar.set_description("Verify")
             assert (*stands(job), job.progress.description) == (31, 62, 50, "Verify")
