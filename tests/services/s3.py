@@ -50,9 +50,7 @@ class S3Server:
 
     def client(self) -> Any:
         """Return a client of boto3."""
-        import boto3
-
-        return boto3.client("s3", endpoint_url=self.url, **SECRETS)
+        return client_of(self.url)
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         method, key = environ["REQUEST_METHOD"], environ["PATH_INFO"].strip("/").partition("/")[2]
@@ -77,3 +75,10 @@ class S3Server:
             self.cut_off -= 1
             connection.shutdown(socket.SHUT_RDWR)
         yield body[len(body) // 2 :]
+
+
+def client_of(url: str) -> Any:
+    """Return a client of the server at that address."""
+    import boto3
+
+    return boto3.client("s3", endpoint_url=url, **SECRETS)
