@@ -18,7 +18,7 @@ from .errors import BackendUnavailable
 from .progress import FINAL_STATES, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from logging import Logger
 
     from .abc import Backend
@@ -140,11 +140,13 @@ class _Receipt(NamedTuple):
 
 
 class _Final(NamedTuple):
-    """A final record, made ready to be written again, and when it was stored."""
+    """A final record, when it was stored, and in which runs of the job and of its parent."""
 
     stored_at: float
     write: Write
     since: float
+    run: int
+    run_token: str | None
 
 
 class _RecentFinals:
@@ -153,8 +155,8 @@ class _RecentFinals:
     def __init__(self) -> None:
         self._finals: deque[_Final] = deque(maxlen=RECENT)
 
-    def add(self, write: Write, since: float, now: float) -> None:
-        self._finals.append(_Final(now, write, since))
+    def add(self, final: _Final) -> None:
+        self._finals.append(final)
 
     def expire(self, now: float) -> None:
         while self._finals and self._finals[0].stored_at < now - RECENT_SECONDS:
@@ -165,11 +167,14 @@ class _RecentFinals:
         self._finals.clear()
         self._finals.extend(kept)
 
-    def take(self) -> list[_Final]:
-        """Return the last one of each run, and keep none."""
+    def take(self) -> Iterator[tuple[Write, float]]:
+        """Give the last one of each run, to be written again, and when that run began; keep none."""
         finals = {key_of(final.write): final for final in self._finals}
         self._finals.clear()
-        return list(finals.values())
+        for _, write, since, run, run_token in finals.values():
+            restoring = _restoring(write, run, run_token)
+            if restoring is not None:
+                yield restoring, since
 
 
 class _Refusals:
@@ -365,7 +370,7 @@ class Outbox:
     # After a write.
 
     def _succeed(self, batch: Iterable[_Record], receipt: _Receipt) -> None:
-        runs = receipt.runs
+        runs, now = receipt.runs, self._clock()
         for record in batch:
             write = record.write
             run_token = receipt.run_tokens.get(write.report.parent if write.report else write.id)
@@ -373,12 +378,11 @@ class Outbox:
             self._refusals.remove(record.key)
             self._on_stored(write, runs.get(write.id))
             run = runs.get(write.id) or write.run
-            restoring = _restoring(write, run, run_token)
-            if restoring is not None:
-                self._recent.add(restoring, record.since, self._clock())
+            if write.state in FINAL_STATES:
+                self._recent.add(_Final(now, write, record.since, run, run_token))
             self._jobs.mark_stored(write.token, run, run_token)
             record.finish(Delivery.STORED)
-        self._recent.expire(self._clock())
+        self._recent.expire(now)
         if self.down:
             self._recover()
             _log().info("Progress is stored again")
@@ -400,8 +404,8 @@ class Outbox:
         self._backoff.reset()
         for write, since in self._jobs.latest():
             self._records.setdefault(key_of(write), _Record(write, since))
-        for final in self._recent.take():
-            self._records.setdefault(key_of(final.write), _Record(final.write, final.since))
+        for write, since in self._recent.take():
+            self._records.setdefault(key_of(write), _Record(write, since))
 
     def _handle_refusal(self, batch: list[_Record], error: Exception) -> None:
         for record in batch:
@@ -480,9 +484,11 @@ def key_of(write: Write) -> Key:
 
 
 def _restoring(write: Write, run: int, run_token: str | None) -> Write | None:
-    """Return a stored final record as it is to be written again: to restore it, not to start a run; None for others."""
-    if write.state not in FINAL_STATES:
-        return None
+    """
+    Return a stored final record as it is to be written again, to restore it and not to start a run.
+
+    None for a part that belongs to no run of its parent.
+    """
     if write.report is not None:
         bound = write.report.run_token or run_token
         # A part that belongs to no run of its parent is not restored.

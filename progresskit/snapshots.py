@@ -117,7 +117,7 @@ def external_update(
         part_of=part and part.parent,
     )
     report = None if part is None or not state.final else _report_of(clocks, part, None, progress)
-    return _write_of(clocks, progress, Role.EXTERNAL, None)._replace(report=report)
+    return _write_of(clocks, progress, Role.EXTERNAL, None, report=report)
 
 
 def declaration(
@@ -135,11 +135,19 @@ def declaration(
     details = details._replace(created_at=now, updated_at=now)
     progress = Progress(id, State.PENDING, Version(1, 1, 0), **details._asdict(), lease=clocks.lease, owner=owner)
     declared = Declaration(token, size, weight, keeps_texts=keeps_texts)
-    return _write_of(clocks, progress, Role.DECLARE, token)._replace(declaration=declared)
+    return _write_of(clocks, progress, Role.DECLARE, token, declaration=declared)
 
 
 def _write_of(
-    clocks: Clocks, progress: Progress, role: Role, token: str | None, run: int = 0, body: str | None = None
+    clocks: Clocks,
+    progress: Progress,
+    role: Role,
+    token: str | None,
+    *,
+    run: int = 0,
+    body: str | None = None,
+    declaration: Declaration | None = None,
+    report: Report | None = None,
 ) -> Write:
     """Return the write of a record; with the `body` that is given, if one is."""
     _, attempt, seq = progress.version
@@ -156,6 +164,8 @@ def _write_of(
         lease=clocks.lease,
         ttl=clocks.ttl,
         created=milliseconds(progress.created_at),
+        declaration=declaration,
+        report=report,
     )
 
 
@@ -293,12 +303,21 @@ class SnapshotBuilder:
         self.seen = sample
         self.last = self.snapshot(sample, result)
         has_record = job.part is None or job.part.has_record
-        role, body = (job.start, None) if has_record else (Role.REPORT, "")
-        self.write = _write_of(self._clocks, self.last, role, job.token, self.run, body)._replace(
+        self.write = _write_of(
+            self._clocks,
+            self.last,
+            self._role if has_record else Role.REPORT,
+            job.token,
+            run=self.run,
+            body=None if has_record else "",
             declaration=self._declaration,
             report=job.part and _report_of(self._clocks, job.part, job.token, self.last),
         )
-        return self.again(self.write)
+        return self.write if job.part is None else self.again(self.write)
+
+    @property
+    def _role(self) -> Role:
+        return Role.UPDATE if self.started else self.identity.start
 
     def again(self, write: Write) -> Write:
         """Return a record with the role and run that are known by now."""
@@ -307,8 +326,7 @@ class SnapshotBuilder:
             report = report._replace(run_token=self.run_token, is_start=not self.started)
         if write.role is Role.REPORT:
             return write._replace(report=report)
-        role = Role.UPDATE if self.started else self.identity.start
-        return write._replace(role=role, run=self.run, report=report)
+        return write._replace(role=self._role, run=self.run, report=report)
 
     def mark_stored(self, run: int | None, run_token: str | None) -> None:
         """Note that a record is stored, the number of its run, and to which run of its parent a part belongs."""

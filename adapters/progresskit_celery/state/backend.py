@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from progresskit.backends.stores import Decide, StoredRecord
     from progresskit.parts import Report
     from progresskit.progress import Progress, Write
-    from progresskit_celery.write_gate import WriteGate
 
     from .store import Edit
 
@@ -86,18 +85,25 @@ class CeleryBackend(StoreBackend):
     def transact_writes(self, writes: Mapping[str, Write], decide: Decide) -> None:
         """Edit the results, and mirror those of tasks that run in this process."""
         changed = set[str]()
-        with self._mirroring(writes, self._edits(writes, decide, changed), changed) as edits:
+        edits = self._edits(writes, decide, changed)
+        with self._mirroring(writes, edits, changed):
             self._store.change(edits)
 
-    @contextmanager
     def _mirroring(
         self, writes: Mapping[str, Write], edits: dict[str, Edit], changed: AbstractSet[str]
-    ) -> Iterator[dict[str, Edit]]:
+    ) -> AbstractContextManager[None]:
         running = {id: write for id, write in writes.items() if write.state is State.RUNNING}
-        with enter_gates(self._app, running) if self._store.mirrors else nullcontext(dict[str, "WriteGate"]()) as gates:
+        mirrors = running and self._store.mirrors
+        return self._mirroring_running(running, edits, changed) if mirrors else nullcontext()
+
+    @contextmanager
+    def _mirroring_running(
+        self, running: Mapping[str, Write], edits: dict[str, Edit], changed: AbstractSet[str]
+    ) -> Iterator[None]:
+        with enter_gates(self._app, running) as gates:
             for id, gate in gates.items():
                 edits.setdefault(gate.task_id, partial(_mirror, running[id], gate.request, changed))
-            yield edits
+            yield
 
     def _edits(self, ids: Collection[str], decide: Decide, changed: set[str]) -> dict[str, Edit]:
         return {self._name(id): partial(_edit, id, decide, changed) for id in ids}
@@ -197,7 +203,7 @@ def _change(before: StoredRecord | None, after: StoredRecord, parts: Mapping[str
         expires=max(after.expires_at, now),
         cancelling=after.stored.cancel_requested and not (before and before.stored.cancel_requested),
         parts=parts if counts else None,
-        keeps_parts=are_parts_kept(before, after, now),
+        keeps_parts=counts and are_parts_kept(before, after, now),
     )
 
 
