@@ -18,7 +18,7 @@ from progresskit.backends import DecodeCache, keep_inherited
 from progresskit.backends.channels import ChannelSubscription
 from progresskit.decoding import report_undecodable
 from progresskit.errors import BackendUnavailable, ConfigurationError
-from progresskit.progress import ID_ALPHABET, undeclared_body
+from progresskit.progress import ID_ALPHABET, STARTS, undeclared_body
 from progresskit.registry import missing_package
 from progresskit.urls import redact
 
@@ -106,16 +106,28 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
         server = self._server
         if not self._homes or server.connects != self._checked:
             return None
+        if len(batch) == 1 and not reports and _opens_simply(batch[0]):
+            run = self._run_within(seconds, self._opening(batch[0]))
+            return None if run is None else ({batch[0].id: int(run)}, {})
         chunks, writes, parents = self._divided(batch, reports)
         with_tokens = bool(reports) or any(write.declaration for write in batch)
         if len(chunks) != 1:
             return None
+        result = self._run_within(seconds, self._writing(chunks[0], writes, parents, with_tokens))
+        return None if result is None else _runs_and_tokens(chunks, [result], with_tokens=with_tokens)
+
+    def _run_within(self, seconds: float, call: Call) -> Any:
         try:
-            result = server.run_within(seconds, self._writing(chunks[0], writes, parents, with_tokens))
+            return self._server.run_within(seconds, call)
         except BackendUnavailable:
             self._warned = True
             raise
-        return None if result is None else _runs_and_tokens(chunks, [result], with_tokens=with_tokens)
+
+    def _opening(self, write: Write) -> Call:
+        shard = self._shards.of(write.id)
+        arguments: list[bytes | str | int] = [self._now(), self._server.publish, shard.suffix, shard.before]
+        arguments += (head(write), write.body.encode())
+        return Call(script("open"), [shard.jobs, shard.expiring, shard.job(write.id)], arguments)
 
     def _write(
         self, batch: Sequence[Write], reports: Sequence[Report], *, with_tokens: bool
@@ -312,6 +324,11 @@ def _pushed(messages: dict[str, bytes]) -> builtins.list[Progress]:
         except Exception as error:  # as in `decode_each`, a call of which for each would take longer
             report_undecodable(id, error)
     return records
+
+
+def _opens_simply(write: Write) -> bool:
+    """Return whether the write may be all that there is to decide by."""
+    return write.role in STARTS and not write.late and write.declaration is None
 
 
 def _runs_and_tokens(

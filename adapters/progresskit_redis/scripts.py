@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 TEXTS = {file.name: file.read_bytes() for file in files(__package__).joinpath("lua").iterdir()}
 """Read before any thread needs them, since that imports modules."""
 
-CHANGING = ("write", "cancel", "forget")
-"""The scripts that change the sums over parts."""
+SHARED = {
+    "write": ("job", "parts", "store"),
+    "open": ("job", "store"),
+    "cancel": ("job", "parts"),
+    "forget": ("job", "parts"),
+}
+"""What a script has before its own text; each that is not named here has what all have, `job`."""
 
 
 class Script(NamedTuple):
@@ -39,7 +44,7 @@ class Call(NamedTuple):
         """Return the command for a server that knows the script."""
         return (b"EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.arguments)
 
-    def by_text(self) -> tuple[object, ...]:
+    def by_text(self) -> tuple[bytes | str | int, ...]:
         """Return the command for one that does not; it does from then on."""
         return (b"EVAL", self.script.text, len(self.keys), *self.keys, *self.arguments)
 
@@ -47,6 +52,5 @@ class Call(NamedTuple):
 @cache
 def script(name: str) -> Script:
     """Return the script of a file in the folder beside this module, after what it shares with others."""
-    shared = ("job", "parts") if name in CHANGING else ("job",)
-    text = b"\n".join(TEXTS[f"{part}.lua"] for part in (*shared, name))
+    text = b"\n".join(TEXTS[f"{part}.lua"] for part in (*SHARED.get(name, ("job",)), name))
     return Script(text, sha1(text, usedforsecurity=False).hexdigest().encode())

@@ -16,6 +16,8 @@ from progresskit.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
+    from progresskit.backends.prompt import PromptConnection
+
     from .failures import Failures
     from .scripts import Call
 
@@ -121,15 +123,13 @@ class Single(Server):
         return checked(results, self.failures)
 
     def run_within(self, seconds: float, call: Call) -> Any:
-        """Make it on a connection that is kept for that, of a script that the server knows; not by a given client."""
+        """Make it on a connection that is kept for that; not by a given client."""
         if not self.own:
             return None
         try:
             with self._prompt.within(seconds) as connection:
-                return None if connection is None else connection.execute(call.by_hash())[0]
+                return None if connection is None else _executed_within(connection, call)
         except self._errors as error:
-            if str(error).startswith("NOSCRIPT"):
-                return None
             raise self.failures.translated(error) from error
 
     def place(self, channel: bytes) -> Hashable:
@@ -156,6 +156,16 @@ class Single(Server):
         """Forget those of `run_within` too."""
         super().after_fork_in_child()
         self._prompt.after_fork_in_child()
+
+
+def _executed_within(connection: PromptConnection, call: Call) -> Any:
+    """Make a call, and again if the script is unknown."""
+    try:
+        return connection.execute(call.by_hash())[0]
+    except ErrorReply as error:
+        if not str(error).startswith("NOSCRIPT"):
+            raise
+    return connection.execute(call.by_text())[0]
 
 
 def pipelined(client: Any, calls: Sequence[Call], failures: Failures) -> list[Any]:

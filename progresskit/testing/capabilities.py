@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import product
 from threading import Condition
 from typing import TYPE_CHECKING
 
-from progresskit.progress import FINAL_STATES, Role, State, Version
+from progresskit.abc import SupportsParts
+from progresskit.memory import MemoryBackend
+from progresskit.progress import FINAL_STATES, Role, State, Version, moment
 
 from .doubles import RecordingObserver
 from .helpers import PATIENCE, backend_of, names, nothing, read, seen, write_and_read
-from .writes import LIFE, external_update, start, update
+from .writes import LIFE, declare, external_update, start, update
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from progresskit.abc import SupportsCancelPush, SupportsListing, SupportsPush, SupportsTimedWrite
+    from progresskit.progress import Write
 
     from .doubles import FakeClock
 
@@ -112,6 +116,40 @@ class TimedWriteContract:
                 assert (dict(answer[0]), dict(answer[1])) == ({id: 1}, {})
                 assert read(store, id).state is State.SUCCEEDED
             assert store.write([begun]) == {id: 1}
+
+    def test_a_start_in_a_given_time_is_folded_in_as_any_other(self, backend: SupportsTimedWrite) -> None:
+        store, model = backend_of(backend), MemoryBackend()
+        store.write([start("connects")])
+        befores: list[Callable[[str], Write] | None] = [
+            None,
+            lambda id: external_update(id, kind="sent"),
+            lambda id: external_update(id, attempt=3),
+            lambda id: start(id, token="before"),
+            lambda id: start(id, token="before", attempt=2),
+            lambda id: start(id, token="before", state=State.RETRYING),
+            lambda id: start(id, token="before", state=State.FAILED),
+            lambda id: start(id, attempt=2),
+            lambda id: external_update(id, State.FAILED),
+            lambda id: external_update(id, State.FAILED, ttl=1e-9),
+        ]
+        if isinstance(store, SupportsParts):
+            befores.append(lambda id: declare(id, 3, token="declared"))
+        later = moment(1_700_000_100)
+        for number, (before, is_cancelled) in enumerate(product(befores, (False, True))):
+            id = f"job-{number}"
+            for each in (store, model):
+                each.write([] if before is None else [before(id)])
+                if is_cancelled:
+                    each.request_cancel([id])
+            begun = start(id, attempt=2, state=State.SUCCEEDED, role=Role.DEQUEUE, kind="begun", created_at=later)
+            if backend.write_within(PATIENCE, [begun]) is None:
+                store.write([begun])
+            model.write([begun])
+            stored, expected = (
+                (record.cursor, record.state, record.kind, record.created_at, record.error)
+                for record in (read(store, id), read(model, id))
+            )
+            assert stored == expected
 
 
 class CancelPushContract:

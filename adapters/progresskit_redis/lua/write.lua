@@ -9,36 +9,7 @@
 -- Returns the runs that are stored, in words; on a second line the tokens of the runs with parts of each job that was
 -- written, and of each that took a report, '-' for the others.
 
-local WRITE = '^(%l+) (%d+) (%S+) (%S+) (%S+) (%d) (%d+) (%S+) ((%d+) (%d+) (%l+) (%S+) .*)$'
-
-local now = clock(ARGV[1])
 local publish, suffix, before, written = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local heard = string.format('%.6f', now)
-
--- When what is written now expires: most jobs of a batch have the same lease and ttl.
-local lives = {}
-local function life_of(lease, ttl)
-    local name = lease .. ' ' .. ttl
-    local life = lives[name]
-    if not life then
-        local expires = string.format('%.6f', now + ttl)
-        local left = math.min(math.max(math.ceil(ttl * 1000), 1), LONGEST)
-        life = {text = heard .. ' ' .. lease .. ' ' .. expires, expires = expires, left = left}
-        lives[name] = life
-    end
-    return life
-end
-
--- The life of a job whose run began then.
-local function lived(life, opened, restored)
-    return life.text .. string.format(' %.6f ', opened) .. (restored and '1' or '0')
-end
-
--- When the record of a body was made. It is the last of that name in the text, whatever meta and result hold.
-local function created_at(body)
-    local created = string.match(body, '.*"created_at":("?[^",}]*)')
-    return created and string.match(created, '^"([%w:.+-]+)$') or '-'
-end
 
 -- Fold a write in. Returns the run that is stored then, the tally of its parts, the head and the life of what was taken or
 -- renewed; and the body where it is the only text of the job.
@@ -175,22 +146,6 @@ local function fold(key, text, body)
         return open(known.run, true)
     end
     return open(string.format('%.0f', math.max(run, known.run + 1)))
-end
-
--- Keep the indexes for as long as what is in them, and drop what has expired by now.
-local function index(by_heard, by_expires, longest)
-    redis.call('ZADD', KEYS[1], unpack(by_heard))
-    redis.call('ZADD', KEYS[2], unpack(by_expires))
-    local gone = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', heard, 'LIMIT', 0, #by_heard + 20)
-    if #gone > 0 then
-        redis.call('ZREM', KEYS[1], unpack(gone))
-        redis.call('ZREM', KEYS[2], unpack(gone))
-    end
-    for number = 1, 2 do
-        if redis.call('PTTL', KEYS[number]) < longest then
-            redis.call('PEXPIRE', KEYS[number], string.format('%.0f', longest))
-        end
-    end
 end
 
 -- Fold the reports of parts of one job in. Returns its head, when it expires, whether viewers are to be notified, and the
