@@ -115,6 +115,19 @@ class RateEstimator:
         return _interpolate(paces, WINDOW * remaining * pace)
 
 
+def continued(rate: float, items: float, seconds: float, left: float | None) -> Estimate:
+    """
+    Return the estimate after `items` in `seconds` more, from the rate before and how many items are left.
+
+    It is for a count of which nothing is kept but its rate: one average, with a constant of WINDOW times the time left.
+    """
+    constant = TIME_CONSTANTS[WITHOUT_TOTAL] if left is None else WINDOW * left / rate
+    constant = min(max(constant, TIME_CONSTANTS[0]), TIME_CONSTANTS[-1])
+    weight = constant * exp(-seconds / constant)
+    new = _significant((rate * weight + items) / (weight + seconds))
+    return Estimate(new or None, None if left is None or not new else _significant(left / new))
+
+
 def _interpolate(paces: Sequence[float], constant: float) -> float:
     """Return the pace of an average with this time constant, on logarithmic scales: no jump from one to the next."""
     if constant <= TIME_CONSTANTS[0]:

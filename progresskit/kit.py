@@ -15,6 +15,7 @@ from .errors import InvalidValue, Unsupported
 from .observer import IgnoredObserver, JoinedObserver, ProgressObserver, StepObserver, job_of, null_job, stage_of
 from .progress import Details, Failure, Role, State, check_id
 from .remote import RemoteSubject
+from .remote_runs import RemoteRuns
 from .resources import Resources
 from .snapshots import Identity, PartIdentity, declaration, external_update, failure
 from .track import AsyncLoop, EitherLoop, count_loop
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .hub import Hub, Viewer
     from .progress import JobId, Progress
     from .publisher import Publisher
+    from .remote_runs import Accepted, Conflict, RemoteReport, RemoteRun
 
 Item = TypeVar("Item")
 
@@ -485,6 +487,17 @@ class Kit:
             part=part,
         )
         publisher.submit(build, at_once=state.final)
+
+    # For progresskit.web.
+
+    def _report(self, run: RemoteRun | str, report: RemoteReport) -> Accepted | Conflict:
+        """Store a report of a program elsewhere, of its run, or the first one of a new run of that id."""
+        runs = RemoteRuns(self.backend, self.publisher)
+        return runs.start(run, report) if isinstance(run, str) else runs.go_on(run, report)
+
+    async def _areport(self, run: RemoteRun | str, report: RemoteReport) -> Accepted | Conflict:
+        """Call `_report` without blocking the event loop."""
+        return await self._resources.call_in_thread(lambda run: self._report(run, report), run)
 
     # For viewers.
 

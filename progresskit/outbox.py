@@ -264,7 +264,7 @@ class Outbox:
         record = self._records.get(key)
         if record is None:
             record = self._records[key] = _Record(write, since)
-        else:
+        elif not _is_before(write, record.write):
             record.write, record.since = write, since
         if write.token is None:  # an external update keeps its place behind earlier reports
             self._records[key] = self._records.pop(key)
@@ -481,6 +481,11 @@ class Outbox:
 def key_of(write: Write) -> Key:
     """Return the key of a run, or of the external updates of a job: id and token."""
     return write.id, write.token
+
+
+def _is_before(write: Write, other: Write) -> bool:
+    """Return whether another record of the run is newer: reports of programs elsewhere may arrive in any order."""
+    return write.token is not None and (write.attempt, write.seq) < (other.attempt, other.seq)
 
 
 def _restoring(write: Write, run: int, run_token: str | None) -> Write | None:

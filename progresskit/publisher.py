@@ -268,14 +268,23 @@ class Publisher:
         Raises BackendUnavailable if that takes over `flush_seconds` or fails, though it is sent again, and BackendError
         if the backend refuses it.
         """
-        stored, key, made = Event(), key_of(write), self.clock()
-        self._post(lambda: self._rounds.override(write, made, stored))
-        self._wait_for(stored)
-        outbox = self._rounds.outbox
-        if refusal := outbox.refusal(key):
-            raise BackendError(refusal)
-        if self._threaded and (key in outbox or not stored.is_set()):
+        key, stored = key_of(write), self.store(write, self.clock())
+        if self._threaded and (key in self._rounds.outbox or not stored):
             raise BackendUnavailable(f"the end of job {write.id} is not stored yet; it is sent again")
+
+    def store(self, write: Write, since: float) -> bool:
+        """
+        Publish a record that was made outside of this process, and wait for it as `override` does.
+
+        `since` is when its run began. Returns whether waiting for it is over: it is stored, or is sent again. Raises
+        BackendError if the backend refuses it.
+        """
+        stored = Event()
+        self._post(lambda: self._rounds.override(write, since, stored))
+        self._wait_for(stored)
+        if refusal := self._rounds.outbox.refusal(key_of(write)):
+            raise BackendError(refusal)
+        return stored.is_set()
 
     def forget(self, id: str) -> None:
         """Discard the records of ended runs of a job that was forgotten."""

@@ -95,7 +95,7 @@ class ProgressApp:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> tuple[Connection, str | None] | None:
         """Answer; return the connection of a stream that stays open, and the client that a place was acquired for."""
         self._surface.warn_unshared()
-        answer = await self._surface.aanswer(messages.request(scope, self._prefix))
+        answer = await self._surface.aanswer(messages.request(scope, self._prefix, receive))
         await send(messages.start(answer.status, answer.headers))
         stream = answer.body
         if isinstance(stream, bytes):

@@ -40,8 +40,8 @@ class ASGIRequest(NamedTuple):
     headers: Headers
 
 
-def request(scope: Scope, prefix: str) -> Request:
-    """Make the request of a scope."""
+def request(scope: Scope, prefix: str, receive: Receive | None = None) -> Request:
+    """Make the request of a scope; `receive` gives the body of one of HTTP."""
     headers = Headers(scope.get("headers", ()))
     peer = scope.get("client")
     return Request(
@@ -52,7 +52,24 @@ def request(scope: Scope, prefix: str) -> Request:
         server=Server.LOOP,
         native=ASGIRequest(scope, headers),
         peer=peer[0] if peer else None,
+        read=receive and _reader(receive),
     )
+
+
+def _reader(receive: Receive) -> Callable[[int], Awaitable[bytes]]:
+    """Return the function that reads a body, in the parts in which the server received it."""
+    has_ended = False
+
+    async def read(size: int) -> bytes:
+        nonlocal has_ended
+        part = b""
+        while not (part or has_ended):
+            message = await receive()
+            part = message.get("body", b"")
+            has_ended = not message.get("more_body", False)
+        return part
+
+    return read
 
 
 def path(scope: Scope, prefix: str) -> str:

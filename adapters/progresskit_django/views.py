@@ -89,7 +89,7 @@ def _request(request: HttpRequest, path: str, query: str, server: Server) -> Req
     request.get_host()  # refuses hosts that are not in ALLOWED_HOSTS; no middleware may have checked that
     meta = request.META
     peer, abort = meta.get("REMOTE_ADDR"), wsgi_abort(meta)
-    return Request(request.method or "", path, query, _Headers(meta), server, request, peer, abort)
+    return Request(request.method or "", path, query, _Headers(meta), server, request, peer, abort, request.read)
 
 
 def _response(answer: Response, body: Any) -> HttpResponseBase:

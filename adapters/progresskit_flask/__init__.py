@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from progresskit.registry import needs_extra
-from progresskit.web import TOKEN_SECONDS, Request, Server, Surface, host_settings, mount_path, wsgi_abort
+from progresskit.web import TOKEN_SECONDS, Request, Server, Surface, host_settings, mount_path, wsgi_abort, wsgi_read
 
 with needs_extra("progresskit_flask", "flask"):
     from flask import Flask, Response, copy_current_request_context, current_app, has_request_context, request, url_for
@@ -98,8 +98,8 @@ class ProgressKit:
         self._surface.warn_unshared()
         server = Server.THREADS if request.environ.get("wsgi.multithread") else Server.ONE_BY_ONE
         query = request.query_string.decode("utf-8", "replace")
-        peer, abort = request.remote_addr, wsgi_abort(request.environ)
-        asked = Request(request.method, path, query, request.headers, server, request, peer, abort)
+        peer, abort, read = request.remote_addr, wsgi_abort(request.environ), wsgi_read(request.environ)
+        asked = Request(request.method, path, query, request.headers, server, request, peer, abort, read)
         status, headers, body = self._surface.answer(asked)
         response = Response(body, status, headers)
         if "Content-Type" not in headers:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from progresskit.hub import Viewer
     from progresskit.kit import Kit
     from progresskit.progress import Progress
+    from progresskit.remote_runs import Accepted, Conflict, RemoteReport, RemoteRun
 
     Runner = Callable[[Callable[[], Any]], Any]
     """Runs a function in the context of a request."""
@@ -40,6 +41,9 @@ class Calls(Protocol):
 
     async def cancel(self, id: str) -> bool:
         """Ask the job to stop."""
+
+    async def report(self, run: RemoteRun | str, report: RemoteReport) -> Accepted | Conflict:
+        """Store a report of a run, or the first one of a new run of that id."""
 
     async def news(self, viewer: Viewer, seconds: float) -> dict[str, Progress]:
         """Wait for new records."""
@@ -82,6 +86,10 @@ class Blocking:
     async def cancel(self, id: str) -> bool:
         """Ask the job to stop."""
         return self._kit.cancel(id)
+
+    async def report(self, run: RemoteRun | str, report: RemoteReport) -> Accepted | Conflict:
+        """Store a report of a run, or the first one of a new run of that id."""
+        return self._kit._report(run, report)
 
     async def news(self, viewer: Viewer, seconds: float) -> dict[str, Progress]:
         """Wait for new records."""
@@ -126,6 +134,10 @@ class Awaiting:
     async def cancel(self, id: str) -> bool:
         """Ask the job to stop."""
         return await self._kit.acancel(id)
+
+    async def report(self, run: RemoteRun | str, report: RemoteReport) -> Accepted | Conflict:
+        """Store a report of a run, or the first one of a new run of that id."""
+        return await self._kit._areport(run, report)
 
     async def news(self, viewer: Viewer, seconds: float) -> dict[str, Progress]:
         """Wait for new records."""

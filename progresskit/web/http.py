@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from .streams import Stream
 
@@ -38,7 +38,8 @@ class Request(NamedTuple):
 
     `path` is decoded and has no leading slash, `query` is as it was sent. `native` is the framework's own request,
     which is passed to the site's `authorize`. `peer` is the address that the connection comes from, if it has one.
-    `abort` cuts the connection off from another thread, where the server exposes its socket.
+    `abort` cuts the connection off from another thread, where the server exposes its socket. `read` returns the next
+    part of the body, of about so many bytes at most, and no bytes at its end; in an event loop it may be async.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Request(NamedTuple):
     native: Any = None
     peer: str | None = None
     abort: Callable[[], None] | None = None
+    read: Callable[[int], bytes | Awaitable[bytes]] | None = None
 
 
 class Response(NamedTuple):

@@ -22,17 +22,17 @@ def mount_path(prefix: Any) -> str:
 
 
 class Route(NamedTuple):
-    """One kind of address; `key` is the one in the path, and `file` the name of a static file."""
+    """One kind of address; `key` is the one in the path, and `file` the name of a static file. GET includes HEAD."""
 
     name: str
-    method: str = "GET"
+    methods: tuple[str, ...] = ("GET",)
     key: str | None = None
     file: str | None = None
 
     @property
     def allow(self) -> str:
         """The value of the header `Allow`."""
-        return "GET, HEAD" if self.method == "GET" else self.method
+        return ", ".join(self.methods).replace("GET", "GET, HEAD")
 
 
 def find(path: str) -> Route | None:
@@ -49,11 +49,11 @@ def _find(path: str) -> Route | None:
         case ["events"]:
             return Route("streams")
         case [key] if key and key not in FILES:
-            return Route("record", key=key)
+            return Route("record", ("GET", "PUT"), key=key)
         case [key, "events"]:
             return Route("stream", key=key)
         case [key, "cancel"]:
-            return Route("cancel", "POST", key=key)
+            return Route("cancel", ("POST",), key=key)
     return None
 
 

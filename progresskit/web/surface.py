@@ -12,7 +12,7 @@ from progresskit.hosts import Hosts
 from progresskit.kit import Kit
 from progresskit.progress import check_id
 
-from . import records, streams, tokens
+from . import records, reports, streams, tokens
 from .access import watched_by_key
 from .answers import RETRY_AFTER
 from .calls import Awaiting, Blocking, run
@@ -102,13 +102,13 @@ class Surface:
     def sign(
         self,
         id_or_ids: JobId | Iterable[JobId],
-        rights: Right = "watch",
+        right: Right = "watch",
         ttl: float = TOKEN_SECONDS,
         *,
         user: Any = None,
     ) -> str:
         """Return a token; see `progresskit.web.sign`."""
-        return tokens.make(self.kit.settings.secret_key, id_or_ids, rights, ttl, time(), user)
+        return tokens.make(self.kit.settings.secret_key, id_or_ids, right, ttl, time(), user)
 
     def key_of_bar(self, id: Any, cancel: bool, ttl: float, user: Any = None, native: Any = None) -> str:
         """
@@ -202,8 +202,8 @@ class Surface:
         try:
             response = await self._route(request, calls)
         except BackendError as error:
-            logger.warning("progress cannot be read now: %s", error)
-            response = problem(503, "The records cannot be read at the moment.", Retry_After=RETRY_AFTER)
+            logger.warning("progress cannot be read or stored now: %s", error)
+            response = problem(503, "The records cannot be read or stored now.", Retry_After=RETRY_AFTER)
         return response._replace(body=b"") if request.method == "HEAD" else response
 
     async def _route(self, request: Request, calls: Calls) -> Response:
@@ -212,7 +212,8 @@ class Surface:
         route = find(request.path)
         if route is None:
             return problem(404, "This address does not exist.")
-        if request.method != route.method and not (request.method == "HEAD" and route.method == "GET"):
+        method = "GET" if request.method == "HEAD" else request.method
+        if method not in route.methods:
             return problem(405, f"This address allows {route.allow} only.", Allow=route.allow)
         if route.file is not None:
             return file(request, route.file)
@@ -223,7 +224,7 @@ class Surface:
         context = self._context(request, query, calls)
         if route.key is None:
             return await _OF_MANY[route.name](context)
-        return await _OF_ONE[route.name](context, route.key)
+        return await _OF_ONE[route.name, method](context, route.key)
 
     def _context(self, request: Request, query: Query, calls: Calls) -> RequestContext:
         kit = self.kit
@@ -237,4 +238,9 @@ class Surface:
 
 
 _OF_MANY = {"records": records.records, "streams": streams.streams}
-_OF_ONE = {"record": records.record, "stream": streams.stream, "cancel": records.cancel}
+_OF_ONE = {
+    ("record", "GET"): records.record,
+    ("record", "PUT"): reports.report,
+    ("stream", "GET"): streams.stream,
+    ("cancel", "POST"): records.cancel,
+}

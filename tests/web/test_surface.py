@@ -60,7 +60,7 @@ latin = st.text(st.characters(max_codepoint=0xFF), max_size=40)
 values = latin | st.sampled_from(["*", '"1.1.1"', "text/html", "wait=1", "same-origin", "null", "end", "1.1.1", "gzip"])
 NAMES = ("accept", "accept-encoding", "prefer", "if-none-match", "last-event-id", "origin", "host", "sec-fetch-site")
 headers = st.dictionaries(st.sampled_from([*NAMES, "x-progresskit"]), values, max_size=4)
-methods = st.sampled_from(["GET", "HEAD", "POST"]) | st.text(max_size=8)
+methods = st.sampled_from(["GET", "HEAD", "POST", "PUT"]) | st.text(max_size=8)
 
 
 @settings(max_examples=200)
@@ -137,10 +137,10 @@ def test_the_secret_key_is_asked_for_where_a_page_is_made_not_where_one_is_read(
         ("", Route("records")),
         ("events/", Route("streams")),
         ("events", Route("streams")),
-        ("KEY/", Route("record", key="KEY")),
-        ("KEY", Route("record", key="KEY")),
+        ("KEY/", Route("record", ("GET", "PUT"), key="KEY")),
+        ("KEY", Route("record", ("GET", "PUT"), key="KEY")),
         ("KEY/events/", Route("stream", key="KEY")),
-        ("KEY/cancel/", Route("cancel", "POST", key="KEY")),
+        ("KEY/cancel/", Route("cancel", ("POST",), key="KEY")),
         ("progresskit.js", Route("file", file="progresskit.js")),
         ("progress-group.js", Route("file", file="progress-group.js")),
         ("progresskit.js/", None),
@@ -163,7 +163,7 @@ def test_the_description_knows_every_address_and_every_field() -> None:
     for path, operations in described["paths"].items():
         route = routes[path]
         assert route is not None
-        assert [*operations] == [route.method.lower()]
+        assert [*operations] == [method.lower() for method in route.methods]
     record = progresskit.Progress("a", progresskit.State.RUNNING, progresskit.Version(1, 1, 1)).to_dict()
     schema = described["components"]["schemas"]["Record"]
     assert schema["required"] == [*schema["properties"]] == [*record]

@@ -112,7 +112,7 @@ def test_the_time_of_a_token_is_a_number_over_zero(ttl: float) -> None:
 def test_what_is_no_id_or_no_right_cannot_be_signed() -> None:
     with pytest.raises(InvalidId):
         make(KEY, "../etc", "watch", 60, NOW)
-    with pytest.raises(ValueError, match="'watch' or 'cancel'"):
+    with pytest.raises(ValueError, match="'watch', 'cancel' or 'report'"):
         token(right="admin")  # type: ignore[arg-type]
 
 

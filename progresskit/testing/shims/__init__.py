@@ -35,6 +35,7 @@ from .files import FilesContract
 from .limits import LimitsContract
 from .records import RecordsContract
 from .refusals import RefusalsContract
+from .reports import ReportsContract
 from .runs import RunsContract
 from .users import UsersContract
 
@@ -45,6 +46,7 @@ class ShimContract(
     RecordsContract,
     EventsContract,
     CancelRequestContract,
+    ReportsContract,
     FilesContract,
     LimitsContract,
     RefusalsContract,

@@ -41,9 +41,8 @@ def answers_described(path: str, method: str) -> dict[str, Any] | None:
     """Return the answers that an address is described to give; None where there is no such address or method."""
     for pattern, operations in sorted(DESCRIPTION["paths"].items(), key=lambda item: "{" in item[0]):
         if re.fullmatch(pattern.replace("{key}", "[^/]+"), path):
-            operation = operations.get("get" if method == "HEAD" else method.lower())
-            if operation is not None:
-                return {status: _resolved(answer) for status, answer in operation["responses"].items()}
+            operation = operations.get("get" if method == "HEAD" else method.lower(), {"responses": {}})
+            return {status: _resolved(answer) for status, answer in operation["responses"].items()} or None
     return None
 
 

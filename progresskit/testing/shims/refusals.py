@@ -89,7 +89,7 @@ class RefusalsContract(ShimFixtures):
         [
             ("", "GET, HEAD"),
             ("events/", "GET, HEAD"),
-            ("a/", "GET, HEAD"),
+            ("a/", "GET, HEAD, PUT"),
             ("a/events/", "GET, HEAD"),
             ("a/cancel/", "POST"),
             ("progresskit.js", "GET, HEAD"),
