@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import falcon
 
-from progresskit.web import TOKEN_SECONDS, Request, Server, Surface, host_settings, mount_path, wsgi_abort
+from progresskit.web import TOKEN_SECONDS, Request, Server, Surface, host_settings, mount_path, wsgi_abort, wsgi_read
 
 
 class ProgressKit:
@@ -27,6 +27,7 @@ class ProgressKit:
             native=req,  # what `authorize` and `user` receive
             peer=req.remote_addr,
             abort=wsgi_abort(req.env),
+            read=wsgi_read(req.env),
         )
         answer = self.surface.answer(request)
         resp.status = answer.status

@@ -1,6 +1,6 @@
 from http import HTTPStatus
 
-from progresskit.web import Request, Server, Surface
+from progresskit.web import Request, Server, Surface, wsgi_read
 
 surface = Surface()
 
@@ -24,6 +24,7 @@ def application(environ, start_response):
         headers=Headers(environ),
         server=Server.THREADS if environ["wsgi.multithread"] else Server.ONE_BY_ONE,
         native=environ,  # what `authorize` is given
+        read=wsgi_read(environ),
     )
     status, headers, body = surface.answer(request)
     start_response(f"{status} {HTTPStatus(status).phrase}", list(headers.items()))

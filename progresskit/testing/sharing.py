@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from progresskit.kit import Kit
 from progresskit.progress import State, Version
+from progresskit.remote_runs import Accepted, Conflict, RemoteReport
 
 from . import crowds
 from .helpers import PATIENCE, opened, read, until, write_and_read
@@ -19,6 +20,11 @@ from .writes import start, update
 
 if TYPE_CHECKING:
     import pytest
+
+
+def accepted(answer: Accepted | Conflict) -> Accepted:
+    assert isinstance(answer, Accepted), answer
+    return answer
 
 
 class SharedContract(Planting):
@@ -144,6 +150,25 @@ class SharedContract(Planting):
                     assert (read(backend, "done").state, read(backend, "done").current) == (State.RUNNING, 7)
             writer.write([update("stalled", 3, current=3)])
             assert read(other, "stalled").current == 3, "its worker has returned"
+
+    def test_a_program_elsewhere_reports_one_run_through_two_processes(self, url: str) -> None:
+        settings: dict[str, Any] = {"flush_seconds": PATIENCE}
+        with closing(Kit(url, **settings)) as one, closing(Kit(url, **settings)) as other:
+            record, run = accepted(one._report("job", RemoteReport(1, values={"current": 1, "total": 20})))
+            for seq in range(2, 11):
+                record, run = accepted((one, other)[seq % 2]._report(run, RemoteReport(seq, values={"current": seq})))
+                assert (record.version, record.current, record.total) == (Version(1, 1, seq), seq, 20)
+            assert other._report(run, RemoteReport(10, values={"current": 10})) == Accepted(record, run)
+            assert other._report(run, RemoteReport(9)) is Conflict.PASSED
+            accepted(one._report(run, RemoteReport(11, State.RETRYING)))
+            record, _ = accepted(other._report(run, RemoteReport(12)))
+            assert (record.version, record.current) == (Version(1, 2, 12), 10)
+            _, newer = accepted(other._report("job", RemoteReport(1)))
+            assert one._report(run, RemoteReport(13, State.FAILED)) is Conflict.REPLACED
+            record, _ = accepted(one._report(newer, RemoteReport(2, State.SUCCEEDED)))
+            assert (record.version, record.state) == (Version(2, 1, 2), State.SUCCEEDED)
+            assert other._report(newer, RemoteReport(3)) is Conflict.ENDED
+            assert read(other.backend, "job") == record
 
     def test_the_older_of_two_starts_of_one_id_says_once_that_it_is_ignored(
         self, url: str, caplog: pytest.LogCaptureFixture

@@ -44,7 +44,7 @@ async def report(context: RequestContext, key: str) -> Response:
     keys, named = context.settings.secret_key, headers.get("progresskit-run")
     run = None if named is None else tokens.read_run(keys, named, id)
     if named is not None and run is None:
-        return problem(400, "The header Progresskit-Run is not one that was given for this job.")
+        return problem(409, "Progresskit-Run names no run of this job.")
     body = await _body(context.request)
     if body is None:
         return problem(413, f"A report has {LONGEST_REPORT:,} bytes at most.")

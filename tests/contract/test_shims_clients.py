@@ -68,11 +68,13 @@ def test_no_answer_is_outside_of_the_description(site: str, id: str, key: str) -
     finish(f"{id}-done")
     with running(id):
         keys = [sign(id, "cancel"), sign([id, f"{id}-done"], "cancel"), sign(f"{id}-unknown"), key, id, f"{id}-done"]
+        keys.insert(0, sign(f"{id}-reported", "report"))
         command = [sys.executable, str(Path(__file__).with_name("fuzz.py")), f"{site}/progress", *keys]
         process = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert not process.returncode, process.stdout + process.stderr
     answered = json.loads(process.stdout)
     assert {status for statuses in answered.values() for status in statuses} >= {"200", "202", "304", "403", "404"}
+    assert answered["PUT /{key}/"].keys() >= {"200", "201", "409"}
 
 
 # All alike
@@ -97,6 +99,8 @@ RAW: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("POST", "/progress/{key}/cancel/", {"Origin": "http://["}),
     ("POST", "/progress/{key}/cancel/", {"Origin": "http://\u00e9", "Sec-Fetch-Site": "\u00e9"}),
     ("POST", "/progress/{key}/cancel/", {"X-Progresskit": "1"}),
+    ("PUT", "/progress/{key}/", {}),
+    ("PUT", "/progress/{key}/", {"X-Progresskit": "1"}),
     ("POST", "/progress/", {}),
     ("TRACE", "/progress/{key}/", {}),
     ("GET", "/progress//{key}/", {}),

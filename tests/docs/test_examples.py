@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib.util
 import os
 import re
@@ -13,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
 import progresskit
 from progresskit import State, default_kit
 from progresskit.integrations import owned_by
+from progresskit.progress import Failure
 from progresskit.web import sign
 from tests.adapters.celery.worker import start_worker
 from tests.contract.shims import uvicorn_serving
@@ -124,6 +126,54 @@ def test_the_page_of_fastapi_shows_a_job_that_runs_in_the_background(monkeypatch
         assert (last.state, last.current, last.unit) == (State.SUCCEEDED, 200, "rows")
         assert httpx.get(source).json()["state"] == "succeeded"
     assert " cancel>" in page
+
+
+REPORTERS = {
+    "report.sh": ("bash",),
+    "report.mjs": ("node",),
+    "report.php": ("php",),
+    "report_urllib.py": (sys.executable, "-B"),
+}
+
+
+@runs(*REPORTERS)
+@pytest.mark.parametrize("name", REPORTERS)
+def test_a_program_in_any_language_reports_its_end_its_failure_and_that_it_was_cancelled(
+    name: str, tmp_path: Path, missing_service: Callable[..., NoReturn]
+) -> None:
+    from progresskit_asgi import ProgressApp
+
+    command = REPORTERS[name]
+    if shutil.which(command[0]) is None:
+        missing_service(command[0])
+    (tmp_path / "file").write_text("content")
+    os.mkfifo(tmp_path / "slow")
+    default_kit.host_settings({"secret_key": "a secret key that is long enough"})
+
+    def reporting(*files: str) -> subprocess.Popen[str]:
+        arguments = [*command, str(EXAMPLES / name), f"{site}/progress/{sign('job', 'report')}/", *files]
+        return subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    with uvicorn_serving(ProgressApp()) as site:
+        with reporting("file", "file") as process:
+            out, errors = process.communicate(timeout=60)
+        assert (process.returncode, out.count(hashlib.sha256(b"content").hexdigest())) == (0, 2), errors
+        last = done("job")
+        assert (last.state, last.current, last.total, str(last.version)) == (State.SUCCEEDED, 2, 2, "1.1.4")
+        assert (last.unit, last.description) == ("files", "Checksums")
+        with reporting("file", "missing", "file") as process:
+            process.communicate(timeout=60)
+        assert process.returncode == 1
+        last = done("job")
+        assert (last.state, last.current, last.version.run) == (State.FAILED, 1, 2)
+        assert last.error == Failure("Error", "A file cannot be read", public=True)
+        with reporting("file", "slow", "file") as process:
+            next(record for record in progresskit.watch("job") if record.version.run == 3 and record.current == 1)
+            progresskit.cancel("job")
+            (tmp_path / "slow").write_text("more")
+            process.communicate(timeout=60)
+        last = done("job")
+        assert (process.returncode, last.state, last.current, last.stopped_early) == (0, State.CANCELLED, 2, False)
 
 
 @runs("flask_factory.py")

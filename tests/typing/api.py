@@ -13,6 +13,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import UTC, datetime
+from io import BytesIO
 from typing import Any, assert_type
 from uuid import UUID
 
@@ -53,7 +54,18 @@ from progresskit.observers import Logging, Terminal
 from progresskit.pool import Initializer, ThreadPoolExecutor, initializer
 from progresskit.testing import BackendContract, FakeClock, QueueContract, RecordingObserver, ShimContract
 from progresskit.tqdm import bound, tqdm
-from progresskit.web import Request, Response, Server, Stream, Surface, Viewer, host_settings, mount_path, sign
+from progresskit.web import (
+    Request,
+    Response,
+    Server,
+    Stream,
+    Surface,
+    Viewer,
+    host_settings,
+    mount_path,
+    sign,
+    wsgi_read,
+)
 
 
 class Row: ...
@@ -331,12 +343,14 @@ async def a_shim(native: Any, headers: dict[str, str]) -> None:
     assert_type(mount_path("/progress"), str)
     surface = Surface()
     surface.check()
-    request = Request("GET", "KEY/", "", headers, Server.THREADS, native=native, peer="127.0.0.1")
+    read = wsgi_read({"wsgi.input": BytesIO()})
+    request = Request("PUT", "KEY/", "", headers, Server.THREADS, native=native, peer="127.0.0.1", read=read)
     assert_type(surface.answer(request), Response)
     answer = await surface.aanswer(request)
     assert_type(answer.body, bytes | Stream)
     assert_type(surface.view(["a"]), Viewer)
     assert_type(sign(["a", "b"], "cancel", user=native), str)
+    assert_type(sign("a", right="report"), str)
     Surface("memory://")  # type: ignore[arg-type]
 
 

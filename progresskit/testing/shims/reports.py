@@ -151,7 +151,7 @@ class ReportsContract(ShimFixtures):
             id, client.put(f"{reporter.key}/", json={}, headers=OWN | {"Progresskit-Run": run}), 400, before
         )
         for forged in (other, run[:-1], run + "A", "x" + run, "", "~", reporter.key, reporter.key[1:], "x" * 5_000):
-            assert unchanged(id, put(b"{}", Progresskit_Run=forged), 400, before), forged
+            assert unchanged(id, put(b"{}", Progresskit_Run=forged), 409, before), forged
         assert unchanged(id, put(b'{"description": "' + b"x" * 2**18 + b'"}'), 413, before)
         largest = put(b'{"state": "succeeded", "result": "' + b"\\u00e9" * 30_000 + b'"}')
         assert (largest.status_code, len(stored(id).result)) == (200, 30_000)
