@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any, NoReturn, TypeVar
@@ -150,30 +151,34 @@ def test_a_program_in_any_language_reports_its_end_its_failure_and_that_it_was_c
     os.mkfifo(tmp_path / "slow")
     default_kit.host_settings({"secret_key": "a secret key that is long enough"})
 
-    def reporting(*files: str) -> subprocess.Popen[str]:
-        arguments = [*command, str(EXAMPLES / name), f"{site}/progress/{sign('job', 'report')}/", *files]
-        return subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    @contextmanager
+    def reporting(id: str, *files: str) -> Iterator[subprocess.Popen[str]]:
+        arguments = [*command, str(EXAMPLES / name), f"{site}/progress/{sign(id, 'report')}/", *files]
+        with subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     with uvicorn_serving(ProgressApp()) as site:
-        with reporting("file", "file") as process:
-            out, errors = process.communicate(timeout=60)
-        assert (process.returncode, out.count(hashlib.sha256(b"content").hexdigest())) == (0, 2), errors
-        last = done("job")
+        with reporting("good", "file", "file") as process:
+            out, _ = process.communicate(timeout=60)
+            assert (process.returncode, out.count(hashlib.sha256(b"content").hexdigest())) == (0, 2)
+        last = done("good")
         assert (last.state, last.current, last.total, str(last.version)) == (State.SUCCEEDED, 2, 2, "1.1.4")
         assert (last.unit, last.description) == ("files", "Checksums")
-        with reporting("file", "missing", "file") as process:
-            process.communicate(timeout=60)
-        assert process.returncode == 1
-        last = done("job")
-        assert (last.state, last.current, last.version.run) == (State.FAILED, 1, 2)
+        with reporting("bad", "file", "missing", "file") as process:
+            assert process.wait(60) != 0
+        last = done("bad")
+        assert (last.state, last.current) == (State.FAILED, 1)
         assert last.error == Failure("Error", "A file cannot be read", public=True)
-        with reporting("file", "slow", "file") as process:
-            next(record for record in progresskit.watch("job") if record.version.run == 3 and record.current == 1)
-            progresskit.cancel("job")
+        with reporting("stopped", "file", "slow", "file") as process:
+            next(record for record in progresskit.watch("stopped") if record.current == 1)
+            progresskit.cancel("stopped")
             (tmp_path / "slow").write_text("more")
-            process.communicate(timeout=60)
-        last = done("job")
-        assert (process.returncode, last.state, last.current, last.stopped_early) == (0, State.CANCELLED, 2, False)
+            assert process.wait(60) == 0
+        last = done("stopped")
+        assert (last.state, last.current, last.stopped_early) == (State.CANCELLED, 2, False)
 
 
 @runs("flask_factory.py")
