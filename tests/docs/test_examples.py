@@ -27,6 +27,7 @@ from progresskit.web import sign
 from tests.adapters.celery.worker import start_worker
 from tests.contract.shims import uvicorn_serving
 from tests.services import server
+from tests.services.waiting import wait_until
 
 from .pages import EXAMPLES
 from .running import address, python
@@ -129,6 +130,14 @@ def test_the_page_of_fastapi_shows_a_job_that_runs_in_the_background(monkeypatch
     assert " cancel>" in page
 
 
+def open_read_pipe(pipe: Path) -> int | None:
+    """Return a descriptor to write to a named pipe that a program reads; None while none does."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
 REPORTERS = {
     "report.sh": ("bash",),
     "report.mjs": ("node",),
@@ -173,9 +182,10 @@ def test_a_program_in_any_language_reports_its_end_its_failure_and_that_it_was_c
         assert (last.state, last.current) == (State.FAILED, 1)
         assert last.error == Failure("Error", "A file cannot be read", public=True)
         with reporting("stopped", "file", "slow", "file") as process:
-            next(record for record in progresskit.watch("stopped") if record.current == 1)
-            progresskit.cancel("stopped")
-            (tmp_path / "slow").write_text("more")
+            # Once the program reads it, the answer to the report before has arrived.
+            with os.fdopen(wait_until(lambda: open_read_pipe(tmp_path / "slow")), "w") as slow:
+                progresskit.cancel("stopped")
+                slow.write("more")
             assert process.wait(60) == 0
         last = done("stopped")
         assert (last.state, last.current, last.stopped_early) == (State.CANCELLED, 2, False)
