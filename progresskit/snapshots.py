@@ -140,11 +140,9 @@ def declaration(
 
 def write_of_remote(clocks: Clocks, progress: Progress, role: Role, token: str, run: int) -> Write:
     """Return the write of a record that a program elsewhere has reported, with the report of a part to its parent."""
-    write = _write_of(clocks, progress, role, token, run)
-    if progress.part_of is None:
-        return write
-    report = _report_of(clocks, PartIdentity(progress.part_of, progress.id), token, progress)
-    return write._replace(report=report._replace(is_start=role is Role.START))
+    part = None if progress.part_of is None else PartIdentity(progress.part_of, progress.id)
+    report = part and _report_of(clocks, part, token, progress)._replace(is_start=role is Role.START)
+    return _write_of(clocks, progress, role, token, run=run, report=report)
 
 
 def _write_of(
