@@ -9,6 +9,7 @@ reports each of them or none, and the CPU of its process is compared. Name some 
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import subprocess
@@ -16,9 +17,14 @@ import sys
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
+from tests.services.postgresql import PostgreSQL
 from tests.services.redis import Redis
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HERE = Path(__file__).parent
 ROUNDS, REPORT_ROUNDS = 15, 5
@@ -34,16 +40,30 @@ PATIENCE = 120
 
 
 class Case(NamedTuple):
-    """A queue, the module that has its site, and the URL of the kit with the address of the site's Redis in it."""
+    """
+    A queue, the module that has its site, and the URL of the kit with the address of the site's Redis in it.
+
+    A worker does `at_once` tasks at a time, and `tasks` are done in one turn. A broker is a database of that Redis,
+    unless it is a PostgreSQL. `environment` is more for the sender and the worker.
+    """
 
     queue: str
     module: str
-    url: str
+    url: str = "{redis}"
+    at_once: int = AT_ONCE
+    tasks: int = TASKS
+    broker: str = "redis"
+    environment: Mapping[str, str] = MappingProxyType({})
 
 
 CASES = (
-    Case("Celery, redis://", "_queue_celery", "{redis}"),
+    Case("Celery, redis://", "_queue_celery"),
     Case("Celery, celery://", "_queue_celery", "celery://_queue_celery:app"),
+    Case("RQ, fork", "_queue_rq", at_once=1, tasks=TASKS // 10),
+    Case("RQ, in-process", "_queue_rq", at_once=1, environment={"BENCH_WORKER": "SimpleWorker"}),
+    Case("Dramatiq", "_queue_dramatiq"),
+    Case("Huey", "_queue_huey"),
+    Case("Procrastinate", "_queue_procrastinate", broker="postgresql"),
 )
 
 
@@ -61,12 +81,13 @@ class Site:
 
     def __init__(self, stack: ExitStack, case: Case, *, integrated: bool) -> None:
         redis = stack.enter_context(Redis())
-        self._marks = stack.enter_context(closing(redis.client(db=3, decode_responses=True)))
-        self._number = 0
+        self._marks = stack.enter_context(closing(redis.client(db=3, decode_responses=True, socket_timeout=None)))
+        self._number, self._case = 0, case
         environment = {
             **os.environ,
+            **case.environment,
             "PYTHONPATH": os.pathsep.join((str(HERE), str(HERE.parent))),
-            "BENCH_BROKER": redis.url_of(1),
+            "BENCH_BROKER": redis.url_of(1) if case.broker == "redis" else _database(stack),
             "BENCH_MARKS": redis.url_of(3),
         }
         environment.pop("PROGRESSKIT_URL", None)
@@ -91,7 +112,7 @@ class Site:
         wall, send_cpu = self._ask("park", "noop", SENDS)
         first, last = self._close_gate(), 0
         begun = self._wait("in", first)
-        self._ask("send", "noop", TASKS)
+        self._ask("send", "noop", self._case.tasks)
         last = self._close_gate()
         began = time.time()
         self._open_gate(first)
@@ -103,8 +124,11 @@ class Site:
         for sign, moments in ((-1, before), (1, after)):
             for process, cpu in {process: cpu for process, _, cpu in moments}.items():
                 used[process] = used.get(process, 0) + sign * cpu
-        assert len(begun) == AT_ONCE
-        return Speed(TASKS / (ended - began), SENDS / wall, sum(used.values()) / TASKS * 1e3, send_cpu / SENDS * 1e3)
+        assert len(begun) == self._case.at_once
+        tasks = self._case.tasks
+        # Where each task has a process of its own, that of a gate does not know what the others have used.
+        cpu = sum(used.values()) / tasks * 1e3 if len(used) == len({process for process, *_ in after}) else math.nan
+        return Speed(tasks / (ended - began), SENDS / wall, cpu, send_cpu / SENDS * 1e3)
 
     def report(self, *, reports: bool) -> float:
         """Return the CPU seconds of a task that works on many rows."""
@@ -122,21 +146,27 @@ class Site:
 
     def _close_gate(self) -> int:
         self._number += 1
-        self._ask("send", "gate", AT_ONCE, self._number)
+        self._ask("send", "gate", self._case.at_once, self._number)
         return self._number
 
     def _open_gate(self, number: int) -> None:
-        self._marks.rpush(f"open-{number}", *range(AT_ONCE))
+        self._marks.rpush(f"open-{number}", *range(self._case.at_once))
 
     def _wait(self, what: str, number: int) -> list[tuple[int, float, float]]:
         """Return for each gate the process, the time and the CPU that the process had used."""
-        texts = [self._pop(f"{what}-{number}").split() for _ in range(AT_ONCE)]
+        texts = [self._pop(f"{what}-{number}").split() for _ in range(self._case.at_once)]
         return [(int(process), float(moment), float(cpu)) for process, moment, cpu in texts]
 
     def _pop(self, key: str) -> str:
         found = self._marks.blpop([key], timeout=PATIENCE)
         assert found, "no worker did the task"
         return str(found[1])
+
+
+def _database(stack: ExitStack) -> str:
+    """Start a PostgreSQL and return the address of its database, as psycopg reads it."""
+    started = stack.enter_context(PostgreSQL())
+    return started.url.replace("+psycopg", "")
 
 
 def _end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:

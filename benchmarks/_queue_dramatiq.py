@@ -1,0 +1,43 @@
+"""The site of queues.py on Dramatiq: Redis, a process of two threads."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+from _queue_tasks import TASKS
+from dramatiq.brokers.redis import RedisBroker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+broker = RedisBroker(url=os.environ["BENCH_BROKER"])
+if "PROGRESSKIT_URL" in os.environ:
+    import progresskit_dramatiq
+
+    broker.add_middleware(progresskit_dramatiq.ProgressMiddleware())
+
+_tasks = {name: dramatiq.actor(function, actor_name=name, broker=broker) for name, function in TASKS.items()}
+_parked = {
+    name: dramatiq.actor(function, actor_name=f"parked-{name}", queue_name="parked", broker=broker)
+    for name, function in TASKS.items()
+}
+
+
+def send(name: str, *arguments: Any) -> None:
+    """Put a task in the queue."""
+    _tasks[name].send(*arguments)
+
+
+def park(name: str) -> None:
+    """Put a task in another queue, which no worker reads."""
+    _parked[name].send()
+
+
+def worker() -> Sequence[str]:
+    """Return the command of a worker."""
+    dramatiq = str(Path(sys.executable).parent / "dramatiq")
+    return (dramatiq, "_queue_dramatiq:broker", "--processes", "1", "--threads", "2", "--queues", "default")
