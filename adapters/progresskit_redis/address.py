@@ -39,6 +39,15 @@ FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")
 KINDS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
 
+try:
+    from redis import DriverInfo
+except ImportError:  # redis-py before 7.2
+    DRIVER: dict[str, Any] = {}
+else:
+    DRIVER = {"driver_info": DriverInfo()}
+    """Looks up redis-py's own version; each connection would, and so each process that a queue forks for a task."""
+
+
 class Address(NamedTuple):
     """A URL, taken apart; `options` are those of each connection."""
 
@@ -60,7 +69,7 @@ class Address(NamedTuple):
         return make({**self.options, "redis_connect_func": on_connect})
 
     def _single(self, options: dict[str, Any]) -> Any:
-        return Redis(connection_pool=ConnectionPool(**options, retry=Retry(NoBackoff(), 0)))
+        return Redis(connection_pool=ConnectionPool(**{**DRIVER, **options}, retry=Retry(NoBackoff(), 0)))
 
     def _sentinel(self, options: dict[str, Any]) -> Any:
         tls = {"ssl": True} if options.pop("connection_class") is SSLConnection else {}
