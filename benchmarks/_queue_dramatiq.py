@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,9 @@ if "PROGRESSKIT_URL" in os.environ:
 
     broker.add_middleware(progresskit_dramatiq.ProgressMiddleware())
 
-_tasks = {name: dramatiq.actor(function, actor_name=name, broker=broker) for name, function in TASKS.items()}
-_parked = {
-    name: dramatiq.actor(function, actor_name=f"parked-{name}", queue_name="parked", broker=broker)
-    for name, function in TASKS.items()
-}
+_actor: Any = partial(dramatiq.actor, broker=broker)
+_tasks = {name: _actor(function, actor_name=name) for name, function in TASKS.items()}
+_parked = {name: _actor(function, actor_name=f"parked-{name}", queue_name="parked") for name, function in TASKS.items()}
 
 
 def send(name: str, *arguments: Any) -> None:

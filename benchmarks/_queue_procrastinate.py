@@ -35,12 +35,12 @@ _tasks = {name: app.task(name=name)(_by_name(function)) for name, function in TA
 
 def send(name: str, *arguments: Any) -> None:
     """Put a task in the queue."""
-    _tasks[name].defer(arguments=arguments)
+    _tasks[name].defer(arguments=[*arguments])
 
 
 def park(name: str) -> None:
     """Put a task in another queue, which no worker reads."""
-    _tasks[name].configure(queue="parked").defer(arguments=())
+    _tasks[name].configure(queue="parked").defer(arguments=[])
 
 
 def worker() -> Sequence[str]:

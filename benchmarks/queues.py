@@ -63,6 +63,7 @@ CASES = (
     Case("RQ, in-process", "_queue_rq", at_once=1, environment={"BENCH_WORKER": "SimpleWorker"}),
     Case("Dramatiq", "_queue_dramatiq"),
     Case("Huey", "_queue_huey"),
+    Case("arq", "_queue_arq"),
     Case("Procrastinate", "_queue_procrastinate", broker="postgresql"),
 )
 
@@ -210,10 +211,11 @@ def _compare_speeds(case: Case, rounds: list[tuple[Speed, Speed]], name: str) ->
     bare, ours = (statistics.median(values) for values in zip(*speeds, strict=True))
     costs = [(getattr(bare, f"{name}_cpu"), getattr(ours, f"{name}_cpu")) for bare, ours in rounds]
     before, after = (statistics.median(values) for values in zip(*costs, strict=True))
+    cpu = "" if math.isnan(before + after) else f"; CPU of one {before:.2f} and {after:.2f} ms"
     verdict = "goal met" if ratio >= GOAL else "gate met" if ratio >= GATE else "MISSED"
     print(
         f"{case.queue}: {bare:,.0f} {name}s a second without, {ours:,.0f} with; {ratio:.2f} in the median of {ROUNDS} "
-        f"rounds, at least {GATE:.2f}, goal {GOAL:.2f}: {verdict}; CPU of one {before:.2f} and {after:.2f} ms",
+        f"rounds, at least {GATE:.2f}, goal {GOAL:.2f}: {verdict}{cpu}",
         flush=True,
     )
     return ratio >= GATE
