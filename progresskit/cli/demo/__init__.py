@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     events: Events = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: events.put(None))
-    row.load()
+    _need_packages(row)
     try:
         listener = listen(arguments.host, arguments.port)
     except OSError as error:
@@ -79,6 +79,15 @@ def run(arguments: argparse.Namespace) -> int:
         return Exit.OK
     print(f"progresskit: {problem}", file=sys.stderr)
     return Exit.NO
+
+
+def _need_packages(row: Row) -> None:
+    with row.needed():
+        import charset_normalizer  # noqa: F401
+        import flask  # noqa: F401
+        import itsdangerous  # noqa: F401
+        import sqlalchemy  # noqa: F401
+    row.load()
 
 
 def _broker(row: Row, url: str | None) -> str:

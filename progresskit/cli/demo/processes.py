@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .folder import Folder
 
-STOP_SECONDS = 3.0
+STOP_SECONDS = 10.0
 """How long a killed process may take to end."""
 
 _LAST_LINES = 15

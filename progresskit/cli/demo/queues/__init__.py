@@ -46,11 +46,6 @@ class Row(NamedTuple):
         """Return the class; raises MissingPackage."""
         module, _, name = self.target.partition(":")
         with self.needed():
-            import charset_normalizer  # noqa: F401
-            import flask  # noqa: F401
-            import itsdangerous  # noqa: F401
-            import sqlalchemy  # noqa: F401
-
             found: type[Queue] = getattr(import_module(f".{module}", __name__), name)
         return found
 
