@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import Enum
+from hashlib import sha256
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,12 +20,15 @@ from .progress import Details, Progress, Role, State, Version, moment
 from .snapshots import write_of_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from .abc import Backend
     from .progress import Failure, Number
     from .publisher import Publisher
+
+ATTEMPTS = 20
+"""How often a report is sent that does not show."""
 
 
 class RemoteRun(NamedTuple):
@@ -86,13 +90,41 @@ class RemoteRuns:
     def __init__(self, backend: Backend, publisher: Publisher) -> None:
         self._backend, self._publisher = backend, publisher
 
-    def start(self, id: str, report: RemoteReport) -> Accepted | Conflict:
-        """Store the first report of a new run, or of the next attempt of one that waits for it."""
+    def report(self, id: str, report: RemoteReport) -> Accepted | Conflict:
+        """
+        Store a report of programs that keep nothing between two reports, such as the lines of a script.
+
+        It is one of the run that such a report has begun before, with the next `seq`, or else begins one; it is sent
+        again if it does not show, as others have come at the same moment. An end is refused where the job has ended.
+        """
+        for _ in range(ATTEMPTS):
+            answer = self._report_once(id, report)
+            if answer is Conflict.ENDED or (isinstance(answer, Accepted) and report.is_in(answer.record)):
+                return answer
+        return Conflict.PASSED
+
+    def _report_once(self, id: str, report: RemoteReport) -> Accepted | Conflict:
+        before = self._read(id)
+        if before is not None and before.done and report.state.final:
+            return Conflict.ENDED
+        if before is None or before.done or before.started_at is None or before.state is State.RETRYING:
+            return self.start(id, report._replace(seq=1), _derived_token)
+        run = RemoteRun(id, _derived_token(id, before.started_at), before.version.run, before.started_at, 0)
+        return self.go_on(run, report._replace(seq=before.version.seq + 1))
+
+    def start(
+        self, id: str, report: RemoteReport, make_token: Callable[[str, datetime], str] = lambda *_: token_hex(8)
+    ) -> Accepted | Conflict:
+        """
+        Store the first report of a new run, or of the next attempt of one that waits for it.
+
+        `make_token` makes the token of the run, of its id and start.
+        """
         before = self._read(id)
         now = moment(self._publisher.wall())
         if before is not None and before.started_at == now:
             now += timedelta(milliseconds=1)
-        run = RemoteRun(id, token_hex(8), 0, now, report.values.get("current", 0))
+        run = RemoteRun(id, make_token(id, now), 0, now, report.values.get("current", 0))
         awaiting = before if before is not None and _is_awaiting(before) else None
         attempt = 1 if awaiting is None else awaiting.attempt + (awaiting.state is State.RETRYING)
         about = Details() if awaiting is None else _about(awaiting)
@@ -166,6 +198,11 @@ class RemoteRuns:
 
     def _read(self, id: str) -> Progress | None:
         return self._backend.read((id,)).get(id)
+
+
+def _derived_token(id: str, started_at: datetime) -> str:
+    """Return the token of a run that any process can derive of its record; a worker has a random one."""
+    return sha256(f"{id} {started_at.isoformat()}".encode()).hexdigest()[:16]
 
 
 _STILL_WAITING = (State.RETRYING, State.CANCELLED)

@@ -7,18 +7,24 @@ import json
 import os
 import shlex
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from progresskit import validation
 from progresskit.errors import ConfigurationError
 from progresskit.progress import State, check_id
+from progresskit.remote_runs import Accepted, Conflict, RemoteReport, RemoteRuns
+from progresskit.snapshots import public_failure
 
 from .lines import number, parse_count
-from .options import Exit, add_command, checked
+from .options import Exit, add_command, checked, kit_of
+
+if TYPE_CHECKING:
+    from progresskit import Kit
 
 _DETAILS = """\
 ID is by default that of PROGRESSKIT_ID, which `progresskit run` sets; for its job, the report goes to `run`, whose
-command's exit code ends the job."""
+command's exit code ends the job. Another job is begun by its first report, continued by later ones from any process,
+and ended by --done or --failed."""
 
 _SHELL_VERSION = """\
 #!/bin/sh
@@ -87,7 +93,23 @@ def run(arguments: argparse.Namespace) -> int:
         id = check_id(own)
     if file and id == own and arguments.url is None:
         return _append(file, values)
-    raise ConfigurationError(f"job {id} is not that of a command of `progresskit run`, which reports are for")
+    with kit_of(arguments) as kit:
+        return _send(kit, id, values, as_json=arguments.json)
+
+
+def _send(kit: Kit, id: str, values: dict[str, Any], *, as_json: bool) -> int:
+    """Report to the backend, and print the record for machines."""
+    ends = {State.SUCCEEDED.value: State.SUCCEEDED, State.FAILED.value: State.FAILED}
+    state, error = ends.get(values.pop("state", None), State.RUNNING), values.pop("error", None)
+    report = RemoteReport(1, state, values, error=None if error is None else public_failure(error))
+    answer = RemoteRuns(kit.backend, kit.publisher).report(id, report)
+    if isinstance(answer, Accepted):
+        if as_json:
+            print(answer.record.to_json())
+        return Exit.OK
+    ended = answer is Conflict.ENDED
+    print(f"progresskit: {id}: {'the job has ended' if ended else 'a worker reports this job'}", file=sys.stderr)
+    return Exit.NO
 
 
 def _read(arguments: argparse.Namespace) -> tuple[str | None, dict[str, Any]]:
@@ -103,6 +125,7 @@ def _read(arguments: argparse.Namespace) -> tuple[str | None, dict[str, Any]]:
     given = {name: getattr(arguments, name) for name in ("current", "total", "unit", "description", "meta")}
     values |= {"description": words[0]} if words else {}
     values |= {name: value for name, value in given.items() if value is not None}
+    values |= {name: validation.text(values[name]) for name in ("description", "unit") if name in values}
     if arguments.done:
         values["state"] = State.SUCCEEDED.value
     if arguments.failed is not None:

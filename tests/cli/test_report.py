@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from progresskit import State
+from progresskit import Failure, Progress, State
 from progresskit.cli import main
 from progresskit.cli.lines import parse
 from progresskit.cli.report import write_shell_version
+from progresskit.integrations import Integration
 from progresskit.kit import Kit
+from progresskit.remote_runs import Accepted, RemoteReport, RemoteRuns
 from tests.services.waiting import PATIENCE
 
 ID = "import-42"
@@ -120,3 +126,74 @@ def test_a_report_needs_a_job_and_a_file_that_can_be_written(
     monkeypatch.delenv("PROGRESSKIT_ID")
     assert main(["report", "3/10"]) == 2
     assert "PROGRESSKIT_ID" in capsys.readouterr().err
+
+
+# Without `run`.
+
+
+@pytest.fixture
+def kit(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kit]:
+    monkeypatch.setenv("PROGRESSKIT_URL", url)
+    monkeypatch.setenv("PROGRESSKIT_FLUSH_SECONDS", str(PATIENCE))
+    with closing(Kit(url)) as kit:
+        yield kit
+
+
+def stored(kit: Kit) -> Progress:
+    progress = kit.get(ID)
+    assert progress is not None
+    return progress
+
+
+def test_the_reports_of_a_script_are_one_run_until_its_end(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", ID, "1/4", "reading", "--unit", "rows", "--meta", '{"a": 1}']) == 0
+    first = stored(kit)
+    assert (first.state, first.current, first.total, first.unit) == (State.RUNNING, 1, 4, "rows")
+    assert main(["report", ID, "--current", "2", "--json"]) == 0
+    second = stored(kit)
+    assert (second.current, second.total, second.description, second.meta) == (2, 4, "reading", {"a": 1})
+    assert second.started_at == first.started_at
+    assert capsys.readouterr().out == second.to_json() + "\n"
+    assert main(["report", ID, "--done"]) == 0
+    assert (stored(kit).state, str(stored(kit).version)) == (State.SUCCEEDED, "1.1.3")
+    assert main(["report", ID, "--failed", "A trap of the shell"]) == 1
+    assert capsys.readouterr().err == f"progresskit: {ID}: the job has ended\n"
+    assert main(["report", ID, "0/2"]) == 0
+    assert main(["report", ID, "--failed", "The disk is full"]) == 0
+    last = stored(kit)
+    assert (last.state, str(last.version)) == (State.FAILED, "2.1.2")
+    assert last.redacted().error == Failure("Error", "The disk is full", public=True)
+
+
+def test_a_report_of_a_waiting_job_begins_it_and_one_of_a_worker_s_job_is_refused(
+    kit: Kit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Integration(kit).enqueued(ID, kind="backup", owner="ann")
+    kit.flush(PATIENCE)
+    assert main(["report", ID, "1/4"]) == 0
+    assert (stored(kit).kind, stored(kit).owner, str(stored(kit).version)) == ("backup", "ann", "1.1.1")
+    with kit.observe(ID, total=9) as job:
+        kit.flush(PATIENCE)
+        assert main(["report", ID, "2/4"]) == 1
+        assert capsys.readouterr().err == f"progresskit: {ID}: a worker reports this job\n"
+        assert stored(kit).total == 9
+        job.advance()
+
+
+def test_reports_at_the_same_moment_come_one_after_the_other(kit: Kit) -> None:
+    runs = RemoteRuns(kit.backend, kit.publisher)
+
+    def report(number: int) -> None:
+        for _ in range(10):
+            assert isinstance(runs.report(ID, RemoteReport(1, values={"meta": {"of": number}})), Accepted)
+
+    with ThreadPoolExecutor() as pool:
+        deque(pool.map(report, range(2)), maxlen=0)
+    assert stored(kit).version.run == 1
+    assert stored(kit).version.seq >= 20  # none was lost; one that another has passed at once may be sent twice
+
+
+def test_a_report_needs_the_backend(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PROGRESSKIT_FLUSH_SECONDS", "0.1")
+    assert main(["report", ID, "1/4", "--url", "redis://127.0.0.1:1/0"]) == 3
+    assert capsys.readouterr().err
