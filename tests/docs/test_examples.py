@@ -334,6 +334,27 @@ def test_the_processes_of_a_pool_count_for_the_job_of_their_parent(tmp_path: Pat
     assert (last.state, last.current, last.total) == (State.SUCCEEDED, 370, 370)
 
 
+@runs("checksums.sh")
+def test_a_script_of_the_shell_runs_itself_as_a_job(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/progress.db"
+    progresskit.configure(url)
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    for files, code in (("a.txt", "b.txt"), 0), (("a.txt", "missing.txt", "b.txt"), 1):
+        for file in {*files} - {"missing.txt"}:
+            (tmp_path / file).write_text(file)
+        finished = subprocess.run(
+            [EXAMPLES / "checksums.sh", "checksums-1", *files],
+            env=os.environ | {"PATH": path, "PROGRESSKIT_URL": url},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            check=False,
+        )
+        assert finished.returncode == code
+        record = done("checksums-1")
+        assert (record.kind, record.unit, record.total) == ("checksums", "files", len(files))
+        assert (record.current, record.error and record.error.message) == ((2, None), (1, "exit code 1"))[code]
+
+
 @runs("asyncio_job.py")
 def test_asyncio_reports_and_watches(capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(load("asyncio_job.py").main())
