@@ -19,13 +19,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from . import region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 EXPIRY_SECONDS = 10.0
 """The lines of a process that was not heard of for this time are removed."""
-
-LOCK_SECONDS = 0.1
-"""The longest time to wait for another process, which holds the board for a moment only."""
 
 LARGEST = 1 << 20
 """The most bytes of the file that are read."""
@@ -61,7 +58,8 @@ class Board:
         """Return the board of a file; an empty one where the file holds none."""
         board = cls()
         try:
-            entries, board.lines, board.depth, board.drawn_at, board.is_midline = json.loads(text)
+            # Behind the newline is the rest of a longer text, of a process that was killed while it wrote.
+            entries, board.lines, board.depth, board.drawn_at, board.is_midline = json.loads(text.partition(b"\n")[0])
             board.entries = {int(pid): Entry(*entry) for pid, entry in entries.items()}
         except (ValueError, TypeError, AttributeError):
             return cls()
@@ -69,7 +67,7 @@ class Board:
 
     def encode(self) -> bytes:
         """Return the text of the file."""
-        return json.dumps((self.entries, self.lines, self.depth, self.drawn_at, self.is_midline)).encode()
+        return f"{json.dumps((self.entries, self.lines, self.depth, self.drawn_at, self.is_midline))}\n".encode()
 
     @property
     def is_empty(self) -> bool:
@@ -78,7 +76,7 @@ class Board:
 
     def prune(self, now: float) -> None:
         """Remove the lines of processes that have ended."""
-        if self.drawn_at > now:  # a file that is older than the start of the machine
+        if self.drawn_at > now + EXPIRY_SECONDS:  # a file that is older than the start of the machine
             self.entries, self.lines = {}, []
         for pid, entry in [*self.entries.items()]:
             if now - entry.at > EXPIRY_SECONDS or not _is_alive(pid):
@@ -134,9 +132,9 @@ class BoardFile:
         self.is_usable = True
         """False where there can be no such file."""
 
-    def lock(self, *, create: bool) -> bool:
-        """Lock the file for this process; return False where there is none, or another process holds it for long."""
-        deadline = monotonic() + LOCK_SECONDS
+    def lock(self, seconds: float, *, create: bool) -> bool:
+        """Lock the file for this process; return False where there is none, or others hold it for these seconds."""
+        deadline = monotonic() + seconds
         while self._file is not None or self._open(create):
             assert self._file is not None
             try:
@@ -203,7 +201,8 @@ class BoardFile:
 class SharedBoard:
     """The board of a terminal: the one in its file, or one of this process alone where there can be no file."""
 
-    def __init__(self, device: int | None) -> None:
+    def __init__(self, device: int | None, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._file = None if device is None else BoardFile(_path_of(device))
         self._own = Board()
 
@@ -212,19 +211,19 @@ class SharedBoard:
         self._own = Board()
 
     @contextmanager
-    def locked(self, now: float, *, create: bool) -> Iterator[Board | None]:
-        """Give the board, to be changed in the block; None where there is none, or another process changes it."""
+    def locked(self, seconds: float, *, create: bool) -> Iterator[Board | None]:
+        """Give the board, to be changed in the block; None where there is none, or others hold it for these seconds."""
         file = self._file
         if file is None or not file.is_usable:
-            self._own.prune(now)
+            self._own.prune(self._clock())
             yield self._own
             return
-        if not file.lock(create=create):
+        if not file.lock(seconds, create=create):
             yield None
             return
         try:
             board = file.read()
-            board.prune(now)
+            board.prune(self._clock())
             yield board
             file.write(board)
         finally:

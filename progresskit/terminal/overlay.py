@@ -19,7 +19,7 @@ from progresskit import forks
 
 from . import bars
 from .animation import FRAME_SECONDS, Animation
-from .board import LOCK_SECONDS, Entry, SharedBoard, ends_midline
+from .board import Entry, SharedBoard, ends_midline
 from .console import device_of
 from .streams import overlay_streams
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from .console import Console
     from .streams import OverlaidStream
 
+TEXT_SECONDS = 5.0
+"""The longest time for which text and last lines wait for their turn; a turn takes a moment, unless its thread or process is halted."""
+
 
 class Overlay:
     """The bars in one terminal; `clock` returns seconds that all processes of the machine share."""
@@ -39,7 +42,7 @@ class Overlay:
     def __init__(self, console: Console, clock: Callable[[], float] = monotonic) -> None:
         self._console, self._clock = console, clock
         device = device_of(console.stream)
-        self._board = SharedBoard(device)
+        self._board = SharedBoard(device, clock)
         self._animation = Animation(self._try_to_draw, self._has_drawn_all)
         self._is_midline = False
         self._is_broken = False
@@ -72,7 +75,7 @@ class Overlay:
         """Write the last line of a job, which stays, in place of its bar."""
         self._jobs.pop(id, None)
         self._finished.append(seen)
-        self._try_to_draw()
+        self._try_to_draw(TEXT_SECONDS)
         if self._jobs or self._finished:
             self.start_thread()
 
@@ -82,7 +85,7 @@ class Overlay:
         self._jobs.clear()
         for stream in self._streams:
             stream.release(0)
-        self._try_to_draw()
+        self._try_to_draw(TEXT_SECONDS)
 
     # The screen.
 
@@ -95,9 +98,9 @@ class Overlay:
         has_text = any(stream.has_to_release for stream in self._streams)
         return self._is_broken or not (self._jobs or self._finished or has_text)
 
-    def _try_to_draw(self) -> None:
+    def _try_to_draw(self, seconds: float = FRAME_SECONDS) -> None:
         try:
-            self._draw()
+            self._draw(seconds)
         except (OSError, ValueError):
             self._is_broken = True  # the terminal is gone, or its stream was closed
         except Exception:
@@ -105,13 +108,13 @@ class Overlay:
             self._is_broken = True
             _log().exception("The bars can no longer be drawn in the terminal")
 
-    def _draw(self) -> None:
+    def _draw(self, seconds: float) -> None:
         for stream in self._streams:
             if stream.has_to_release:
                 stream.release(FRAME_SECONDS)
         if not self._console.writable:
             return
-        with self._turn(LOCK_SECONDS, create=bool(self._jobs or self._finished)) as board:
+        with self._turn(seconds, create=bool(self._jobs or self._finished)) as board:
             if board is None:
                 return
             if not board.lines:
@@ -155,9 +158,9 @@ class Overlay:
     @contextmanager
     def _turn(self, seconds: float, *, create: bool) -> Iterator[Board | None]:
         """
-        Give the board, to be changed in the block; None where there is none or another process draws.
+        Give the board, to be changed in the block; None where there is none.
 
-        Waits for other threads, `seconds` at most; -1 is for ever.
+        Waits for other threads and processes, `seconds` at most for each; after that it gives None too.
         """
         if self._is_broken or not self._lock.acquire(timeout=seconds):
             yield None
@@ -168,7 +171,7 @@ class Overlay:
                 return
             self._is_drawing = True
             try:
-                with self._board.locked(self._clock(), create=create) as board:
+                with self._board.locked(seconds, create=create) as board:
                     yield board
             finally:
                 self._is_drawing = False
@@ -179,7 +182,7 @@ class Overlay:
 
     def write(self, stream: OverlaidStream, text: str, *, can_wait: bool) -> bool:
         """Write text above the bars; return False where there are bars, for text that `can_wait`."""
-        with self._turn(-1, create=False) as board:
+        with self._turn(TEXT_SECONDS, create=False) as board:
             has_bars = board is not None and bool(board.lines)
             if not (has_bars and can_wait):
                 if board is not None and has_bars:

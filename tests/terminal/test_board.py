@@ -52,7 +52,7 @@ def test_lines_of_processes_that_have_ended_are_removed() -> None:
     now = 1000.0
     for pid, at in ((os.getpid(), now), (ended.pid, now), (os.getppid(), now - EXPIRY_SECONDS - 1)):
         board.entries[pid] = Entry(at, 3, ["bar"])
-    board = Board.decode(board.encode())
+    board = Board.decode(board.encode() + b"the end of a longer text")
     board.prune(now)
     assert board.entries == {os.getpid(): Entry(now, 3, ["bar"])}
 
@@ -63,7 +63,7 @@ def test_a_file_that_holds_no_board_is_an_empty_one(text: bytes) -> None:
 
 
 def put(file: BoardFile, lines: list[str]) -> bool:
-    if not file.lock(create=True):
+    if not file.lock(5, create=True):
         return False
     board = file.read()
     board.lines = lines
@@ -75,7 +75,7 @@ def put(file: BoardFile, lines: list[str]) -> bool:
 def test_the_file_is_private_and_is_there_while_there_are_lines(tmp_path: Path) -> None:
     path = tmp_path / "board"
     one, other = BoardFile(str(path)), BoardFile(str(path))
-    assert not one.lock(create=False)
+    assert not one.lock(5, create=False)
     assert put(one, ["bar"])
     assert path.stat().st_mode & 0o777 == 0o600
     assert put(other, [])

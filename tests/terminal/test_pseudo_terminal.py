@@ -44,17 +44,28 @@ with progresskit.observe(description="Waiting"):
 """
 
 PROCESSES = """
-import multiprocessing, os, signal, time, progresskit
+import json, multiprocessing, os, pathlib, signal, time, progresskit
 def work(name, rows):
     with progresskit.observe(description=name, total=rows) as job:
         for row in range(rows):
             print(f"{name} prints {row}")
             job.advance()
-            time.sleep(0.03)
+            time.sleep(0.02)
+        are_shown.wait(60)
 context = multiprocessing.get_context("fork")
+are_shown = context.Event()
 progresskit.observe("before").succeed()
-started = [context.Process(target=work, args=arguments) for arguments in (("One", 30), ("Other", 40), ("Lost", 9999))]
+started = [context.Process(target=work, args=arguments) for arguments in (("One", 20), ("Other", 30), ("Lost", 9999))]
 for process in started: process.start()
+def count():
+    try:
+        (board,) = pathlib.Path(os.environ["XDG_RUNTIME_DIR"]).iterdir()
+        return len(json.loads(board.read_text())[0])
+    except ValueError:  # there is none, or it is just being written
+        return 0
+while count() < 3: time.sleep(0.01)
+time.sleep(0.2)
+are_shown.set()
 for process in started[:2]: process.join()
 os.kill(started[2].pid, signal.SIGKILL)
 started[2].join()
@@ -122,7 +133,7 @@ def run(script: str, folder: Path, act: Act = do_nothing, unbuffered: str = "") 
 def test_what_threads_write_is_above_the_bars_and_whole(tmp_path: Path) -> None:
     terminal, code, written = run(THREADS, tmp_path)
     assert code == 1
-    assert len({*BAR.findall(written)}) > 4
+    assert len({*BAR.findall(written)}) > 2
     text = "\n".join(terminal.text)
     for name in ("One", "Other"):
         rows = [f"{name} writes {row}: {'x' * 100}"[:80] for row in range(3, 40, 10)]
@@ -130,7 +141,7 @@ def test_what_threads_write_is_above_the_bars_and_whole(tmp_path: Path) -> None:
         assert [line for line in terminal.text if f"{name} logs" in line] == [
             f"{name} logs {n}" for n in range(7, 40, 10)
         ]
-        assert len(re.findall(rf"^✔ {name} +━+ +100% +done in [1-9]s · 40$", text, re.MULTILINE)) == 1
+        assert len(re.findall(rf"^✔ {name} +━+ +100% +done in \d+s · 40$", text, re.MULTILINE)) == 1
     assert "Traceback (most recent call last):\n" in text
     assert "\nZeroDivisionError: division by zero\n" in text
     assert [line[:7] for line in terminal.text[-3:]] == ["012", "✔ Third", "the end"]
@@ -148,10 +159,11 @@ def test_processes_that_were_forked_share_the_terminal(tmp_path: Path) -> None:
     assert code == 0
     frames = [{*re.findall(r"\S (\w+) +[━╸─]+", frame)} for frame in re.split("\x1b8", written)]
     assert {"One", "Other", "Lost"} in frames
-    for name, rows in (("One", 30), ("Other", 40)):
+    for name, rows in (("One", 20), ("Other", 30)):
         assert [line for line in terminal.text if line.startswith(f"{name} prints")] == [
             f"{name} prints {row}" for row in range(rows)
         ]
+        assert len([line for line in terminal.text if line.startswith(f"✔ {name} ")]) == 1
     assert terminal.text[-1] == "all joined"
 
 
