@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .streams import OverlaidStream
 
 TEXT_SECONDS = 5.0
-"""The longest time for which text and last lines wait for their turn; a turn takes a moment, unless its thread or process is halted."""
+"""The longest time for which text and last lines wait for their turn, as for a process that was halted in its own."""
 
 
 class Overlay:
