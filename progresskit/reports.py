@@ -52,7 +52,7 @@ class Reports(CountSlots):
         if (
             type(current) is int
             and 0 <= current <= self._gate
-            and (total is self._total or total is None)
+            and (total is self._total or total is None or (type(total) is int and total == self._total))
             and (description is None or type(description) is str)
         ):
             self._current = current
