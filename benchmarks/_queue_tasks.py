@@ -9,6 +9,7 @@ first line is the command of a worker.
 from __future__ import annotations
 
 import os
+import statistics
 import sys
 import time
 from importlib import import_module
@@ -17,6 +18,9 @@ import redis
 
 WORK = 2_000
 """How long the work for a row is: about 50 µs."""
+
+BLOCK = 50
+"""How many rows are timed together."""
 
 
 def _marks() -> redis.Redis:
@@ -36,17 +40,29 @@ def gate(number: int) -> None:
 
 
 def rows(number: int, count: int, reports: int) -> None:
-    """Work on rows and report each of them, or none; say how much CPU that took, in all threads."""
+    """
+    Work on rows, in blocks, and report each row of every second block, or none.
+
+    Says how much more CPU a second block takes than the one before it, in the median, and how much the other threads
+    of the process take, as shares of what this thread takes where nothing keeps it waiting.
+    """
     import progresskit
 
     job = progresskit.current()
-    began = time.process_time()
-    for row in range(count):
-        sum(range(WORK))
-        if reports:
-            job.set_progress(row, count)
+    began_at, before, blocks = time.perf_counter(), time.process_time() - time.thread_time(), list[float]()
+    total = 2 * count
+    for first in range(0, total, BLOCK):
+        began, is_second = time.thread_time(), len(blocks) % 2 == 1
+        for row in range(first, first + BLOCK):
+            sum(range(WORK))
+            if reports and is_second:
+                job.set_progress(row, total)
+        blocks.append(time.thread_time() - began)
+    # The others work by the clock: on a busy machine, where this thread has to wait, their share of its CPU would grow.
+    others = (time.process_time() - time.thread_time() - before) / (time.perf_counter() - began_at)
+    more = statistics.median(second / first - 1 for first, second in zip(blocks[::2], blocks[1::2], strict=True))
     with _marks() as marks:
-        marks.rpush(f"cpu-{number}", time.process_time() - began)
+        marks.rpush(f"cpu-{number}", f"{more} {others}")
 
 
 def _moment() -> str:

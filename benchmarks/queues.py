@@ -3,8 +3,10 @@ The cost of a task that does nothing, on each queue: tasks and sends a second, w
 
 Both sites of a queue are started once, each with a worker, a sender and a Redis of its own. Then they take turns, for a
 fraction of a second each: the sender sends tasks to a queue that no worker reads; then tasks that a worker does not
-get at before all are sent, and the time is taken in which it does them. Last, a task with ten thousand rows of work
-reports each of them or none, and the CPU of its process is compared. Name some queues to measure only those.
+get at before all are sent, and the time is taken in which it does them. Last, a task reports ten thousand rows of work,
+in blocks that take turns with blocks of which it reports none: what those take more, and the other threads of its
+process, is the cost of reports. The same of a task without any report shows how far the figure can be trusted. Name
+some queues to measure only those.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HERE = Path(__file__).parent
-ROUNDS, REPORT_ROUNDS = 15, 5
+ROUNDS, REPORT_ROUNDS = 15, 10
 TASKS, SENDS, ROWS = 200, 200, 10_000
 AT_ONCE = 2
 """How many tasks each worker does at a time."""
@@ -35,7 +37,7 @@ AT_ONCE = 2
 GATE, GOAL = 0.80, 0.90
 """What is left of the tasks a second without the integration: at least, and as is aimed at."""
 
-MOST_OF_REPORTS = 1.01
+MOST_OF_REPORTS = 0.01
 PATIENCE = 120
 
 
@@ -131,11 +133,12 @@ class Site:
         cpu = sum(used.values()) / tasks * 1e3 if len(used) == len({process for process, *_ in after}) else math.nan
         return Speed(tasks / (ended - began), SENDS / wall, cpu, send_cpu / SENDS * 1e3)
 
-    def report(self, *, reports: bool) -> float:
-        """Return the CPU seconds of a task that works on many rows."""
+    def report(self, *, reports: bool) -> tuple[float, float]:
+        """Return what reports cost in a task's thread, and in the other threads: shares of the CPU of its work."""
         self._number += 1
         self._ask("send", "rows", 1, self._number, ROWS, int(reports))
-        return float(self._pop(f"cpu-{self._number}"))
+        own, others = map(float, self._pop(f"cpu-{self._number}").split())
+        return own, others
 
     def _ask(self, command: str, task: str, count: int, *arguments: int) -> tuple[float, float]:
         """Have the sender send tasks; return the seconds that took, wall-clock and CPU."""
@@ -186,13 +189,15 @@ def compare(case: Case) -> bool:
         for site in (bare, ours):
             site.measure()  # imports, connections and scripts are there from now on
         rounds = [_turns(bare, ours, swapped=n % 2 == 1) for n in range(ROUNDS)]
-        reports = [(ours.report(reports=False), ours.report(reports=True)) for _ in range(REPORT_ROUNDS)]
+        turns = [(ours.report(reports=False), ours.report(reports=True)) for _ in range(REPORT_ROUNDS)]
     met = [_compare_speeds(case, rounds, name) for name in ("task", "send")]
-    quiet, busy = (min(times) for times in zip(*reports, strict=True))  # what disturbs it only adds
-    more = busy / quiet
+    (untrue, idle), (own, others) = (
+        map(statistics.median, zip(*turn, strict=True)) for turn in zip(*turns, strict=True)
+    )
+    more = own + others - idle
     print(
-        f"{case.queue}: {ROWS:,} reports in a task of {quiet:.2f} s of CPU take {more - 1:+.2%}, at most "
-        f"{MOST_OF_REPORTS - 1:+.0%}: {'met' if more <= MOST_OF_REPORTS else 'MISSED'}",
+        f"{case.queue}: {ROWS:,} reports add {more:.2%} to the CPU of a task ({own:.2%} in its thread), at most "
+        f"{MOST_OF_REPORTS:.0%}: {'met' if more <= MOST_OF_REPORTS else 'MISSED'}; none add {untrue:+.2%}",
         flush=True,
     )
     return all(met) and more <= MOST_OF_REPORTS
