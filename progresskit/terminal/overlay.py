@@ -182,6 +182,8 @@ class Overlay:
 
     def write(self, stream: OverlaidStream, text: str, *, can_wait: bool) -> bool:
         """Write text above the bars; return False where there are bars, for text that `can_wait`."""
+        if can_wait and self._jobs and not self._is_broken:
+            return False  # without a turn, which costs more than all else
         with self._turn(TEXT_SECONDS, create=False) as board:
             has_bars = board is not None and bool(board.lines)
             if not (has_bars and can_wait):
