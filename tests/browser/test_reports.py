@@ -19,6 +19,7 @@ from progresskit.web import Surface
 from progresskit_asgi import ProgressApp
 from tests.browser.packages import ROOT
 from tests.contract.shims import uvicorn_serving
+from tests.services.waiting import wait_until
 
 EXAMPLES = ROOT / "docs" / "examples"
 
@@ -55,6 +56,11 @@ def test_a_page_follows_programs_of_three_languages_through_retry_failure_and_ca
     assert program("curl")
     (tmp_path / "file").write_text("content")
     os.mkfifo(tmp_path / "slow")
+
+    def version_of(id: str) -> tuple[int, int, int] | None:
+        record = kit.get(id)
+        return record and record.version
+
     app = ProgressApp(kit=kit)
     html = f"<!doctype html><title>Files</title>{app.progress_bar('job', cancel=True)}"
     routes = [Mount("/progress", app=app), Route("/", lambda request: HTMLResponse(html))]
@@ -70,11 +76,10 @@ def test_a_page_follows_programs_of_three_languages_through_retry_failure_and_ca
             expect(bar).to_have_attribute("data-state", "failed")
             expect(bar.locator("[part=detail]")).to_contain_text("A file cannot be read")
             assert process.wait(60) == 1
-        record = kit.get("job")
-        assert record is not None
-        assert (record.version.run, record.attempt) == (1, 2)
-        page.reload()
+        assert version_of("job") == (1, 2, 3), "the next attempt of the same run"
         with reporting(tmp_path, program("php"), str(EXAMPLES / "report.php"), address, "file", "slow") as process:
+            wait_until(lambda: version_of("job") == (2, 1, 2))
+            page.reload()  # a bar whose job has ended asks no more
             expect(bar).to_have_attribute("data-state", "running")
             expect(bar.locator("[part=detail]")).to_contain_text("1 of 2 files")
             with (tmp_path / "slow").open("w") as slow:  # which waits until the program reads it
