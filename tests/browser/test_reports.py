@@ -59,7 +59,7 @@ def test_a_page_follows_programs_of_three_languages_through_retry_failure_and_ca
 
     def version_of(id: str) -> tuple[int, int, int] | None:
         record = kit.get(id)
-        return record and record.version
+        return None if record is None else record.version
 
     app = ProgressApp(kit=kit)
     html = f"<!doctype html><title>Files</title>{app.progress_bar('job', cancel=True)}"
