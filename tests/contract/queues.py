@@ -445,6 +445,104 @@ class Procrastinate(Site):
         super().close()
 
 
+# Taskiq
+
+
+class Taskiq(Site):
+    """Taskiq on lists or streams of Redis, with results in Redis."""
+
+    WORKER = "tests.contract.taskiq_worker:broker"
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        from .taskiq_worker import make_broker
+
+        super().__init__(folder, server("redis").fresh())
+        self.settings = {"TASKIQ_KIND": kind, "TASKIQ_URL": server("redis").fresh()}
+        self.runner = asyncio.Runner()
+        self.broker: Any = make_broker(kind, self.settings["TASKIQ_URL"], self.kit)
+        self.runner.run(self.broker.startup())
+
+    def enqueue(self, sending: Sending) -> str:
+        from taskiq.kicker import AsyncKicker
+
+        from progresskit_taskiq import owned_by
+
+        labels: dict[str, Any] = owned_by(sending.owner) if sending.owner else {}
+        if sending.retries:
+            labels |= {"retry_on_error": True, "max_retries": sending.retries + 1, "delay": sending.delay}
+        if sending.time_limit:
+            labels["timeout"] = sending.time_limit
+        kicker: Any = AsyncKicker(sending.task, self.broker, labels)
+        if sending.id is not None:
+            kicker = kicker.with_task_id(sending.id)
+        return str(self.runner.run(kicker.kiq(*sending.args)).task_id)
+
+    def worker(
+        self, concurrency: str, *, slots: int = 1, environment: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Worker]:
+        command = ["-m", "taskiq", "worker", self.WORKER, "--workers=1", f"--max-async-tasks={slots}"]
+        settings = dict(self.settings)
+        if self.runner.run(self._redeliver()):
+            settings["TASKIQ_IDLE"] = "1"
+        return self.run([*command, f"--max-threadpool-threads={slots}"], environment, **settings)
+
+    async def _redeliver(self) -> bool:
+        """Return whether a killed worker has left a task; the next one looks for it when another one arrives."""
+        from taskiq.kicker import AsyncKicker
+
+        async with self._redis() as redis:
+            # Until Redis has noticed that a killed worker is gone, it would hand the next task to that.
+            db = str(self.broker.connection_pool.connection_kwargs["db"])
+            waits = {"brpop", "xreadgroup"}
+            while any(each["db"] == db and each["cmd"] in waits for each in await redis.client_list()):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        if self.settings["TASKIQ_KIND"] == "list":
+            return False
+        left = bool((await self._group())["pending"])
+        if left:
+            kicker: Any = AsyncKicker("nothing", self.broker, {})
+            await kicker.kiq()
+        return left
+
+    async def _group(self) -> Any:
+        async with self._redis() as redis:
+            (group,) = await redis.xinfo_groups(self.broker.queue_name)
+        return group
+
+    def _redis(self) -> Any:
+        from redis.asyncio import Redis
+
+        return Redis(connection_pool=self.broker.connection_pool)
+
+    def result(self, id: str) -> Any:
+        return self.runner.run(self._result(id))
+
+    async def _result(self, id: str) -> Any:
+        if not await self.broker.result_backend.is_result_ready(id):
+            return None
+        return (await self.broker.result_backend.get_result(id)).return_value
+
+    def remaining(self) -> int:
+        return self.runner.run(self._remaining())
+
+    async def _remaining(self) -> int:
+        if self.settings["TASKIQ_KIND"] == "stream":
+            return int((await self._group())["lag"])
+        async with self._redis() as redis:
+            return int(await redis.llen(self.broker.queue_name))
+
+    def close(self) -> None:
+        self.runner.run(self.broker.shutdown())
+        self.runner.close()
+        super().close()
+
+
+TASKIQ_LACKS = {
+    "removes": "Taskiq removes no message from a queue",
+    "time limits (thread)": "Taskiq ends no task of a thread",
+}
+
+
 # Django
 
 
@@ -650,6 +748,20 @@ QUEUES = [
         ("in-process", "process"),
         lacks=DJANGO_LACKS
         | {"results": "RQ stores the result after the callbacks in which django-tasks-rq reports the end"},
+    ),
+    Row(
+        "taskiq-list",
+        lambda folder: closing(Taskiq(folder, "list")),
+        ("coroutine", "thread"),
+        lacks=TASKIQ_LACKS | {"redelivers": "a worker takes a message out of the list before it executes the task"},
+        waits={"coroutine": "wait_in_loop"},
+    ),
+    Row(
+        "taskiq-stream",
+        lambda folder: closing(Taskiq(folder, "stream")),
+        ("coroutine",),
+        lacks={name: reason for name, reason in TASKIQ_LACKS.items() if "(thread)" not in name},
+        waits={"coroutine": "wait_in_loop"},
     ),
     Row("arq", lambda folder: closing(Arq(folder)), ("coroutine", "thread"), waits={"coroutine": "wait_in_loop"}),
 ]

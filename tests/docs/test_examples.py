@@ -27,6 +27,7 @@ from progresskit.web import sign
 from tests.adapters.celery.worker import start_worker
 from tests.contract.shims import uvicorn_serving
 from tests.services import server
+from tests.services.process import Process
 from tests.services.waiting import wait_until
 
 from .pages import EXAMPLES
@@ -426,6 +427,23 @@ def test_each_job_of_arq_is_one_of_progresskit(needs: Callable[[str], None], tmp
     assert state_of(id) is State.PENDING
     python("-m", "arq", "arq_app.WorkerSettings", "--burst", cwd=tmp_path, **env)
     assert (done(id).kind, done(id).current) == ("import_rows", 2)
+
+
+@runs("taskiq_app.py")
+def test_each_task_of_taskiq_is_a_job(needs: Callable[[str], None], tmp_path: Path) -> None:
+    needs("redis")
+    url = server("redis").fresh()
+    env = {"REDIS_URL": server("redis").fresh(), "PROGRESSKIT_URL": url, "PYTHONPATH": str(EXAMPLES)}
+    progresskit.configure(url)
+    id = python("-c", "import asyncio, taskiq_app; asyncio.run(taskiq_app.main())", cwd=tmp_path, **env).strip()
+    assert state_of(id) is State.PENDING
+    command = [sys.executable, "-m", "taskiq", "worker", "taskiq_app:broker", "--workers=1"]
+    worker = Process(command, tmp_path, env=os.environ | env)
+    try:
+        last = done(id)
+    finally:
+        worker.kill()
+    assert (last.kind, last.current) == ("taskiq_app:import_rows", 2)
 
 
 @runs("django_tasks_project.py")
