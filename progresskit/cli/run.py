@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from progresskit import Kit, ProgressObserver
 
 POLL_SECONDS = 0.1
-"""How often the file and a request to cancel are looked at: an interval of records, and 0.1 % of a processor."""
+"""How often the file and a request to cancel are looked at: an interval of records, which costs little."""
 
 LONGEST_GRACE = 1e9
 """Seconds."""
