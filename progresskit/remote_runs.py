@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .publisher import Publisher
 
 ATTEMPTS = 20
-"""How often a report is sent that does not show."""
+"""How often a report is sent while the stored record does not show it."""
 
 
 class RemoteRun(NamedTuple):
@@ -94,8 +94,9 @@ class RemoteRuns:
         """
         Store a report of programs that keep nothing between two reports, such as the lines of a script.
 
-        It is one of the run that such a report has begun before, with the next `seq`, or else begins one; it is sent
-        again if it does not show, as others have come at the same moment. An end is refused where the job has ended.
+        The report belongs to the run that such a report has begun before, with the next `seq`, or else begins a run. It
+        is sent again where reports of other processes came at the same moment. An end is refused once the job has
+        ended.
         """
         for _ in range(ATTEMPTS):
             answer = self._report_once(id, report)
@@ -118,7 +119,7 @@ class RemoteRuns:
         """
         Store the first report of a new run, or of the next attempt of one that waits for it.
 
-        `make_token` makes the token of the run, of its id and start.
+        `make_token` makes the token of the run from the id of the job and the start of the run.
         """
         before = self._read(id)
         now = moment(self._publisher.wall())
@@ -149,7 +150,7 @@ class RemoteRuns:
         return self._store(run, record, Role.UPDATE)
 
     def _restore(self, run: RemoteRun, report: RemoteReport) -> Accepted | Conflict:
-        """Store a report of a run of which the store knows nothing; the fold decides where it has another run."""
+        """Store a report of a run that is not stored; where another run is stored, the fold decides."""
         record = self._record(run, 1, report, Details(**report.values), None)
         age = max(self._publisher.wall() - run.started_at.timestamp(), 0)
         return self._store(run, record, Role.UPDATE, age=age, late=True)
@@ -201,16 +202,16 @@ class RemoteRuns:
 
 
 def _derived_token(id: str, started_at: datetime) -> str:
-    """Return the token of a run that any process can derive of its record; a worker has a random one."""
+    """Return the token of a run, which any process can derive from the record; the token of a worker is random."""
     return sha256(f"{id} {started_at.isoformat()}".encode()).hexdigest()[:16]
 
 
 _STILL_WAITING = (State.RETRYING, State.CANCELLED)
-"""The states that a report may give a job that waits for its next attempt, without that it has begun."""
+"""The states that a report may give a job that waits for its next attempt, without beginning the attempt."""
 
 
 def _is_awaiting(record: Progress) -> bool:
-    """Return whether a start goes on with the run of the record, so that the job stays what its sender has said."""
+    """Return whether a start continues the run of the record, so that the job keeps the details its sender gave."""
     return record.state in (State.PENDING, State.RETRYING) or (record.tally is not None and not record.done)
 
 
@@ -225,7 +226,7 @@ def _values(record: Progress) -> dict[str, Any]:
 
 
 def _has_taken(after: Progress, run: RemoteRun, record: Progress) -> bool:
-    """Return whether the stored record is this one of the run, or has come after it."""
+    """Return whether the stored record is this record of the run, or a later one."""
     if after.started_at != run.started_at or after.version[1:] < record.version[1:]:
         return False
     return after.state is record.state or not record.done

@@ -1,4 +1,4 @@
-"""An app of Procrastinate, and its job manager, that report what becomes of jobs."""
+"""An app of Procrastinate, and its job manager, that report the life of each job."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 
 class ReportingJobManager(JobManager):
-    """Reports what is written to the queue: by those who send jobs, by workers, and by those who look after them."""
+    """Reports each change of the queue, whether a sender, a worker or a supervisor of workers makes the change."""
 
     progresskit: Installation
 
     async def batch_defer_jobs_async(self, jobs: list[Job], connection: Any | None = None) -> list[Job]:
-        """Defer jobs, and report that they wait."""
+        """Defer jobs, and report them as pending."""
         deferred: list[Job] = await super().batch_defer_jobs_async([*map(_inheriting, jobs)], connection)
         self.progresskit.deferred(deferred)
         return deferred
 
     def batch_defer_jobs(self, jobs: list[Job], connection: Any | None = None) -> list[Job]:
-        """Defer jobs, and report that they wait; in a transaction of Django, when that is committed."""
+        """Defer jobs, and report them as pending; in a transaction of Django, when the transaction commits."""
         deferred: list[Job] = super().batch_defer_jobs([*map(_inheriting, jobs)], connection)
         of_django = getattr(self.connector, "connection", None)
         if of_django is None:
@@ -44,7 +44,7 @@ class ReportingJobManager(JobManager):
         return deferred
 
     async def defer_periodic_job(self, job: Job, periodic_id: str, defer_timestamp: int) -> int | None:
-        """Defer a job of a periodic task, and report that it waits, unless another worker has deferred it."""
+        """Defer a job of a periodic task, and report the job as pending, unless another worker has deferred the job."""
         id: int | None = await super().defer_periodic_job(job, periodic_id, defer_timestamp)
         self.progresskit.deferred([job.evolve(id=id)])
         return id
@@ -55,23 +55,23 @@ class ReportingJobManager(JobManager):
         await self.progresskit.ended(job_id, status)
 
     async def retry_job_by_id_async(self, job_id: int, retry_at: datetime, *args: Any, **kwargs: Any) -> None:
-        """Put a job in the queue again; one that this task executes is reported before another worker can have it."""
+        """Put a job in the queue again; the job of this task is reported before another worker can fetch the job."""
         execution = execution_of(job_id)
         if execution is not None and not execution.was_aborted:
             await self.progresskit.retried(execution, retry_at)
         await super().retry_job_by_id_async(job_id, retry_at, *args, **kwargs)
-        if execution is not None and execution.was_aborted:  # which Procrastinate fails, whatever the strategy says
+        if execution is not None and execution.was_aborted:  # Procrastinate fails the job, whatever the strategy says
             await self.progresskit.ended(job_id, Status.FAILED)
 
     def cancel_job_by_id(self, job_id: int, abort: bool = False, *args: Any, **kwargs: Any) -> bool:
-        """Cancel a job, and report that."""
+        """Cancel a job, and report the job as cancelled."""
         is_cancelled: bool = super().cancel_job_by_id(job_id, abort, *args, **kwargs)
         if is_cancelled:
             self.progresskit.cancelled(job_id, abort)
         return is_cancelled
 
     async def cancel_job_by_id_async(self, job_id: int, abort: bool = False, *args: Any, **kwargs: Any) -> bool:
-        """Cancel a job, and report that."""
+        """Cancel a job, and report the job as cancelled."""
         is_cancelled: bool = await super().cancel_job_by_id_async(job_id, abort, *args, **kwargs)
         if is_cancelled:
             await self.progresskit.in_thread(lambda id: self.progresskit.cancelled(id, abort), job_id)
@@ -92,7 +92,7 @@ class ReportingJobManager(JobManager):
 
 
 class ReportingApp(App):
-    """Reports what its workers execute."""
+    """Reports each job that a worker of the app executes."""
 
     progresskit: Installation
 
@@ -100,7 +100,7 @@ class ReportingApp(App):
         """Open the app in this event loop."""
         try:
             self.progresskit.loop = asyncio.get_running_loop()
-        except RuntimeError:  # it is opened where the result is awaited
+        except RuntimeError:  # no loop runs: the app is opened where the result is awaited
             pass
         return super().open_async(pool)
 
@@ -137,7 +137,7 @@ def install(app: App, *, kit: Kit | None = None, cancellable: bool = True, captu
 
 
 def _become(one: Any, ours: type) -> Any:
-    """Make an object one of our class, and still one of its own."""
+    """Give an object a class that derives from our class and from the class of the object."""
     theirs = type(one)
     if not isinstance(one, ours):
         one.__class__ = type(theirs.__name__, (ours, theirs), {})
@@ -145,7 +145,7 @@ def _become(one: Any, ours: type) -> Any:
 
 
 def _inheriting(job: Job) -> Job:
-    """Return the job with the owner of the surrounding one, unless it names its own."""
+    """Return the job with the owner of the surrounding job, unless the job names an owner."""
     arguments = {**job.task_kwargs}
     inherit_owner(arguments)
     return job if len(arguments) == len(job.task_kwargs) else job.evolve(task_kwargs=arguments)

@@ -1,4 +1,4 @@
-"""What Taskiq calls: where tasks are sent, before and after their functions, and once their results are stored."""
+"""The hooks of Taskiq: where tasks are sent, before and after their functions, and once results are stored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Execution:
-    """One execution of a task, from its start until its result is stored, or it is sent again."""
+    """One execution of a task, from its start until the result is stored or the task is sent again."""
 
     def __init__(self, message: TaskiqMessage, run: Run) -> None:
         self.id, self.attempt, self.run = message.task_id, attempt_of(message), run
@@ -33,9 +33,9 @@ class Execution:
         self.result: TaskiqResult[Any] | None = None
         self.error: BaseException | None = None
         self.is_over = False
-        """The job has ended, or is that of the message that was sent again."""
+        """The job has ended, or belongs to the message that was sent again."""
         self.is_lost = False
-        """The message could not be sent again so far, although the job was handed on to it."""
+        """The message could not be sent again so far, although the job was handed on to the message."""
 
     def retry(self, seconds: float) -> None:
         """End the attempt: the task is sent again."""
@@ -43,7 +43,7 @@ class Execution:
         self.run.retry(datetime.now(UTC) + timedelta(seconds=seconds) if seconds else None)
 
     def end(self) -> None:
-        """End the job by the result; without effect once it is over."""
+        """End the job by the result; without effect once the execution is over."""
         if self.is_over:
             return
         self.is_over = True
@@ -98,7 +98,7 @@ class ProgressMiddleware(TaskiqMiddleware):
     # In the process that sends, and in a worker that sends a task again.
 
     async def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
-        """Hand a retried job on to its message, before another worker can have that."""
+        """Hand a retried job on to its message, before another worker can receive the message."""
         inherit_owner(message.labels)
         execution = execution_of(message)
         if execution is not None and not execution.is_over:
@@ -117,7 +117,7 @@ class ProgressMiddleware(TaskiqMiddleware):
     # In a worker.
 
     def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
-        """Start the job: it is the surrounding one of what Taskiq calls from here on."""
+        """Start the job: the surrounding job of all calls of Taskiq from here on."""
         if self._errors not in self.broker.middlewares:
             self.broker.middlewares.append(self._errors)
         is_inline = isinstance(self.broker, InMemoryBroker) and self.broker.await_inplace
@@ -136,7 +136,7 @@ class ProgressMiddleware(TaskiqMiddleware):
         return message
 
     async def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:
-        """End the execution of a task whose result is not stored: it is tried again, or has none."""
+        """End the execution of a task whose result is not stored: the task is tried again, or has no result."""
         execution = execution_of(message)
         if execution is None:
             return
@@ -147,7 +147,7 @@ class ProgressMiddleware(TaskiqMiddleware):
             await self._integration.in_thread(execution.retry, seconds)
         if isinstance(result.error, NoResultError):
             if isinstance(execution.error, NoResultError):
-                execution.error = None  # what the task raises for a success without a result
+                execution.error = None  # a task raises NoResultError for a success without a result
             await self._integration.in_thread(Execution.end, execution)
             _executing.reset(execution.outer)
 
@@ -159,7 +159,7 @@ class ProgressMiddleware(TaskiqMiddleware):
             _executing.reset(execution.outer)
 
     def _seconds_until_sent(self, execution: Execution, message: TaskiqMessage) -> float | None:
-        """Return when a task is tried again that was not sent through the hooks; None for others."""
+        """Return when a task that was not sent through the hooks is tried again; None for other tasks."""
         if execution.is_over or execution.error is None or attempt_of(message) == execution.attempt:
             return None
         for middleware in self.broker.middlewares:

@@ -1,8 +1,8 @@
 """
-Lines below the cursor of a terminal, which stays where the next text is written. Pure.
+Lines below the cursor of a terminal; the cursor stays where the next text is written. Pure.
 
-Text that others write, also without a newline and in other processes, is so never torn. The row of the cursor is left
-to it: a line that is written there unnoticed does not end in a bar.
+So text of other code, also without a newline and of other processes, is never torn. No bar is drawn in the row of the
+cursor: a line that is written there unnoticed does not end in a bar.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _INDEX = "\x1bD"
 
 
 def drawn(lines: Sequence[str], depth: int) -> str:
-    """Return what draws the lines over what is there, the first one `depth` rows below the cursor."""
+    """Return the text that draws the lines over the present ones, the first line `depth` rows below the cursor."""
     rows = depth + len(lines) - 1
     room = f"{_INDEX * rows}\x1b[{rows}A"
     text = f"{_CLEAR_LINE}\r\n".join(lines)
@@ -27,12 +27,12 @@ def drawn(lines: Sequence[str], depth: int) -> str:
 
 
 def erased(depth: int) -> str:
-    """Return what erases everything from the row that is `depth` rows below the cursor."""
+    """Return the text that erases all rows from the row `depth` rows below the cursor."""
     return f"{_SAVE}{_down(depth)}{_CLEAR_BELOW}{_RESTORE}"
 
 
 def rest_of_row_erased() -> str:
-    """Return what erases the row behind the cursor."""
+    """Return the text that erases the row behind the cursor."""
     return _CLEAR_LINE
 
 
