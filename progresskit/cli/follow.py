@@ -33,7 +33,7 @@ class Follower:
             self._position = os.fstat(self._file).st_size
 
     def read(self) -> Iterator[list[bytes]]:
-        """Give the lines that were added since the last call."""
+        """Give the lines that were added since the last call, up to this one: others may add without end."""
         if self._file >= 0 or self._open():
             yield from self._rest()
         if self._is_replaced():
@@ -69,10 +69,11 @@ class Follower:
             return False  # moved away: written on until there is another one
 
     def _rest(self) -> Iterator[list[bytes]]:
-        if os.fstat(self._file).st_size < self._position:
+        size = os.fstat(self._file).st_size
+        if size < self._position:
             self._position = 0
             self._buffer.finish()
-        while data := os.pread(self._file, CHUNK, self._position):
+        while self._position < size and (data := os.pread(self._file, CHUNK, self._position)):
             self._position += len(data)
             yield self._buffer.feed(data)
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from progresskit.errors import InvalidValue
+from progresskit import validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -151,7 +151,7 @@ class LineReports:
         try:
             if values:
                 self._report(values)
-        except InvalidValue:  # strict mode: the command must not fail by a report
+        except ValueError:  # of a result, and of all values in strict mode: the command must not fail by a report
             return False
         return True
 
@@ -159,7 +159,6 @@ class LineReports:
         step = values.get("step")
         if (error := _error(values)) is not None:
             self.error = error
-        self.result = values.get("result", self.result)
         if step is not None and step != self._step:
             self._enter(step)
         # In a step, count, total and unit are those of the step.
@@ -167,6 +166,8 @@ class LineReports:
         reports.update(**{name: values.get(name) for name in ("current", "total", "unit", "description", "meta")})
         if values.get("state") == "succeeded":
             reports.update(current=self._job.progress.total)
+        if "result" in values:
+            self.result = validation.plain(values["result"], validation.RESULT_BYTES)
 
     def _enter(self, name: str) -> None:
         step = self._job.step(name)  # before the present one is left, which a refused name does not end

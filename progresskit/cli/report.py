@@ -32,8 +32,7 @@ _SHELL_VERSION = """\
 if [ "$1" = report ] && [ "$PROGRESSKIT_ID" = {id} ] && [ -n "$PROGRESSKIT_FILE" ]; then
     if [ "$2" = "$PROGRESSKIT_ID" ]; then count=$3 text=$4 rest=$(($# - 4)); else count=$2 text=$3 rest=$(($# - 3)); fi
     case $rest,$text in
-    0,-* | 0,*'
-'* | [1-9]*) ;;
+    0,-* | 0,*[[:cntrl:]]* | [1-9]*) ;;
     *)
         case $count in
         */*/* | /* | */ | *[!0-9/]*) ;;
@@ -129,7 +128,8 @@ def _read(arguments: argparse.Namespace) -> tuple[str | None, dict[str, Any]]:
     if arguments.done:
         values["state"] = State.SUCCEEDED.value
     if arguments.failed is not None:
-        values |= {"state": State.FAILED.value, "error": arguments.failed}
+        error = validation.text(arguments.failed, validation.MESSAGE_LENGTH)
+        values |= {"state": State.FAILED.value, "error": error}
     return id, values
 
 

@@ -199,19 +199,22 @@ class Supervisor:
         """Pass reports and signals on, until the command has ended and its output was passed through."""
         if self._output is not None:
             self._output.start(self._reports)
-        while True:
-            self._process.look()
-            if self._is_over():
-                break
-            for received in signals.wait(POLL_SECONDS):
-                self._handle(received)
+        while not self._is_over():
+            self._attend(signals, POLL_SECONDS)
             for lines in self._follower.read():
                 self._reports.take(lines)
-            if self._output is not None and self._output.resize():
-                self._process.signal_group(signal.SIGWINCH)
-            self._stop_if_cancelled()
+                self._attend(signals, 0)  # a command may report faster than its reports are read
         for lines in self._follower.finish():
             self._reports.take(lines)
+
+    def _attend(self, signals: Signals, seconds: float) -> None:
+        """Pass on what has come in: signals within that time, another size of the terminal, a request to cancel."""
+        for received in signals.wait(seconds):
+            self._handle(received)
+        self._process.look()
+        if self._output is not None and self._output.resize():
+            self._process.signal_group(signal.SIGWINCH)
+        self._stop_if_cancelled()
 
     def end_job(self) -> None:
         """End the job as the command has ended. Raises Cancelled, which is an end too."""

@@ -86,6 +86,19 @@ def test_a_file_is_followed_from_its_present_end_through_half_lines_and_truncati
         assert [line for lines in follower.finish() for line in lines] == [b"5/9"]
 
 
+def test_what_is_added_while_a_file_is_read_waits_for_the_next_call(tmp_path: Path) -> None:
+    path = tmp_path / "progress"
+    with Follower(str(path)) as follower:
+        append(path, b"1/9\n")
+        found = list[bytes]()
+        for lines in follower.read():
+            found += lines
+            append(path, b"2/9\n")
+            assert len(found) < 10, "a call that does not end"
+        assert found == [b"1/9"]
+        assert added(follower) == [b"2/9"]
+
+
 def test_a_file_that_is_rotated_is_read_to_its_end_and_then_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "progress"
     with Follower(str(path)) as follower:

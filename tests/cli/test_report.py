@@ -50,6 +50,9 @@ MORE_CALLS = [
     (["--current", "3", "--total", "4.5", "--description", "-"], {"current": 3, "total": 4.5, "description": "-"}),
     ([ID, "text", "--done"], {"description": "text", "state": "succeeded"}),
     (["--failed", "The disk is full"], {"state": "failed", "error": "The disk is full"}),
+    (["--failed", "x" * 70_000], {"state": "failed", "error": "x" * 1_999 + "…"}),
+    (["3/10", 'a\r{"error": "of a file name"}'],
+     {"current": 3, "total": 10, "description": 'a\r{"error": "of a file name"}'}),
 ]  # fmt: skip
 
 
@@ -73,9 +76,8 @@ def test_the_version_of_the_shell_writes_the_same_and_leaves_other_calls_to_the_
         assert reported(file) == [values for _, values in CALLS]
     others = [words for words, _ in MORE_CALLS] + [["3/10", "-x"], ["another", "3/10"], ["3/", "x"], ["1/2", "a", "b"]]
     for words in others:
-        assert subprocess.check_output(["sh", path, "report", *words], text=True).endswith(
-            f"report {' '.join(words)}\n"
-        )
+        printed = subprocess.check_output(["sh", path, "report", *words])
+        assert printed.decode().endswith(f"report {' '.join(words)}\n")
     for more in ({"PROGRESSKIT_ID": "another"}, {"PROGRESSKIT_FILE": ""}, {"PROGRESSKIT_FILE": "/no/such/file"}):
         done = subprocess.run(
             ["sh", path, "report", "1/2"], env=os.environ | more, capture_output=True, text=True, check=True

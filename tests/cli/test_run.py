@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 
 from progresskit import Progress, State
 from progresskit.cli import main
+from progresskit.cli.follow import Follower
 from progresskit.kit import Kit
 from tests.cli.processes import COMMAND, environment
 from tests.services.waiting import PATIENCE, wait_until
@@ -147,7 +149,7 @@ def test_bad_lines_and_values_are_ignored_with_one_message(
     run: Run, kit: Kit, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, strict: str
 ) -> None:
     monkeypatch.setenv("PROGRESSKIT_STRICT", strict)
-    script = """printf 'no report\n\nnor this\n7/9\n{"current": -1}\n{"step": 7}\n' >> "$PROGRESSKIT_FILE" """
+    script = """printf 'no report\n\nnor this\n7/9\n{"current": -1}\n{"step": 7}\n{"result": NaN}\n' >> "$PROGRESSKIT_FILE" """
     assert run("sh", "-c", script) == 0
     assert ended(kit).current == 7
     assert capfd.readouterr().err == (
@@ -257,6 +259,24 @@ def test_without_a_temporary_file_the_command_runs(run: Run, kit: Kit, monkeypat
 
 
 # Cancelling and signals.
+
+
+def test_a_command_that_reports_faster_than_run_reads_gets_its_signals(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    wait = 'echo $$ > "$1"; exec sleep 600'
+    child = tmp_path / "child"
+    deadline = time.monotonic() + PATIENCE
+
+    def read(self: Follower) -> Iterator[list[bytes]]:
+        if child.exists() and child.read_text():
+            os.kill(os.getpid(), signal.SIGTERM)
+            while is_running(int(child.read_text())):
+                assert time.monotonic() < deadline, "the command was not sent the signal"
+                yield [b"1/2"]
+
+    monkeypatch.setattr(Follower, "read", read)
+    assert run("sh", "-c", wait, "-", str(child)) == 128 + signal.SIGTERM
 
 
 def cancelling(kit: Kit, ready: Callable[[Progress], bool]) -> threading.Thread:
