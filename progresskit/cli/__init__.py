@@ -21,6 +21,7 @@ COMMANDS = ("demo", "run", "report", "watch", "list", "cancel", "end", "forget",
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _open_standard_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     # A shell may start a command many times, and to load all of them takes as long as the rest of the start.
     parser = _parser([command for command in COMMANDS if command in arguments] or COMMANDS)
@@ -40,6 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BackendError as error:
         return _complain(error, Exit.UNAVAILABLE)
     return code
+
+
+def _open_standard_streams() -> None:
+    """Open those of the standard streams that are closed, or a database may get the number of one."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 (open until the process ends)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _complain(error: Exception, code: Exit) -> Exit:

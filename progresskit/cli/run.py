@@ -174,7 +174,8 @@ def _fail_to_start(job: ProgressObserver, name: str, problem: OSError) -> int:
 
 
 def _complain(message: str) -> None:
-    print(f"progresskit: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # nobody reads it, and the command runs on
+        print(f"progresskit: {message}", file=sys.stderr, flush=True)
 
 
 class Supervisor:

@@ -85,16 +85,21 @@ def test_the_exit_code_of_the_command_ends_the_job(
     assert ended(kit).state is (State.SUCCEEDED if code == 0 else State.FAILED)
 
 
-def test_the_job_waits_and_then_runs_with_all_that_the_options_say(run: Run, kit: Kit) -> None:
+def test_the_job_waits_and_then_runs_with_all_that_the_options_say(run: Run, kit: Kit, tmp_path: Path) -> None:
     seen: list[Progress] = []
+    has_run = tmp_path / "has run"
 
     def watch() -> None:
-        seen.extend(kit.watch(ID))
+        for progress in kit.watch(ID):
+            seen.append(progress)
+            if progress.state is State.RUNNING:
+                has_run.touch()
 
     watching = threading.Thread(target=watch)
     watching.start()
     about = ("--kind", "backup", "--description", "Backing up", "--total", "7", "--unit", "files", "--owner", "ann")
-    assert run("bash", "-c", "read -t 0.5 <> <(:); exit 0", options=(*about, "--part-of", "all")) == 0
+    script = 'until [ -e "$1" ]; do read -t 0.05 <> <(:); done; exit 0'
+    assert run("bash", "-c", script, "-", str(has_run), options=(*about, "--part-of", "all")) == 0
     watching.join(PATIENCE)
     last = seen[-1]
     assert [state for state in State if state in {progress.state for progress in seen}][-2:] == [
@@ -149,7 +154,8 @@ def test_bad_lines_and_values_are_ignored_with_one_message(
     run: Run, kit: Kit, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, strict: str
 ) -> None:
     monkeypatch.setenv("PROGRESSKIT_STRICT", strict)
-    script = """printf 'no report\n\nnor this\n7/9\n{"current": -1}\n{"step": 7}\n{"result": NaN}\n' >> "$PROGRESSKIT_FILE" """
+    lines = r'no report\n\nnor this\n7/9\n{"current": -1}\n{"step": 7}\n{"result": NaN}\n'
+    script = f"""printf '{lines}' >> "$PROGRESSKIT_FILE" """
     assert run("sh", "-c", script) == 0
     assert ended(kit).current == 7
     assert capfd.readouterr().err == (
@@ -215,6 +221,18 @@ def test_a_script_without_a_first_line_is_one_of_the_shell(run: Run, tmp_path: P
     script.write_text('test "$1" = word && exit 9\n')
     script.chmod(0o700)
     assert run(str(script), "word") == 9
+
+
+@pytest.mark.parametrize("option", ["", "--stdout"])
+def test_closed_streams_do_not_change_how_the_command_ends(url: str, kit: Kit, option: str) -> None:
+    words = f"{' '.join(COMMAND)} run {ID} --url {url} {option} --"
+    script = """sh -c 'echo "no report" >> $PROGRESSKIT_FILE; echo 1/2; exec true'"""
+    closed = f"{words} {script} <&- >&- 2>&-; echo $?; {words} {script} 2> >(exec 2>&- true)"
+    done = subprocess.run(
+        ["bash", "-c", closed], env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("0\n1/2\n", "", 0)
+    assert ended(kit).state is State.SUCCEEDED
 
 
 def test_the_arguments_of_the_command_are_its_own(run: Run, capfd: pytest.CaptureFixture[str]) -> None:

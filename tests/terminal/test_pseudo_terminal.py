@@ -60,11 +60,10 @@ for process in started: process.start()
 def count():
     try:
         (board,) = pathlib.Path(os.environ["XDG_RUNTIME_DIR"]).iterdir()
-        return len(json.loads(board.read_text())[0])
-    except ValueError:  # there is none, or it is just being written
+        return len(json.loads(board.read_text().partition("\\n")[0])[1])  # the lines on the screen
+    except (OSError, ValueError):  # there is none, or it is just being written
         return 0
 while count() < 3: time.sleep(0.01)
-time.sleep(0.2)
 are_shown.set()
 for process in started[:2]: process.join()
 os.kill(started[2].pid, signal.SIGKILL)
