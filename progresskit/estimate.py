@@ -39,6 +39,9 @@ class Estimate(NamedTuple):
     eta: float | None
 
 
+UNKNOWN = Estimate(None, None)
+
+
 class RateEstimator:
     """
     Estimates from a bank of averages; which one is used depends on the time left.
@@ -94,7 +97,7 @@ class RateEstimator:
     def estimate(self, total: float | None) -> Estimate:
         """Return the rate and the time left as of the last sample."""
         if not self._changes > 0 or self._elapsed < SETTLING:
-            return Estimate(None, None)
+            return UNKNOWN
         pause = self._now - self._changed
         slack = SLACK * self._elapsed / self._changes
         rate = _significant(1 / self._pace(total, max(pause - slack, 0)))

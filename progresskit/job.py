@@ -98,11 +98,13 @@ class Job:
         self.description: str | None = None
         """The text that was reported last, neither cut nor cleaned yet."""
         self.meta: Mapping[str, Any] = {}
-        kind = self.validated("kind", validation.text, identity.kind)
-        part = identity.part
+        kind, part = self.validated("kind", validation.text, identity.kind), identity.part
+        if kind is not identity.kind:
+            identity = identity._replace(kind=kind)
         if part is not None:
-            part = part._replace(weight=self.validated("weight", validation.weight, part.weight) or 1)
-        self._builder = SnapshotBuilder(sink, identity._replace(kind=kind, part=part))
+            weight = self.validated("weight", validation.weight, part.weight) or 1
+            identity = identity._replace(part=part._replace(weight=weight))
+        self._builder = SnapshotBuilder(sink, identity)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .abc import SupportsParts
 from .errors import BackendUnavailable
-from .estimate import SETTLING, Estimate, continued
+from .estimate import SETTLING, UNKNOWN, Estimate, continued
 from .progress import Details, Progress, Role, State, Version, moment
 from .snapshots import write_of_remote
 
@@ -236,12 +236,12 @@ def _estimate(run: RemoteRun, before: Progress | None, details: Details, now: da
     """Return the rate and the time left after the record before."""
     current, total = details.current, details.total
     if before is None or before.updated_at is None or current < before.current:
-        return Estimate(None, None)
+        return UNKNOWN
     left = None if total is None else max(total - current, 0)
     if before.rate:
         seconds = (now - before.updated_at).total_seconds()
         return continued(before.rate, current - before.current, max(seconds, 0), left)
     seconds, gained = (now - run.started_at).total_seconds(), current - run.first
     if seconds < SETTLING or gained <= 0:
-        return Estimate(None, None)
+        return UNKNOWN
     return continued(gained / seconds, 0, 0, left)

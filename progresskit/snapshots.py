@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from . import validation
 from .errors import PublicError
-from .estimate import Estimate, RateEstimator
+from .estimate import UNKNOWN, Estimate, RateEstimator
 from .parts import Declaration, Report
 from .progress import (
     DERIVED,
@@ -295,7 +295,7 @@ class SnapshotBuilder:
         self._created = moment(clocks.wall())
         self.began = clocks.clock()
         self._life = life_of(milliseconds(self._created))
-        self._speed = _Speed(self.began)
+        self._speed: _Speed | None = None  # none in a job that ends before its first sample
 
     def declare_parts(self, size: int) -> None:
         """Say with the next record, and each later one, how many parts the job has."""
@@ -306,7 +306,10 @@ class SnapshotBuilder:
         """Return the next record of the job, to be written."""
         self._seq += 1
         job = self.identity
-        self._speed.sample(sample.work, self._clocks.clock())
+        if self._speed is None and result.state is State.RUNNING:
+            self._speed = _Speed(self.began)
+        if self._speed is not None:
+            self._speed.sample(sample.work, self._clocks.clock())
         self.seen = sample
         self.last = self.snapshot(sample, result)
         has_record = job.part is None or job.part.has_record
@@ -348,7 +351,7 @@ class SnapshotBuilder:
     def snapshot(self, sample: Sample, result: Result = RUNNING) -> Progress:
         """Return the job as it stands, under the number of the last record made."""
         now, job, work = moment(self._clocks.wall()), self.identity, sample.work
-        estimate = self._speed.estimate(work)
+        estimate = UNKNOWN if self._speed is None else self._speed.estimate(work)
         return Progress(
             id=job.id,
             state=result.state,
