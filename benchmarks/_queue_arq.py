@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import arq
-from _queue_tasks import TASKS
+from _queue_tasks import TASKS, as_coroutine
 from arq import func
 from arq.connections import RedisSettings
 
@@ -18,18 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def _as_coroutine(function: Callable[..., Any]) -> Any:
+def _with_context(function: Callable[..., None]) -> Any:
+    coroutine = as_coroutine(function)
+
     async def call(ctx: dict[str, Any], *arguments: int) -> None:
-        if function.__name__ == "gate":  # which waits
-            await asyncio.to_thread(function, *arguments)
-        else:
-            function(*arguments)
+        await coroutine(*arguments)
 
     return call
 
 
 class WorkerSettings:
-    functions = tuple(func(_as_coroutine(function), name=name) for name, function in TASKS.items())
+    functions = tuple(func(_with_context(function), name=name) for name, function in TASKS.items())
     redis_settings = RedisSettings.from_dsn(os.environ["BENCH_BROKER"])
     max_jobs = 2
     poll_delay = 0.001  # a worker that has free slots waits for half a second otherwise

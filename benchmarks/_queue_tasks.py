@@ -8,13 +8,18 @@ first line is the command of a worker.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import statistics
 import sys
 import time
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import redis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
 
 WORK = 2_000
 """How long the work for a row is: about 50 µs."""
@@ -67,6 +72,18 @@ def rows(number: int, count: int, reports: int) -> None:
 
 def _moment() -> str:
     return f"{os.getpid()} {time.time()} {time.process_time()}"
+
+
+def as_coroutine(function: Callable[..., None]) -> Callable[..., Coroutine[Any, Any, None]]:
+    """Return the task for a queue that executes coroutines."""
+
+    async def call(*arguments: int) -> None:
+        if function is gate:  # which waits
+            await asyncio.to_thread(function, *arguments)
+        else:
+            function(*arguments)
+
+    return call
 
 
 TASKS = {function.__name__: function for function in (noop, gate, rows)}

@@ -66,6 +66,7 @@ CASES = (
     Case("Dramatiq", "_queue_dramatiq"),
     Case("Huey", "_queue_huey"),
     Case("arq", "_queue_arq"),
+    Case("Taskiq", "_queue_taskiq"),
     Case("Procrastinate", "_queue_procrastinate", broker="postgresql"),
 )
 
