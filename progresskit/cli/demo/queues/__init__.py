@@ -60,6 +60,10 @@ QUEUES = {
         broker=REDIS, schemes=(*REDIS_SCHEMES, "amqp", "amqps"),
     ),
     "arq": Row("arq", "arq:ArqQueue", "demo,arq,redis", broker=REDIS, schemes=REDIS_SCHEMES),
+    "taskiq": Row(
+        "Taskiq", "taskiq:TaskiqQueue", "demo,taskiq,redis",
+        broker=REDIS, schemes=REDIS_SCHEMES, packages=("taskiq-redis",),
+    ),
     "procrastinate": Row(
         "Procrastinate", "procrastinate:ProcrastinateQueue", "demo,procrastinate,sql",
         broker="postgresql://localhost:5432/postgres", schemes=("postgresql", "postgres"),

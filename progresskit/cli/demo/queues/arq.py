@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from . import QUEUES
-from .base import CONNECT_SECONDS, TASKS, Queue
+from .base import TASKS
 
 with QUEUES["arq"].needed():
     import arq
     from arq.connections import RedisSettings
-    from redis import Redis
 
     import progresskit_arq
+
+    from .on_redis import RedisQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,17 +26,12 @@ JOB_SECONDS = 24 * 3600
 """How long a job may take, where arq's default is five minutes."""
 
 
-class ArqQueue(Queue):
+class ArqQueue(RedisQueue):
     """A queue of arq, whose workers execute one job at a time, in a thread beside the event loop."""
 
     def __init__(self, folder: Folder, broker: str) -> None:
         super().__init__(folder, broker)
         self._redis = RedisSettings.from_dsn(broker)
-
-    def prepare(self) -> None:
-        """Reach the server."""
-        with self._client() as client:
-            client.ping()
 
     def send(self, task: str, *arguments: Any) -> str:
         """Send a task; return its id, which begins with the name of the queue as all keys do."""
@@ -62,15 +58,6 @@ class ArqQueue(Queue):
         }
         progresskit_arq.install(settings)
         arq.Worker(**settings).run()
-
-    def remove(self) -> None:
-        """Remove the queue and its jobs from the server."""
-        with self._client() as client:
-            for key in client.scan_iter(f"*{self.name}*"):
-                client.delete(key)
-
-    def _client(self) -> Redis:
-        return Redis.from_url(self.broker, socket_connect_timeout=CONNECT_SECONDS)
 
 
 def _in_thread(function: Callable[..., Any]) -> Any:

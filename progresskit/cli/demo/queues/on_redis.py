@@ -1,0 +1,25 @@
+"""What queues have in common that leave it to the demo to reach their Redis, and to remove what they store there."""
+
+from __future__ import annotations
+
+from redis import Redis
+
+from .base import CONNECT_SECONDS, Queue
+
+
+class RedisQueue(Queue):
+    """A queue all of whose keys have its name in them."""
+
+    def prepare(self) -> None:
+        """Reach the server."""
+        with self._client() as client:
+            client.ping()
+
+    def remove(self) -> None:
+        """Remove the queue and its jobs from the server."""
+        with self._client() as client:
+            for key in client.scan_iter(f"*{self.name}*"):
+                client.delete(key)
+
+    def _client(self) -> Redis:
+        return Redis.from_url(self.broker, socket_connect_timeout=CONNECT_SECONDS)
