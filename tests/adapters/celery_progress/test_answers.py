@@ -143,9 +143,10 @@ def test_a_retry_is_reported_with_its_seconds_and_the_next_attempt_goes_on(pair:
 
 def test_an_attempt_is_stored_before_the_next_one_is_sent(pair: Pair) -> None:
     # Stored after the start of the next attempt, it would be a new run, and the reports of the next one be ignored.
-    id = f"retries-{uuid4()}"
-    pair.ours.send("stored_before_retry", id=id)
-    assert pair.ours.until(id, state("SUCCESS")).info["result"] == 1
+    id, path = f"retries-{uuid4()}", pair.gate()
+    pair.ours.send("stored_before_retry", str(path), id=id)
+    pair.ours.until(id, state("SUCCESS"))
+    assert path.read_text() == "attempt 1"
 
 
 def test_an_ignored_task_is_reported_as_such(pair: Pair) -> None:

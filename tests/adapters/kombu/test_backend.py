@@ -367,8 +367,8 @@ def test_what_cannot_carry_progress_is_refused_with_what_to_do(wrong: str, says:
 
 
 def test_a_transport_whose_package_is_missing_names_it() -> None:
-    with pytest.raises(MissingPackage, match=r"kombu\[sqs\]") as raised:
-        KombuBackend("kombu+SQS://key:hunter2@")
+    with pytest.raises(MissingPackage, match=r"kombu\[azureservicebus\]") as raised:
+        KombuBackend("kombu+AzureServiceBus://key:hunter2@")
     assert "hunter2" not in str(raised.value)
 
 

@@ -104,19 +104,21 @@ def retries(self: Any, seconds: float, before: str, after: str) -> str:
 
 
 @shared_task(bind=True)
-def stored_before_retry(self: Any) -> int | None:
-    """Return the attempt that the store has when the message of the next attempt is about to be sent."""
+def stored_before_retry(self: Any, path: str) -> None:
+    """Write to a file which attempt the store has when the message of the next attempt is about to be sent."""
     ProgressRecorder(self)
     if self.request.retries:
-        stored: int | None = self.request.stored
-        return stored
+        return
 
-    def look(headers: Any = None, **_: Any) -> None:
+    def look(**_: Any) -> None:
         record = progresskit.get(self.request.id)
-        headers["stored"] = None if record is None else record.attempt
+        Path(path).write_text("none" if record is None else f"attempt {record.attempt}")
 
-    before_task_publish.connect(look)  # behind the receiver that the recorder has connected
-    raise self.retry(countdown=0)
+    before_task_publish.connect(look, weak=False)  # behind the receiver that the recorder has connected
+    try:
+        raise self.retry(countdown=0)
+    finally:
+        before_task_publish.disconnect(look)
 
 
 @shared_task(bind=True)
