@@ -109,13 +109,14 @@ _known_short = lru_cache(256)(_known)  # the text of a job with parts stays the 
 
 def _with_parts(details: Details, tally: Tally, state: State, *, is_owned: bool) -> Details:
     """Return the details of a job with the values that follow from its parts; `is_owned` by a worker of its own."""
-    heard_at = moment(tally.heard_at) if tally.heard_at else None
+    # Processes that fold a log may hear the last reports before the end, or after it.
+    changed_at = tally.finished_at or tally.heard_at
     details = details._replace(
         current=tally.succeeded,
         total=tally.size,
         rate=None,
         eta=None if state in FINAL_STATES else tally.seconds_left(tally.heard_at),
-        updated_at=max(filter(None, (details.updated_at, heard_at)), default=None),
+        updated_at=max(filter(None, (details.updated_at, moment(changed_at) if changed_at else None)), default=None),
     )
     if is_owned:
         return details

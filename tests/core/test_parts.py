@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from progresskit.decoding import decode
 from progresskit.parts import Declaration, Part, Report, Tally
 from progresskit.progress import (
     FINAL_STATES,
@@ -474,6 +475,25 @@ def test_an_external_end_is_final_for_a_group_too(job: Job) -> None:
 
 
 # Percent, time left, leases.
+
+
+@pytest.mark.parametrize("order", [("end", "heard"), ("heard", "end")])
+def test_a_record_says_when_the_group_ended_whether_a_report_is_heard_before_or_after_that(
+    job: Job, order: tuple[str, str]
+) -> None:
+    # Each process that folds a log may receive the entries of two streams in another order.
+    job.write(declare("job", size=2, token="declared"))
+    job.report("a", State.SUCCEEDED)
+    for entry in order:
+        job.now = NOW + (10 if entry == "end" else 11)
+        job.report("b" if entry == "end" else "a", State.SUCCEEDED)
+    assert job.stored is not None
+    record = decode(job.stored, id="job")
+    assert (record.state, record.finished_at, record.updated_at) == (
+        State.SUCCEEDED,
+        moment(NOW + 10),
+        moment(NOW + 10),
+    )
 
 
 def test_percent_is_whole_hundredths_rounded_down(job: Job) -> None:

@@ -104,6 +104,7 @@ def test_every_module_of_the_core_can_be_imported_without_an_extra_or_names_it(a
     named = {
         "progresskit.cli.connections": "progresskit[cli]",
         **{f"progresskit.cli.demo.queues.{module}": row.extras for module, row in modules.items()},
+        "progresskit.cli.demo.queues.on_redis": "progresskit[redis]",
         "progresskit.testing.queues": "progresskit[testing]",
         "progresskit.testing.shims": "progresskit[testing]",
         "progresskit.tqdm": "progresskit[tqdm]",

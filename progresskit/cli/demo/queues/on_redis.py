@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from redis import Redis
+from progresskit.registry import needs_extra
 
 from .base import CONNECT_SECONDS, Queue
+
+with needs_extra("progresskit.cli.demo", "redis"):
+    from redis import Redis
 
 
 class RedisQueue(Queue):
