@@ -42,7 +42,10 @@ class Site:
 
     async def end(self, task: Any, *args: Any, **labels: Any) -> Progress:
         """Have a task executed; return how its job has ended."""
-        id = await self.send(task, *args, **labels)
+        return await self.ended(await self.send(task, *args, **labels))
+
+    async def ended(self, id: str) -> Progress:
+        """Wait for the end of a job that was sent."""
         async for progress in self.kit.awatch(id):
             if progress.done:
                 return progress
@@ -173,7 +176,7 @@ async def test_a_task_whose_result_cannot_be_stored_or_that_cannot_be_sent_again
     sent = await site.send(site.task(cut_off))
     with pytest.raises(SendTaskError):
         await site.broker.wait_all()
-    end = await site.get(sent)
+    end = await site.ended(sent)  # which Taskiq does not wait for
     assert end.error is not None
     assert (end.state, end.error.type, end.version.run) == (State.FAILED, "ValueError", 1)
 
