@@ -32,7 +32,7 @@ _BY_POSITION = ("iterable", "desc", "total")
 
 
 def report_bar(bar: Any, observer: ProgressObserver, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BarReporter:
-    """Return what reports a bar from now on; `args` and `kwargs` are those of the bar."""
+    """Return the reporter of a new bar; `args` and `kwargs` are the arguments of the bar."""
     count = job_of(observer).count_at_once
     if count is None:
         return BarReporter(bar, observer, args, kwargs)
@@ -143,7 +143,7 @@ class BarReporter:
         yield
 
     def draw(self) -> None:
-        """Take over what the bar shows. Raises Cancelled in a cancellable job that was asked to stop."""
+        """Take over total, description and postfix. Raises Cancelled in a cancellable job that was asked to stop."""
         bar = self._bar()
         if bar is None or self.left or type(current_thread()).__name__ == "TMonitor":
             return  # tqdm's own thread must not be stopped by a job
@@ -190,7 +190,7 @@ class _PoolBarReporter(BarReporter):
     """
     Reports a bar in a process of a pool, see pool.py: each item is counted for the job of the parent at once.
 
-    A bar in the body of another one does not count, and neither does a bar whose position is set.
+    A bar in the body of another one does not count, and neither does a bar with a position that is set.
     """
 
     __slots__ = ("_count", "_in_hand")

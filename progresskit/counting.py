@@ -39,7 +39,7 @@ class LoopCounter(Protocol):
 
 
 class SharedCount(Protocol):
-    """What other processes count, read by this one."""
+    """The counts of other processes, read by this process."""
 
     def done(self) -> float:
         """Return how many items are done since the last restart."""
@@ -112,11 +112,11 @@ class Count:
         self.is_of_loop = False
         """True while the count is that of the last loop, which another loop or step replaces."""
         self.is_closed = False
-        """True while nothing may be counted: the step is not entered, or the job counts by steps."""
+        """True while no item may be counted: the step is not entered, or the job counts by steps."""
         self.restarts = 0
         """How often the count began at 0 again."""
         self.shared: SharedCount | None = None
-        """What other processes count; it is added to the count of this one."""
+        """The counts of other processes, which are added to the count of this process."""
 
     @property
     def slots(self) -> CountSlots | None:
@@ -227,7 +227,7 @@ class Count:
             self._counter = None
 
     def fold_shared(self) -> None:
-        """Store what other processes have counted, which is read no more."""
+        """Add the counts of other processes to the own count, and read them no more."""
         if self.shared is not None:
             self._store(_within_limits(self._own() + self.shared.close()))
             self.shared = None

@@ -122,7 +122,7 @@ def continued(rate: float, items: float, seconds: float, left: float | None) -> 
     """
     Return the estimate after `items` in `seconds` more, from the rate before and how many items are left.
 
-    It is for a count of which nothing is kept but its rate: one average, with a constant of WINDOW times the time left.
+    It is for a count of which only the rate is kept: one average, with a constant of WINDOW times the time left.
     """
     constant = TIME_CONSTANTS[WITHOUT_TOTAL] if left is None else WINDOW * left / rate
     constant = min(max(constant, TIME_CONSTANTS[0]), TIME_CONSTANTS[-1])

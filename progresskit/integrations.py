@@ -149,7 +149,7 @@ class Integration:
         """
         Return the number of the attempt that starts, for a queue that counts only how often it has delivered a task.
 
-        `delivery` counts from 1. A task whose worker was lost, so that its job is stalled, starts the same attempt
+        `delivery` counts from 1. A task that has lost its worker, so that its job is stalled, starts the same attempt
         again, in a new run. Of later deliveries than the first it reads the store, unless that is known to be down.
         """
         before = self._stored(id) if delivery > 1 else None
@@ -316,7 +316,7 @@ class Integration:
                     self.end_externally(id, State.CANCELLED, part=part)
 
     def _end_waiting_parts(self, parents: Iterable[str]) -> None:
-        """End what waits of cancelled jobs now: a worker may come late to a task that was removed."""
+        """End the waiting parts of cancelled jobs now: a worker may come late to a task that was removed."""
         backend = self.kit.backend
         if isinstance(backend, SupportsListing):
             for parent in parents:

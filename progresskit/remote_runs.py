@@ -1,5 +1,5 @@
 """
-Runs whose worker is a program elsewhere, which reports through this process, such as by HTTP.
+Runs of programs elsewhere, which report through this process, such as by HTTP.
 
 Each report becomes one record, made of the stored one and of the values that the report gives. No object lives between
 two reports, so each may come through another process: a `RemoteRun`, which the program sends along, identifies the run.
@@ -48,7 +48,7 @@ class RemoteRun(NamedTuple):
 
 class RemoteReport(NamedTuple):
     """
-    A report, whose number `seq` increases within the run.
+    A report; its number `seq` increases within the run.
 
     `values` has those of `current`, `total`, `unit`, `description` and `meta` that it gives; the others stay as they
     are. All values are valid.
@@ -77,7 +77,7 @@ class Accepted(NamedTuple):
 
 
 class Conflict(Enum):
-    """Why a report is stale; it has changed nothing."""
+    """Why a report is stale; the stored record is unchanged."""
 
     REPLACED = "Another run of this job has begun since."
     ENDED = "This run has ended."
@@ -92,7 +92,7 @@ class RemoteRuns:
 
     def report(self, id: str, report: RemoteReport) -> Accepted | Conflict:
         """
-        Store a report of programs that keep nothing between two reports, such as the lines of a script.
+        Store a report of programs that keep no state between two reports, such as the lines of a script.
 
         The report belongs to the run that such a report has begun before, with the next `seq`, or else begins a run. It
         is sent again where reports of other processes came at the same moment. An end is refused once the job has

@@ -1,4 +1,4 @@
-"""The jobs that one worker executes: what is called in place of the site's functions, and at arq's hooks."""
+"""The jobs that one worker executes: wrapped functions of the site, and the hooks of arq."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Execution:
         self.value: Any = None
         self.error: BaseException | None = None
         self.result: tuple[bool, Any] | None = None
-        """What arq stores as the result, if it does: whether the job succeeded, and the value or error."""
+        """The result that arq stores, if it does: whether the job succeeded, and the value or error."""
         self._until = None if timeout is None else monotonic() + timeout
 
     @property
@@ -76,7 +76,7 @@ class Execution:
 
 
 class Executions:
-    """What a worker executes, by the ids of the jobs."""
+    """The executions of a worker, by the ids of the jobs."""
 
     def __init__(self, progress: Integration, timeout: Any, cancellable: bool) -> None:
         self._progress, self._timeout, self._cancellable = progress, to_seconds(timeout), cancellable

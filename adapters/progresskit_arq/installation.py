@@ -1,4 +1,4 @@
-"""What progresskit is installed in: the settings of workers, and the pools of senders."""
+"""The places where progresskit is installed: the settings of workers, and the pools of senders."""
 
 from __future__ import annotations
 

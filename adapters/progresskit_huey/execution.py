@@ -48,7 +48,7 @@ class Execution:
         setattr(self._task, EXECUTION, self)
 
     def fail(self, error: BaseException | str) -> None:
-        """Fail a task that Huey loses: its worker ends, or Huey could not store what became of the task."""
+        """Fail a task that Huey loses: its worker ends, or Huey could not store the end of the task."""
         if self.run is not None:
             self.run.fail(error)
             self.end()

@@ -60,7 +60,7 @@ class ReportingJobManager(JobManager):
         if execution is not None and not execution.was_aborted:
             await self.progresskit.retried(execution, retry_at)
         await super().retry_job_by_id_async(job_id, retry_at, *args, **kwargs)
-        if execution is not None and execution.was_aborted:  # Procrastinate fails the job, whatever the strategy says
+        if execution is not None and execution.was_aborted:  # Procrastinate fails the job, against the retry strategy
             await self.progresskit.ended(job_id, Status.FAILED)
 
     def cancel_job_by_id(self, job_id: int, abort: bool = False, *args: Any, **kwargs: Any) -> bool:
@@ -78,7 +78,7 @@ class ReportingJobManager(JobManager):
         return is_cancelled
 
     def cancel_unreported(self, id: int, abort: bool) -> None:
-        """Cancel a job whose own request to cancel is stored, in a thread that does nothing else."""
+        """Cancel a job without a report, as the request to cancel is stored; in a thread of its own."""
         try:
             super().cancel_job_by_id(id, abort)
         finally:
@@ -87,7 +87,7 @@ class ReportingJobManager(JobManager):
                 of_django.close()
 
     async def cancel_unreported_async(self, id: int, abort: bool) -> None:
-        """Cancel a job whose own request to cancel is stored."""
+        """Cancel a job without a report, as the request to cancel is stored."""
         await super().cancel_job_by_id_async(id, abort)
 
 

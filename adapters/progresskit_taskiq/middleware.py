@@ -136,7 +136,7 @@ class ProgressMiddleware(TaskiqMiddleware):
         return message
 
     async def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:
-        """End the execution of a task whose result is not stored: the task is tried again, or has no result."""
+        """End an execution without a stored result: the task is tried again, or has no result."""
         execution = execution_of(message)
         if execution is None:
             return
@@ -168,7 +168,7 @@ class ProgressMiddleware(TaskiqMiddleware):
         return 0.0 if isinstance(execution.error, NoResultError) else None  # by `Context.requeue`
 
     def _left(self, execution: Execution, message: TaskiqMessage) -> None:
-        """End a job whose result could not be stored, or whose message could not be sent again."""
+        """End a job, though the result could not be stored, or the message could not be sent again."""
         if execution.is_lost:
             self._integration.end_externally(
                 execution.id,
@@ -181,7 +181,7 @@ class ProgressMiddleware(TaskiqMiddleware):
 
 
 class _Errors(TaskiqMiddleware):
-    """The last middleware, whose `on_error` is called first: a cancelled task is not tried again."""
+    """The last middleware; Taskiq calls its `on_error` first: a cancelled task is not tried again."""
 
     def on_error(self, message: TaskiqMessage, result: TaskiqResult[Any], exception: BaseException) -> None:
         execution = execution_of(message)

@@ -103,7 +103,7 @@ def _error(values: Mapping[str, Any]) -> str | None:
 
 class LineReports:
     """
-    Reports to a job what lines say; safe in several threads.
+    Reports lines to a job; safe in several threads.
 
     As a context manager it leaves the step that the last line was in. `complain` is called once, with a message, for
     the first line that is no report where each line should be one.
@@ -121,12 +121,12 @@ class LineReports:
         self._lock = Lock()
 
     def take(self, lines: Iterable[bytes]) -> None:
-        """Report what these lines say, each of which should be a report."""
+        """Report these lines, each of which should be a report."""
         with self._lock:
             self._take(lines, self._reject)
 
     def pick(self, lines: Iterable[bytes]) -> None:
-        """Report what some of these lines say, and ignore the others."""
+        """Report those of the lines that are reports, and ignore the others."""
         candidates = [line for line in lines if line and line[0] in BEGINNINGS]
         if candidates:
             with self._lock:
@@ -139,7 +139,7 @@ class LineReports:
             if values is None:
                 reject(line)
             elif line.lstrip()[:1] != b"{":
-                count |= values  # whose values are good ones: of many lines, one report is made
+                count |= values  # its values are good ones: of many lines, one report is made
             else:
                 self._try_to_report(count)
                 count = {}

@@ -61,9 +61,7 @@ class Output:
 
     def _pass(self, reports: LineReports) -> None:
         lines = LineBuffer()
-        with suppress(
-            OSError
-        ):  # the end of a terminal, or nobody reads the output here: then nobody reads the command's
+        with suppress(OSError):  # the end of a terminal; or the output has no reader here, so the command's has none
             while data := os.read(self._ours, CHUNK):
                 _write(data)
                 reports.pick(lines.feed(data))

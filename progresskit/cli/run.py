@@ -174,7 +174,7 @@ def _fail_to_start(job: ProgressObserver, name: str, problem: OSError) -> int:
 
 
 def _complain(message: str) -> None:
-    with suppress(OSError):  # nobody reads it, and the command runs on
+    with suppress(OSError):  # standard error has no reader, and the command runs on
         print(f"progresskit: {message}", file=sys.stderr, flush=True)
 
 

@@ -94,7 +94,7 @@ class Board:
         return [*lines[: rows - 1], f"  and {len(lines) - rows + 1} more"] if rows > 0 else []
 
     def change(self, lines: list[str], depth: int, text: str = "") -> str:
-        """Return what draws these lines in place of those on the screen, below `text`, which stays."""
+        """Return the text that draws these lines in place of the lines on the screen, below `text`, which stays."""
         has_to_move = bool(text) or depth != self.depth or not lines
         written = region.erased(self.depth) if self.lines and has_to_move else ""
         if text:

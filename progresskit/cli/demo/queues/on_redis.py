@@ -1,4 +1,4 @@
-"""What queues have in common that leave it to the demo to reach their Redis, and to remove what they store there."""
+"""The common part of queues on Redis: the demo reaches the server, and removes the keys of the queue."""
 
 from __future__ import annotations
 
