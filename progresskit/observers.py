@@ -135,17 +135,12 @@ def sentence(progress: Progress) -> str:
     """Return "running: 40%, 5,208/12,400 rows", and "failed after 12s: ValueError, 40%" for a job that has ended."""
     shown = progress.redacted()
     texts = [
-        _error(shown),
+        "" if shown.error is None else bars.reason(shown.error),
         "" if shown.percent is None else f"{int(shown.percent)}%",
         *bars.measures(shown, 0),
         harmless(shown.description or ""),
     ]
     return f"{bars.phase(shown)}{_duration(shown)}: {', '.join(filter(None, texts))}".removesuffix(": ")
-
-
-def _error(progress: Progress) -> str:
-    error = progress.error
-    return "" if error is None else harmless(": ".join(filter(None, (error.type, error.message))))
 
 
 def _duration(progress: Progress) -> str:

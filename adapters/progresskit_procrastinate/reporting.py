@@ -113,7 +113,7 @@ class ReportingApp(App):
         try:
             await super().run_worker_async(worker_middleware=[progress.execute, *(theirs or ())], **options)
         finally:
-            await progress.in_thread(lambda _: progress.flush(), None)
+            await progress.in_thread(Installation.flush, progress)
 
 
 def install(app: App, *, kit: Kit | None = None, cancellable: bool = True, capture: bool = False) -> None:

@@ -14,7 +14,7 @@ from .text import count, duration, fit, harmless, rate, width
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from progresskit.progress import Progress
+    from progresskit.progress import Failure, Progress
     from progresskit.steps import Step
 
     from .console import Console
@@ -93,12 +93,17 @@ def joined(parts: Sequence[str], columns: int, dot: str) -> str:
     return parts[0] if parts else ""
 
 
+def reason(error: Failure) -> str:
+    """Return the class and the text of an error, as far as they are shown."""
+    return harmless(": ".join(filter(None, (error.type, error.message))))
+
+
 def _status(progress: Progress, age: float) -> str:
     state = phase(progress)
     if state == "running":
         return ""
     if state == "failed" and progress.error is not None:
-        return harmless(": ".join(filter(None, ("failed", progress.error.type, progress.error.message))))
+        return ": ".join(filter(None, ("failed", reason(progress.error))))
     if state == "succeeded" and progress.started_at and progress.finished_at:
         return f"done in {duration((progress.finished_at - progress.started_at).total_seconds())}"
     if state == "retrying" and progress.next_retry_at and progress.updated_at:

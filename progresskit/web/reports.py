@@ -66,14 +66,14 @@ async def report(context: RequestContext, key: str) -> Response:
 
 async def _body(request: Request) -> bytes | None:
     """Return the body; None for a longer one than a report has."""
-    body = b""
+    body = bytearray()  # a client may send it in many small parts
     while request.read is not None and len(body) <= LONGEST_REPORT:
         part = request.read(LONGEST_REPORT + 1 - len(body))
         part = await part if isawaitable(part) else part
         if not part:
             break
         body += part
-    return body if len(body) <= LONGEST_REPORT else None
+    return bytes(body) if len(body) <= LONGEST_REPORT else None
 
 
 def _seq(headers: Headers, run: RemoteRun | None) -> int:

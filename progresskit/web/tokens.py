@@ -91,14 +91,14 @@ def make(keys: Keys, ids: JobId | Iterable[JobId], right: Right, ttl: float, now
 
 def make_run(keys: Keys, run: RemoteRun) -> str:
     """Return the name of a run, with which its reports prove that they are of it; needs a key to sign with."""
-    signer = _signer(_chosen(keys), "progresskit.web.run")
+    signer = _run_signer(keys)
     assert signer is not None, "a token was read with it"
     return _signed(signer, [*run[:3], format_time(run.started_at), run.first])
 
 
 def read_run(keys: Keys, name: str, id: str) -> RemoteRun | None:
     """Return the run of a name; None if it is malformed, changed, of another site, or of another job."""
-    signer = _signer(_chosen(keys), "progresskit.web.run")
+    signer = _run_signer(keys)
     if signer is None or _RUN.fullmatch(name) is None:
         return None
     try:
@@ -172,6 +172,10 @@ def _chosen(keys: Keys) -> tuple[bytes, ...]:
 @lru_cache(16)
 def _encoded(keys: tuple[str | bytes, ...]) -> tuple[bytes, ...]:
     return tuple([key.encode() if isinstance(key, str) else key for key in keys if key])
+
+
+def _run_signer(keys: Keys) -> Signer | None:
+    return _signer(_chosen(keys), "progresskit.web.run")
 
 
 def _signer(keys: tuple[bytes, ...], salt: str = "progresskit.web") -> Signer | None:
