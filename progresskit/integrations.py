@@ -157,6 +157,12 @@ class Integration:
             return delivery
         return before.attempt if before.stalled else before.attempt + 1
 
+    async def aattempt_of(self, id: JobId, delivery: int) -> int:
+        """Call `attempt_of` without blocking the event loop."""
+        if delivery == 1:
+            return delivery
+        return await self.in_thread(lambda delivery: self.attempt_of(id, delivery), delivery)
+
     def _stored(self, id: JobId) -> Progress | None:
         try:
             return None if self.kit.publisher.down else self.kit.get(fit_id(id))

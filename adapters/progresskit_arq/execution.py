@@ -94,7 +94,7 @@ class Executions:
             run = self._progress.start(
                 id,
                 kind=function.name,
-                attempt=await self._attempt(id, ctx["job_try"]),
+                attempt=await self._progress.aattempt_of(id, ctx["job_try"]),
                 cancellable=cancellable,
                 owner=owner_of({OWNER_HEADER: kwargs.pop(OWNER_HEADER, None)}),
             )
@@ -117,11 +117,6 @@ class Executions:
             return execution.value
 
         return replace(function, coroutine=call)
-
-    async def _attempt(self, id: str, job_try: int) -> int:
-        if job_try == 1:
-            return 1
-        return await self._progress.in_thread(lambda delivery: self._progress.attempt_of(id, delivery), job_try)
 
     # The hooks.
 

@@ -126,9 +126,7 @@ class Installation(Integration):
     async def _begin(self, context: JobContext, owner: str | None) -> Run:
         job, function = context.job, context.task.func
         assert job.id is not None
-        attempt = 1
-        if job.attempts:
-            attempt = await self.in_thread(lambda delivery: self.attempt_of(str(job.id), delivery), job.attempts + 1)
+        attempt = await self.aattempt_of(str(job.id), job.attempts + 1)
         cancellable = getattr(function, "progress_cancellable", self._cancellable)
         return self.start(job.id, kind=job.task_name, attempt=attempt, cancellable=cancellable, owner=owner)
 
