@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from threading import Thread
 
 import pytest
 from flask import Flask, render_template_string
@@ -13,6 +12,7 @@ from werkzeug.serving import make_server
 
 from progresskit import Kit
 from progresskit_flask import ProgressKit
+from tests.services.threads import serving
 
 PAGE = """<!doctype html><html lang="en"><title>Import</title><p>{{ progress_bar("import-42", cancel=True) }}</p>"""
 
@@ -30,13 +30,8 @@ def address(kit: Kit) -> Iterator[str]:
     app = Flask("site")
     ProgressKit(app, kit=kit)
     app.add_url_rule("/", view_func=lambda: render_template_string(PAGE), endpoint="page")
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(make_server("127.0.0.1", 0, app, threaded=True)) as url:
+        yield f"{url}/"
 
 
 def test_without_javascript_the_fragment_is_shown_with_its_age(

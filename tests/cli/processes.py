@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from progresskit.kit import Kit
 from tests.services.waiting import PATIENCE, wait_until
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc which processes are left")
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "progresskit.cli")

@@ -25,6 +25,7 @@ from tests.cli.processes import (
     demo,
     environment,
     follow,
+    needs_proc,
     records,
     run,
     start,
@@ -33,7 +34,7 @@ from tests.cli.processes import (
 )
 from tests.services.waiting import PATIENCE, wait_until
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc which processes are left")
+pytestmark = needs_proc
 
 ROWS = 400_000  # some seconds of work, in which a viewer has to come to look
 CSV = b"id,name\n" + b"".join(b'%d,"No. %d, as one field"\n' % (n, n) for n in range(ROWS))

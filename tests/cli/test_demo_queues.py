@@ -22,6 +22,7 @@ from tests.cli.processes import (
     demo,
     environment,
     follow,
+    needs_proc,
     records,
     run,
     until_gone,
@@ -32,7 +33,7 @@ from tests.services.ports import free_port
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.waiting import PATIENCE
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc which processes are left")
+pytestmark = needs_proc
 
 REDIS = "redis://localhost:6379/0"
 

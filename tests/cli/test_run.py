@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -187,9 +188,11 @@ def test_a_reader_that_leaves_ends_the_command_as_in_any_pipeline(url: str, opti
         assert process.wait(PATIENCE) == 128 + signal.SIGPIPE
 
 
-def test_rsync_reports_by_its_own_progress(run: Run, kit: Kit, tmp_path: Path) -> None:
+def test_rsync_reports_by_its_own_progress(
+    run: Run, kit: Kit, tmp_path: Path, missing_service: Callable[[str], NoReturn]
+) -> None:
     if shutil.which("rsync") is None:
-        pytest.skip("rsync is not installed")
+        missing_service("rsync")
     source = tmp_path / "source"
     source.mkdir()
     for number in range(20):

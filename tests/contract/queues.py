@@ -494,8 +494,9 @@ class Taskiq(Site):
             # Until Redis has noticed that a killed worker is gone, it would hand the next task to that.
             db = str(self.broker.connection_pool.connection_kwargs["db"])
             waits = {"brpop", "xreadgroup"}
-            while any(each["db"] == db and each["cmd"] in waits for each in await redis.client_list()):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(PATIENCE):
+                while any(each["db"] == db and each["cmd"] in waits for each in await redis.client_list()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
         if self.settings["TASKIQ_KIND"] == "list":
             return False
         left = bool((await self._group())["pending"])

@@ -21,6 +21,7 @@ import progresskit
 from progresskit import Cancelled, ProgressObserver, State
 from progresskit.testing.helpers import until
 from tests.services.s3 import BUCKET, S3Server
+from tests.services.threads import serving
 
 from .pages import EXAMPLES
 from .test_examples import load, restored_default_kit
@@ -156,12 +157,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield url
 
 
 @pytest.mark.parametrize("library", ["urllib", "requests", "httpx"])

@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from tests.services.threads import serving
 
 REPOSITORY = "org/model"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class Hub:
-    """Serves one repository of these files; `pause` is called in the middle of each."""
-
-    def __init__(self, files: Mapping[str, bytes], pause: Callable[[str], None]) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, files, pause))
-        self._thread = Thread(target=self._server.serve_forever, name="hub")
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+def hub(files: Mapping[str, bytes], pause: Callable[[str], None]) -> AbstractContextManager[str]:
+    """Serve one repository of these files, and give the address; `pause` is called in the middle of each."""
+    return serving(ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, files, pause)))
 
 
 class _Handler(BaseHTTPRequestHandler):

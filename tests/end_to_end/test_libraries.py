@@ -11,7 +11,7 @@ import pytest
 
 from progresskit import State
 from tests.adapters.celery.worker import start_worker
-from tests.end_to_end.hub import Hub
+from tests.end_to_end.hub import hub
 from tests.end_to_end.screen import OpenPage
 from tests.end_to_end.servers import APPS, Servers, Site, running
 from tests.services.s3 import S3Server
@@ -49,10 +49,10 @@ def test_bars_and_callbacks_of_libraries_move_on_one_page(site: Site, servers: S
     gates = Gates()
     path = servers.folder / "upload"
     path.write_bytes(os.urandom(SIZE))
-    with S3Server(gates.pass_gate) as s3, Hub(FILES, gates.pass_gate) as hub:
+    with S3Server(gates.pass_gate) as s3, hub(FILES, gates.pass_gate) as hub_url:
         s3.refuse = s3.cut_off = 1
         frame = site.start_task("apply_frame", 10)
-        model = site.start_task("download_model", hub.url)
+        model = site.start_task("download_model", hub_url)
         copy = site.start_task("copy_object", s3.url, str(path))
         screen = open_page(site.page(frame, model, copy))
 

@@ -6,9 +6,10 @@ import io
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from threading import Thread
 from types import TracebackType
 from typing import Any, Self
+
+from .threads import serving
 
 BUCKET = "bucket"
 SECRETS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
@@ -28,7 +29,7 @@ class S3Server:
         self._pause = pause
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
-        self._thread = Thread(target=self._server.serve_forever, name="s3")
+        self._serving = serving(self._server)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.refuse = 0
         """How many of the next uploads are refused once they have arrived, so that the client repeats them."""
@@ -36,7 +37,7 @@ class S3Server:
         """How many of the next downloads are cut off half way."""
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._serving.__enter__()
         with closing(self.client()) as client:
             client.create_bucket(Bucket=BUCKET)
         return self
@@ -44,9 +45,7 @@ class S3Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._serving.__exit__(kind, error, trace)
 
     def client(self) -> Any:
         """Return a client of boto3."""

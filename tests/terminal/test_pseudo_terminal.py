@@ -72,10 +72,10 @@ print("all joined")
 """
 
 DOTS = """
-import signal, sys, time, progresskit
+import os, pathlib, signal, sys, time, progresskit
 signal.signal(signal.SIGUSR1, lambda *_: sys.exit())
 with progresskit.observe(description="Dots"):
-    time.sleep(0.3)
+    while not [*pathlib.Path(os.environ["XDG_RUNTIME_DIR"]).iterdir()]: time.sleep(0.01)  # until there is a bar
     print("...", end="")
     time.sleep(600)
 """
