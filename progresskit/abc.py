@@ -188,6 +188,7 @@ class SupportsTimedWrite(ABC):
         """
         Fold both in as `SupportsParts.write_with_reports` does, or as `write` without reports, in that time at most.
 
-        Returns None, without a write, where it would take longer now, such as without a connection. Raises
-        BackendUnavailable where the time was not enough, whether the records are stored or not.
+        Several threads may be in it at once, and in `write`. Returns None, without a write, where it would take longer
+        now, such as without a connection. Raises BackendUnavailable where the time was not enough, whether the records
+        are stored or not.
         """

@@ -139,6 +139,46 @@ class _Receipt(NamedTuple):
     run_tokens: Mapping[str, str]
 
 
+class DirectWrite:
+    """
+    A record that the thread of its job stores itself: `Outbox.begin_direct` makes it, `end_direct` takes its outcome.
+
+    In between, that thread calls `send`, beside other threads, and beside the one that has the outbox.
+    """
+
+    __slots__ = ("_backend", "_clock", "error", "outages", "receipt", "record")
+
+    def __init__(self, record: _Record, backend: SupportsTimedWrite, clock: Callable[[], float], outages: int) -> None:
+        self.record, self.outages = record, outages
+        self._backend, self._clock = backend, clock
+        self.receipt: _Receipt | None = None
+        """The answer; None while there is none."""
+        self.error: BackendUnavailable | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """True where waiting for the record is over: it is stored, or the backend is down."""
+        return self.receipt is not None or self.error is not None
+
+    def send(self, seconds: float) -> None:
+        """Store the record, or find out in that time that the backend is down; without effect where neither can be."""
+        record = self.record
+        write = record.dated(self._clock())
+        reports = () if write.report is None else (write.report,)
+        record.delivery = Delivery.UNCERTAIN  # until there is an answer, also if a signal's handler raises
+        try:
+            answer = self._backend.write_within(seconds, () if write.role is Role.REPORT else (write,), reports)
+        except BackendUnavailable as error:
+            self.error = error
+        except Exception:
+            return  # the next round finds out
+        else:
+            if answer is None:
+                record.delivery = Delivery.QUEUED
+            else:
+                self.receipt = _Receipt(*answer)
+
+
 class _Final(NamedTuple):
     """A final record, when it was stored, and in which runs of the job and of its parent."""
 
@@ -222,6 +262,8 @@ class Outbox:
     ) -> None:
         self._backend, self._clock, self._jobs, self._on_stored = backend, clock, jobs, on_stored
         self._records: dict[Key, _Record] = {}
+        self._direct: dict[Key, _Record] = {}  # those that the threads of their jobs are storing
+        self._outages = 0
         self._recent = _RecentFinals()
         self._refusals = _Refusals()
         self._flushes: list[Flush] = []
@@ -283,7 +325,7 @@ class Outbox:
 
     def begin(self, flush: Flush) -> None:
         """Have a flush wait for all records that are here now."""
-        flush.pending.update(self._records)
+        flush.pending.update(self._records, self._direct)
         self._flushes.append(flush)
 
     def mark_reported(self, refused: Mapping[Key, str]) -> None:
@@ -295,6 +337,9 @@ class Outbox:
         self._recent.remove(id)
         for record in [record for key, record in self._records.items() if key[0] == id and key[1] not in self._jobs]:
             self._discard(record)
+        for key in [key for key in self._direct if key[0] == id]:
+            del self._direct[key]
+            self._settle(key)
 
     # Output.
 
@@ -312,35 +357,28 @@ class Outbox:
                 self._succeed(batch, receipt)
         self._finish_flushes()
 
-    def write_one(self, write: Write, since: float, seconds: float) -> bool:
-        """
-        Store a record at once, or find out that the backend is down, in that time at most; it waits here then.
-
-        Returns False, and does nothing, where it would take longer or other records have to be stored before.
-        """
+    def begin_direct(self, write: Write, since: float) -> DirectWrite | None:
+        """Let the thread of a job store its record; None where others have to be stored before, or that cannot be."""
         if self.down or self._records or not isinstance(self._backend, SupportsTimedWrite):
-            return False
+            return None
         record = _Record(write, since)
-        sent = record.dated(self._clock())
-        reports = () if sent.report is None else (sent.report,)
-        try:
-            answer = self._backend.write_within(seconds, () if sent.role is Role.REPORT else (sent,), reports)
-        except BackendUnavailable as error:
-            self._records[record.key] = record
-            self._fail(error)
-            return True
-        except BaseException as error:
-            # It may be of a signal, and the record stored: the next round finds out.
-            self._records[record.key] = record
-            record.delivery = Delivery.UNCERTAIN
-            if isinstance(error, Exception):
-                return False
-            raise
-        if answer is None:
-            return False
+        self._direct[record.key] = record
+        return DirectWrite(record, self._backend, self._clock, self._outages)
+
+    def end_direct(self, direct: DirectWrite) -> None:
+        """Note the outcome of a record that the thread of its job has sent; it stays here unless it is stored."""
+        record = direct.record
+        if self._direct.pop(record.key, None) is None:
+            return  # its job was forgotten meanwhile
         self._records[record.key] = record
-        self._succeed([record], _Receipt(*answer))
-        return True
+        # An answer from before an outage proves nothing: the server may have lost the record since.
+        if direct.receipt is not None and direct.outages == self._outages:
+            self._succeed([record], direct.receipt)
+        elif direct.error is not None and not self.down:
+            self._fail(direct.error)
+        elif not self.down:
+            self.retry_now()
+        self._finish_flushes()
 
     def _next_batch(self) -> list[_Record]:
         """Return the oldest records, one of each job."""
@@ -362,7 +400,7 @@ class Outbox:
 
     def _finish_flushes(self) -> None:
         for flush in self._flushes:
-            if not flush.pending & self._records.keys():
+            if flush.pending.isdisjoint(self._records) and flush.pending.isdisjoint(self._direct):
                 flush.refused = self._refusals.all()
                 flush.finished.set()
         self._flushes = [flush for flush in self._flushes if not flush.finished.is_set()]
@@ -392,6 +430,7 @@ class Outbox:
         self._retry_at = self._clock() + self._backoff.next()
         if not self.down:
             self._mode = Mode.OUTAGE
+            self._outages += 1
             _log().warning("Progress cannot be stored now; jobs continue and it is tried again: %s", error)
         for record in self._records.values():
             record.delivery = Delivery.UNCERTAIN

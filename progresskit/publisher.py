@@ -236,6 +236,8 @@ class Publisher:
         """
         may_write = here and self._writes_here and not sys.is_finalizing()
         if may_write and self._rounds.end_here(write, job.began, self._settings.flush_seconds):
+            if self.down:
+                self._start()  # the thread that sends the record again may have ended with the kit
             return do_nothing
         return self._deliver(write, job.began)
 

@@ -1,9 +1,9 @@
 """
 The work of the publisher's thread, one round after another.
 
-The thread owns everything here, but while another thread holds the lock to store the end of a job itself. Other
-threads hand functions to it through the inbox, which is a SimpleQueue because a finalizer may put into it at any
-moment, even while the thread itself takes something out. A round decides by the injected clock only.
+The thread owns everything here, but while another thread holds the lock to begin or end storing the end of a job
+itself. Other threads hand functions to it through the inbox, which is a SimpleQueue because a finalizer may put into it
+at any moment, even while the thread itself takes something out. A round decides by the injected clock only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .abc import Backend
     from .config import Settings
     from .job import Job
-    from .outbox import Flush
+    from .outbox import DirectWrite, Flush
     from .progress import Write
 
     Inbox = SimpleQueue[Callable[[], None]]
@@ -41,7 +41,7 @@ class Rounds:
     def __init__(self, backend: Backend, settings: Settings, clock: Callable[[], float]) -> None:
         self.inbox: Inbox = SimpleQueue()
         self._clock = clock
-        self._lock = Lock()  # held during a round, and while another thread stores the end of a job
+        self._lock = Lock()  # held during a round, and for a moment before and after another thread stores an end
         self.deferred = Deferred(settings.interval, WAKE_SECONDS, self.wake)
         self.sampler = Sampler(settings.interval, settings.heartbeat_seconds)
         self._takeovers = Takeovers(backend, clock, settings.heartbeat_seconds)
@@ -181,11 +181,27 @@ class Rounds:
 
         Returns False where that cannot be: the thread of the rounds is at work, or has records to store before.
         """
-        if not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(timeout=WAKE_SECONDS):
             return False
         try:
             self._remove(write)
-            return self.outbox.write_one(write, since, seconds)
+            direct = self.outbox.begin_direct(write, since)
+        finally:
+            self._lock.release()
+        if direct is None:
+            return False
+        try:
+            direct.send(seconds)  # without the lock: neither the rounds nor the ends of other jobs wait for it
+        finally:
+            self._end_direct(direct)
+        return direct.is_over
+
+    def _end_direct(self, direct: DirectWrite) -> None:
+        if not self._lock.acquire(timeout=WAKE_SECONDS):
+            self.inbox.put(lambda: self.outbox.end_direct(direct))
+            return
+        try:
+            self.outbox.end_direct(direct)
         finally:
             if len(self.outbox):
                 self.wake()  # it was not stored, and is tried again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from threading import Condition
 from typing import TYPE_CHECKING
@@ -116,6 +117,21 @@ class TimedWriteContract:
                 assert (dict(answer[0]), dict(answer[1])) == ({id: 1}, {})
                 assert read(store, id).state is State.SUCCEEDED
             assert store.write([begun]) == {id: 1}
+
+    def test_threads_that_write_in_a_given_time_at_once_store_all(self, backend: SupportsTimedWrite) -> None:
+        store = backend_of(backend)
+        ids = [f"job-{number}" for number in range(40)]
+        store.write([start("connects")])
+
+        def write(id: str) -> None:
+            begun = start(id, state=State.SUCCEEDED, role=Role.DEQUEUE)
+            if backend.write_within(PATIENCE, [begun]) is None:
+                store.write([begun])
+
+        with ThreadPoolExecutor(4) as threads:
+            [*threads.map(write, ids)]
+        found = store.read(ids)
+        assert [found[id].state for id in ids] == [State.SUCCEEDED] * len(ids)
 
     def test_a_start_in_a_given_time_is_folded_in_as_any_other(self, backend: SupportsTimedWrite) -> None:
         store, model = backend_of(backend), MemoryBackend()

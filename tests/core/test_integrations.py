@@ -537,6 +537,35 @@ def test_the_end_of_a_task_is_stored_in_its_own_thread(make_kit: Callable[..., K
     wait_until(stores_all_here, "the publisher, woken by the first task, is at rest")
 
 
+def test_the_end_of_a_task_does_not_wait_for_that_of_another_thread(make_kit: Callable[..., Kit]) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    class Slow(MemoryBackend):
+        def write_within(self, seconds: float, batch: Any, reports: Any = ()) -> Any:
+            if not inside.is_set():
+                inside.set()
+                assert leave.wait(60)
+            return super().write_within(seconds, batch, reports)
+
+    integration = Integration(make_kit(backend=Slow(), interval=60, lease=600, flush_seconds=60))
+
+    def end_tasks() -> None:
+        numbers = count()
+        while not inside.is_set():  # where the publisher was at work, it has stored the end
+            integration.start(f"other-{next(numbers)}").succeed()
+
+    other = threading.Thread(target=end_tasks)
+    other.start()
+    assert inside.wait(60)
+    integration.start("task").succeed()
+    progress = integration.kit.get("task")
+    assert progress is not None
+    assert progress.done
+    assert other.is_alive()
+    leave.set()
+    other.join(60)
+
+
 def test_the_end_of_a_task_is_stored_by_the_publisher_while_that_is_at_work(make_kit: Callable[..., Kit]) -> None:
     entered, leave = threading.Event(), threading.Event()
 
