@@ -99,6 +99,14 @@ class Backend(ABC):
     def close(self) -> None:
         """Close the connections that the backend opened itself, never those that it was given."""
 
+    def prepare_to_fork(self) -> None:
+        """
+        Make now what each forked child would have to make for its first write; no connection.
+
+        Called in a process that is going to fork, where that is known.
+        """
+        return
+
     @abstractmethod
     def after_fork_in_child(self) -> None:
         """

@@ -44,6 +44,11 @@ class Deferred:
         return bool(self._jobs or self._updates)
 
     @property
+    def has_updates(self) -> bool:
+        """True while an external update waits."""
+        return bool(self._updates)
+
+    @property
     def has_jobs(self) -> bool:
         """True while one of the jobs is live."""
         return any(True for _ in self.jobs())
@@ -76,6 +81,10 @@ class Deferred:
         if at_once or self._next_round > now + self._interval:
             self.begin_round()  # others need not wake it too
             self._wake()
+
+    def expect_round(self, at: float) -> None:
+        """Note that a thread will be started, and do a round then: it need not be woken before."""
+        self._next_round = min(self._next_round, at)
 
     # In the thread that does the rounds.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _actions: list[Callable[[], object]] = []
-_noticed = _beginning = os.getpid()
+_first = _noticed = _beginning = os.getpid()
 _noticing: dict[int, RLock] = {}  # by process, since a lock that was held at the fork stays locked in the child
 
 
@@ -31,6 +31,11 @@ def notice() -> None:
         with _noticing.setdefault(pid, RLock()):
             if pid != _beginning:  # else an action is what asks
                 _begin(pid)
+
+
+def is_child() -> bool:
+    """Return whether this process was forked from one that had imported this module."""
+    return _noticed != _first
 
 
 def _begin(pid: int) -> None:

@@ -246,9 +246,10 @@ class Integration:
 
         Also warns, once, if other processes cannot see the jobs of this one; `where` names it ("an RQ worker"). The
         observers of all jobs are made here, so that the text of a process without jobs is written above their bars.
+        What forked children need for a job is made here as well, once for all of them.
         """
         self.kit.warn_unshared(where)
-        self.kit._prepare_observers()
+        self.kit._prepare()
 
     def flush(self) -> None:
         """

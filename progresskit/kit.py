@@ -414,9 +414,9 @@ class Kit:
 
     # For progresskit.integrations.
 
-    def _prepare_observers(self) -> None:
-        """Make the observers of all jobs; raises ConfigurationError where one cannot be made."""
-        _ = self._resources.observers
+    def _prepare(self) -> None:
+        """Make what jobs need, here or in forked children, without a thread or a connection."""
+        self._resources.prepare()
 
     def _open_job(
         self,

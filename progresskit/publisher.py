@@ -42,6 +42,9 @@ class Phase(Enum):
     IDLE = "idle"
     """No thread was started."""
 
+    EXPECTED = "expected"
+    """A timer will start one in a moment: the job may have ended by then, and the process with it."""
+
     RUNNING = "running"
 
     CLOSED = "closed"
@@ -66,6 +69,11 @@ class PublisherThread:
         """True while there is a thread that does the rounds."""
         return self._phase in (Phase.RUNNING, Phase.FINISHING)
 
+    @property
+    def is_to_come(self) -> bool:
+        """True until the first thread is started, or the kit is closed."""
+        return self._phase in (Phase.IDLE, Phase.EXPECTED)
+
     def start(self) -> None:
         """Start the thread unless it runs; without effect where no thread can be started."""
         if self._phase is Phase.RUNNING:
@@ -76,6 +84,30 @@ class PublisherThread:
             if not self.is_running:
                 self._start()
 
+    def start_later(self, seconds: float) -> None:
+        """Start the thread once that time has passed, with a round, unless it runs already: then do a round soon."""
+        if sys.is_finalizing():
+            return
+        with self._lock:
+            if self._phase is Phase.IDLE:
+                self._expect(seconds)
+            elif self._phase is not Phase.EXPECTED:
+                self._rounds.wake()
+
+    def _expect(self, seconds: float) -> None:
+        self._register_exit()
+        try:
+            background.call_later(self._begin_expected, seconds)
+        except RuntimeError as error:
+            _log().debug("No timer: records are stored at the end of each job (%s)", error)
+        else:
+            self._phase = Phase.EXPECTED
+
+    def _begin_expected(self) -> None:
+        if self._phase is not Phase.CLOSED:
+            self._rounds.wake()  # a thread that was started meanwhile relies on this round
+            self.start()
+
     def _start(self) -> None:
         self._register_exit()
         self._stop = Event()
@@ -85,7 +117,7 @@ class PublisherThread:
         except RuntimeError as error:
             _log().debug("No publisher thread: records are stored at the end of each job (%s)", error)
         else:
-            self._phase = Phase.RUNNING if self._phase is Phase.IDLE else Phase.FINISHING
+            self._phase = Phase.RUNNING if self.is_to_come else Phase.FINISHING
 
     def _register_exit(self) -> None:
         atexit.unregister(self._exit)
@@ -96,6 +128,12 @@ class PublisherThread:
             from multiprocessing.util import Finalize
 
             Finalize(None, self._exit, exitpriority=0)
+
+    def cancel_start(self) -> None:
+        """Start no thread after all, until something else asks for one."""
+        with self._lock:
+            if self._phase is Phase.EXPECTED:
+                self._phase = Phase.CLOSED
 
     def step_here(self, seconds: float) -> None:
         """Do one round in the calling thread if none runs; wait `seconds` at most for another caller's round."""
@@ -108,8 +146,8 @@ class PublisherThread:
 
     def close(self, seconds: float) -> None:
         """Stop the thread; wait at most `seconds` for its end."""
-        thread = self._thread
-        self._rounds.inbox.put(self._stop.set)
+        thread, stop = self._thread, self._stop
+        self._rounds.inbox.put(lambda: self._rounds.stop(stop))
         if thread is not None:
             thread.join(seconds)
         self._phase = Phase.CLOSED
@@ -167,15 +205,24 @@ class Publisher:
         self.ttl, self.strict = settings.ttl, settings.strict
         self.control_exceptions = {} if control_exceptions is None else control_exceptions
         self._generation = 0
+        self._spare: tuple[Rounds, PublisherThread] | None = None
         self._backend, self._settings, self._threaded = backend, settings, threaded
         can_write = isinstance(backend, SupportsTimedWrite) and settings.flush_seconds >= LEAST_SECONDS
         self._writes_here = threaded and can_write
         self._reset()
 
     def _reset(self) -> None:
-        self._rounds = Rounds(self._backend, self._settings, self.clock)
+        (self._rounds, self._thread), self._spare = self._spare or self._new_rounds(), None
         self._inbox = self._rounds.inbox
-        self._thread = PublisherThread(self._rounds, self._exit, self._exit_and_close)
+
+    def _new_rounds(self) -> tuple[Rounds, PublisherThread]:
+        rounds = Rounds(self._backend, self._settings, self.clock)
+        return rounds, PublisherThread(rounds, self._exit, self._exit_and_close)
+
+    def prepare_to_fork(self) -> None:
+        """Make what each forked child needs now, once: no other thread has touched it at the fork."""
+        if self._spare is None:
+            self._spare = self._new_rounds()
 
     def after_fork_in_child(self) -> None:
         """Start again; the jobs there were belong to the process that this one was forked from."""
@@ -214,8 +261,7 @@ class Publisher:
     def register(self, job: Job, *, deferred: bool = False) -> None:
         """Publish the job from now on; if it is `deferred`, from one interval after it began, or only its end."""
         if deferred:
-            self._rounds.deferred.add_job(job)
-            self._start()
+            self._defer(job.began, lambda: self._rounds.deferred.add_job(job))
         else:
             ids, token, weak = job.cancel_ids, job.token, ref(job)
             self._post(lambda: self._rounds.register(ids, token, weak))
@@ -256,8 +302,12 @@ class Publisher:
 
     def submit(self, build: Callable[[], Write], *, at_once: bool) -> None:
         """Publish the external update that `build` returns in the publisher's thread, within an interval."""
-        self._rounds.deferred.add_update(build, self.clock(), at_once=at_once)
-        self._start()
+        now = self.clock()
+        if at_once:
+            self._rounds.deferred.add_update(build, now, at_once=True)
+            self._start()
+        else:
+            self._defer(now, lambda: self._rounds.deferred.add_update(build, now, at_once=False))
 
     def declare(self, write: Write) -> None:
         """Publish how many parts a job has, and wait as for the end of a job."""
@@ -292,6 +342,20 @@ class Publisher:
         """Discard the records of ended runs of a job that was forgotten."""
         self._inbox.put(lambda: self._rounds.outbox.forget(id))
 
+    def _defer(self, now: float, add: Callable[[], None]) -> None:
+        """
+        Have what is added taken up within an interval.
+
+        A forked child starts no thread before: many are for one short task.
+        """
+        if self._threaded and self._thread.is_to_come and forks.is_child():
+            self._rounds.deferred.expect_round(now + self._settings.interval)
+            add()
+            self._thread.start_later(self._settings.interval)
+        else:
+            add()
+            self._start()
+
     # Flushes, and the end.
 
     def flush(self, timeout: float | None) -> None:
@@ -324,11 +388,15 @@ class Publisher:
         atexit.unregister(self._exit)
         if sys.is_finalizing():
             return
+        if self._thread.is_to_come and self._rounds.has_messages:
+            self._start()
         if self._thread.is_running:
             self._try_flush()
             self._thread.close(self._settings.flush_seconds)
         else:
-            self._step_here()
+            if not self._rounds.is_idle:
+                self._step_here()
+            self._thread.cancel_start()
             self._rounds.close()
 
     def _exit(self) -> None:

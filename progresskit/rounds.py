@@ -92,7 +92,7 @@ class Rounds:
     @property
     def has_messages(self) -> bool:
         """True while something waits for a round; safe in any thread."""
-        return bool(self.deferred) or not self.inbox.empty()
+        return self.deferred.has_updates or self.deferred.has_jobs or not self.inbox.empty()
 
     @property
     def has_jobs(self) -> bool:
@@ -107,6 +107,11 @@ class Rounds:
         """Publish no live job any longer."""
         self.sampler.clear()
         self.deferred.drop_jobs()
+
+    def stop(self, stopped: Event) -> None:
+        """End the rounds, of which this is the last one, as the message `stopped` says."""
+        stopped.set()
+        self._urgent = True
 
     def close(self) -> None:
         """Stop listening for requests to cancel."""
