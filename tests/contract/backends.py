@@ -26,7 +26,7 @@ from progresskit.testing import (
     SharedPartsContract,
     TimedWriteContract,
 )
-from tests.services import missing, patience, server
+from tests.services import mariadb, missing, patience, server
 from tests.services.mariadb import MariaDB
 from tests.services.nats import NATS
 from tests.services.postgresql import PostgreSQL
@@ -112,11 +112,7 @@ def table_locked(url: str) -> Iterator[None]:
 @contextmanager
 def table_read_only(url: str) -> Iterator[None]:
     """Lock the table of a MariaDB store as a backup does; it can be read."""
-    import pymysql
-    from sqlalchemy import make_url
-
-    address = make_url(url).translate_connect_args(username="user")
-    with closing(pymysql.connect(**address)) as connection, connection.cursor() as cursor:
+    with mariadb.using(url) as cursor:
         cursor.execute("LOCK TABLES progresskit_jobs READ")
         yield
         cursor.execute("UNLOCK TABLES")

@@ -10,6 +10,7 @@ from progresskit_celery.state.backend import CeleryBackend
 from progresskit_celery.state.store import Change, Meta
 from progresskit_nats import NATSBackend
 from progresskit_redis import RedisBackend
+from tests.services import mariadb
 
 UPDATE = "UPDATE progresskit_jobs SET body = {} WHERE id = {}"
 
@@ -28,11 +29,7 @@ def in_postgresql(url: str, backend: Any, id: str, body: str) -> None:
 
 
 def in_mariadb(url: str, backend: Any, id: str, body: str) -> None:
-    import pymysql
-    from sqlalchemy import make_url
-
-    address = make_url(url).translate_connect_args(username="user")
-    with closing(pymysql.connect(**address, autocommit=True)) as connection, connection.cursor() as cursor:
+    with mariadb.using(url) as cursor:
         assert cursor.execute(UPDATE.format("%s", "%s"), (body, id)) == 1
 
 

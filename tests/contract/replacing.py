@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 
-from tests.services import server
+from tests.services import mariadb, server
 
 
 def sqlite_file(url: str) -> None:
@@ -28,11 +27,7 @@ def postgresql_table(url: str) -> None:
 
 
 def mariadb_table(url: str) -> None:
-    import pymysql
-    from sqlalchemy import make_url
-
-    address = make_url(url).translate_connect_args(username="user")
-    with closing(pymysql.connect(**address, autocommit=True)) as connection, connection.cursor() as cursor:
+    with mariadb.using(url) as cursor:
         cursor.execute("DROP TABLE progresskit_jobs")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from functools import cache
 from importlib import import_module
 from threading import Lock
 
@@ -34,6 +35,7 @@ def server_class(name: str) -> type[Server]:
     return found
 
 
+@cache
 def missing(name: str) -> str | None:
     """Return why a server cannot be had on this machine; None where it can."""
     return server_class(name).missing()

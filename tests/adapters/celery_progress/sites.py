@@ -114,7 +114,7 @@ class Site:
             self.client.backend.store_result(id, result, state)
 
     def get(self, path: str) -> Answer:
-        response = httpx.get(f"{self.address}/celery-progress/{path}/", trust_env=False, timeout=PATIENCE)
+        response = httpx.get(f"{self.address}/celery-progress/{path}/", trust_env=False, verify=False, timeout=PATIENCE)
         return Answer(response.status_code, response.content)
 
     def socket(self, id: str, path: str = "progress", **how: Any) -> ClientConnection:
