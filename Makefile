@@ -37,6 +37,8 @@ test: lint types
 	$(python) -m pytest -m "not browser and not packaging and not faults" $(PYTEST_OPTIONS)
 else
 test: export PROGRESSKIT_CI := 1
+# What the tests import is compiled while the types are checked: their processes, which start at once, would each do it.
+test: meanwhile := $(python) -m pytest --collect-only --quiet -p no:cacheprovider >/dev/null 2>&1 &
 test: bootstrap lint types ## everything CI runs: linters, types, the whole suite, and again on a second Python at hand
 	$(python) -m pytest $(beside) -m "not timing" $(PYTEST_OPTIONS)
 	$(python) -m pytest -m timing $(PYTEST_OPTIONS) $(timed)
@@ -66,7 +68,7 @@ format: $(VENV)/.installed-all,test ## let ruff mend what it can
 
 .PHONY: types
 types: $(VENV)/.installed-all,test ## mypy, strict; pyright reads what users type
-	@$(python) -m pyright --pythonpath $(python) tests/typing/api.py & pyright=$$!; $(python) -m mypy && wait $$pyright
+	@$(meanwhile) $(python) -m pyright --pythonpath $(python) tests/typing/api.py & pyright=$$!; $(python) -m mypy && wait $$pyright
 
 .PHONY: docs
 docs: $(VENV)/.installed-docs ## docs/ as a searchable site in build/site
