@@ -89,14 +89,30 @@ def pair(broker: Server) -> Iterator[Pair]:
         yield Pair(stack, f"kombu+{broker.fresh()}")
 
 
-def test_a_broker_that_is_killed_and_started_again_is_used_again(broker: Server, pair: Pair) -> None:
-    for _ in range(3):
-        losses = pair.losses
-        broker.kill()
-        pair.refused()
-        broker.start()
-        pair.recovers()
-        wait_until(lambda losses=losses: pair.losses > losses, "the watcher is told that it missed something")  # type: ignore[misc]
+def test_a_broker_that_is_killed_and_started_again_is_used_again_and_who_joins_is_shown_what_others_know(
+    broker: Server,
+) -> None:
+    url = f"kombu+{broker.fresh()}"
+    with ExitStack() as stack:
+        pair = Pair(stack, url)
+        for number in range(2):
+            ended = start(f"ended-{number}", state=State.SUCCEEDED)
+            pair.writer.write([ended])
+            losses = pair.losses
+            broker.kill()
+            pair.refused()
+            late = stack.enter_context(closing(KombuBackend(url)))
+            broker.start()
+
+            def is_known(late: KombuBackend = late, id: str = ended.id) -> bool:
+                try:
+                    return id in late.read([id])
+                except BackendUnavailable:
+                    return False
+
+            wait_until(is_known, "who joins while the others connect again is told", PATIENCE)
+            pair.recovers()
+            wait_until(lambda losses=losses: pair.losses > losses, "the watcher is told that it missed something")  # type: ignore[misc]
 
 
 @pytest.mark.timing
@@ -152,19 +168,3 @@ def test_a_broker_that_refuses_connections_is_tried_until_it_does_not(broker: Se
         pair.refused()
         proxy.accept()
         pair.recovers()
-
-
-def test_one_who_joins_while_all_connect_again_is_shown_what_they_know(broker: Server) -> None:
-    url = f"kombu+{broker.url}"
-    with closing(KombuBackend(url)) as worker, closing(KombuBackend(url)) as late:
-        worker.write([start("job", state=State.SUCCEEDED)])
-        broker.kill()
-        broker.start()
-
-        def is_known() -> bool:
-            try:
-                return "job" in late.read(["job"])
-            except BackendUnavailable:
-                return False
-
-        wait_until(is_known, "it is told", PATIENCE)

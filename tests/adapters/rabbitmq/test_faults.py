@@ -72,22 +72,26 @@ def succeeds(call: Callable[[], object]) -> Callable[[], bool]:
     return is_accepted
 
 
-def test_a_killed_broker_remembers_all_that_was_confirmed_and_everybody_comes_back(
+def test_a_killed_broker_remembers_all_that_was_confirmed_and_everybody_comes_back_and_asks_to_cancel(
     harmed: RabbitMQ, url: str, opened: Callable[..., RabbitMQBackend]
 ) -> None:
     worker, viewer, observer, lost = opened(), opened(), RecordingObserver(), Event()
     viewer.subscribe(observer.notify_all, lost.set).add(["running", "ended", "again"])
+    asked, cancels_lost = list[str](), Event()
+    worker.subscribe_cancels(asked.extend, cancels_lost.set).add(["asked"])
     with closing(RabbitMQBackend(url)) as gone:
         gone.write([start("ended"), start("again")])
         gone.write([update("ended", 2, state=State.SUCCEEDED, current=9), start("again", token="next")])
         gone.request_cancel(["again"])
-    worker.write([start("running")])
+    worker.write([start("running"), start("asked")])
     worker.write([update("running", 2, current=2)])
     observer.wait_for(lambda progress: progress.current == 2)
     harmed.kill()
     refused(lambda: worker.write([update("running", 3, current=3)]))
     refused(lambda: viewer.read(["running"]))
     harmed.start()
+    until(succeeds(lambda: viewer.request_cancel(["asked"])))
+    until(lambda: asked == ["asked"] or (cancels_lost.is_set() and worker.cancel_requested(["asked"]) == {"asked"}))
     until(succeeds(lambda: worker.write([update("running", 3, current=3)])))
     assert lost.wait(60), "who listens is told to look anew"
     until(lambda: read(viewer, "running").current == 3)
@@ -236,16 +240,3 @@ def test_a_broker_out_of_memory_is_reported_and_can_still_be_asked_for_what_is_k
     until(succeeds(lambda: worker.write([update("job", 3, current=3)])))
     until(lambda: read(viewer, "job").current == 3)
     assert not worker.node.streams.outcomes, "what was refused is waited for, and there may be much of it"
-
-
-def test_requests_to_cancel_arrive_after_the_broker_was_away(
-    harmed: RabbitMQ, opened: Callable[..., RabbitMQBackend]
-) -> None:
-    worker, viewer = opened(), opened()
-    asked, lost = list[str](), Event()
-    worker.subscribe_cancels(asked.extend, lost.set).add(["job"])
-    worker.write([start("job")])
-    harmed.kill()
-    harmed.start()
-    until(succeeds(lambda: viewer.request_cancel(["job"])))
-    until(lambda: asked == ["job"] or (lost.is_set() and worker.cancel_requested(["job"]) == {"job"}))
