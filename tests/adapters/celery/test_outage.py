@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from typing import Any, NoReturn
+from contextlib import closing
+from typing import NoReturn
 
 import pytest
 
@@ -21,24 +21,29 @@ from tests.services.postgresql import USER, PostgreSQL
 from tests.services.server import Server
 from tests.services.waiting import wait_until
 
-SERVERS: dict[str, Callable[[Any], str]] = {
-    "redis": lambda server: server.url,
-    "postgresql": lambda server: f"db+{server.url}",
-    "memcached": lambda server: f"cache+memcached://127.0.0.1:{server.port}/",
+RESULT_BACKENDS: dict[str, Callable[[str], str]] = {
+    "redis": str,
+    "postgresql": "db+{}".format,
+    "memcached": lambda url: f"cache+{url.replace('memcache:', 'memcached:')}",
 }
+"""How Celery's settings name a store, given its address, by the server that it is on."""
 
 
-@pytest.fixture(params=SERVERS)
-def service(
-    request: pytest.FixtureRequest, missing_service: Callable[[str], NoReturn]
-) -> Iterator[tuple[Server, CeleryBackend]]:
-    """Give a server of the test's own, and a backend on it."""
+@pytest.fixture(params=RESULT_BACKENDS, scope="module")
+def harmed(request: pytest.FixtureRequest, missing_service: Callable[[str], NoReturn]) -> Iterator[tuple[str, Server]]:
+    """Give the name of a server, and one of this module's own, which its tests leave running."""
     if missing(request.param):
         missing_service(request.param)
-    with ExitStack() as stack:
-        server = stack.enter_context(server_class(request.param)())
-        backend = CeleryBackend(imported(address(SERVERS[request.param](server))))
-        yield server, stack.enter_context(closing(backend))
+    with server_class(request.param)() as server:
+        yield request.param, server
+
+
+@pytest.fixture
+def service(harmed: tuple[str, Server]) -> Iterator[tuple[Server, CeleryBackend]]:
+    """Give a server, and a backend with a fresh store on it."""
+    name, server = harmed
+    with closing(CeleryBackend(imported(address(RESULT_BACKENDS[name](server.fresh()))))) as backend:
+        yield server, backend
 
 
 @pytest.fixture
@@ -110,7 +115,7 @@ def test_a_server_that_hangs_holds_no_call_up_and_is_found_again(service: tuple[
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("service", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("harmed", ["postgresql"], indirect=True)
 def test_a_server_that_hangs_from_the_start_does_not_hold_up_closing_and_keeps_no_connection(
     service: tuple[Server, CeleryBackend],
 ) -> None:
@@ -135,7 +140,7 @@ def is_executor_thread(thread: threading.Thread) -> bool:
     return thread.name == "progresskit-celery-results"
 
 
-@pytest.mark.parametrize("service", ["redis"], indirect=True)
+@pytest.mark.parametrize("harmed", ["redis"], indirect=True)
 def test_those_who_listen_are_notified_that_they_have_missed_something_and_of_all_after_it(
     service: tuple[Server, CeleryBackend],
 ) -> None:
