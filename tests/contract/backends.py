@@ -46,8 +46,8 @@ class Row(NamedTuple):
     while, `replaced` replaces its server, or its table, by an empty one. `left_out` are tests of the contract that the
     backend cannot pass, each with the reason, which is printed.
     `patience` are its limits as they are set for all tests but those of outages.
-    `examples` are how many random histories are run: FEW where another row runs all of them through what decides,
-    which is the fold of the kit (memory) or the script of Redis.
+    `examples` are how many random histories are run: FEW where others run all of them through what decides, which is
+    the fold of the kit (memory), the script of Redis, or the statements of a database (tests/adapters/sql/*/test_fold).
     `plant` replaces the stored body of a job, given the address, the backend, the id and the body; without it, the body
     is written like any other.
     `harmed` makes the servers, by a name for each, that the fault tests and benchmarks kill, pause and fill.
@@ -191,6 +191,7 @@ BACKENDS = [
         lambda folder: f"sqlite:///{folder}/progress.db",
         outage=locked,
         replaced=replacing.sqlite_file,
+        examples=FEW,
         patience=patience.SQLITE,
         plant=planting.in_sqlite,
     ),
@@ -223,6 +224,7 @@ BACKENDS = [
         outage=table_locked,
         replaced=replacing.postgresql_table,
         harmed={"postgresql": lambda: PostgreSQL(durable=True)},
+        examples=FEW,
         patience=patience.POSTGRESQL,
         plant=planting.in_postgresql,
     ),
@@ -234,6 +236,7 @@ BACKENDS = [
         outage=table_read_only,
         replaced=replacing.mariadb_table,
         harmed={"mariadb": lambda: MariaDB(durable=True)},
+        examples=FEW,
         patience=patience.MARIADB,
         plant=planting.in_mariadb,
     ),

@@ -33,7 +33,8 @@ class Row(NamedTuple):
     """
     A queue: `make` gives one with the integration, in a new folder and on its `services`, those of tests.services.
 
-    `concurrencies`, `lacks` and `waits` are those of `QueueContract`.
+    `concurrencies`, `lacks` and `waits` are those of `QueueContract`. `elsewhere` are tests that the integration passes
+    on the services of an earlier row, and that are about the integration alone.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Row(NamedTuple):
     services: tuple[str, ...] = ("redis",)
     lacks: Mapping[str, str] = MappingProxyType({})
     waits: Mapping[str, str] = MappingProxyType({})
+    elsewhere: tuple[str, ...] = ()
 
 
 class QueueSuite(QueueContract):
@@ -74,7 +76,9 @@ def suite_of(name: str, module: str) -> type:
         "lacks": row.lacks,
         "waits": row.waits,
         "__module__": module,
+        **dict.fromkeys(row.elsewhere),
     }
+    assert all(hasattr(QueueContract, test) for test in row.elsewhere), f"{row.elsewhere} are not all tests"
     return type(f"Test{name.title().replace('-', '')}", (QueueSuite,), members)
 
 
@@ -679,6 +683,8 @@ class Arq(Site):
         super().close()
 
 
+MANY = ("test_all_of_a_thousand_tasks_end",)
+
 QUEUES = [
     Row(
         "celery",
@@ -716,6 +722,7 @@ QUEUES = [
         ("thread",),
         services=("redis", "rabbitmq"),
         lacks=DRAMATIQ_LACKS,
+        elsewhere=MANY,
     ),
     Row("huey-redis", lambda folder: closing(Huey(folder, "redis")), ("process", "greenlet"), lacks=HUEY_LACKS),
     Row(
@@ -723,6 +730,7 @@ QUEUES = [
         lambda folder: closing(Huey(folder, "sqlite")),
         ("thread",),
         lacks=HUEY_LACKS | {"time limits": "Huey ends no task of a thread"},
+        elsewhere=MANY,
     ),
     Row(
         "procrastinate",
@@ -749,6 +757,7 @@ QUEUES = [
         ("in-process", "process"),
         lacks=DJANGO_LACKS
         | {"results": "RQ stores the result after the callbacks in which django-tasks-rq reports the end"},
+        elsewhere=MANY,
     ),
     Row(
         "taskiq-list",
@@ -763,6 +772,7 @@ QUEUES = [
         ("coroutine",),
         lacks={name: reason for name, reason in TASKIQ_LACKS.items() if "(thread)" not in name},
         waits={"coroutine": "wait_in_loop"},
+        elsewhere=MANY,
     ),
     Row("arq", lambda folder: closing(Arq(folder)), ("coroutine", "thread"), waits={"coroutine": "wait_in_loop"}),
 ]
