@@ -456,8 +456,9 @@ class Progress:
             return 100
         if self.tally is not None:
             return percent_of(self.tally.hundredths)
-        given = self.given_percent
-        return percentage(self.current, self.total) if given == DERIVED else given
+        details = self.details
+        given = details.given_percent
+        return percentage(details.current, details.total) if given == DERIVED else given
 
     @property
     def cursor(self) -> str:
@@ -965,7 +966,7 @@ def encode(progress: Progress) -> str:
 
     It is JSON, and pages get its public part unchanged; see `progresskit.bodies`.
     """
-    error = progress.error
+    error = progress.details.error
     private = f',"lease":{_number(progress.lease)}'
     if progress.owner is not None:
         private += f',"owner":{_string(progress.owner)}'
@@ -996,10 +997,11 @@ _BOOLEANS = ("false", "true")
 
 def _before(progress: Progress, error: Failure | None) -> str:
     """Return the JSON of a record up to the fields that only the store knows."""
-    kind, current, total, unit, description, meta, rate, eta, result, *_ = progress.details
+    kind, current, total, unit, description, meta, rate, eta, result, _, _, steps, step, *_ = progress.details
     return (
         f'{body_starts_with(progress.id)}{_string(kind)}{STATES_IN_JSON[progress.state]}"current":{_number(current)},'
-        f'"total":{_number(total)},"unit":{_string(unit)},"percent":{_number(progress.percent)},{_steps(progress)}'
+        f'"total":{_number(total)},"unit":{_string(unit)},"percent":{_number(progress.percent)},'
+        f'"steps":{"null" if steps is None else _steps(steps)},"step":{_number(step)},'
         f'"description":{_string(description)},"meta":{_encode(dict(meta)) if meta else "{}"},'
         f'"rate":{_number(rate)},"eta":{_number(eta)},"result":{"null" if result is None else _encode(result)},'
         f'"error":{"null" if error is None else _encode({"type": error.type, "message": error.message})},'
@@ -1007,15 +1009,12 @@ def _before(progress: Progress, error: Failure | None) -> str:
     )
 
 
-def _steps(progress: Progress) -> str:
-    steps, step = progress.steps, progress.step
-    if steps is None:
-        return f'"steps":null,"step":{_number(step)},'
+def _steps(steps: tuple[Step, ...]) -> str:
     items = ",".join(
         f'{{"name":{_string(name)},"weight":{_number(weight)},"state":"{state.value}","percent":{_number(percent)}}}'
         for name, weight, state, percent in steps
     )
-    return f'"steps":[{items}],"step":{_number(step)},'
+    return f"[{items}]"
 
 
 def _parts(parts: Parts) -> str:
@@ -1030,7 +1029,7 @@ def _after(progress: Progress) -> str:
     """Return the JSON of a record from behind the fields that only the store knows, but for the bracket."""
     created, started, updated, finished, next_retry, part_of = progress.details[-6:]
     return (
-        f'"parent":{_string(progress.parent)},"created_at":{_time(created)},"started_at":{_time(started)},'
+        f'"parent":{_string(progress.details.parent)},"created_at":{_time(created)},"started_at":{_time(started)},'
         f'"updated_at":{_time(updated)},"finished_at":{_time(finished)},"next_retry_at":{_time(next_retry)},'
         f'"part_of":{_string(part_of)}'
     )

@@ -27,9 +27,9 @@ def head(write: Write) -> bytes:
         counts = f"{'-' if size is None else size},{'-' if weight is None else weight}"
         declared = f"{word(declaring)},{counts},{offset!r},{keeps_texts:d}"
     return (
-        f"{write.role.value} {max(write.run, 1)} {write.lease!r} {write.ttl!r} "
+        f"{write.role._value_} {max(write.run, 1)} {write.lease!r} {write.ttl!r} "
         f"{write.age!r} {write.late:d} {write.created} {declared} "
-        f"{write.attempt} {write.seq} {write.state.value} {token} {marked(write.kind)}"
+        f"{write.attempt} {write.seq} {write.state} {token} {marked(write.kind)}"
     ).encode()
 
 

@@ -67,10 +67,11 @@ class Server(ABC):
     def run(self, calls: Sequence[Call]) -> list[Any]:
         """Make all calls, in one round trip to each server; raise the first error after all were tried."""
 
-    def run_within(self, seconds: float, call: Call) -> Any:
+    def run_within(self, seconds: float | None, call: Call) -> Any:
         """
         Make a call, and wait for its answer for that long at most; return None, without a call, where that cannot be.
 
+        For None it waits for as long as any other call, and does not connect before it: a later one may make the call.
         Raises BackendUnavailable without an answer, whether the server has received the call or not.
         """
         return None
@@ -122,12 +123,12 @@ class Single(Server):
             raise self.failures.translated(error) from error
         return checked(results, self.failures)
 
-    def run_within(self, seconds: float, call: Call) -> Any:
+    def run_within(self, seconds: float | None, call: Call) -> Any:
         """Make it on a connection that is kept for that; not by a given client."""
         if not self.own:
             return None
         try:
-            with self._prompt.within(seconds) as connection:
+            with self._prompt.kept() if seconds is None else self._prompt.within(seconds) as connection:
                 return None if connection is None else _executed_within(connection, call)
         except self._errors as error:
             raise self.failures.translated(error) from error

@@ -7,8 +7,9 @@ than the call.
 
 from __future__ import annotations
 
+import select
 from collections import deque
-from contextlib import contextmanager
+from math import ceil
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -16,23 +17,56 @@ from .forking import keep_inherited
 from .replies import NOT_YET, parse_replies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from .replies import Reply
 
     Word = bytes | str | int
+    Wait = Callable[[float | None], object]
 
 CHUNK_BYTES = 2**16
 
 SHORTEST_SECONDS = 0.001
-"""A socket without time left would not wait at all, even for what has arrived."""
+"""A call without time left would not wait at all, even for what has arrived."""
 
 
 class PromptConnection:
-    """A connected socket until a deadline, a time of `monotonic`."""
+    """
+    A connection of the client library, connected here, of which only the socket is used, without blocking.
 
-    def __init__(self, socket: Any, deadline: float) -> None:
-        self._socket, self._deadline = socket, deadline
+    Each call of the system gives other threads a turn, after which this one waits for its own: a socket with a timeout
+    would make twice as many.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        connection.connect()
+        self._connection, self._socket = connection, connection._sock
+        self._socket.settimeout(0)
+        self._wait = _wait_on(self._socket)
+        self._seconds: float | None = connection.socket_timeout
+        self._deadline: float | None = None
+
+    def begin(self, seconds: float | None) -> bool:
+        """
+        Set the deadline of what comes next, for None that of any call of the client library.
+
+        Returns False where the server has closed the connection.
+        """
+        if self._wait(0) and self._is_closed():
+            return False
+        seconds = self._seconds if seconds is None else seconds
+        self._deadline = None if seconds is None else monotonic() + seconds
+        return True
+
+    def _is_closed(self) -> bool:
+        """Return whether there is something to read on the idle connection, which can only be its end."""
+        try:
+            self._socket.recv(1)
+        except NOT_YET:
+            return False  # it was TLS's own
+        except OSError:
+            pass
+        return True
 
     def execute(self, *commands: Sequence[Word]) -> list[Reply]:
         """
@@ -41,19 +75,42 @@ class PromptConnection:
         Raises OSError without them at the deadline, whether the server has received the commands or not, and ErrorReply
         for an error.
         """
-        socket, data = self._socket, b""
-        self._set_timeout()
-        socket.sendall(b"".join(map(_packed, commands)))
-        while chunk := socket.recv(CHUNK_BYTES):
+        self._send(b"".join(map(_packed, commands)))
+        self._wait_readable()
+        data = b""
+        while True:
+            try:
+                chunk = self._socket.recv(CHUNK_BYTES)
+            except NOT_YET:
+                self._wait_readable()
+                continue
+            if not chunk:
+                raise ConnectionError("the server has closed the connection")
             data += chunk
             replies = parse_replies(data, len(commands))
             if replies is not None:
                 return replies
-            self._set_timeout()
-        raise ConnectionError("the server has closed the connection")
 
-    def _set_timeout(self) -> None:
-        self._socket.settimeout(max(self._deadline - monotonic(), SHORTEST_SECONDS))
+    def _send(self, data: bytes) -> None:
+        try:
+            sent = self._socket.send(data)
+        except NOT_YET:
+            sent = 0
+        if sent < len(data):  # the server reads more slowly than this
+            self._socket.settimeout(self._left())
+            self._socket.sendall(memoryview(data)[sent:])
+            self._socket.settimeout(0)
+
+    def _wait_readable(self) -> None:
+        if not self._wait(self._left()):
+            raise TimeoutError("the server has not replied in time")
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else max(self._deadline - monotonic(), SHORTEST_SECONDS)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.disconnect()
 
 
 class PromptConnections:
@@ -61,32 +118,36 @@ class PromptConnections:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
-        self._kept: deque[Any] = deque()
+        self._kept: deque[PromptConnection] = deque()
 
-    @contextmanager
-    def within(self, seconds: float) -> Iterator[PromptConnection | None]:
+    def within(self, seconds: float) -> _Use:
         """Give a connection for that long; None where the server has closed the one that was kept."""
-        connection = self._kept.pop() if self._kept else self._connected()
-        try:
-            if _is_closed(connection._sock):
-                connection.disconnect()
-                yield None
-                return
-            yield PromptConnection(connection._sock, monotonic() + seconds)
-        except BaseException:
-            connection.disconnect()  # else its answer would be taken for that to another call
-            raise
-        self._kept.append(connection)
+        return _Use(self._kept, self._taken() or self._connected(), seconds)
 
-    def _connected(self) -> Any:
-        connection = self._make()
-        connection.connect()
-        return connection
+    def kept(self) -> _Use:
+        """
+        Give a connection that is kept, for as long as the client library waits for a call.
+
+        Gives None where there is none, and makes one for the next call.
+        """
+        connection = self._taken()
+        if connection is None:
+            self._kept.append(self._connected())
+        return _Use(self._kept, connection, None)
+
+    def _taken(self) -> PromptConnection | None:
+        try:
+            return self._kept.pop()
+        except IndexError:
+            return None
+
+    def _connected(self) -> PromptConnection:
+        return PromptConnection(self._make())
 
     def close(self) -> None:
         """Close those that are kept."""
         while self._kept:
-            self._kept.pop().disconnect()
+            self._kept.pop().close()
 
     def after_fork_in_child(self) -> None:
         """Forget those of the parent."""
@@ -94,21 +155,42 @@ class PromptConnections:
         self._kept = deque()
 
 
-def _is_closed(socket: Any) -> bool:
-    """Return whether there is something to read on an idle connection, which can only be its end."""
-    socket.settimeout(0)
-    try:
-        socket.recv(1)
-    except NOT_YET:
-        return False
-    except OSError:
-        pass
-    return True
+class _Use:
+    """One use of a connection, as a context: a generator would take longer than the rest of it."""
+
+    __slots__ = ("_connection", "_kept", "_seconds")
+
+    def __init__(
+        self, kept: deque[PromptConnection], connection: PromptConnection | None, seconds: float | None
+    ) -> None:
+        self._kept, self._connection, self._seconds = kept, connection, seconds
+
+    def __enter__(self) -> PromptConnection | None:
+        connection = self._connection
+        if connection is not None and not connection.begin(self._seconds):
+            connection.close()
+            self._connection = None
+        return self._connection
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        if error is None:
+            self._kept.append(connection)
+        else:
+            connection.close()  # else its answer would be taken for that to another call
+
+
+def _wait_on(socket: Any) -> Wait:
+    """Return a function that waits for that many seconds until there is something to read; without a limit for None."""
+    if not hasattr(select, "poll"):  # on Windows, and where eventlet has replaced the module's functions
+        return lambda seconds: select.select([socket], [], [], seconds)[0]
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return lambda seconds: poll.poll(None if seconds is None else ceil(seconds * 1000))
 
 
 def _packed(command: Sequence[Word]) -> bytes:
-    parts = [b"*%d\r\n" % len(command)]
-    for word in command:
-        text = word if type(word) is bytes else str(word).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(text), text))
-    return b"".join(parts)
+    words = [word if type(word) is bytes else str(word).encode() for word in command]
+    return b"*%d\r\n%b" % (len(words), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]))

@@ -23,11 +23,11 @@ _MESSAGE = re.compile(rb"\*3\r\n\$[78]\r\ns?message\r\n\$(\d+)\r\n([^\r]*)\r\n\$
 
 NOT_YET: tuple[type[OSError], ...] = (BlockingIOError,)
 try:
-    from ssl import SSLWantReadError
+    from ssl import SSLWantReadError, SSLWantWriteError
 except ImportError:  # a Python without TLS
     pass
 else:
-    NOT_YET += (SSLWantReadError,)
+    NOT_YET += (SSLWantReadError, SSLWantWriteError)
 
 
 class ErrorReply(Exception):

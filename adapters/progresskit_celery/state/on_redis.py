@@ -106,6 +106,10 @@ class RedisStore(KeyValueStore):
         prompt: PromptConnection | None = getattr(self._thread, "connection", None)
         if prompt is not None:
             return prompt.execute(*commands)
+        if self._client is not None:  # the first call needs no second connection
+            with self._prompt.kept() as kept:
+                if kept is not None:
+                    return kept.execute(*commands)
         with self.client().pipeline(transaction=False) as pipe:
             for command in commands:
                 pipe.execute_command(*command)

@@ -1,0 +1,97 @@
+"""Calls of a server on connections that are kept, whose answers are waited for no longer than a given time."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from threading import Thread
+
+import pytest
+
+from progresskit.backends.prompt import PromptConnections
+
+LARGE = b"x" * 2**23
+"""More than the buffers of a socket hold."""
+
+PATIENCE = 60
+
+
+class Connection:
+    """A connection of a client library to a server that is the other end of a pair of sockets."""
+
+    socket_timeout = PATIENCE
+
+    def __init__(self, peers: list[socket.socket]) -> None:
+        self._peers = peers
+
+    def connect(self) -> None:
+        self._sock, peer = socket.socketpair()
+        peer.settimeout(PATIENCE)
+        self._peers.append(peer)
+
+    def disconnect(self) -> None:
+        self._sock.close()
+
+
+@pytest.fixture
+def peers() -> Iterator[list[socket.socket]]:
+    """The server's ends of the connections, in the order in which they were made."""
+    peers = list[socket.socket]()
+    yield peers
+    for peer in peers:
+        peer.close()
+
+
+@pytest.fixture
+def connections(peers: list[socket.socket]) -> Iterator[PromptConnections]:
+    connections = PromptConnections(lambda: Connection(peers))
+    yield connections
+    connections.close()
+
+
+def serve(peer: socket.socket, size: int, *replies: bytes) -> None:
+    while size:
+        size -= len(peer.recv(min(size, 2**16)))
+    for reply in replies:
+        peer.sendall(reply)
+
+
+def test_a_large_command_to_a_slow_server_is_sent_whole(
+    connections: PromptConnections, peers: list[socket.socket]
+) -> None:
+    with connections.kept() as connection:
+        assert connection is None, "there was none yet"
+    whole = b"*2\r\n$3\r\nSET\r\n$%d\r\n%b\r\n" % (len(LARGE), LARGE)
+    server = Thread(target=serve, args=(peers[0], len(whole), b"$4\r\nd", b"one\r\n"))
+    server.start()
+    with connections.kept() as connection:
+        assert connection is not None
+        assert connection.execute((b"SET", LARGE)) == [b"done"]
+    server.join(PATIENCE)
+    assert len(peers) == 1
+
+
+def test_a_connection_is_dropped_whose_reply_was_given_up(
+    connections: PromptConnections, peers: list[socket.socket]
+) -> None:
+    with pytest.raises(TimeoutError), connections.within(0.01) as connection:
+        assert connection is not None
+        connection.execute(("GET", "late"))
+    with connections.within(PATIENCE) as connection:
+        assert connection is not None
+        peers[1].sendall(b":1\r\n:2\r\n")
+        assert connection.execute(("GET", "one"), ("GET", "two")) == [1, 2]
+
+
+def test_no_call_is_made_on_a_connection_that_the_server_has_closed(
+    connections: PromptConnections, peers: list[socket.socket]
+) -> None:
+    with connections.within(PATIENCE) as connection:
+        assert connection is not None
+    peers[0].close()
+    with connections.kept() as connection:
+        assert connection is None
+    with connections.kept() as connection:
+        assert connection is None, "it was made for the next call"
+    with connections.kept() as connection:
+        assert connection is not None
