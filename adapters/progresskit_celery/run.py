@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from celery import current_task
+from celery._state import get_current_task
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import maybe_make_aware
 
@@ -29,7 +29,7 @@ class Run:
     It is the surrounding job from the start to the end.
     """
 
-    __slots__ = ("_handed_on", "_installation", "_part", "execution", "job", "task")
+    __slots__ = ("_handed_on", "_installation", "_part", "execution", "task")
 
     in_pool_process = False
     """True in a process of the prefork pool, whose end its parent notices."""
@@ -48,7 +48,6 @@ class Run:
             inline=request.is_eager,
             part=self._part,
         )
-        self.job = self.execution.job
         setattr(request, ATTRIBUTE, self)
         self.execution.enter()
 
@@ -60,7 +59,7 @@ class Run:
     @classmethod
     def current(cls) -> Self | None:
         """Return the run of the task that is executed in this thread."""
-        task = current_task._get_current_object()
+        task = get_current_task()
         return None if task is None else cls.of(task)
 
     def hand_on(self, next_retry_at: datetime | None) -> None:
@@ -90,7 +89,7 @@ class Run:
         elif self._handed_on:
             if isinstance(error, Reject):  # the message could not be sent after all
                 self._installation.end_externally(
-                    self.job.id, State.FAILED, kind=self.task.name, error=_reason(error), part=self._part
+                    self.execution.id, State.FAILED, kind=self.task.name, error=_reason(error), part=self._part
                 )
                 self._installation.end_followers(self.task.request, State.FAILED, error)
         else:

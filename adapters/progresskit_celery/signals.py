@@ -49,7 +49,7 @@ def _before_sending(headers: Any = None, body: Any = None, **_: Any) -> None:
     if run is None:
         return
     message, followers = _read(headers, body)
-    if run.job.id in {fit_id(message["id"]), *(follower.id for follower in followers)}:
+    if run.execution.id in {fit_id(message["id"]), *(follower.id for follower in followers)}:
         run.hand_on(_moment(run.task.app, message.get("eta")))
 
 

@@ -9,7 +9,7 @@ that are inside.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from threading import Condition
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -29,40 +29,59 @@ An even later write does no harm: no store accepts it once there is a result.
 
 
 class WriteGate:
-    """Admits writers while the function of one task runs."""
+    """
+    Admits writers while the function of one task runs: in the block of which the gate is the context manager.
 
-    def __init__(self, app: Any, task_id: str, request: Any) -> None:
-        self.app, self.task_id, self.request = app, task_id, request
+    `job` is the id of the task's job.
+    """
+
+    __slots__ = ("_closed", "_inside", "_job", "_left", "_lock", "app", "request")
+
+    def __init__(self, job: str, app: Any, request: Any) -> None:
+        self._job, self.app, self.request = job, app, request
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
         """Close the gate in a forked child: the task belongs to the parent."""
-        self._changed = Condition()
-        self._inside = 0
-        self._closed = False
+        self._lock = Lock()
+        self._left: Event | None = None  # made when there is a writer to wait for
+        self._inside, self._closed = 0, False
+
+    def __enter__(self) -> None:
+        _open[self._job] = self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        _open.pop(self._job, None)
 
     def enter(self) -> bool:
         """Return whether the function still runs; if so, `leave` has to follow."""
-        with self._changed:
+        with self._lock:
             if not self._closed:
                 self._inside += 1
             return not self._closed
 
     def leave(self) -> None:
         """Report the end of a write."""
-        with self._changed:
+        with self._lock:
             self._inside -= 1
-            self._changed.notify_all()
+            if self._inside <= 0 and self._left is not None:
+                self._left.set()
 
     def close(self) -> None:
         """Refuse new writes, and wait for those in progress."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.wait_for(lambda: self._inside <= 0, CLOSE_SECONDS)
+            if self._inside <= 0:
+                return
+            self._left = Event()
+        self._left.wait(CLOSE_SECONDS)
 
 
 _open: dict[str, WriteGate] = {}
 """The gates of this process, by job."""
+
+_NO_GATE = nullcontext()
 
 _mirroring: WeakSet[Any] = WeakSet()
 """The apps whose tasks have gates."""
@@ -75,31 +94,23 @@ def mirror(app: Any) -> None:
 
 def stores_result(task: Any) -> bool:
     """Return whether Celery will store the outcome of the present execution of the task."""
-    request = task.request
+    return _stores_result(task, task.request)
+
+
+def _stores_result(task: Any, request: Any) -> bool:
     ignored = task.ignore_result if request.ignore_result is None else request.ignore_result
     return not ignored and (not request.is_eager or task.store_eager_result)
 
 
-def _needs_gate(execution: Run) -> bool:
-    """Return whether PROGRESS may be written for an execution: it has a result, which will replace that."""
-    task = execution.task
-    return task.app in _mirroring and execution.job.id not in _open and stores_result(task)
-
-
 def open_gate(execution: Run | None) -> AbstractContextManager[None]:
-    """Keep the gate of an execution open, if it needs one."""
-    return nullcontext() if execution is None or not _needs_gate(execution) else _open_gate(execution)
-
-
-@contextmanager
-def _open_gate(execution: Run) -> Iterator[None]:
-    id, task = execution.job.id, execution.task
-    gate = _open[id] = WriteGate(task.app, task.request.id, task.request)
-    try:
-        yield
-    finally:
-        gate.close()
-        _open.pop(id, None)
+    """Return the gate of an execution, which is open in a block, if it needs one."""
+    if execution is None or execution.task.app not in _mirroring:
+        return _NO_GATE
+    task, job = execution.task, execution.execution.id
+    request = task.request
+    # PROGRESS may be written of an execution that has a result, which will replace that.
+    is_needed = job not in _open and _stores_result(task, request)
+    return WriteGate(job, task.app, request) if is_needed else _NO_GATE
 
 
 @contextmanager

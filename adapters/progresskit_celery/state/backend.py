@@ -17,6 +17,7 @@ from progresskit.progress import ID_LENGTH, State
 from progresskit_celery.write_gate import enter_gates, mirror
 
 from .address import app_of
+from .opening import opening_of
 from .store import PROGRESS, Change, Meta
 from .stores import store_class
 
@@ -102,7 +103,7 @@ class CeleryBackend(StoreBackend):
     ) -> Iterator[None]:
         with enter_gates(self._app, running) as gates:
             for id, gate in gates.items():
-                edits.setdefault(gate.task_id, partial(_mirror, running[id], gate.request, changed))
+                edits.setdefault(gate.request.id, partial(_mirror, running[id], gate.request, changed))
             yield
 
     def _edits(self, ids: Collection[str], decide: Decide, changed: set[str]) -> dict[str, Edit]:
@@ -135,10 +136,13 @@ class RedisCeleryBackend(CeleryBackend, PartsBackend, SupportsPush, SupportsCanc
     def write_within(
         self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()
     ) -> tuple[dict[str, int], dict[str, str]] | None:
-        """Fold both in, in two round trips, on a connection that is kept for that."""
+        """Fold both in, on a connection that is kept for that: the only record of a run in one round trip."""
+        opening = opening_of(batch[0]) if len(batch) == 1 and not reports else None
         with self._redis.within(seconds) as is_possible:
             if not is_possible:
                 return None
+            if opening is not None and (run := self._redis.open(self._name(batch[0].id), opening)):
+                return {batch[0].id: run}, {}
             has_parts = bool(reports) or any(write.declaration for write in batch)
             return self.write_with_reports(batch, reports) if has_parts else (self.write(batch), {})
 

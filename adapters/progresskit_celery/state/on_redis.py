@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets  # noqa: F401 - else redis-py does, in the first thread that connects
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from contextlib import contextmanager
+from functools import cached_property, partial
 from hashlib import sha1
 from importlib.resources import files
 from math import ceil
@@ -21,12 +22,13 @@ from progresskit.backends.stores import ServerClock, retry_conflicts
 from progresskit.errors import BackendError, BackendUnavailable
 from progresskit.urls import describe
 
-from .store import KeyValueStore
+from .store import Change, KeyValueStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 
-    from .store import Change, Edit, Meta
+    from .opening import Opening
+    from .store import Edit, Meta
 
 CONNECT_SECONDS, CALL_SECONDS = 2.0, 5.0
 
@@ -38,7 +40,24 @@ PASSING = frozenset(
 )
 """The first words of answers after which the same may succeed later."""
 
-SWAP = files(__package__).joinpath("swap.lua").read_text("utf-8")
+
+FAILURES = (redis.exceptions.RedisError, ErrorReply, OSError)
+"""What calls raise, by the client or on a connection of our own."""
+
+
+class _Script(NamedTuple):
+    """A text of Lua, and the hash that the server knows it by once it has seen it."""
+
+    text: str
+    sha: str
+
+
+def _script(name: str) -> _Script:
+    text = files(__package__).joinpath(name).read_text("utf-8")
+    return _Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+OPEN, SWAP = _script("open.lua"), _script("swap.lua")
 
 
 class _Swap(NamedTuple):
@@ -70,7 +89,6 @@ class RedisStore(KeyValueStore):
         with self._lock:
             if self._client is None:
                 self._client = self._backend._create_client(**self._parameters())
-                self._script = self._client.register_script(SWAP)
             return self._client
 
     def _parameters(self) -> dict[str, Any]:
@@ -94,12 +112,18 @@ class RedisStore(KeyValueStore):
 
         Gives False, and calls must not be made, without a connection that was used before.
         """
-        with self._guarded(), self._prompt.within(seconds) if self._client else nullcontext() as connection:
-            self._thread.connection = connection
-            try:
-                yield connection is not None
-            finally:
-                self._thread.connection = None
+        if self._client is None:
+            yield False
+            return
+        try:
+            with self._prompt.within(seconds) as connection:
+                self._thread.connection = connection
+                try:
+                    yield connection is not None
+                finally:
+                    self._thread.connection = None
+        except FAILURES as error:
+            raise self.translated(error) from error
 
     def _execute(self, *commands: Sequence[Any]) -> list[Any]:
         """Return the answers to commands, which are sent together."""
@@ -116,23 +140,23 @@ class RedisStore(KeyValueStore):
             answers: list[Any] = pipe.execute()
             return answers
 
-    def _swap(self, keys: Sequence[bytes], arguments: Sequence[Any]) -> list[int]:
-        """Run the script that stores results; return the numbers of those that it did not store."""
-        command = ("EVALSHA", self._script.sha, len(keys), *keys, *arguments)
+    def _call(self, script: _Script, keys: Sequence[bytes], arguments: Sequence[Any]) -> Any:
+        """Return the answer of a script, which the server is sent if it does not know it."""
+        command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
         try:
-            [failed] = self._execute(command)
+            [answer] = self._execute(command)
         except (redis.exceptions.NoScriptError, ErrorReply) as error:
             if isinstance(error, ErrorReply) and not str(error).startswith("NOSCRIPT"):
                 raise
-            self.client().script_load(SWAP)
-            [failed] = self._execute(command)
-        return list(failed)
+            self.client().script_load(script.text)
+            [answer] = self._execute(command)
+        return answer
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         try:
             yield
-        except (redis.exceptions.RedisError, ErrorReply, OSError) as error:
+        except FAILURES as error:
             raise self.translated(error) from error
 
     def translated(self, error: Exception) -> BackendError:
@@ -171,6 +195,25 @@ class RedisStore(KeyValueStore):
         found = zip(ids, map(self._decode, values), strict=True)
         return {id: meta for id, meta in found if meta is not None}, now
 
+    @cached_property
+    def _frame(self) -> tuple[bytes, bytes, bytes] | None:
+        """The JSON of a result before its text, from there to its id, and after that; None where it is no JSON."""
+        if self._backend.serializer != "json":
+            return None
+        before, _, rest = self._encode("the id", Change("the text")).partition(b'"the text"')
+        between, _, after = rest.partition(b'"the id"')
+        return (before, between, after) if before.startswith(b"{") and after else None  # it may be compressed
+
+    def open(self, id: str, opening: Opening) -> int | None:
+        """Store the only record of a run in one round trip; return the run, None where it has to be read before."""
+        if self._frame is None:
+            return None
+        before, between, after = self._frame
+        clock = "" if self._clock is None else repr(float(self._clock()))
+        rest = b"%b%b%b%b" % (json.dumps(opening.text).encode()[1:], between, json.dumps(id).encode(), after)
+        run: int | None = self._call(OPEN, [self._key(id)], [clock, before + b'"', rest, opening.words])
+        return run
+
     def change(self, edits: Mapping[str, Edit]) -> None:
         """Read all, and swap all, in a round trip each; again those that another process has changed in between."""
         self.change_with_parts(edits, {})
@@ -200,7 +243,7 @@ class RedisStore(KeyValueStore):
             piece = swaps[begin : begin + PIECE]
             beside = [_parts_key(swap.key) for swap in piece if swap.change.parts is not None]
             arguments = [argument for swap in piece for argument in self._arguments(swap)]
-            answer = self._swap([*(swap.key for swap in piece), *beside], [len(piece), *arguments])
+            answer = self._call(SWAP, [*(swap.key for swap in piece), *beside], [len(piece), *arguments])
             failed += [piece[number - 1].id for number in answer]
         return failed
 

@@ -19,10 +19,12 @@ import pytest
 from celery import states
 from celery.exceptions import TaskRevokedError
 
+from progresskit.abc import SupportsTimedWrite
+from progresskit.backends.prompt import PromptConnection
 from progresskit.config import Settings
 from progresskit.errors import BackendUnavailable, ConfigurationError
-from progresskit.progress import State
-from progresskit.testing import external_update, start, update
+from progresskit.progress import Role, State, Write
+from progresskit.testing import FakeClock, external_update, start, update
 from progresskit_celery import write_gate
 from progresskit_celery.state import CeleryBackend
 from progresskit_celery.state.backend import _mirror
@@ -30,7 +32,7 @@ from progresskit_celery.state.store import Change, Meta
 from tests.contract.celery_apps import address, imported, on_django
 from tests.services import patience
 from tests.services.patience import be_patient
-from tests.services.waiting import wait_until
+from tests.services.waiting import PATIENCE, wait_until
 
 from .stores import STORES, lacks
 
@@ -101,7 +103,7 @@ class Run:
     """Stands where a task's run does, for the gate of a task of that id."""
 
     def __init__(self, app: Any, id: str) -> None:
-        self.task = self.job = self.request = self
+        self.task = self.execution = self.request = self
         self.app, self.id = app, id
         self.ignore_result = self.is_eager = False
         self.store_eager_result = False
@@ -171,7 +173,7 @@ def test_a_state_of_the_sites_own_is_left_alone(app: Any, backend: CeleryBackend
 
 
 def test_the_end_of_a_function_waits_for_a_write_that_is_under_way() -> None:
-    opened = write_gate.WriteGate(None, "job", None)
+    opened = write_gate.WriteGate("job", None, None)
     assert opened.enter()
     ended = Event()
     thread = Thread(target=lambda: (opened.close(), ended.set()))
@@ -191,6 +193,38 @@ def test_a_task_whose_result_is_not_stored_has_no_gate(app: Any, backend: Celery
         with write_gate.open_gate(run):  # type: ignore[arg-type]
             backend.write([start(run.id)])
         assert app.AsyncResult(run.id).state == "PENDING"
+
+
+# One round trip
+
+
+@pytest.mark.parametrize(
+    "before", [external_update("job", kind="sent"), start("job", token="before", state=State.RETRYING), start("other")]
+)
+@pytest.mark.parametrize("store", ["redis"], indirect=True)
+def test_the_only_record_of_a_run_takes_one_round_trip_and_is_folded_in_as_any_other(
+    app: Any, before: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock(1_800_000_000.123457)
+    ended = start("job", state=State.SUCCEEDED, attempt=2, description='\t\\t"parent":', age=0.25, role=Role.DEQUEUE)
+    backends = [CeleryBackend(app, prefix=prefix, clock=clock) for prefix in ("one", "two")]
+    one, two = backends
+    assert isinstance(one, SupportsTimedWrite)
+    for backend in backends:
+        backend.write([before])
+    assert one.write_within(PATIENCE, [ended._replace(id="loads-the-script")])
+    sent: list[Any] = []
+    execute = PromptConnection.execute
+    monkeypatch.setattr(
+        PromptConnection, "execute", lambda self, *commands: sent.append(commands) or execute(self, *commands)
+    )
+    clock.advance(7)
+    assert one.write_within(PATIENCE, [ended]) == ({"job": 1}, {})
+    assert len(sent) == 1
+    assert two.write([ended]) == {"job": 1}
+    assert one.load(["job"]) == two.load(["job"])
+    for backend in backends:
+        backend.close()
 
 
 # Races
@@ -283,8 +317,11 @@ def test_a_record_survives_whatever_results_are_made_of(
     with closing(CeleryBackend(app)) as backend:
         with write_gate.open_gate(Run(app, "job")):  # type: ignore[arg-type]
             backend.write([start("job", description=text, meta={text: [text, 1.5]}, current=2**53, total=2**53)])
-        progress = backend.read(["job"])["job"]
-        assert (progress.description, progress.meta) == (text, {text: [text, 1.5]})
+        ended = start("ended", state=State.SUCCEEDED, description=text, meta={text: [text, 1.5]})
+        if not isinstance(backend, SupportsTimedWrite) or backend.write_within(PATIENCE, [ended]) is None:
+            backend.write([ended])
+        for progress in backend.read(["job", "ended"]).values():
+            assert (progress.description, progress.meta) == (text, {text: [text, 1.5]})
         assert app.AsyncResult("job").info["current"] == 2**53
         assert app.AsyncResult("progresskit-job").state == "PROGRESS"
     let_go(app, store)
