@@ -215,9 +215,12 @@ def test_the_only_record_of_a_run_takes_one_round_trip_and_is_folded_in_as_any_o
     assert one.write_within(PATIENCE, [ended._replace(id="loads-the-script")])
     sent: list[Any] = []
     execute = PromptConnection.execute
-    monkeypatch.setattr(
-        PromptConnection, "execute", lambda self, *commands: sent.append(commands) or execute(self, *commands)
-    )
+
+    def count_and_execute(connection: PromptConnection, *commands: Any) -> Any:
+        sent.append(commands)
+        return execute(connection, *commands)
+
+    monkeypatch.setattr(PromptConnection, "execute", count_and_execute)
     clock.advance(7)
     assert one.write_within(PATIENCE, [ended]) == ({"job": 1}, {})
     assert len(sent) == 1
