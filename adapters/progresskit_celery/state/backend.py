@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from .store import Edit
 
+    Answer = tuple[dict[str, int], dict[str, str]]
+
 MIRRORED_OVER = frozenset(("PENDING", "RECEIVED", "STARTED", "RETRY", PROGRESS))
 """The states of a task that PROGRESS may replace: neither a final one, nor a custom one of the site's."""
 
@@ -133,18 +135,21 @@ class RedisCeleryBackend(CeleryBackend, PartsBackend, SupportsPush, SupportsCanc
         with self._mirroring(writes, edits, changed):
             store.change_with_parts(edits, {jobs[id]: those for id, those in names.items()})
 
-    def write_within(
-        self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()
-    ) -> tuple[dict[str, int], dict[str, str]] | None:
+    def write_within(self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()) -> Answer | None:
         """Fold both in, on a connection that is kept for that: the only record of a run in one round trip."""
+        answer: Answer | None = self._redis.call_within(
+            seconds, lambda: self._opened(batch, reports) or self._folded(batch, reports)
+        )
+        return answer
+
+    def _opened(self, batch: Sequence[Write], reports: Sequence[Report]) -> Answer | None:
         opening = opening_of(batch[0]) if len(batch) == 1 and not reports else None
-        with self._redis.within(seconds) as is_possible:
-            if not is_possible:
-                return None
-            if opening is not None and (run := self._redis.open(self._name(batch[0].id), opening)):
-                return {batch[0].id: run}, {}
-            has_parts = bool(reports) or any(write.declaration for write in batch)
-            return self.write_with_reports(batch, reports) if has_parts else (self.write(batch), {})
+        run = None if opening is None else self._redis.open(self._name(batch[0].id), opening)
+        return None if run is None else ({batch[0].id: run}, {})
+
+    def _folded(self, batch: Sequence[Write], reports: Sequence[Report]) -> Answer:
+        has_parts = bool(reports) or any(write.declaration for write in batch)
+        return self.write_with_reports(batch, reports) if has_parts else (self.write(batch), {})
 
     @property
     def _redis(self) -> Any:

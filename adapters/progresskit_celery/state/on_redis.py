@@ -10,7 +10,7 @@ from hashlib import sha1
 from importlib.resources import files
 from math import ceil
 from threading import Lock, local
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from celery.backends.redis import redis
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .opening import Opening
     from .store import Edit, Meta
 
+Answer = TypeVar("Answer")
+
 CONNECT_SECONDS, CALL_SECONDS = 2.0, 5.0
 
 PIECE = 200
@@ -48,13 +50,13 @@ FAILURES = (redis.exceptions.RedisError, ErrorReply, OSError)
 class _Script(NamedTuple):
     """A text of Lua, and the hash that the server knows it by once it has seen it."""
 
-    text: str
-    sha: str
+    text: bytes
+    sha: bytes
 
 
 def _script(name: str) -> _Script:
-    text = files(__package__).joinpath(name).read_text("utf-8")
-    return _Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+    text = files(__package__).joinpath(name).read_bytes()
+    return _Script(text, sha1(text, usedforsecurity=False).hexdigest().encode())
 
 
 OPEN, SWAP = _script("open.lua"), _script("swap.lua")
@@ -105,21 +107,21 @@ class RedisStore(KeyValueStore):
             ours["socket_connect_timeout"] = min(connect, CONNECT_SECONDS)
         return given | ours
 
-    @contextmanager
-    def within(self, seconds: float) -> Iterator[bool]:
+    def call_within(self, seconds: float, call: Callable[[], Answer]) -> Answer | None:
         """
-        Wait no longer than that for the answers to calls of this thread.
+        Make a call that waits no longer than that for answers of the server.
 
-        Gives False, and calls must not be made, without a connection that was used before.
+        Returns None, without the call, where there is no connection that was used before.
         """
         if self._client is None:
-            yield False
-            return
+            return None
         try:
             with self._prompt.within(seconds) as connection:
+                if connection is None:
+                    return None
                 self._thread.connection = connection
                 try:
-                    yield connection is not None
+                    return call()
                 finally:
                     self._thread.connection = None
         except FAILURES as error:
@@ -142,7 +144,7 @@ class RedisStore(KeyValueStore):
 
     def _call(self, script: _Script, keys: Sequence[bytes], arguments: Sequence[Any]) -> Any:
         """Return the answer of a script, which the server is sent if it does not know it."""
-        command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        command = (b"EVALSHA", script.sha, len(keys), *keys, *arguments)
         try:
             [answer] = self._execute(command)
         except (redis.exceptions.NoScriptError, ErrorReply) as error:
@@ -209,9 +211,9 @@ class RedisStore(KeyValueStore):
         if self._frame is None:
             return None
         before, between, after = self._frame
-        clock = "" if self._clock is None else repr(float(self._clock()))
+        clock = b"" if self._clock is None else repr(float(self._clock())).encode()
         rest = b"%b%b%b%b" % (json.dumps(opening.text).encode()[1:], between, json.dumps(id).encode(), after)
-        run: int | None = self._call(OPEN, [self._key(id)], [clock, before + b'"', rest, opening.words])
+        run: int | None = self._call(OPEN, [self._key(id)], [clock, before + b'"', rest, opening.words.encode()])
         return run
 
     def change(self, edits: Mapping[str, Edit]) -> None:
