@@ -110,9 +110,10 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
         """
         Fold both in, in one round trip, on a connection there is.
 
-        Not in a cluster, nor by a client that was given, nor by one that has connected since the last other write.
+        Not in a cluster, nor by a client that was given, nor by one that has connected since the last write, unless
+        that is the first one.
         """
-        if not self._is_at_home:
+        if not (self._is_at_home or self._is_new):
             return None
         if len(batch) == 1 and not reports and _opens_simply(batch[0]):
             run = self._run_within(seconds, self._opening(batch[0]))
@@ -129,12 +130,26 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
         """True where no connection was made since it was last looked at which process serves."""
         return bool(self._homes) and self._server.connects == self._checked
 
+    @property
+    def _is_new(self) -> bool:
+        """True before the first write of this process, if nothing else has connected: no record can be missed yet."""
+        return not self._homes and self._server.connects == self._checked and self._server.connects_within
+
     def _run_within(self, seconds: float | None, call: Call) -> Any:
+        """Make a call; the first one asks for the process that serves as well."""
+        connects = self._server.connects
+        asked = [*self._shards.all] if self._is_new else []
         try:
-            return self._server.run_within(seconds, call)
+            results = self._server.run_within(seconds, [call, *map(_home_of, asked)])
         except BackendUnavailable:
             self._warned = True
             raise
+        if results is None:
+            return None
+        if asked and self._server.connects == connects + 1:  # else those of other threads are not known
+            self._homes.update(zip(asked, results[1:], strict=True))
+            self._checked = connects + 1
+        return results[0]
 
     def _opening(self, write: Write) -> Call:
         shard = self._shards.of(write.id)
@@ -196,13 +211,11 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
             asked = [shard for shard in shards if shard not in self._homes]
         else:
             asked = [*{**self._homes, **dict.fromkeys(shards)}]
-        homes = [Call(script("home"), [shard.jobs], []) for shard in asked]
-        results = self._server.run([*calls, *homes])
+        results = self._server.run([*calls, *map(_home_of, asked)])
         self._note_homes(asked, results[len(calls) :], known)
         if self._server.own and self._server.connects != connects:  # in the middle of it
             connects, asked = self._server.connects, [*self._homes]
-            homes = [Call(script("home"), [shard.jobs], []) for shard in asked]
-            self._note_homes(asked, self._server.run(homes), known)
+            self._note_homes(asked, self._server.run([*map(_home_of, asked)]), known)
         self._checked = connects
         return results[: len(calls)]
 
@@ -318,6 +331,12 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
         self._server.close()
         self._decoded.clear()
 
+    def prepare_to_fork(self) -> None:
+        """Make the scripts of writes, and the client."""
+        for name in ("open", "write", "home"):
+            script(name)
+        self._server.prepare_to_fork()
+
     def after_fork_in_child(self) -> None:
         """Use no connection of the parent's."""
         self._server.after_fork_in_child()
@@ -325,7 +344,13 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
         keep_inherited(self._subscriptions)
         self._subscriptions = set()
         self._homes.clear()
+        self._checked = self._server.connects
         self._warned = False
+
+
+def _home_of(shard: Shard) -> Call:
+    """Return the call that asks which process serves a shard."""
+    return Call(script("home"), [shard.jobs], [])
 
 
 def _pushed(messages: dict[str, bytes]) -> builtins.list[Progress]:

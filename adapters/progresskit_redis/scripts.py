@@ -14,6 +14,7 @@ TEXTS = {file.name: file.read_bytes() for file in files(__package__).joinpath("l
 """Read before any thread needs them, since that imports modules."""
 
 SHARED = {
+    "home": (),
     "write": ("job", "parts", "store"),
     "open": ("job", "store"),
     "cancel": ("job", "parts"),

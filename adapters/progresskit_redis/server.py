@@ -67,12 +67,17 @@ class Server(ABC):
     def run(self, calls: Sequence[Call]) -> list[Any]:
         """Make all calls, in one round trip to each server; raise the first error after all were tried."""
 
-    def run_within(self, seconds: float | None, call: Call) -> Any:
-        """
-        Make a call, and wait for its answer for that long at most; return None, without a call, where that cannot be.
+    @property
+    def connects_within(self) -> bool:
+        """True where `run_within` can also make the connection in the given time."""
+        return False
 
-        For None it waits for as long as any other call, and does not connect before it: a later one may make the call.
-        Raises BackendUnavailable without an answer, whether the server has received the call or not.
+    def run_within(self, seconds: float | None, calls: Sequence[Call]) -> Sequence[Any] | None:
+        """
+        Make calls, and wait for the answers for that long at most; return None, without a call, where that cannot be.
+
+        For None it waits for as long as any other call, and does not connect before: a later one may make the calls.
+        Raises BackendUnavailable without an answer, whether the server has received the calls or not.
         """
         return None
 
@@ -96,10 +101,14 @@ class Server(ABC):
     def close(self) -> None:
         """Close the connections of a client of our own."""
 
+    @abstractmethod
+    def prepare_to_fork(self) -> None:
+        """Make what a forked child needs, if that takes no connection."""
+
     def after_fork_in_child(self) -> None:
         """Forget inherited connections, and never close them; the thread that held the lock may not exist here."""
         self._making = Lock()
-        if self.own and self._client is not None:
+        if self.own and self._client is not None and self.connects:
             keep_inherited(self._client)
             self._client = None
 
@@ -112,7 +121,7 @@ class Single(Server):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._prompt = PromptConnections(lambda: self.connection(None))
+        self._prompt = PromptConnections(self._prompt_connection)
         self._errors: tuple[type[Exception], ...] = (ErrorReply, *self.failures.all)
 
     def run(self, calls: Sequence[Call]) -> list[Any]:
@@ -123,15 +132,26 @@ class Single(Server):
             raise self.failures.translated(error) from error
         return checked(results, self.failures)
 
-    def run_within(self, seconds: float | None, call: Call) -> Any:
-        """Make it on a connection that is kept for that; not by a given client."""
+    @property
+    def connects_within(self) -> bool:
+        """True for a client of our own, unless Sentinels have to be asked before."""
+        return self.own and not hasattr(self.client().connection_pool, "sentinel_manager")
+
+    def run_within(self, seconds: float | None, calls: Sequence[Call]) -> Sequence[Any] | None:
+        """Make them on a connection that is kept for that; not by a given client."""
         if not self.own:
             return None
         try:
             with self._prompt.kept() if seconds is None else self._prompt.within(seconds) as connection:
-                return None if connection is None else _executed_within(connection, call)
+                return None if connection is None else _executed_within(connection, calls)
         except self._errors as error:
             raise self.failures.translated(error) from error
+
+    def _prompt_connection(self) -> Any:
+        connection = self.connection(None)
+        for name in ("driver_info", "lib_name", "lib_version"):  # by release: each takes a round trip
+            setattr(connection, name, None)
+        return connection
 
     def place(self, channel: bytes) -> Hashable:
         """Return the one place there is."""
@@ -140,6 +160,11 @@ class Single(Server):
     def connection(self, place: Hashable) -> Any:
         """Make one with the options that the client gives its own."""
         return new_connection(self.client())
+
+    def prepare_to_fork(self) -> None:
+        """Make the client, and the connection of `run_within`."""
+        if self.own:
+            self._prompt.prepare_to_fork()
 
     def refresh(self) -> None:
         """Skip: Sentinels are asked at each connecting."""
@@ -159,14 +184,14 @@ class Single(Server):
         self._prompt.after_fork_in_child()
 
 
-def _executed_within(connection: PromptConnection, call: Call) -> Any:
-    """Make a call, and again if the script is unknown."""
+def _executed_within(connection: PromptConnection, calls: Sequence[Call]) -> Sequence[Any]:
+    """Make calls, and again if a script is unknown; all of them, which changes nothing that is stored."""
     try:
-        return connection.execute(call.by_hash())[0]
+        return connection.execute(*[call.by_hash() for call in calls])
     except ErrorReply as error:
         if not str(error).startswith("NOSCRIPT"):
             raise
-    return connection.execute(call.by_text())[0]
+    return connection.execute(*[call.by_text() for call in calls])
 
 
 def pipelined(client: Any, calls: Sequence[Call], failures: Failures) -> list[Any]:

@@ -11,10 +11,10 @@ import select
 from collections import deque
 from math import ceil
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .forking import keep_inherited
-from .replies import NOT_YET, parse_replies
+from .replies import NOT_YET, ErrorReply, parse_replies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,15 +35,18 @@ class PromptConnection:
     A connection of the client library, connected here, of which only the socket is used, without blocking.
 
     Each call of the system gives other threads a turn, after which this one waits for its own: a socket with a timeout
-    would make twice as many.
+    would make twice as many. To connect takes `seconds` for each answer at most, which a server that hangs never gives.
     """
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, seconds: float | None) -> None:
+        self._seconds: float | None = connection.socket_timeout
+        if seconds is not None:
+            for name in ("socket_timeout", "socket_connect_timeout"):
+                setattr(connection, name, min(getattr(connection, name, None) or seconds, seconds))
         connection.connect()
         self._connection, self._socket = connection, connection._sock
         self._socket.settimeout(0)
         self._wait = _wait_on(self._socket)
-        self._seconds: float | None = connection.socket_timeout
         self._deadline: float | None = None
 
     def begin(self, seconds: float | None) -> bool:
@@ -89,7 +92,7 @@ class PromptConnection:
             data += chunk
             replies = parse_replies(data, len(commands))
             if replies is not None:
-                return replies
+                return _checked(replies)
 
     def _send(self, data: bytes) -> None:
         try:
@@ -118,11 +121,16 @@ class PromptConnections:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
+        self._made: Any = None
         self._kept: deque[PromptConnection] = deque()
+
+    def prepare_to_fork(self) -> None:
+        """Make, and do not connect, the connection that each forked child uses first."""
+        self._made = self._made or self._make()
 
     def within(self, seconds: float) -> _Use:
         """Give a connection for that long; None where the server has closed the one that was kept."""
-        return _Use(self._kept, self._taken() or self._connected(), seconds)
+        return _Use(self._kept, self._taken() or self._connected(seconds), seconds)
 
     def kept(self) -> _Use:
         """
@@ -141,8 +149,9 @@ class PromptConnections:
         except IndexError:
             return None
 
-    def _connected(self) -> PromptConnection:
-        return PromptConnection(self._make())
+    def _connected(self, seconds: float | None = None) -> PromptConnection:
+        made, self._made = self._made, None
+        return PromptConnection(made or self._make(), seconds)
 
     def close(self) -> None:
         """Close those that are kept."""
@@ -180,6 +189,14 @@ class _Use:
             self._kept.append(connection)
         else:
             connection.close()  # else its answer would be taken for that to another call
+
+
+def _checked(replies: list[Reply | ErrorReply]) -> list[Reply]:
+    """Return the replies; raise the first error among them, now that none is left unread."""
+    for reply in replies:
+        if isinstance(reply, ErrorReply):
+            raise reply
+    return cast("list[Reply]", replies)
 
 
 def _wait_on(socket: Any) -> Wait:

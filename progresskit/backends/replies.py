@@ -93,14 +93,18 @@ def parse(data: bytes, messages: dict[bytes, bytes]) -> tuple[list[Reply], int]:
         others.append(reply)
 
 
-def parse_replies(data: bytes, count: int) -> list[Reply] | None:
-    """Return so many replies, which are no messages; None where the last has not arrived. Raises as `read` does."""
-    replies: list[Reply] = []
+def parse_replies(data: bytes, count: int) -> list[Reply | ErrorReply] | None:
+    """Return so many replies, which are no messages, errors among them; None where the last has not arrived."""
+    replies: list[Reply | ErrorReply] = []
     position = 0
     try:
         for _ in range(count):
-            reply, position = _reply(data, position)
-            replies.append(reply)
+            try:
+                reply, position = _reply(data, position)
+                replies.append(reply)
+            except ErrorReply as error:
+                replies.append(error)
+                position = data.index(b"\r\n", position) + 2
     except _Incomplete:
         return None
     return replies

@@ -19,7 +19,7 @@ PATIENCE = 60
 class Connection:
     """A connection of a client library to a server that is the other end of a pair of sockets."""
 
-    socket_timeout = PATIENCE
+    socket_timeout = socket_connect_timeout = PATIENCE
 
     def __init__(self, peers: list[socket.socket]) -> None:
         self._peers = peers

@@ -220,10 +220,25 @@ def test_a_server_that_hangs_is_given_up_in_time_and_works_again_after(redis: Re
     observer.wait_for(lambda progress: progress.version.seq == 4)
 
 
+def test_the_first_write_in_a_given_time_connects_in_that_time(redis: Redis, stack: ExitStack) -> None:
+    first, second, third = (stack.enter_context(closing(RedisBackend(redis.url))) for _ in range(3))
+    redis.pause()
+    try:
+        refused(lambda: first.write_within(0.1, [start("job")]), IN_TIME)
+    finally:
+        redis.resume()
+    assert second.read(["job"]) == {}
+    assert second.write_within(PATIENCE, [start("job")]) is None, "a call before has connected to any server"
+    for write in (start("job"), update("job", 2), update("job", 3)):
+        assert third.write_within(PATIENCE, [write]) == ({"job": 1}, {})
+    redis.kill()
+    redis.start()
+    with pytest.raises(BackendUnavailable, match="another server"):
+        third.write([update("job", 4)])
+
+
 def test_a_write_in_a_given_time_is_given_up_then(redis: Redis, backend: RedisBackend) -> None:
-    write = start("job")
-    assert backend.write_within(PATIENCE, [write]) is None, "it is not known which server that would be"
-    backend.write([write])
+    backend.write([start("job")])
     assert backend.write_within(PATIENCE, [update("job", 2)]) == ({"job": 1}, {})
     backend.write([update("job", 3)])  # finds the server that of the connection just made the same
     redis.pause()
