@@ -25,8 +25,9 @@ for name in [name for name in os.environ if name.startswith("PROGRESSKIT_") and 
     del os.environ[name]
 os.environ["PROGRESSKIT_STRICT"] = "1"
 
-# A shell that runs this in the background has it ignored, and each process that a test starts inherits that.
+# A shell that runs this in the background has both ignored, and each process that a test starts inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 IN_CI = any(os.environ.get(name, "0") not in {"", "0", "false"} for name in ("CI", "PROGRESSKIT_CI"))
 
