@@ -37,8 +37,10 @@ test: lint types
 	$(python) -m pytest -m "not browser and not packaging and not faults" $(PYTEST_OPTIONS)
 else
 test: export PROGRESSKIT_CI := 1
-# What the tests import is compiled while the types are checked: their processes, which start at once, would each do it.
-test: meanwhile := $(python) -m pytest --collect-only --quiet -p no:cacheprovider >/dev/null 2>&1 &
+# While the types are checked on one processor: what the tests import is compiled, which the processes that run them
+# would each do for themselves, and the second Python is prepared. What fails here fails again where it is needed.
+test: meanwhile := { $(python) -m pytest --collect-only --quiet -p no:cacheprovider; \
+	tools/test-other-python --prepare $(python); } >/dev/null 2>&1 &
 test: bootstrap lint types ## everything CI runs: linters, types, the whole suite, and again on a second Python at hand
 	$(python) -m pytest $(beside) -m "not timing" $(PYTEST_OPTIONS)
 	$(python) -m pytest -m timing $(PYTEST_OPTIONS) $(timed)

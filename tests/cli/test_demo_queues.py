@@ -72,7 +72,7 @@ def stored(address: str) -> list[str]:
             return [name for (name,) in schemas]
     broker = server("rabbitmq")
     assert isinstance(broker, RabbitMQ)
-    return [queue["name"] for queue in broker.manage("GET", f"/queues/{address.rpartition('/')[2]}")]
+    return [queue["name"] for queue in broker.queues(address)]
 
 
 def test_all_queues_of_the_table_are_tested() -> None:

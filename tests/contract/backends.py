@@ -258,7 +258,7 @@ BACKENDS = [
         on("rabbitmq"),
         service="rabbitmq",
         outage=memory_alarm,
-        harmed={"rabbitmq": lambda: RabbitMQ(managed=False)},
+        harmed={"rabbitmq": RabbitMQ},
         examples=FEW,
         patience=patience.RABBITMQ,
     ),

@@ -85,8 +85,7 @@ class Leaks:
                 database = kit.settings.url.rpartition("/")[2]
                 assert asked(served, f"SELECT count(*) FROM {database}.progresskit_jobs") == COUNT
             case RabbitMQ():
-                host = kit.settings.url.rpartition("/")[2]
-                assert len(served.manage("GET", f"/queues/{host}")) <= QUEUES
+                assert len(served.queues(kit.settings.url)) <= QUEUES
             case NATS():
                 (stream,) = served.call(lambda client: client.jetstream().streams_info())
                 assert stream.state.messages <= COUNT + 1

@@ -292,18 +292,12 @@ def test_rabbitmq_bounds_what_waits_for_a_process_and_removes_it_with_the_connec
     broker = server("rabbitmq")
     assert isinstance(broker, RabbitMQ)
     url = broker.fresh()
-    host = url.rpartition("/")[2]
-
-    def queues() -> Any:
-        return broker.manage("GET", f"/queues/{host}")
-
     with closing(KombuBackend(f"kombu+{url}")) as backend:
         backend.write([start("job")])
-        wait_until(queues, "the queue is listed", 60)
-        (queue,) = queues()
+        (queue,) = wait_until(lambda: broker.queues(url), "the queue is listed", 60)
         assert queue["exclusive"]
-        assert {"x-max-length", "x-max-length-bytes"} <= queue["arguments"].keys()
-    wait_until(lambda: not queues(), "the queue is gone", 60)
+        assert {"x-max-length", "x-max-length-bytes"} <= {*queue["arguments"]}
+    wait_until(lambda: not broker.queues(url), "the queue is gone", 60)
 
 
 def test_memory_keeps_nothing_for_who_has_gone() -> None:

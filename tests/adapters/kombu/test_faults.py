@@ -29,7 +29,7 @@ def broker(request: pytest.FixtureRequest, missing_service: Callable[[str], NoRe
     kind: type[Server] = request.param
     if kind.missing():
         missing_service(kind.__name__.lower())
-    with RabbitMQ(managed=False) if kind is RabbitMQ else kind() as broker:
+    with kind() as broker:
         yield broker
 
 

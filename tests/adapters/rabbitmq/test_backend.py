@@ -10,7 +10,6 @@ from pathlib import Path
 from threading import Event
 from time import time
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 import pika
 import pytest
@@ -59,10 +58,6 @@ def channel(url: str) -> Iterator[Any]:
     """Give a channel of somebody who looks after the broker."""
     with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
         yield connection.channel()
-
-
-def vhost(url: str) -> str:
-    return urlsplit(url).path[1:]
 
 
 # Late comers.
@@ -396,7 +391,7 @@ def test_a_process_leaves_no_queue_no_thread_and_no_file_behind(
     keeper.write([start("job")])
 
     def queues() -> set[str]:
-        return {queue["name"] for queue in broker.manage("GET", f"/queues/{vhost(url)}")}
+        return {queue["name"] for queue in broker.queues(url)}
 
     until(lambda: len(queues()) == 4)
     before = queues()
@@ -480,13 +475,11 @@ def user(broker: RabbitMQ, url: str) -> Iterator[Callable[[str], str]]:
     """Give a function that makes a user who may use names that match, and returns the URL with the user's name."""
 
     def make(pattern: str) -> str:
-        broker.manage("PUT", "/users/site", {"password": "secret", "tags": ""})
-        rights = dict.fromkeys(("configure", "write", "read"), pattern)
-        broker.manage("PUT", f"/permissions/{vhost(url)}/site", rights)
+        broker.add_user("site", "secret", url, pattern)
         return url.replace("guest:guest", "site:secret")
 
     yield make
-    broker.manage("DELETE", "/users/site")
+    broker.delete_user("site")
 
 
 def test_rights_to_what_begins_with_the_prefix_are_enough(

@@ -33,7 +33,7 @@ def harmed(missing_service: Callable[..., NoReturn]) -> Iterator[RabbitMQ]:
     """Give a broker that the tests of this file may do to whatever they like, if they leave it running."""
     if why := RabbitMQ.missing():
         missing_service("rabbitmq", why)
-    with RabbitMQ(managed=False) as broker:
+    with RabbitMQ() as broker:
         yield broker
 
 
