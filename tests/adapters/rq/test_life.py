@@ -210,11 +210,12 @@ def test_jobs_that_are_enqueued_together_or_depend_on_others_wait_from_the_begin
     data = [
         Queue.prepare_data(f"{TASKS}.count", (n,), depends_on=Dependency([first]) if n == 2 else None) for n in (1, 2)
     ]
-    jobs = site.queue.enqueue_many(data)
-    for job in jobs:
-        assert until(site, job.id, lambda progress: True).state is State.PENDING
+    # RQ returns a job twice if the one that it depends on begins meanwhile.
+    ids = [*dict.fromkeys(job.id for job in site.queue.enqueue_many(data))]
+    for id in ids:
+        assert until(site, id, lambda progress: True).state is State.PENDING
     (folder / "go").touch()
-    assert [end(site, job.id).current for job in jobs] == [1, 2]
+    assert [end(site, id).current for id in ids] == [1, 2]
 
 
 def enqueue_inside(url: str) -> str:
