@@ -77,6 +77,10 @@ class CountSlots:
         self._gate, self._one = OPEN, 1
         self._total = None
 
+    def _shut_gate(self) -> None:
+        """Have each report take the slow path."""
+        self._gate, self._one = SHUT, None
+
 
 class Count:
     """
@@ -168,7 +172,7 @@ class Count:
         """Have each report take the slow path."""
         slots = self._slots()
         if slots is not None:
-            slots._gate, slots._one = SHUT, None
+            slots._shut_gate()
 
     def give_total(self, total: float, given: Any) -> None:
         """Set the total, which was given as that object: loops add up to it."""

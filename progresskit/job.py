@@ -10,23 +10,24 @@ from __future__ import annotations
 import sys
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Protocol, cast
+from weakref import ref
 
 from . import validation
 from .cancelled_error import cancelled_error
+from .counting import CountSlots
 from .errors import Cancelled, InvalidValue
 from .observer_list import ObserverList
 from .progress import State
 from .reports import bind
 from .snapshots import Clocks, Result, Sample, SnapshotBuilder, failure
-from .stages import Stage, Stages
+from .stages import Stage, Stages, Work
 from .steps import StepState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
-    from weakref import ref
 
-    from .counting import Count, CountSlots, LoopCounter
+    from .counting import Count, LoopCounter
     from .observer_list import AttachedObserver, Notify
     from .progress import Failure, Progress, Write
     from .reports import AnyReports
@@ -76,13 +77,14 @@ class Job:
         "_lock",
         "_observers",
         "_sink",
+        "_slots",
+        "_stages",
         "cancellable",
         "description",
         "dropped",
         "has_ended",
         "id",
         "meta",
-        "stages",
     )
 
     def __init__(self, sink: Sink, identity: Identity, slots: CountSlots, *, cancellable: bool = False) -> None:
@@ -94,7 +96,8 @@ class Job:
         self._sink, self._generation = sink, sink.generation
         self._lock = RLock()  # a finalizer may run, and report, while its own thread holds the lock
         self._observers = ObserverList(sink.observers)
-        self.stages = Stages(slots)
+        self._slots = ref(slots)
+        self._stages: dict[str, Stages] = {}  # at most one, by the id of the job
         self.description: str | None = None
         """The text that was reported last, neither cut nor cleaned yet."""
         self.meta: Mapping[str, Any] = {}
@@ -108,6 +111,13 @@ class Job:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
+
+    @property
+    def stages(self) -> Stages:
+        """The stages of the job, made when they are first asked for: a short task has ended before one is needed."""
+        made = self._stages.get(self.id)
+        # `setdefault` is one step, so that there is one object without a lock: finalizers ask for it too.
+        return made or self._stages.setdefault(self.id, Stages(self._slots() or CountSlots()))
 
     @property
     def token(self) -> str:
@@ -413,7 +423,7 @@ class Job:
 
     def notify_observers(self) -> None:
         """Notify the attached observers of the last record, unless they had it."""
-        if self._builder.last is not None:
+        if self._observers and self._builder.last is not None:
             self._observers.notify(self._builder.last)
 
     # The end.
@@ -440,10 +450,7 @@ class Job:
         with self._lock:
             if self.has_ended:
                 return do_nothing
-            self.stages.end()
-            write = self._builder.record(self._sample(), Result(state, result, failure(error), next_retry_at))
-            self.has_ended = True
-            self.stages.release()
+            write = self._last_record(Result(state, result, failure(error), next_retry_at))
         wait_until_stored = self._sink.end(self, write, here=wait)
 
         def finish() -> None:
@@ -453,6 +460,30 @@ class Job:
         if wait:
             finish()
         return finish
+
+    def _last_record(self, result: Result) -> Write:
+        """Count no more, and return the record of the end."""
+        builder = self._builder
+        write = None
+        if self._shut() and result[1:] == _NO_MORE:
+            write = builder.record_without_reports(NO_REPORTS, result.state)
+        if write is not None:
+            self.has_ended = True
+            return write
+        self.stages.end()
+        write = builder.record(self._sample(), result)
+        self.has_ended = True
+        self.stages.release()
+        return write
+
+    def _shut(self) -> bool:
+        """Have each later report take the slow path; return whether there was no report, and no request to cancel."""
+        slots = self._slots()
+        if self._stages or slots is None:
+            return False
+        slots._shut_gate()
+        has_text = self.description is not None or self.meta
+        return not (slots._current or has_text or self.cancel_requested)
 
     def end_by(self, error: BaseException | None, wait: bool = True) -> Callable[[], None]:
         """End the job as a block that was left with this exception, or with none."""
@@ -472,6 +503,12 @@ class Job:
         self.stages.shut_gates()
         self._lock, self._observers = RLock(), ObserverList()
 
+
+NO_REPORTS = Sample(Work(0, None, None, (0, 0)), None, {}, cancel_requested=False)
+"""The sample of a job that has reported no more than that it runs."""
+
+_NO_MORE = Result(State.SUCCEEDED)[1:]
+"""The end of a job apart from its state, if it has neither result nor error nor a next attempt."""
 
 _STEP_STATES = {State.SUCCEEDED: StepState.SUCCEEDED, State.FAILED: StepState.FAILED}
 """The states of steps after exceptions that end a job so; after all others a step is cancelled."""

@@ -420,7 +420,7 @@ class Kit:
 
     def _open_job(
         self,
-        id: JobId | None = None,
+        id: str | None = None,
         *,
         kind: str | None = None,
         parent: str | None = None,
@@ -436,9 +436,10 @@ class Kit:
         `start` is the role of its first record. A `part` with a record has the job's id as its name; one without has
         one made of its parent's and its name.
         """
-        if part is None or part.has_record:
-            id = os.urandom(16).hex() if id is None else check_id(id)
-            part = part and part._replace(name=id)
+        if id is None:
+            id = os.urandom(16).hex()
+        if part is not None and part.has_record:
+            part = part._replace(name=id)
         return ProgressObserver(
             self.publisher,
             Identity(

@@ -43,7 +43,7 @@ class ProgressObserver(Reports):
         super().__init__()
         self._scopes: list[Scope] = []
         job = Job(sink, identity, self, cancellable=cancellable)
-        self._bind(job, job.stages.job)
+        self._bind(job)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
@@ -204,7 +204,7 @@ class JoinedObserver(Guest):
         # Deliberately not super().__init__(), which opens a job.
         self._scopes = []
         self._opener = opener
-        self._bind(job_of(opener), stage_of(opener))
+        self._bind(opener._job, opener._step)
         self.advance = opener.advance  # type: ignore[method-assign]
         self.set_progress = opener.set_progress  # type: ignore[method-assign]
         self.update = opener.update  # type: ignore[method-assign]

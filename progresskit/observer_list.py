@@ -58,6 +58,10 @@ class ObserverList:
         self._attached = attached
         self._notified: tuple[int, bool] = (0, False)
 
+    def __bool__(self) -> bool:
+        """Return whether any observer is attached."""
+        return bool(self._attached)
+
     def attach(self, observer: Notify) -> Callable[[], None]:
         """Notify the observer from now on; return a function that detaches it."""
         attached = AttachedObserver(observer)
@@ -72,8 +76,6 @@ class ObserverList:
 
     def notify(self, progress: Progress) -> None:
         """Notify all observers of a record, unless they had it or a newer one."""
-        if not self._attached:
-            return
         with self._lock:
             version = (progress.version.seq, progress.cancel_requested)
             if version > self._notified:

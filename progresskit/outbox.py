@@ -71,16 +71,13 @@ class Mode(Enum):
 class _Record:
     """The newest record of a run, or an external update, with the callers that wait until it is stored."""
 
-    __slots__ = ("delivery", "since", "waiters", "write")
+    __slots__ = ("delivery", "key", "since", "waiters", "write")
 
     def __init__(self, write: Write, since: float) -> None:
         self.write, self.since = write, since
+        self.key = key_of(write)
         self.delivery = Delivery.QUEUED
         self.waiters: list[Event] = []
-
-    @property
-    def key(self) -> Key:
-        return key_of(self.write)
 
     def release(self) -> None:
         """Let no one wait any longer."""
@@ -261,6 +258,7 @@ class Outbox:
         on_stored: Callable[[Write, int | None], object],
     ) -> None:
         self._backend, self._clock, self._jobs, self._on_stored = backend, clock, jobs, on_stored
+        self._timed = backend if isinstance(backend, SupportsTimedWrite) else None
         self._records: dict[Key, _Record] = {}
         self._direct: dict[Key, _Record] = {}  # those that the threads of their jobs are storing
         self._outages = 0
@@ -359,11 +357,11 @@ class Outbox:
 
     def begin_direct(self, write: Write, since: float) -> DirectWrite | None:
         """Let the thread of a job store its record; None where others have to be stored before, or that cannot be."""
-        if self.down or self._records or not isinstance(self._backend, SupportsTimedWrite):
+        if self.down or self._records or self._timed is None:
             return None
         record = _Record(write, since)
         self._direct[record.key] = record
-        return DirectWrite(record, self._backend, self._clock, self._outages)
+        return DirectWrite(record, self._timed, self._clock, self._outages)
 
     def end_direct(self, direct: DirectWrite) -> None:
         """Note the outcome of a record that the thread of its job has sent; it stays here unless it is stored."""

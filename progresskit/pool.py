@@ -135,7 +135,7 @@ class _ChildObserver(Guest):
         self._scopes = []
         self._add, self._cancelled = count.add, count.cancelled
         job = _ChildJob(count, identity, self, cancellable)
-        self._bind(job, job.stages.job)
+        self._bind(job)
 
     def advance(self, n: float = 1) -> None:
         """Count `n` more items as done; a negative `n` lowers the count of the job."""

@@ -594,6 +594,17 @@ def format_time(moment: datetime | None) -> str | None:
     return None if moment is None else f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
+def format_seconds(seconds: float) -> str:
+    """Return the `moment` of seconds since the epoch as `format_time` does."""
+    whole = int(seconds * 1000)
+    return f"{_format_second(whole // 1000)}.{whole % 1000:03}Z"
+
+
+@lru_cache(64)
+def _format_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
+
+
 def parse_time(text: str | None) -> datetime | None:
     """Read a time that `format_time` wrote."""
     return None if text is None else datetime.fromisoformat(text)
@@ -682,7 +693,11 @@ class Write(NamedTuple):
         """Return the write as it is sent at that age; `is_uncertain` where an earlier attempt may have stored it."""
         late = self.late or (is_uncertain and self.role in UNPROVEN)
         report = self.report and self.report._replace(age=age, late=self.late or is_uncertain)
-        return self._replace(age=age, late=late, report=report)
+        return _new(Write, (*self[:_AGE], age, late, self.created, self.declaration, report))
+
+
+_AGE = Write._fields.index("age")
+_new = tuple.__new__  # takes a third of the time of a NamedTuple's `_replace`
 
 
 class Stored(NamedTuple):
@@ -966,6 +981,10 @@ def encode(progress: Progress) -> str:
 
     It is JSON, and pages get its public part unchanged; see `progresskit.bodies`.
     """
+    return bodies.join(_body(progress))
+
+
+def _body(progress: Progress) -> Body:
     error = progress.details.error
     private = f',"lease":{_number(progress.lease)}'
     if progress.owner is not None:
@@ -974,7 +993,61 @@ def encode(progress: Progress) -> str:
         # Of two fields of one name the last counts for a reader of JSON.
         public = ',"public":true' if error.public else ""
         private += f',"error":{{"type":{_string(error.type)},"message":{_string(error.message)}{public}}}'
-    return bodies.join(Body(_before(progress, _without_private(error)), _after(progress), f"{private}}}"))
+    return Body(_before(progress, _without_private(error)), _after(progress), f"{private}}}")
+
+
+def encode_without_reports(
+    id: str,
+    state: State,
+    attempt: int,
+    kind: str | None,
+    parent: str | None,
+    owner: str | None,
+    lease: float,
+    created: float,
+    updated: float,
+    *,
+    is_started: bool = True,
+) -> str:
+    """
+    Return the body of a record of a job that has reported no more than its state; a worker has it if it `is_started`.
+
+    It is what `encode` returns, in a fifth of the time. `created` and `updated` are seconds since the epoch.
+    """
+    before, after, private = _template(state, attempt, kind, parent, owner, lease, is_started)
+    times = after.format(created=format_seconds(created), updated=format_seconds(updated))
+    return bodies.join(Body(f"{body_starts_with(id)}{before}", times, private))
+
+
+@lru_cache(1_024)
+def _template(
+    state: State,
+    attempt: int,
+    kind: str | None,
+    parent: str | None,
+    owner: str | None,
+    lease: float,
+    is_started: bool,
+) -> Body:
+    """Return such a body without what comes before the kind, and with names of times in braces in their place."""
+    created, updated = moment(0), moment(1)
+    progress = Progress(
+        "",
+        state,
+        Version(1, attempt, 1),
+        kind=kind,
+        parent=parent,
+        created_at=created,
+        started_at=created if is_started else None,
+        updated_at=updated,
+        finished_at=updated if state.final else None,
+        lease=lease,
+        owner=owner,
+    )
+    before, after, private = _body(progress)
+    for name, time in (("{created}", created), ("{updated}", updated)):
+        after = after.replace(_time(time), f'"{name}"')
+    return Body(before.removeprefix(body_starts_with("")), after, private)
 
 
 def body_starts_with(id: str) -> str:

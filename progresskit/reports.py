@@ -30,13 +30,18 @@ class Reports(CountSlots):
     and counted in `dropped`, unless the kit is strict.
     """
 
-    __slots__ = ("_job", "_stage")
+    __slots__ = ("_job", "_step")
 
     _job: Job
-    _stage: Stage
+    _step: Stage | None
+    """The step of the job; None for the job itself."""
 
-    def _bind(self, job: Job, stage: Stage) -> None:
-        self._job, self._stage = job, stage
+    def _bind(self, job: Job, step: Stage | None = None) -> None:
+        self._job, self._step = job, step
+
+    @property
+    def _stage(self) -> Stage:
+        return self._step or self._job.stages.job
 
     def advance(self, n: float = 1) -> None:
         """Count `n` more items as done; a negative `n` lowers the count, not below 0."""
