@@ -32,6 +32,7 @@ UP = "\r\x1b[2A"
 """What two lines are drawn anew after."""
 
 Job = Callable[[str], tuple[Kit, ProgressObserver]]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -44,6 +45,17 @@ def job(url: str) -> Iterator[Job]:
             return kit, kit.observe(id, total=40, unit="rows", description="Importing")
 
         yield begin
+
+
+@pytest.fixture
+def run_here(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Give a function that runs a command in this process: of each one, another test has it in its own."""
+
+    def run_here(*arguments: str) -> subprocess.CompletedProcess[str]:
+        code = main(arguments)
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return run_here
 
 
 def first_line(frame: str) -> str:
@@ -208,9 +220,9 @@ def gone(url: str) -> Callable[[str], None]:
     return leave
 
 
-def test_list_shows_what_there_is_newest_first(url: str, done: Callable[..., None]) -> None:
+def test_list_shows_what_there_is_newest_first(url: str, done: Callable[..., None], run_here: Run) -> None:
     Path(url.removeprefix("sqlite:///")).touch()
-    assert run("list", "--url", url).stderr == "no jobs\n"
+    assert run_here("list", "--url", url).stderr == "no jobs\n"
     done("first")
     done("second", "row 40 is missing")
     listed = run("list", "--url", url)
@@ -221,12 +233,13 @@ def test_list_shows_what_there_is_newest_first(url: str, done: Callable[..., Non
     assert listed.returncode == 0
 
 
-def test_list_leaves_out_what_was_not_asked_for(url: str, done: Callable[..., None]) -> None:
+def test_list_leaves_out_what_was_not_asked_for(url: str, done: Callable[..., None], run_here: Run) -> None:
     done("good")
     done("bad", "row 40 is missing")
 
     def listed(*options: str) -> list[str]:
-        return [json.loads(line)["id"] for line in run("list", "--json", "--url", url, *options).stdout.splitlines()]
+        found = run_here("list", "--json", "--url", url, *options)
+        return [json.loads(line)["id"] for line in found.stdout.splitlines()]
 
     assert listed("--state", "failed") == ["bad"]
     assert listed("--state", "failed", "--state", "succeeded") == ["bad", "good"]
@@ -256,9 +269,9 @@ def test_cancel_stops_a_job_in_another_process(url: str, write: Write) -> None:
     assert run("watch", "import-42", "--url", url).returncode == 1
 
 
-def test_cancel_ends_a_job_whose_worker_is_gone(url: str, gone: Callable[..., None]) -> None:
+def test_cancel_ends_a_job_whose_worker_is_gone(url: str, gone: Callable[..., None], run_here: Run) -> None:
     gone("import-42")
-    cancelled = run("cancel", "import-42", "--url", url)
+    cancelled = run_here("cancel", "import-42", "--url", url)
     assert (cancelled.stdout, cancelled.returncode) == ("import-42: cancelled\n", 0)
     with closing(Kit(url)) as kit:
         progress = kit.get("import-42")
@@ -266,7 +279,7 @@ def test_cancel_ends_a_job_whose_worker_is_gone(url: str, gone: Callable[..., No
         assert (progress.state, progress.current) == (State.CANCELLED, 3)
 
 
-def test_end_ends_jobs_as_cancelled_or_as_failed(url: str, gone: Callable[..., None]) -> None:
+def test_end_ends_jobs_as_cancelled_or_as_failed(url: str, gone: Callable[..., None], run_here: Run) -> None:
     gone("import-42")
     gone("import-43")
     ended = run("end", "import-42", "nobody", "--json", "--url", url)
@@ -275,7 +288,7 @@ def test_end_ends_jobs_as_cancelled_or_as_failed(url: str, gone: Callable[..., N
         {"id": "nobody", "ended": False},
     ]
     assert ended.returncode == 1
-    ended = run("end", "import-42", "import-43", "--failed", "The disk is full", "--url", url)
+    ended = run_here("end", "import-42", "import-43", "--failed", "The disk is full", "--url", url)
     assert ended.stdout == "import-42: not known, or done already\nimport-43: failed\n"
     with closing(Kit(url)) as kit:
         records = kit.get_many(["import-42", "import-43"])
@@ -284,7 +297,7 @@ def test_end_ends_jobs_as_cancelled_or_as_failed(url: str, gone: Callable[..., N
 
 
 def test_forget_removes_jobs_that_are_done_or_stalled(
-    url: str, gone: Callable[..., None], done: Callable[..., None], job: Job
+    url: str, gone: Callable[..., None], done: Callable[..., None], job: Job, run_here: Run
 ) -> None:
     gone("stalled")
     done("done")
@@ -300,20 +313,20 @@ def test_forget_removes_jobs_that_are_done_or_stalled(
     assert forgotten.returncode == 1
     assert kit.get_many(["stalled", "done", "alive"]).keys() == {"alive"}
     done("done")
-    forgotten = run("forget", "done", "--url", url)
+    forgotten = run_here("forget", "done", "--url", url)
     assert (forgotten.stdout, forgotten.returncode) == ("done: forgotten\n", 0)
-    forgotten = run("forget", "alive", "--url", url)
+    forgotten = run_here("forget", "alive", "--url", url)
     assert forgotten.stdout == "alive: not known, or neither done nor stalled\n"
 
 
-def test_doctor_finds_a_good_backend_good(url: str) -> None:
+def test_doctor_finds_a_good_backend_good(url: str, run_here: Run) -> None:
     found = run("doctor", "--json", "--url", url)
     findings = {finding["check"]: finding for finding in map(json.loads, found.stdout.splitlines())}
     assert list(findings) == ["configured", "reachable", "written", "read", "watched", "cancelled", "ended", "listed"]
     assert {finding["verdict"] for finding in findings.values()} == {"ok"}
     assert 0 < findings["written"]["seconds"] < 5
     assert found.returncode == 0
-    assert "✔ watched" in run("doctor", "--url", url).stdout
+    assert "✔ watched" in run_here("doctor", "--url", url).stdout
 
 
 def test_doctor_says_that_memory_is_seen_by_nobody_else() -> None:
