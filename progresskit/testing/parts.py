@@ -283,16 +283,17 @@ def part_histories() -> SearchStrategy[list[Any]]:
     """
     Give lists of steps: all that senders, workers and parts could send, late, repeated and contradicting.
 
-    No two runs, and no two starts of a part, begin at the same moment, nor so close to the next millisecond, which
-    records show, that microseconds would lead to it.
+    No two runs, and no two starts of a part, begin at the same moment, whatever time passes between them, nor so close
+    to the next millisecond, which records show, that microseconds would lead to it.
     """
     from hypothesis import strategies as st
 
     writes: list[Write] = [
-        *(declare(PARENT, size, weight=weight, token=f"declared-{n}", age=n / 7 + 0.02, late=n % 3 == 0,
+        *(declare(PARENT, size, weight=weight, token=f"declared-{n}", age=n / 7.3 + 0.02, late=n % 3 == 0,
                   ttl=100 + n % 2 * 100, keeps_texts=n % 2 == 0, description=f"text {n}")
           for n, (size, weight) in enumerate(product((None, 0, 1, 2, 3), (None, 7)))),
-        *(start(PARENT, token=token, attempt=attempt, age=n / 3, declaration=Declaration(token, size) if size else None)
+        *(start(PARENT, token=token, attempt=attempt, age=n / 3.1,
+                declaration=Declaration(token, size) if size else None)
           for n, (token, attempt, size) in enumerate(product(("x", "y"), (1, 2), (None, 2)))),
         *(update(PARENT, 2, token=token, state=state, age=AGE + n / 1_000 + 1 / 2_048,
                  declaration=Declaration(token, size, None, 5.0 * n) if size else None)
