@@ -157,11 +157,10 @@ class Job:
     def progress(self) -> Progress:
         """The job as it stands in this process."""
         with self._lock:
-            last = self._builder.last
-            if last is not None and self.has_ended:
-                return last
-            sample = self._sample()
-            return last if last is not None and sample == self._builder.seen else self._builder.snapshot(sample)
+            builder = self._builder
+            sample = None if self.has_ended else self._sample()
+            last = builder.last if sample is None or sample == builder.seen else None
+            return last or builder.snapshot(sample or self._sample())
 
     # Reports, on the slow path.
 
@@ -423,8 +422,12 @@ class Job:
 
     def notify_observers(self) -> None:
         """Notify the attached observers of the last record, unless they had it."""
-        if self._observers and self._builder.last is not None:
-            self._observers.notify(self._builder.last)
+        if not self._observers:
+            return
+        with self._lock:  # the record is made here, and another one must not come in between
+            last = self._builder.last
+        if last is not None:
+            self._observers.notify(last)
 
     # The end.
 

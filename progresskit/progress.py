@@ -1050,6 +1050,30 @@ def _template(
     return Body(before.removeprefix(body_starts_with("")), after, private)
 
 
+class CountTemplate:
+    """
+    Encodes records of a running job that differ in nothing but the count, what follows from it, and their time.
+
+    It is what `encode` returns, in a fifth of the time: the rest is encoded once, from one of these records.
+    """
+
+    __slots__ = ("_after", "_before", "_private")
+
+    def __init__(self, progress: Progress) -> None:
+        self._before = _around_count(progress, None)
+        _, after, self._private = _body(progress)
+        to_updated, name, rest = after.partition('"updated_at":')  # the texts before are escaped
+        self._after = f"{to_updated}{name}", rest[rest.index(",") :]
+
+    def encode(
+        self, current: Number, percent: Number | None, rate: float | None, eta: float | None, updated: float
+    ) -> str:
+        """Return the body of a record with these values; `updated` is seconds since the epoch."""
+        to_updated, rest = self._after
+        before = _with_count(self._before, current, percent, rate, eta)
+        return bodies.join(Body(before, f'{to_updated}"{format_seconds(updated)}"{rest}', self._private))
+
+
 def body_starts_with(id: str) -> str:
     """Return how the body of a job begins."""
     return f'{{"id":"{id}","kind":'
@@ -1070,15 +1094,33 @@ _BOOLEANS = ("false", "true")
 
 def _before(progress: Progress, error: Failure | None) -> str:
     """Return the JSON of a record up to the fields that only the store knows."""
-    kind, current, total, unit, description, meta, rate, eta, result, _, _, steps, step, *_ = progress.details
+    details = progress.details
+    return _with_count(
+        _around_count(progress, error), details.current, progress.percent, details.rate, details.eta
+    )
+
+
+def _with_count(
+    around: tuple[str, str, str, str], current: Number, percent: Number | None, rate: float | None, eta: float | None
+) -> str:
+    start, to_percent, to_rate, end = around
     return (
-        f'{body_starts_with(progress.id)}{_string(kind)}{STATES_IN_JSON[progress.state]}"current":{_number(current)},'
-        f'"total":{_number(total)},"unit":{_string(unit)},"percent":{_number(progress.percent)},'
-        f'"steps":{"null" if steps is None else _steps(steps)},"step":{_number(step)},'
-        f'"description":{_string(description)},"meta":{_encode(dict(meta)) if meta else "{}"},'
-        f'"rate":{_number(rate)},"eta":{_number(eta)},"result":{"null" if result is None else _encode(result)},'
+        f"{start}{_number(current)}{to_percent}{_number(percent)}{to_rate}{_number(rate)}"
+        f',"eta":{_number(eta)}{end}'
+    )
+
+
+def _around_count(progress: Progress, error: Failure | None) -> tuple[str, str, str, str]:
+    """Return that JSON without the values of the count: before `current`, to `percent`, to `rate`, behind `eta`."""
+    kind, _, total, unit, description, meta, _, _, result, _, _, steps, step, *_ = progress.details
+    return (
+        f'{body_starts_with(progress.id)}{_string(kind)}{STATES_IN_JSON[progress.state]}"current":',
+        f',"total":{_number(total)},"unit":{_string(unit)},"percent":',
+        f',"steps":{"null" if steps is None else _steps(steps)},"step":{_number(step)},'
+        f'"description":{_string(description)},"meta":{_encode(dict(meta)) if meta else "{}"},"rate":',
+        f',"result":{"null" if result is None else _encode(result)},'
         f'"error":{"null" if error is None else _encode({"type": error.type, "message": error.message})},'
-        f'"attempt":{progress.version.attempt},'
+        f'"attempt":{progress.version.attempt},',
     )
 
 

@@ -11,6 +11,7 @@ from .estimate import UNKNOWN, Estimate, RateEstimator
 from .parts import Declaration, Report
 from .progress import (
     DERIVED,
+    CountTemplate,
     Details,
     Failure,
     Progress,
@@ -23,6 +24,7 @@ from .progress import (
     life_of,
     milliseconds,
     moment,
+    percentage,
 )
 from .steps import WHOLE, ended, percent_of
 
@@ -286,6 +288,31 @@ class _Speed:
         return Estimate(estimate.rate, None if whole is None or work.share is None else whole.estimate(WHOLE).eta)
 
 
+class _Encoder(NamedTuple):
+    """Encodes samples of a running job that differ from its own in nothing but the count."""
+
+    sample: Sample
+    template: CountTemplate
+
+    def fits(self, sample: Sample) -> bool:
+        """Return whether a sample does so."""
+        (own, description, meta, _), work = self.sample, sample.work
+        return (
+            sample.meta is meta
+            and sample.description == description
+            and work.total == own.total
+            and type(work.total) is type(own.total)
+            and work.unit == own.unit
+            and work.steps == own.steps
+            and work.step == own.step
+        )
+
+    def encode(self, work: Work, estimate: Estimate, made: float) -> str:
+        """Return the body of a record that was `made` then, in seconds since the epoch."""
+        percent = percent_of(work.share) if work.is_divided else percentage(work.current, work.total)
+        return self.template.encode(work.current, percent, estimate.rate, estimate.eta, made)
+
+
 class SnapshotBuilder:
     """
     Builds the records of one job, numbered in order.
@@ -297,8 +324,9 @@ class SnapshotBuilder:
         "_clocks",
         "_created",
         "_declaration",
-        "_ended",
+        "_encoder",
         "_last",
+        "_made",
         "_seq",
         "_speed",
         "began",
@@ -318,7 +346,8 @@ class SnapshotBuilder:
         self.seen: Sample | None = None
         self.write: Write | None = None
         self._last: Progress | None = None
-        self._ended: tuple[Sample, State, float] | None = None  # of a job without reports, for its last record
+        self._made: tuple[Sample, Result, float] | None = None  # from which `last` is made when it is asked for
+        self._encoder: _Encoder | None = None
         self._declaration: Declaration | None = None
         self._clocks = clocks
         self._created = clocks.wall()
@@ -333,10 +362,11 @@ class SnapshotBuilder:
     @property
     def last(self) -> Progress | None:
         """The last record that was made; None while there is none."""
-        if self._last is None and self._ended is not None:
-            sample, state, ended = self._ended
-            self._last = self.snapshot(sample, Result(state), ended)
-        return self._last
+        return self._last or (None if self._made is None else self._make_last(*self._made))
+
+    def _make_last(self, sample: Sample, result: Result, made: float) -> Progress:
+        self._last = last = self.snapshot(sample, result, made)
+        return last
 
     def record_without_reports(self, sample: Sample, state: State) -> Write | None:
         """
@@ -349,7 +379,7 @@ class SnapshotBuilder:
         if self._seq or job.part is not None:
             return None
         ended = clocks.wall()
-        self._seq, self._ended = 1, (sample, state, ended)
+        self._seq, self._made = 1, (sample, Result(state), ended)
         about = (job.attempt, 1, state, job.kind, job.parent, job.owner)
         self.write = _write_without_reports(clocks, job.id, job.start, job.token, *about, self._created, ended)
         return self.write
@@ -362,20 +392,38 @@ class SnapshotBuilder:
             self._speed = _Speed(self.began)
         if self._speed is not None:
             self._speed.sample(sample.work, self._clocks.clock())
-        self.seen = sample
-        self._last = last = self.snapshot(sample, result)
-        has_record = job.part is None or job.part.has_record
+        self.seen, self._last = sample, None
+        self._made = sample, result, self._clocks.wall()
+        if job.part is not None:
+            return self._record_of_part(job.part, self._make_last(*self._made))
+        body = self._encode(*self._made)
+        born, about = max(int(self._created * 1000), 0), (job.attempt, self._seq, result.state, job.kind, body)
+        life, declared = (self._clocks.lease, self._clocks.ttl), self._declaration
+        self.write = Write(job.id, self._role, job.token, self.run, *about, *life, created=born, declaration=declared)
+        return self.write
+
+    def _encode(self, sample: Sample, result: Result, made: float) -> str:
+        if result is not RUNNING:
+            return encode(self._make_last(sample, result, made))
+        if self._encoder is None or not self._encoder.fits(sample):
+            self._encoder = _Encoder(sample, CountTemplate(self._make_last(sample, result, made)))
+        return self._encoder.encode(sample.work, self._estimate(sample.work), made)
+
+    def _estimate(self, work: Work) -> Estimate:
+        return UNKNOWN if self._speed is None else self._speed.estimate(work)
+
+    def _record_of_part(self, part: PartIdentity, last: Progress) -> Write:
         self.write = _write_of(
             self._clocks,
             last,
-            self._role if has_record else Role.REPORT,
-            job.token,
+            self._role if part.has_record else Role.REPORT,
+            self.identity.token,
             run=self.run,
-            body=None if has_record else "",
+            body=None if part.has_record else "",
             declaration=self._declaration,
-            report=job.part and _report_of(self._clocks, job.part, job.token, last),
+            report=_report_of(self._clocks, part, self.identity.token, last),
         )
-        return self.write if job.part is None else self.again(self.write)
+        return self.again(self.write)
 
     @property
     def _role(self) -> Role:
@@ -404,7 +452,7 @@ class SnapshotBuilder:
         """Return the job as it stands, or as it stood when it was `made`, under the number of the last record made."""
         created, now = moment(self._created), moment(self._clocks.wall() if made is None else made)
         job, work = self.identity, sample.work
-        estimate = UNKNOWN if self._speed is None else self._speed.estimate(work)
+        estimate = self._estimate(work)
         return Progress(
             id=job.id,
             state=result.state,
