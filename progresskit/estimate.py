@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from math import exp, log
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from typing import NamedTuple
 
 RATIO = 8.0
 TIME_CONSTANTS = tuple(2 * RATIO**i for i in range(6))
@@ -108,14 +105,26 @@ class RateEstimator:
 
     def _pace(self, total: float | None, excess: float) -> float:
         """Return seconds per item; `excess` is the part of a pause that lowers the rate."""
-        paces = [(seconds + excess) / items for seconds, items in zip(self._seconds, self._items, strict=True)]
         if total is None:
-            return paces[WITHOUT_TOTAL]
+            return self._average(WITHOUT_TOTAL, excess)
         remaining = total - self._count
         if remaining <= 0:
-            return paces[0]
-        pace = _interpolate(paces, WINDOW * remaining * paces[-1])
-        return _interpolate(paces, WINDOW * remaining * pace)
+            return self._average(0, excess)
+        pace = self._interpolated(WINDOW * remaining * self._average(-1, excess), excess)
+        return self._interpolated(WINDOW * remaining * pace, excess)
+
+    def _average(self, index: int, excess: float) -> float:
+        return (self._seconds[index] + excess) / self._items[index]
+
+    def _interpolated(self, constant: float, excess: float) -> float:
+        """Return the pace of an average with this time constant, on logarithmic scales: no jump from one to the next."""
+        if constant <= TIME_CONSTANTS[0]:
+            return self._average(0, excess)
+        if constant >= TIME_CONSTANTS[-1]:
+            return self._average(-1, excess)
+        index, share = divmod(log(constant / TIME_CONSTANTS[0], RATIO), 1)
+        i = min(int(index), len(TIME_CONSTANTS) - 2)
+        return float(self._average(i, excess) ** (1 - share) * self._average(i + 1, excess) ** share)
 
 
 def continued(rate: float, items: float, seconds: float, left: float | None) -> Estimate:
@@ -129,17 +138,6 @@ def continued(rate: float, items: float, seconds: float, left: float | None) -> 
     weight = constant * exp(-seconds / constant)
     new = _significant((rate * weight + items) / (weight + seconds))
     return Estimate(new or None, None if left is None or not new else _significant(left / new))
-
-
-def _interpolate(paces: Sequence[float], constant: float) -> float:
-    """Return the pace of an average with this time constant, on logarithmic scales: no jump from one to the next."""
-    if constant <= TIME_CONSTANTS[0]:
-        return paces[0]
-    if constant >= TIME_CONSTANTS[-1]:
-        return paces[-1]
-    index, share = divmod(log(constant / TIME_CONSTANTS[0], RATIO), 1)
-    i = min(int(index), len(paces) - 2)
-    return float(paces[i] ** (1 - share) * paces[i + 1] ** share)
 
 
 def _significant(value: float) -> float | None:
