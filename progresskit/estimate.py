@@ -117,7 +117,7 @@ class RateEstimator:
         return (self._seconds[index] + excess) / self._items[index]
 
     def _interpolated(self, constant: float, excess: float) -> float:
-        """Return the pace of an average with this time constant, on logarithmic scales: no jump from one to the next."""
+        """Return the pace of an average with this time constant, on logarithmic scales: no jump between two."""
         if constant <= TIME_CONSTANTS[0]:
             return self._average(0, excess)
         if constant >= TIME_CONSTANTS[-1]:

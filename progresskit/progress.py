@@ -1095,19 +1095,14 @@ _BOOLEANS = ("false", "true")
 def _before(progress: Progress, error: Failure | None) -> str:
     """Return the JSON of a record up to the fields that only the store knows."""
     details = progress.details
-    return _with_count(
-        _around_count(progress, error), details.current, progress.percent, details.rate, details.eta
-    )
+    return _with_count(_around_count(progress, error), details.current, progress.percent, details.rate, details.eta)
 
 
 def _with_count(
     around: tuple[str, str, str, str], current: Number, percent: Number | None, rate: float | None, eta: float | None
 ) -> str:
     start, to_percent, to_rate, end = around
-    return (
-        f"{start}{_number(current)}{to_percent}{_number(percent)}{to_rate}{_number(rate)}"
-        f',"eta":{_number(eta)}{end}'
-    )
+    return f'{start}{_number(current)}{to_percent}{_number(percent)}{to_rate}{_number(rate)},"eta":{_number(eta)}{end}'
 
 
 def _around_count(progress: Progress, error: Failure | None) -> tuple[str, str, str, str]:

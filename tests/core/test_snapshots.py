@@ -1,9 +1,12 @@
-"""Records without reports, which come from a template, are those that the slower way makes."""
+"""Records that come from a template are those that the slower way makes."""
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from progresskit import Kit, Progress, State, Version
@@ -13,7 +16,9 @@ from progresskit.job import NO_REPORTS
 from progresskit.memory import MemoryBackend
 from progresskit.progress import FINAL_STATES, ID_ALPHABET, Role, encode, milliseconds, moment
 from progresskit.publisher import Publisher
-from progresskit.snapshots import Identity, Result, SnapshotBuilder, external_update
+from progresskit.snapshots import Identity, Result, Sample, SnapshotBuilder, external_update
+from progresskit.stages import Work
+from progresskit.steps import WHOLE, Step, StepState
 from progresskit.testing import FakeClock
 
 ids = st.text(sorted(ID_ALPHABET), min_size=1, max_size=20)
@@ -30,6 +35,95 @@ identities = st.builds(
     part=st.none(),
 )
 ends = st.sampled_from((State.SUCCEEDED, State.FAILED, State.CANCELLED, State.RETRYING))
+counts = st.integers(0, 2**53) | st.floats(0, 2**53)
+steps = st.builds(Step, texts, st.none() | st.integers(1, 9), st.sampled_from(StepState), st.none() | st.floats(0, 100))
+shares = st.none() | st.integers(0, WHOLE - 1)
+works = st.builds(
+    Work,
+    current=counts,
+    total=st.none() | st.sampled_from((1, 1.0, 250)) | counts,
+    unit=st.none() | texts,
+    counted=st.tuples(st.just(0), st.integers(0, 1)),
+    is_divided=st.booleans(),
+    share=shares,
+    steps=st.none() | st.tuples(steps),
+    step=st.none() | st.integers(1, 9),
+)
+metas = st.dictionaries(st.sampled_from(("rate", "current", "updated_at", 'a"b')), st.integers() | texts, max_size=2)
+samples = st.builds(Sample, works, st.none() | texts, metas, st.booleans())
+changes_of_work = st.fixed_dictionaries(
+    {"current": counts},
+    optional={
+        "total": st.sampled_from((None, 1, 1.0, 250)),
+        "unit": st.sampled_from((None, "B")),
+        "share": shares,
+        "steps": st.none() | st.tuples(steps),
+        "step": st.sampled_from((None, 1)),
+    },
+)
+changes_of_texts = st.fixed_dictionaries(
+    {}, optional={"description": st.none() | texts, "meta": metas, "cancel_requested": st.booleans()}
+)
+turns = st.lists(
+    st.tuples(changes_of_work, st.just({}) | changes_of_texts, st.floats(0, 1e6), st.booleans()), min_size=1, max_size=4
+)
+
+
+@settings(max_examples=40)
+@given(identities, samples, turns, ends, st.floats(0, 4e9))
+def test_a_running_job_of_which_the_count_alone_changes_is_encoded_as_any_other_record(
+    identity: Identity,
+    sample: Sample,
+    turns: list[tuple[dict[str, Any], dict[str, Any], float, bool]],
+    end: State,
+    created: float,
+) -> None:
+    clock = FakeClock(created)
+    clocks = Publisher(MemoryBackend(clock), Settings(), clock, clock, threaded=False)
+    builder, shown = SnapshotBuilder(clocks, identity), SnapshotBuilder(clocks, identity)
+    assert builder.record(sample) == shown.record(sample)
+    for seq, (work, others, seconds, is_stored) in enumerate(turns, 2):
+        if is_stored:
+            builder.mark_stored(3, None)
+            shown.mark_stored(3, None)
+        clock.advance(seconds)
+        sample = sample._replace(work=sample.work._replace(**work), **others)
+        write = builder.record(sample)
+        assert write == shown.record(sample)
+        last = shown.last
+        assert last is shown.last is not None
+        assert write.body == encode(last)
+        assert write[1:8] == (
+            Role.UPDATE if builder.started else identity.start,
+            identity.token,
+            builder.run,
+            identity.attempt,
+            seq,
+            State.RUNNING,
+            identity.kind,
+        )
+        assert (last.version.run, write.created) == (builder.run or 1, milliseconds(last.created_at))
+        assert (last.current, last.meta) == (sample.work.current, sample.meta)
+        assert (last.cancel_requested, last.updated_at) == (sample.cancel_requested, moment(clock()))
+    clock.advance(1)
+    write = builder.record(sample, Result(end))
+    assert write == shown.record(sample, Result(end))
+    assert builder.last == shown.last is not None
+    assert write.body == encode(builder.last)
+
+
+def test_equal_values_of_other_types_are_encoded_as_what_they_are() -> None:
+    clock = FakeClock()
+    clocks = Publisher(MemoryBackend(clock), Settings(), clock, clock, threaded=False)
+    builder = SnapshotBuilder(clocks, Identity("job", "token"))
+    work = Work(1, 4, None, (0, 0))
+    one, true = {"rows": 1}, {"rows": True}
+    bodies = [
+        builder.record(Sample(work._replace(total=total), None, meta, cancel_requested=False)).body
+        for total, meta in ((4, one), (4.0, one), (4.0, true))
+    ]
+    shown = [(loaded["total"], loaded["meta"]["rows"]) for loaded in map(json.loads, bodies)]
+    assert repr(shown) == "[(4, 1), (4.0, 1), (4.0, True)]"
 
 
 @given(identities, ends, st.floats(0, 4e9), st.floats(0, 1e6))
