@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from progresskit import Cancelled, Kit, Progress, State
+from progresskit.progress import Write
 from progresskit.snapshots import SnapshotBuilder
 from progresskit.track import _BLOCK
 
@@ -388,13 +389,13 @@ def test_a_collection_in_the_middle_of_a_sample_loses_no_end(
     next(loop)
     step()
     next(loop)
-    snapshot = SnapshotBuilder.snapshot
+    record = SnapshotBuilder.record
 
-    def collecting(*arguments: Any) -> Progress:
+    def collecting(*arguments: Any) -> Write:
         gc.collect()  # as may happen at any allocation
-        return snapshot(*arguments)
+        return record(*arguments)
 
-    monkeypatch.setattr(SnapshotBuilder, "snapshot", collecting)
+    monkeypatch.setattr(SnapshotBuilder, "record", collecting)
     cycle: list[Any] = [loop]
     cycle.append(cycle)
     del loop, cycle
