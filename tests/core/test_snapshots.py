@@ -91,7 +91,8 @@ def test_a_running_job_of_which_the_count_alone_changes_is_encoded_as_any_other_
         write = builder.record(sample)
         assert write == shown.record(sample)
         last = shown.last
-        assert last is shown.last is not None
+        assert last is not None
+        assert last is shown.last
         assert write.body == encode(last)
         assert write[1:8] == (
             Role.UPDATE if builder.started else identity.start,
@@ -108,8 +109,10 @@ def test_a_running_job_of_which_the_count_alone_changes_is_encoded_as_any_other_
     clock.advance(1)
     write = builder.record(sample, Result(end))
     assert write == shown.record(sample, Result(end))
-    assert builder.last == shown.last is not None
-    assert write.body == encode(builder.last)
+    ended = shown.last
+    assert ended is not None
+    assert builder.last == ended
+    assert write.body == encode(ended)
 
 
 def test_equal_values_of_other_types_are_encoded_as_what_they_are() -> None:
