@@ -357,7 +357,7 @@ class ServerClock:
 
     def __call__(self, ask: Callable[[], float]) -> float:
         """Return the time; calls `ask`, which returns that of the server, where the last answer is too old."""
-        if self._clock is None and monotonic() - self._asked_at > CLOCK_SECONDS:
+        if not self.is_fresh:
             before, host = monotonic(), time()
             stated = ask()
             self._asked_at = after = monotonic()
@@ -371,6 +371,11 @@ class ServerClock:
         """Note the server's time, which came with another answer just now."""
         self._asked_at = monotonic()
         self._ahead = stated - self._asked_at
+
+    @property
+    def is_fresh(self) -> bool:
+        """True where the server need not be asked."""
+        return self._clock is not None or monotonic() - self._asked_at <= CLOCK_SECONDS
 
     @property
     def now(self) -> float:

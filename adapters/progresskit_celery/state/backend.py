@@ -180,8 +180,12 @@ def records_of(results: Mapping[str, Meta]) -> dict[str, StoredRecord]:
     return load_records({id: meta.result for id, meta in results.items()})
 
 
+def _record(id: str, meta: Meta | None) -> StoredRecord | None:
+    return None if meta is None else meta.record or load_record(id, meta.result)
+
+
 def _edit(id: str, decide: Decide, changed: set[str], meta: Meta | None, now: float) -> Change | None:
-    before = load_record(id, meta.result) if meta is not None else None
+    before = _record(id, meta)
     after = decide(id, before, now)
     changed.discard(id)
     if after is None:
@@ -191,7 +195,7 @@ def _edit(id: str, decide: Decide, changed: set[str], meta: Meta | None, now: fl
 
 
 def _edit_with_parts(id: str, decide: DecideParts, changed: set[str], meta: Meta | None, now: float) -> Change | None:
-    before = load_record(id, meta.result) if meta is not None else None
+    before = _record(id, meta)
     texts = meta.parts if meta is not None else {}
     found = {name: decode_each(id, Part.load, text) for name, text in texts.items()}
     job = decide(id, before, {name: part for name, part in found.items() if part is not None}, now)
@@ -213,6 +217,8 @@ def _change(before: StoredRecord | None, after: StoredRecord, parts: Mapping[str
         cancelling=after.stored.cancel_requested and not (before and before.stored.cancel_requested),
         parts=parts if counts else None,
         keeps_parts=counts and are_parts_kept(before, after, now),
+        record=after,
+        is_running=after.stored.state is State.RUNNING,
     )
 
 
@@ -221,4 +227,4 @@ def _mirror(write: Write, request: Any, changed: AbstractSet[str], meta: Meta | 
         return None
     body = json.loads(write.body)
     about = {name: body[name] for name in ("current", "total", "description", "percent")}
-    return Change(about, request=request)
+    return Change(about, request=request, is_running=True)

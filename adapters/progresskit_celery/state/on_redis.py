@@ -12,6 +12,7 @@ from math import ceil
 from threading import Lock, local
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from celery.backends.base import KeyValueStoreBackend
 from celery.backends.redis import redis
 
 from progresskit.backends import keep_inherited
@@ -22,13 +23,13 @@ from progresskit.backends.stores import ServerClock, retry_conflicts
 from progresskit.errors import BackendError, BackendUnavailable
 from progresskit.urls import describe
 
-from .store import Change, KeyValueStore
+from .store import PROGRESS, Change, KeyValueStore, Meta
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 
     from .opening import Opening
-    from .store import Edit, Meta
+    from .store import Edit
 
 Answer = TypeVar("Answer")
 
@@ -36,6 +37,9 @@ CONNECT_SECONDS, CALL_SECONDS = 2.0, 5.0
 
 PIECE = 200
 """How many results a script stores, and blocks the server for, at once."""
+
+KNOWN_RESULTS = 1_000
+"""How many results of running jobs, and of their tasks, are remembered as this process has stored them."""
 
 PASSING = frozenset(
     ["BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN"]
@@ -63,13 +67,20 @@ OPEN, SWAP = _script("open.lua"), _script("swap.lua")
 
 
 class _Swap(NamedTuple):
-    """A change of a result: what was read of it, and of parts of its job, by name."""
+    """A change of a result: the SHA-1 of the stored one ('' for none), and the parts of its job as read, by name."""
 
     id: str
     key: bytes
-    read: bytes | None
+    before: str
     parts: Mapping[str, bytes | None]
     change: Change
+
+
+class _Known(NamedTuple):
+    """A result that this process has stored: the SHA-1 of its bytes, and what reading it returns."""
+
+    sha: str
+    meta: Meta
 
 
 class RedisStore(KeyValueStore):
@@ -85,6 +96,7 @@ class RedisStore(KeyValueStore):
         self._server_clock = ServerClock(clock)
         self._prompt = PromptConnections(lambda: self.connection(None))
         self._thread = local()
+        self._known: dict[str, _Known] = {}
 
     def client(self) -> Any:
         """Return the client, which several threads may use."""
@@ -198,13 +210,32 @@ class RedisStore(KeyValueStore):
         return {id: meta for id, meta in found if meta is not None}, now
 
     @cached_property
+    def _key_prefix(self) -> bytes | None:
+        """What the keys of all results begin with, before the id; None where the site has keys of its own."""
+        kind, names = type(self._backend), ("get_key_for_task", "_get_key_for")
+        if any(getattr(kind, name, None) is not getattr(KeyValueStoreBackend, name, None) for name in names):
+            return None
+        key: bytes = super()._key("id")
+        return key.removesuffix(b"id")
+
+    def _key(self, id: str) -> Any:
+        prefix = self._key_prefix
+        return super()._key(id) if prefix is None else prefix + id.encode()
+
+    @cached_property
     def _frame(self) -> tuple[bytes, bytes, bytes] | None:
         """The JSON of a result before its text, from there to its id, and after that; None where it is no JSON."""
         if self._backend.serializer != "json":
             return None
-        before, _, rest = self._encode("the id", Change("the text")).partition(b'"the text"')
+        before, _, rest = super()._encode("the id", Change("the text")).partition(b'"the text"')
         between, _, after = rest.partition(b'"the id"')
         return (before, between, after) if before.startswith(b"{") and after else None  # it may be compressed
+
+    def _encode(self, id: str, change: Change) -> bytes:
+        if self._frame is None or change.request is not None or not isinstance(change.result, str):
+            return super()._encode(id, change)
+        before, between, after = self._frame
+        return b"%b%b%b%b%b" % (before, json.dumps(change.result).encode(), between, json.dumps(id).encode(), after)
 
     def open(self, id: str, opening: Opening) -> int | None:
         """Store the only record of a run in one round trip; return the run, None where it has to be read before."""
@@ -217,13 +248,33 @@ class RedisStore(KeyValueStore):
         return run
 
     def change(self, edits: Mapping[str, Edit]) -> None:
-        """Read all, and swap all, in a round trip each; again those that another process has changed in between."""
+        """
+        Swap all in one round trip where this process has stored all of them last.
+
+        Else read all, and swap all, in a round trip each; again those that another process has changed in between.
+        """
         self.change_with_parts(edits, {})
 
     def change_with_parts(self, edits: Mapping[str, Edit], names: Mapping[str, Sequence[str]]) -> None:
-        """Do the same; the edits of the ids in `names` are given the parts of the job that have these names."""
+        """Do the same; the edits of the ids in `names`, which are read, get the parts that have these names."""
         with self._guarded():
-            retry_conflicts(edits, partial(self._swap_all, edits, names), self)
+            if names or not self._swap_known(edits):
+                retry_conflicts(edits, partial(self._swap_all, edits, names), self)
+
+    def _swap_known(self, edits: Mapping[str, Edit]) -> bool:
+        """Swap all remembered results without reading them; return False, with nothing stored, where that fails."""
+        if not 0 < len(edits) <= PIECE or not self._server_clock.is_fresh:
+            return False
+        known = {id: result for id in edits if (result := self._known.get(id)) is not None}
+        if len(known) < len(edits):
+            return False
+        now, swaps = self.now(), list[_Swap]()
+        for id, result in known.items():
+            change = edits[id](result.meta, now)
+            if change is None:  # what is remembered may be outdated: no decision against a change is based on it
+                return False
+            swaps.append(_Swap(id, self._key(id), result.sha, {}, change))
+        return not self._swap(swaps, all_or_none=True)
 
     def _swap_all(
         self, edits: Mapping[str, Edit], names: Mapping[str, Sequence[str]], left: Collection[str]
@@ -239,21 +290,42 @@ class RedisStore(KeyValueStore):
                 meta = meta._replace(parts={name: text.decode() for name, text in parts.items() if text is not None})
             change = edits[id](meta, now)
             if change is not None:
-                swaps.append(_Swap(id, keys[id], value, parts, change))
+                swaps.append(_Swap(id, keys[id], "" if value is None else _sha(value), parts, change))
         failed = list[str]()
         for begin in range(0, len(swaps), PIECE):
-            piece = swaps[begin : begin + PIECE]
-            beside = [_parts_key(swap.key) for swap in piece if swap.change.parts is not None]
-            arguments = [argument for swap in piece for argument in self._arguments(swap)]
-            answer = self._call(SWAP, [*(swap.key for swap in piece), *beside], [len(piece), *arguments])
-            failed += [piece[number - 1].id for number in answer]
+            failed += self._swap(swaps[begin : begin + PIECE])
         return failed
 
-    def _arguments(self, swap: _Swap) -> Iterator[Any]:
+    def _swap(self, swaps: Sequence[_Swap], *, all_or_none: bool = False) -> list[str]:
+        """Store the results that are still as they were; return the ids of the others."""
+        values = [self._encode(swap.id, swap.change) for swap in swaps]
+        keys = [
+            *(swap.key for swap in swaps),
+            *(_parts_key(swap.key) for swap in swaps if swap.change.parts is not None),
+        ]
+        arguments = [argument for pair in zip(swaps, values, strict=True) for argument in self._arguments(*pair)]
+        seconds, microseconds, *numbers = self._call(SWAP, keys, [len(swaps), int(all_or_none), *arguments])
+        self._server_clock.set(int(seconds) + int(microseconds) / 1e6)
+        failed = [swaps[number - 1].id for number in numbers]
+        self._remember(swaps, values, failed)
+        return failed
+
+    def _remember(self, swaps: Sequence[_Swap], values: Sequence[bytes], failed: Collection[str]) -> None:
+        """Remember what was stored of running jobs, and forget the others."""
+        if len(self._known) >= KNOWN_RESULTS:
+            self._known.clear()
+        for swap, value in zip(swaps, values, strict=True):
+            if swap.change.is_running and swap.id not in failed:
+                change = swap.change
+                self._known[swap.id] = _Known(_sha(value), Meta(PROGRESS, change.result, record=change.record))
+            else:
+                self._known.pop(swap.id, None)
+
+    def _arguments(self, swap: _Swap, value: bytes) -> Iterator[Any]:
         change = swap.change
         ttl = self._backend.expires if change.ttl is None else change.ttl
-        yield sha1(swap.read, usedforsecurity=False).hexdigest() if swap.read is not None else ""
-        yield self._encode(swap.id, change)
+        yield swap.before
+        yield value
         yield max(ceil(ttl * 1000), 1) if ttl else 0
         yield int(change.is_pushed)
         yield _cancel_channel(swap.key) if change.cancelling else ""
@@ -308,6 +380,7 @@ class RedisStore(KeyValueStore):
         for subscription in [*self._subscriptions]:
             subscription.close()
         self._prompt.close()
+        self._known.clear()
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
@@ -320,6 +393,11 @@ class RedisStore(KeyValueStore):
         self._prompt.after_fork_in_child()
         self._client = None
         self._subscriptions = set()
+        self._known = {}
+
+
+def _sha(value: bytes) -> str:
+    return sha1(value, usedforsecurity=False).hexdigest()
 
 
 def _cancel_channel(key: bytes) -> bytes:

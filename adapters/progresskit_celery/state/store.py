@@ -19,16 +19,23 @@ from progresskit.urls import redact
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from progresskit.backends.stores import StoredRecord
+
 PROGRESS = "PROGRESS"
 """The state of the kit's records, and of a task that is running, for code that knows Celery only."""
 
 
 class Meta(NamedTuple):
-    """A result that is stored: the task's state, its value, and the parts of the job that were asked for, by name."""
+    """
+    A result that is stored: the task's state, its value, and the parts of the job that were asked for, by name.
+
+    `record` is the one that the value was made of, where the store remembers it from the change.
+    """
 
     status: str
     result: Any
     parts: Mapping[str, str] = {}
+    record: StoredRecord | None = None
 
 
 class Change(NamedTuple):
@@ -38,7 +45,8 @@ class Change(NamedTuple):
     `ttl` (seconds) and `expires` (seconds since the epoch) are None for a result that lives as long as Celery's own.
     `request` is that of the task that has this state. `cancelling` is True for a new request to cancel. `parts` are
     stored beside the record of a job that has parts, else None; without `keeps_parts` all others are removed. Where the
-    store supports push, `is_pushed` says whether viewers are notified.
+    store supports push, `is_pushed` says whether viewers are notified. `record` is what the result is made of, if it is
+    one of the kit's. `is_running` is True where the next change is likely to come from this process too.
     """
 
     result: Any
@@ -49,6 +57,8 @@ class Change(NamedTuple):
     parts: Mapping[str, str] | None = None
     keeps_parts: bool = True
     is_pushed: bool = True
+    record: StoredRecord | None = None
+    is_running: bool = False
 
 
 Edit = Callable[[Meta | None, float], Change | None]

@@ -1,12 +1,13 @@
 -- Stores results, each only where what is stored is still what was read, and publishes that as Celery does. The parts of
 -- a job are a hash beside its result, by name.
 -- KEYS: the results, then the parts of each job that has some, in the same order.
--- ARGV: how many results there are; then for each: the SHA-1 of what was read ('' if nothing was), what is to be stored,
--- the milliseconds it lives (0 without an end), '1' to publish it, the channel for requests to cancel ('' for none),
--- whether the parts that are stored 'stay' or 'go' ('' where the job has none), and how many parts are stored now; then
--- for each of these: its name, what was read of it ('' if nothing was), and what is to be stored.
--- Returns the numbers of those that were not stored.
-local failed, argument, owners = {}, 1, tonumber(ARGV[1])
+-- ARGV: how many results there are; '1' to store either all or none of them; then for each: the SHA-1 of what was read
+-- ('' if nothing was), what is to be stored, the milliseconds it lives (0 without an end), '1' to publish it, the channel
+-- for requests to cancel ('' for none), whether the parts that are stored 'stay' or 'go' ('' where the job has none), and
+-- how many parts are stored now; then for each of these: its name, what was read of it ('' if nothing was), and what is
+-- to be stored.
+-- Returns the time, as two numbers, and the numbers of those results that were not as they were read.
+local swaps, failed, argument, owners = {}, {}, 2, tonumber(ARGV[1])
 
 local function take()
     argument = argument + 1
@@ -43,33 +44,47 @@ local function store_parts(key, parts, fate, left)
     end
 end
 
-for number = 1, tonumber(ARGV[1]) do
-    local key, read, value, left = KEYS[number], take(), take(), take()
-    local is_pushed, channel, fate = take() == '1', take(), take()
-    local parts = take_parts(tonumber(take()))
-    local beside
-    if fate ~= '' then
-        owners = owners + 1
-        beside = KEYS[owners]
+local function is_unchanged(swap)
+    local stored = redis.call('GET', swap.key)
+    return (stored and redis.sha1hex(stored) or '') == swap.read
+        and (swap.fate ~= 'stay' or are_unchanged(swap.beside, swap.parts))
+end
+
+local function store(swap)
+    if swap.left == '0' then
+        redis.call('SET', swap.key, swap.value)
+    else
+        redis.call('SET', swap.key, swap.value, 'PX', swap.left)
     end
-    local stored = redis.call('GET', key)
-    if (stored and redis.sha1hex(stored) or '') == read and (fate ~= 'stay' or are_unchanged(beside, parts)) then
-        if left == '0' then
-            redis.call('SET', key, value)
-        else
-            redis.call('SET', key, value, 'PX', left)
-        end
-        if beside then
-            store_parts(beside, parts, fate, left)
-        end
-        if is_pushed then
-            redis.call('PUBLISH', key, value)
-        end
-        if channel ~= '' then
-            redis.call('PUBLISH', channel, '')
-        end
+    if swap.beside then
+        store_parts(swap.beside, swap.parts, swap.fate, swap.left)
+    end
+    if swap.is_pushed then
+        redis.call('PUBLISH', swap.key, swap.value)
+    end
+    if swap.channel ~= '' then
+        redis.call('PUBLISH', swap.channel, '')
+    end
+end
+
+for number = 1, tonumber(ARGV[1]) do
+    local swap = {key = KEYS[number], read = take(), value = take(), left = take()}
+    swap.is_pushed, swap.channel, swap.fate = take() == '1', take(), take()
+    swap.parts = take_parts(tonumber(take()))
+    if swap.fate ~= '' then
+        owners = owners + 1
+        swap.beside = KEYS[owners]
+    end
+    if is_unchanged(swap) then
+        swaps[#swaps + 1] = swap
     else
         failed[#failed + 1] = number
     end
 end
-return failed
+if #failed == 0 or ARGV[2] ~= '1' then
+    for _, swap in ipairs(swaps) do
+        store(swap)
+    end
+end
+local time = redis.call('TIME') -- after the writes: some versions refuse a write after it
+return {time[1], time[2], unpack(failed)}

@@ -198,6 +198,19 @@ def test_a_task_whose_result_is_not_stored_has_no_gate(app: Any, backend: Celery
 # One round trip
 
 
+def exchanges(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return a list to which the commands of each exchange with Redis from now on are added."""
+    sent: list[Any] = []
+    execute = PromptConnection.execute
+
+    def note_and_execute(connection: PromptConnection, *commands: Any) -> Any:
+        sent.append(commands)
+        return execute(connection, *commands)
+
+    monkeypatch.setattr(PromptConnection, "execute", note_and_execute)
+    return sent
+
+
 @pytest.mark.parametrize(
     "before", [external_update("job", kind="sent"), start("job", token="before", state=State.RETRYING), start("other")]
 )
@@ -213,20 +226,66 @@ def test_the_only_record_of_a_run_takes_one_round_trip_and_is_folded_in_as_any_o
     for backend in backends:
         backend.write([before])
     assert one.write_within(PATIENCE, [ended._replace(id="loads-the-script")])
-    sent: list[Any] = []
-    execute = PromptConnection.execute
-
-    def count_and_execute(connection: PromptConnection, *commands: Any) -> Any:
-        sent.append(commands)
-        return execute(connection, *commands)
-
-    monkeypatch.setattr(PromptConnection, "execute", count_and_execute)
+    sent = exchanges(monkeypatch)
     clock.advance(7)
     assert one.write_within(PATIENCE, [ended]) == ({"job": 1}, {})
     assert len(sent) == 1
     assert two.write([ended]) == {"job": 1}
     assert one.load(["job"]) == two.load(["job"])
     for backend in backends:
+        backend.close()
+
+
+def lose(backend: CeleryBackend) -> None:
+    """Delete the record of the job, as a server does that is out of memory."""
+    backend._app.backend.client.delete(backend._app.backend.get_key_for_task(backend._name("job")))
+
+
+MEANWHILE: dict[str, Callable[[CeleryBackend], object]] = {
+    "nothing": lambda backend: None,
+    "a request to cancel": lambda backend: backend.request_cancel(["job"]),
+    "another run": lambda backend: backend.write([start("job", token="redelivered", current=3)]),
+    "an external end": lambda backend: backend.write([external_update("job", State.FAILED)]),
+    "a record lost": lose,
+}
+
+
+@pytest.mark.parametrize("meanwhile", MEANWHILE)
+@pytest.mark.parametrize("store", ["redis"], indirect=True)
+def test_a_write_of_a_running_job_takes_one_round_trip_and_is_folded_in_as_one_that_reads_before(
+    app: Any, meanwhile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock(1_800_000_000.123457)
+    one, two = (CeleryBackend(app, prefix=prefix, clock=clock) for prefix in ("one", "two"))
+    writes = [
+        start("job"),
+        update("job", 2, current=2, total=9),
+        update("job", 4, current=5, total=9, description="é\n"),
+    ]
+    end = update("job", 6, state=State.SUCCEEDED)
+    sent = exchanges(monkeypatch)
+
+    def write_both(write: Write) -> list[Any]:
+        two.close()  # it remembers nothing
+        runs = two.write([write])
+        sent.clear()
+        with write_gate.open_gate(Run(app, "job")):  # type: ignore[arg-type]
+            assert one.write([write]) == runs
+        commands = [command[0] for commands in sent for command in commands]
+        assert one.load(["job"]) == two.load(["job"])
+        clock.advance(0.1)
+        return commands
+
+    for write in writes[:2]:
+        write_both(write)
+    for backend in one, two:
+        with closing(CeleryBackend(app, prefix=backend._prefix, clock=clock)) as other:
+            MEANWHILE[meanwhile](other)
+    commands = [write_both(write) for write in (writes[2], writes[2]._replace(seq=5), end)]
+    if meanwhile == "nothing":
+        assert commands == [[b"EVALSHA"]] * 3
+    assert app.AsyncResult("job").info["current"] == (2 if meanwhile in {"another run", "an external end"} else 5)
+    for backend in one, two:
         backend.close()
 
 
