@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import secrets  # noqa: F401 - else redis-py does, in the first thread that connects
 from contextlib import contextmanager
 from functools import cached_property, partial
 from hashlib import sha1
 from importlib.resources import files
+from json.encoder import encode_basestring_ascii
 from math import ceil
 from threading import Lock, local
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -235,7 +235,7 @@ class RedisStore(KeyValueStore):
         if self._frame is None or change.request is not None or not isinstance(change.result, str):
             return super()._encode(id, change)
         before, between, after = self._frame
-        return b"%b%b%b%b%b" % (before, json.dumps(change.result).encode(), between, json.dumps(id).encode(), after)
+        return b"%b%b%b%b%b" % (before, _quoted(change.result), between, _quoted(id), after)
 
     def open(self, id: str, opening: Opening) -> int | None:
         """Store the only record of a run in one round trip; return the run, None where it has to be read before."""
@@ -243,7 +243,7 @@ class RedisStore(KeyValueStore):
             return None
         before, between, after = self._frame
         clock = b"" if self._clock is None else repr(float(self._clock())).encode()
-        rest = b"%b%b%b%b" % (json.dumps(opening.text).encode()[1:], between, json.dumps(id).encode(), after)
+        rest = b"%b%b%b%b" % (_quoted(opening.text)[1:], between, _quoted(id), after)
         run: int | None = self._call(OPEN, [self._key(id)], [clock, before + b'"', rest, opening.words.encode()])
         return run
 
@@ -297,7 +297,7 @@ class RedisStore(KeyValueStore):
         return failed
 
     def _swap(self, swaps: Sequence[_Swap], *, all_or_none: bool = False) -> list[str]:
-        """Store the results that are still as they were; return the ids of the others."""
+        """Store the results that are still as they were; return the ids of those that are not stored."""
         values = [self._encode(swap.id, swap.change) for swap in swaps]
         keys = [
             *(swap.key for swap in swaps),
@@ -306,7 +306,8 @@ class RedisStore(KeyValueStore):
         arguments = [argument for pair in zip(swaps, values, strict=True) for argument in self._arguments(*pair)]
         seconds, microseconds, *numbers = self._call(SWAP, keys, [len(swaps), int(all_or_none), *arguments])
         self._server_clock.set(int(seconds) + int(microseconds) / 1e6)
-        failed = [swaps[number - 1].id for number in numbers]
+        is_none_stored = all_or_none and bool(numbers)
+        failed = [swap.id for swap in swaps] if is_none_stored else [swaps[number - 1].id for number in numbers]
         self._remember(swaps, values, failed)
         return failed
 
@@ -394,6 +395,10 @@ class RedisStore(KeyValueStore):
         self._client = None
         self._subscriptions = set()
         self._known = {}
+
+
+def _quoted(text: str) -> bytes:
+    return encode_basestring_ascii(text).encode()
 
 
 def _sha(value: bytes) -> str:
