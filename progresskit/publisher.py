@@ -15,6 +15,7 @@ from .backoff import LONGEST_SECONDS
 from .errors import BackendError, BackendUnavailable, FlushTimeout
 from .job import do_nothing
 from .outbox import Flush, key_of
+from .progress import prepare_template
 from .rounds import Rounds
 
 if TYPE_CHECKING:
@@ -221,6 +222,7 @@ class Publisher:
 
     def prepare_to_fork(self) -> None:
         """Make what each forked child needs now, once: no other thread has touched it at the fork."""
+        prepare_template(self.lease)
         if self._spare is None:
             self._spare = self._new_rounds()
 

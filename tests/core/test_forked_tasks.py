@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from progresskit import Kit, Progress, State, forks
+from progresskit import Kit, Progress, State, forks, progress
 from progresskit.integrations import Integration
 from progresskit.memory import MemoryBackend
 from tests.services.waiting import wait_until
@@ -49,12 +49,23 @@ def test_a_short_task_in_a_forked_child_starts_no_thread(make: Callable[..., Int
     for number in range(3):
         with integration.start(f"task-{number}") as run:
             run.job.advance()
-        progress = stored(backend, run.id)
-        assert progress is not None
-        assert (progress.state, progress.current) == (State.SUCCEEDED, 1)
+        record = stored(backend, run.id)
+        assert record is not None
+        assert (record.state, record.current) == (State.SUCCEEDED, 1)
     integration.flush()
     integration.close()
     assert publishers() == before
+
+
+def test_a_worker_makes_the_template_of_records_once_for_all_its_children(make: Callable[..., Integration]) -> None:
+    integration = make(**LONG)
+    progress._template.cache_clear()
+    integration.check("a worker")
+    made = progress._template.cache_info().misses
+    for kind in ("first", "second", None):
+        with integration.start(f"task-{kind}", kind=kind):
+            pass
+    assert progress._template.cache_info().misses == made == 1
 
 
 def test_a_longer_task_in_a_forked_child_is_seen_running(make: Callable[..., Integration], backend: Any) -> None:
