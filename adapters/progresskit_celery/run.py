@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
+from celery import VERSION
 from celery._state import get_current_task
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry, TimeLimitExceeded
 from celery.utils.time import maybe_make_aware
 
 from progresskit.errors import Cancelled
@@ -17,6 +18,9 @@ from .canvas import after
 
 if TYPE_CHECKING:
     from .installation import Installation
+
+SIGNALS_TIME_LIMITS = (5, 7)
+"""The release since which the pools gevent and eventlet send the signal of a failure for a hard time limit."""
 
 ATTRIBUTE = "_progresskit_run"
 """Where a task's request keeps its run; so nested and concurrent executions of one task cannot take each other's."""
@@ -86,17 +90,23 @@ class Run:
         state = self._final_state(error)
         if state is None:
             self.execution.detach()
+            if _is_time_limit(error) and VERSION < SIGNALS_TIME_LIMITS:
+                self._fail_externally(TimeLimitExceeded(getattr(error, "seconds", None)))
         elif self._handed_on:
             if isinstance(error, Reject):  # the message could not be sent after all
-                self._installation.end_externally(
-                    self.execution.id, State.FAILED, kind=self.task.name, error=_reason(error), part=self._part
-                )
-                self._installation.end_followers(self.task.request, State.FAILED, error)
+                self._fail_externally(error)
         else:
             self._end(state, error)
             if state.final:
                 self._installation.end_followers(self.task.request, state, error)
         self.execution.leave()
+
+    def _fail_externally(self, error: BaseException) -> None:
+        """Fail the job, whose run has ended without an end, and what would have followed the task."""
+        self._installation.end_externally(
+            self.execution.id, State.FAILED, kind=self.task.name, error=_reason(error), part=self._part
+        )
+        self._installation.end_followers(self.task.request, State.FAILED, error)
 
     def _end(self, state: State, error: BaseException | None) -> None:
         if state is State.FAILED:
