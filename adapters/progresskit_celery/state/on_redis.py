@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import secrets  # noqa: F401 - else redis-py does, in the first thread that connects
+import email.parser  # noqa: F401 - else redis-py does, in the first thread that connects
+import secrets  # noqa: F401 - likewise
 from contextlib import contextmanager
 from functools import cached_property, partial
 from hashlib import sha1
