@@ -7,6 +7,8 @@ from importlib import import_module
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from celery.backends.database.session import SessionManager
+
 from progresskit.backends import keep_inherited
 from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError
 from progresskit.urls import describe
@@ -57,10 +59,12 @@ class DatabaseStore(RowStore):
                 self._check_open(closes)  # the lock may have been waited for until after the end
                 backend = self._backend
                 engine = sa.create_engine(backend.url, **({"pool_pre_ping": True} | backend.engine_options))
-                if getattr(backend.session_manager, "engine_callback", None) is not None:
-                    backend.session_manager.engine_callback(engine)
+                # Celery before 5.5 has one for all its backends, out of reach.
+                sessions = getattr(backend, "session_manager", None) or SessionManager()
+                if getattr(sessions, "engine_callback", None) is not None:
+                    sessions.engine_callback(engine)
                 try:
-                    backend.session_manager.prepare_models(engine)
+                    sessions.prepare_models(engine)
                 except BaseException:
                     engine.dispose()
                     raise
