@@ -51,7 +51,9 @@ def test_parts_live_as_long_as_their_job_and_are_removed_with_their_run(backend:
     ]
     for act in acts:
         act()
-        assert 0 < redis.pexpiretime(parts) == redis.pexpiretime(job)
+        # Redis 7.0 reads its clock for each command of a script.
+        assert redis.pexpiretime(job) > 0
+        assert redis.pexpiretime(parts) == pytest.approx(redis.pexpiretime(job), abs=1_000)
     ends = [report("album", name, State.CANCELLED, is_start=False) for name in "ab"]
     backend.write_with_reports([], ends)
     assert redis.exists(parts)
