@@ -76,9 +76,8 @@ def test_bars_and_callbacks_of_libraries_move_on_one_page(site: Site, servers: S
     assert {end.state for end in ends.values()} == {State.SUCCEEDED}
     assert [(end.current, end.total) for end in ends.values()] == [(10, 10), (4 * SIZE, 4 * SIZE), (SIZE, SIZE)]
     assert [step.state for step in ends[copy].steps] == ["succeeded", "succeeded"]
-    for bar in range(2):
-        percents = screen.percents(bar)
-        assert percents == sorted(percents)
-    counts = [event["job"]["current"] for event in screen.events("progress", 2)]
-    assert max(counts) == SIZE, "what was sent twice counts once"
+    counts = [[event["job"]["current"] for event in screen.events("progress", bar)] for bar in range(3)]
+    for bar in range(2):  # the percentage of a download falls while huggingface_hub learns of more files
+        assert counts[bar] == sorted(counts[bar])
+    assert max(counts[2]) == SIZE, "what was sent twice counts once"
     assert not screen.errors

@@ -16,7 +16,6 @@ import httpx
 import pytest
 
 from progresskit import Kit, State
-from tests.contract.clients import blocks
 from tests.end_to_end.visitors import ONCE
 from tests.services import server
 from tests.services.ports import free_port
@@ -120,11 +119,14 @@ def ask(request: Callable[[], httpx.Response]) -> httpx.Response:
 
 
 @pytest.mark.parametrize("site", ["threads"], indirect=True)
-def test_a_stream_of_a_forked_worker_shows_each_change(site: httpx.Client) -> None:
+def test_a_stream_of_a_forked_worker_shows_each_change(site: httpx.Client, tmp_path: Path) -> None:
+    events = []
     with ThreadPoolExecutor(1) as visitors, site.stream("GET", "/progress/streamed/events/") as stream:
         working = visitors.submit(site.post, "/jobs/streamed")
-        stream.read()
-        events = [json.loads(block["data"]) for block in blocks(stream) if "data" in block]
+        for line in stream.iter_lines():
+            if line.startswith("data:"):
+                events.append(json.loads(line.removeprefix("data:")))
+                (tmp_path / "seen").touch()
         assert working.result().status_code == 200
     assert events[-1]["state"] == "succeeded"
     assert len(events) > 1
