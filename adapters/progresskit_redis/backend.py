@@ -90,7 +90,7 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
             chunk = _Chunk(self._shards.of(write.id), [write.id], [])
             result = self._run_within(None, self._writing(chunk, {write.id: write}, {}, with_tokens=False))
             if result is not None:
-                return {write.id: int(result.partition(b"\n")[0])}
+                return _runs_and_tokens([chunk], [result], with_tokens=False)[0]
         return self._write([write], (), with_tokens=False)[0]
 
     def write_with_reports(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from hashlib import sha1
 from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
+
+from progresskit.backends.prompt import Script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,13 +22,6 @@ SHARED = {
     "forget": ("job", "parts"),
 }
 """What a script has before its own text; each that is not named here has what all have, `job`."""
-
-
-class Script(NamedTuple):
-    """A text of Lua, and the hash that the server knows it by once it has seen it."""
-
-    text: bytes
-    sha: bytes
 
 
 class Call(NamedTuple):
@@ -54,4 +48,4 @@ class Call(NamedTuple):
 def script(name: str) -> Script:
     """Return the script of a file in the folder beside this module, after what it shares with others."""
     text = b"\n".join(TEXTS[f"{part}.lua"] for part in (*SHARED.get(name, ("job",)), name))
-    return Script(text, sha1(text, usedforsecurity=False).hexdigest().encode())
+    return Script.of(text)

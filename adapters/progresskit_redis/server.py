@@ -189,7 +189,7 @@ def _executed_within(connection: PromptConnection, calls: Sequence[Call]) -> Seq
     try:
         return connection.execute(*[call.by_hash() for call in calls])
     except ErrorReply as error:
-        if not str(error).startswith("NOSCRIPT"):
+        if not error.is_unknown_script:
             raise
     return connection.execute(*[call.by_text() for call in calls])
 

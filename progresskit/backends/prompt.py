@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import select
 from collections import deque
+from hashlib import sha1
 from math import ceil
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 from .forking import keep_inherited
 from .replies import NOT_YET, ErrorReply, parse_replies
@@ -28,6 +29,18 @@ CHUNK_BYTES = 2**16
 
 SHORTEST_SECONDS = 0.001
 """A call without time left would not wait at all, even for what has arrived."""
+
+
+class Script(NamedTuple):
+    """A text of Lua, and the hash that the server knows it by once it has seen it."""
+
+    text: bytes
+    sha: bytes
+
+    @classmethod
+    def of(cls, text: bytes) -> Self:
+        """Return the script with this text."""
+        return cls(text, sha1(text, usedforsecurity=False).hexdigest().encode())
 
 
 class PromptConnection:

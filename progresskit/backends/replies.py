@@ -33,6 +33,11 @@ else:
 class ErrorReply(Exception):
     """An error that the server has replied; its text begins with a code."""
 
+    @property
+    def is_unknown_script(self) -> bool:
+        """True where the server does not know the script of a hash."""
+        return str(self).startswith("NOSCRIPT")
+
 
 class ReplyReader:
     """Reads from a connected socket, whose timeout applies to other uses of it."""

@@ -18,7 +18,7 @@ from celery.backends.redis import redis
 
 from progresskit.backends import keep_inherited
 from progresskit.backends.channels import ChannelSubscription, new_connection
-from progresskit.backends.prompt import PromptConnection, PromptConnections
+from progresskit.backends.prompt import PromptConnection, PromptConnections, Script
 from progresskit.backends.replies import ErrorReply
 from progresskit.backends.stores import ServerClock, retry_conflicts
 from progresskit.errors import BackendError, BackendUnavailable
@@ -47,24 +47,11 @@ PASSING = frozenset(
 )
 """The first words of answers after which the same may succeed later."""
 
-
 FAILURES = (redis.exceptions.RedisError, ErrorReply, OSError)
-"""What calls raise, by the client or on a connection of our own."""
+"""The errors of calls, by the client or on a connection of our own."""
 
 
-class _Script(NamedTuple):
-    """A text of Lua, and the hash that the server knows it by once it has seen it."""
-
-    text: bytes
-    sha: bytes
-
-
-def _script(name: str) -> _Script:
-    text = files(__package__).joinpath(name).read_bytes()
-    return _Script(text, sha1(text, usedforsecurity=False).hexdigest().encode())
-
-
-OPEN, SWAP = _script("open.lua"), _script("swap.lua")
+OPEN, SWAP = (Script.of(files(__package__).joinpath(name).read_bytes()) for name in ("open.lua", "swap.lua"))
 
 
 class _Swap(NamedTuple):
@@ -78,7 +65,7 @@ class _Swap(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A result that this process has stored: the SHA-1 of its bytes, and what reading it returns."""
+    """A result that this process has stored: the SHA-1 of its bytes, and the result as a read returns it."""
 
     sha: str
     meta: Meta
@@ -155,13 +142,13 @@ class RedisStore(KeyValueStore):
             answers: list[Any] = pipe.execute()
             return answers
 
-    def _call(self, script: _Script, keys: Sequence[bytes], arguments: Sequence[Any]) -> Any:
+    def _call(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Any]) -> Any:
         """Return the answer of a script, which the server is sent if it does not know it."""
         command = (b"EVALSHA", script.sha, len(keys), *keys, *arguments)
         try:
             [answer] = self._execute(command)
         except (redis.exceptions.NoScriptError, ErrorReply) as error:
-            if isinstance(error, ErrorReply) and not str(error).startswith("NOSCRIPT"):
+            if isinstance(error, ErrorReply) and not error.is_unknown_script:
                 raise
             self.client().script_load(script.text)
             [answer] = self._execute(command)
@@ -212,7 +199,7 @@ class RedisStore(KeyValueStore):
 
     @cached_property
     def _key_prefix(self) -> bytes | None:
-        """What the keys of all results begin with, before the id; None where the site has keys of its own."""
+        """The beginning of the keys of all results, before the id; None where the site has keys of its own."""
         kind, names = type(self._backend), ("get_key_for_task", "_get_key_for")
         if any(getattr(kind, name, None) is not getattr(KeyValueStoreBackend, name, None) for name in names):
             return None
@@ -263,7 +250,7 @@ class RedisStore(KeyValueStore):
                 retry_conflicts(edits, partial(self._swap_all, edits, names), self)
 
     def _swap_known(self, edits: Mapping[str, Edit]) -> bool:
-        """Swap all remembered results without reading them; return False, with nothing stored, where that fails."""
+        """Swap all remembered results without reading them; return False, and store none, where that fails."""
         if not 0 < len(edits) <= PIECE or not self._server_clock.is_fresh:
             return False
         known = {id: result for id in edits if (result := self._known.get(id)) is not None}
@@ -272,7 +259,7 @@ class RedisStore(KeyValueStore):
         now, swaps = self.now(), list[_Swap]()
         for id, result in known.items():
             change = edits[id](result.meta, now)
-            if change is None:  # what is remembered may be outdated: no decision against a change is based on it
+            if change is None:  # a remembered result may be outdated: no decision against a change is based on it
                 return False
             swaps.append(_Swap(id, self._key(id), result.sha, {}, change))
         return not self._swap(swaps, all_or_none=True)
@@ -313,7 +300,7 @@ class RedisStore(KeyValueStore):
         return failed
 
     def _remember(self, swaps: Sequence[_Swap], values: Sequence[bytes], failed: Collection[str]) -> None:
-        """Remember what was stored of running jobs, and forget the others."""
+        """Remember the stored results of running jobs, and forget the others."""
         if len(self._known) >= KNOWN_RESULTS:
             self._known.clear()
         for swap, value in zip(swaps, values, strict=True):
