@@ -985,6 +985,12 @@ def encode(progress: Progress) -> str:
 
 
 def _body(progress: Progress) -> Body:
+    error = _without_private(progress.details.error)
+    return Body(_before(progress, error), _after(progress), _private(progress))
+
+
+def _private(progress: Progress) -> str:
+    """Return the JSON that no page gets."""
     error = progress.details.error
     private = f',"lease":{_number(progress.lease)}'
     if progress.owner is not None:
@@ -993,7 +999,7 @@ def _body(progress: Progress) -> Body:
         # Of two fields of one name the last counts for a reader of JSON.
         public = ',"public":true' if error.public else ""
         private += f',"error":{{"type":{_string(error.type)},"message":{_string(error.message)}{public}}}'
-    return Body(_before(progress, _without_private(error)), _after(progress), f"{private}}}")
+    return f"{private}}}"
 
 
 def encode_without_reports(
@@ -1012,7 +1018,7 @@ def encode_without_reports(
     """
     Return the body of a record of a job that has reported no more than its state; a worker has it if it `is_started`.
 
-    It is what `encode` returns, in a fifth of the time. `created` and `updated` are seconds since the epoch.
+    The body is that of `encode`, in a fifth of the time. `created` and `updated` are seconds since the epoch.
     """
     before, after, private = _template(state, attempt, parent, owner, lease, is_started)
     times = after.format(created=format_seconds(created), updated=format_seconds(updated))
@@ -1055,17 +1061,16 @@ def _template(
 
 class CountTemplate:
     """
-    Encodes records of a running job that differ in nothing but the count, what follows from it, and their time.
+    Encodes records of a running job that differ only in the count, the values that follow from it, and their time.
 
-    It is what `encode` returns, in a fifth of the time: the rest is encoded once, from one of these records.
+    The bodies are those of `encode`, in a fifth of the time: the rest is encoded once, from one of these records.
     """
 
     __slots__ = ("_after", "_before", "_private")
 
     def __init__(self, progress: Progress) -> None:
-        self._before = _around_count(progress, None)
-        _, after, self._private = _body(progress)
-        to_updated, name, rest = after.partition('"updated_at":')  # the texts before are escaped
+        self._before, self._private = _around_count(progress, None), _private(progress)
+        to_updated, name, rest = _after(progress).partition('"updated_at":')  # the texts before are escaped
         self._after = f"{to_updated}{name}", rest[rest.index(",") :]
 
     def encode(

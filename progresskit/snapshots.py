@@ -146,8 +146,12 @@ def _write_without_reports(
     body = encode_without_reports(
         id, state, attempt, kind, parent, owner, lease, created, updated, is_started=is_started
     )
-    born = max(int(created * 1000), 0)
-    return Write(id, role, token, 0, attempt, seq, state, kind, body, lease, clocks.ttl, created=born)
+    return Write(id, role, token, 0, attempt, seq, state, kind, body, lease, clocks.ttl, created=_born(created))
+
+
+def _born(created: float) -> int:
+    """Return seconds since the epoch as the `milliseconds` of their `moment`."""
+    return max(int(created * 1000), 0)
 
 
 def declaration(
@@ -397,7 +401,7 @@ class SnapshotBuilder:
         if job.part is not None:
             return self._record_of_part(job.part, self._make_last(*self._made))
         body = self._encode(*self._made)
-        born, about = max(int(self._created * 1000), 0), (job.attempt, self._seq, result.state, job.kind, body)
+        born, about = _born(self._created), (job.attempt, self._seq, result.state, job.kind, body)
         life, declared = (self._clocks.lease, self._clocks.ttl), self._declaration
         self.write = Write(job.id, self._role, job.token, self.run, *about, *life, created=born, declaration=declared)
         return self.write
