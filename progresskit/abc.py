@@ -101,7 +101,7 @@ class Backend(ABC):
 
     def prepare_to_fork(self) -> None:
         """
-        Make now what each forked child would have to make for its first write; no connection.
+        Make now the objects that each forked child would have to make for its first write; no connection.
 
         Called in a process that is going to fork, where that is known.
         """

@@ -246,7 +246,7 @@ class Integration:
 
         Also warns, once, if other processes cannot see the jobs of this one; `where` names it ("an RQ worker"). The
         observers of all jobs are made here, so that the text of a process without jobs is written above their bars.
-        What forked children need for a job is made here as well, once for all of them.
+        The objects that forked children need for a job are made here as well, once for all of them.
         """
         self.kit.warn_unshared(where)
         self.kit._prepare()

@@ -221,7 +221,7 @@ class Publisher:
         return rounds, PublisherThread(rounds, self._exit, self._exit_and_close)
 
     def prepare_to_fork(self) -> None:
-        """Make what each forked child needs now, once: no other thread has touched it at the fork."""
+        """Make the needs of each forked child now, once: no other thread has touched it at the fork."""
         prepare_template(self.lease)
         if self._spare is None:
             self._spare = self._new_rounds()
@@ -305,11 +305,7 @@ class Publisher:
     def submit(self, build: Callable[[], Write], *, at_once: bool) -> None:
         """Publish the external update that `build` returns in the publisher's thread, within an interval."""
         now = self.clock()
-        if at_once:
-            self._rounds.deferred.add_update(build, now, at_once=True)
-            self._start()
-        else:
-            self._defer(now, lambda: self._rounds.deferred.add_update(build, now, at_once=False))
+        self._defer(now, lambda: self._rounds.deferred.add_update(build, now, at_once=at_once), at_once=at_once)
 
     def declare(self, write: Write) -> None:
         """Publish how many parts a job has, and wait as for the end of a job."""
@@ -344,13 +340,13 @@ class Publisher:
         """Discard the records of ended runs of a job that was forgotten."""
         self._inbox.put(lambda: self._rounds.outbox.forget(id))
 
-    def _defer(self, now: float, add: Callable[[], None]) -> None:
+    def _defer(self, now: float, add: Callable[[], None], *, at_once: bool = False) -> None:
         """
-        Have what is added taken up within an interval.
+        Have the added job or update taken up within an interval.
 
-        A forked child starts no thread before: many are for one short task.
+        A forked child starts no thread before, unless `at_once`: many are for one short task.
         """
-        if self._threaded and self._thread.is_to_come and forks.is_child():
+        if not at_once and self._threaded and self._thread.is_to_come and forks.is_child():
             self._rounds.deferred.expect_round(now + self._settings.interval)
             add()
             self._thread.start_later(self._settings.interval)
