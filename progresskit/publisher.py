@@ -9,7 +9,7 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING
 from weakref import ref
 
-from . import background, forks
+from . import background, exits, forks
 from .abc import SupportsTimedWrite
 from .backoff import LONGEST_SECONDS
 from .errors import BackendError, BackendUnavailable, FlushTimeout
@@ -123,12 +123,7 @@ class PublisherThread:
     def _register_exit(self) -> None:
         atexit.unregister(self._exit)
         atexit.register(self._exit)
-        processes = sys.modules.get("multiprocessing.process")
-        if processes is not None and processes.parent_process() is not None:
-            # A process that multiprocessing has forked ends without atexit.
-            from multiprocessing.util import Finalize
-
-            Finalize(None, self._exit, exitpriority=0)
+        exits.at_exit_of_child(self._exit, priority=0)
 
     def cancel_start(self) -> None:
         """Start no thread after all, until something else asks for one."""

@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 
+from . import exits
 from .config import is_relative
 from .urls import redact
 
@@ -71,10 +72,8 @@ class ExitWarning:
 def script_name() -> str | None:
     """Return the name of the file that this program was started from; None in a test, a notebook, a console."""
     path = getattr(sys.modules.get("__main__"), "__file__", None)
-    processes = sys.modules.get("multiprocessing.process")
-    is_child = processes is not None and processes.parent_process() is not None
     is_looked_at = hasattr(sys, "ps1") or bool(sys.flags.interactive) or not sys.modules.keys().isdisjoint(_NO_SCRIPTS)
-    return None if path is None or is_child or is_looked_at else os.path.basename(path)
+    return None if path is None or exits.is_child() or is_looked_at else os.path.basename(path)
 
 
 _NO_SCRIPTS = ("pytest", "ipykernel", "IPython")

@@ -98,13 +98,16 @@ class Board:
         has_to_move = bool(text) or depth != self.depth or not lines
         written = region.erased(self.depth) if self.lines and has_to_move else ""
         if text:
-            written += text
+            written += self._rest_of_row_erased() + text
             self.is_midline = ends_midline(text, self.is_midline)
         if lines:
-            # Behind the cursor is what a process has written over a bar without the board.
-            written += ("" if self.is_midline else region.rest_of_row_erased()) + region.drawn(lines, depth)
+            written += self._rest_of_row_erased() + region.drawn(lines, depth)
         self.lines, self.depth = lines, depth
         return written
+
+    def _rest_of_row_erased(self) -> str:
+        """Return the text that erases a bar in the row of the cursor: a process has written without the board."""
+        return "" if self.is_midline else region.rest_of_row_erased()
 
 
 def ends_midline(text: str, was_midline: bool) -> bool:

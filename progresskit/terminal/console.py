@@ -83,11 +83,14 @@ class Console:
         """The stream itself."""
         return self._stream
 
-    @property
-    def writable(self) -> bool:
-        """False while a write would wait, as after Ctrl-S."""
+    def wait_until_writable(self, seconds: float) -> bool:
+        """
+        Return False if a write would still wait after this time.
+
+        It waits for a moment while another process writes, and for long after Ctrl-S.
+        """
         try:
-            return bool(select.select((), (self._stream,), (), 0)[1])
+            return bool(select.select((), (self._stream,), (), seconds)[1])
         except (OSError, ValueError):
             return True
 

@@ -15,7 +15,7 @@ from threading import Lock, RLock
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from progresskit import forks
+from progresskit import exits, forks
 
 from . import bars
 from .animation import FRAME_SECONDS, Animation
@@ -55,6 +55,7 @@ class Overlay:
         self._finished: list[Seen] = []
         self._lock = RLock()  # code that draws may be interrupted by a signal handler or finalizer that prints
         self._is_drawing = False
+        self._closes_at_exit = False
 
     def after_fork_in_child(self) -> None:
         """Start again without jobs: those there were are drawn by the parent."""
@@ -69,15 +70,22 @@ class Overlay:
     def show(self, id: str, seen: Seen) -> None:
         """Draw the bar of a job, from the next frame on."""
         self._jobs[id] = seen
+        self._close_at_exit()
         self.start_thread()
 
     def finish(self, id: str, seen: Seen) -> None:
         """Write the last line of a job, which stays, in place of its bar."""
         self._jobs.pop(id, None)
         self._finished.append(seen)
+        self._close_at_exit()
         self._try_to_draw(TEXT_SECONDS)
         if self._jobs or self._finished:
             self.start_thread()
+
+    def _close_at_exit(self) -> None:
+        if not self._closes_at_exit:
+            self._closes_at_exit = True
+            exits.at_exit_of_child(self.close, priority=-1)  # after the publisher, which ends the jobs
 
     def close(self) -> None:
         """Erase the bars, also those of processes that were killed; the process ends."""
@@ -85,6 +93,7 @@ class Overlay:
         self._jobs.clear()
         for stream in self._streams:
             stream.release(0)
+        self._console.wait_until_writable(TEXT_SECONDS)
         self._try_to_draw(TEXT_SECONDS)
 
     # The screen.
@@ -112,7 +121,7 @@ class Overlay:
         for stream in self._streams:
             if stream.has_to_release:
                 stream.release(FRAME_SECONDS)
-        if not self._console.writable:
+        if not self._console.wait_until_writable(min(seconds, FRAME_SECONDS)):
             return
         with self._turn(seconds, create=bool(self._jobs or self._finished)) as board:
             if board is None:

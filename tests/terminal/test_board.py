@@ -38,6 +38,14 @@ def test_what_another_program_writes_at_the_cursor_ends_in_no_bar() -> None:
     assert terminal.lines == ["ours", "theirs", "", "━━━━━━ 50%"]
 
 
+def test_text_is_written_over_no_bar_below_what_another_program_has_written() -> None:
+    terminal, board = Emulator(), Board()
+    terminal.feed(board.change(["━━━━━━ 40%"], 1, "ours\n"))
+    terminal.feed("theirs\n")
+    terminal.feed(board.change(["━━━━━━ 50%"], 1, "ours\n"))
+    assert terminal.lines == ["ours", "theirs", "ours", "", "━━━━━━ 50%"]
+
+
 def test_more_lines_than_rows_are_counted() -> None:
     board = Board()
     board.entries = {pid: Entry(0, 3, [f"bar {pid}"] * 3) for pid in (1, 2)}

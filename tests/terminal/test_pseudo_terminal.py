@@ -71,6 +71,21 @@ started[2].join()
 print("all joined")
 """
 
+HALTED = """
+import multiprocessing, termios, progresskit
+def work():
+    with progresskit.observe(description="Halted"):
+        termios.tcflow(2, termios.TCOOFF)
+    has_ended.set()
+context = multiprocessing.get_context("fork")
+has_ended = context.Event()
+process = context.Process(target=work)
+process.start()
+has_ended.wait(60)
+termios.tcflow(2, termios.TCOON)
+process.join()
+"""
+
 DOTS = """
 import os, pathlib, signal, sys, time, progresskit
 signal.signal(signal.SIGUSR1, lambda *_: sys.exit())
@@ -164,6 +179,11 @@ def test_processes_that_were_forked_share_the_terminal(tmp_path: Path) -> None:
         ]
         assert len([line for line in terminal.text if line.startswith(f"✔ {name} ")]) == 1
     assert terminal.text[-1] == "all joined"
+
+
+def test_the_last_line_of_a_forked_process_waits_while_the_terminal_takes_no_text(tmp_path: Path) -> None:
+    terminal, code, _ = run(HALTED, tmp_path)
+    assert (code, [line[:8] for line in terminal.text]) == (0, ["✔ Halted"])
 
 
 def test_bars_of_tqdm_are_not_torn(tmp_path: Path) -> None:
