@@ -15,6 +15,9 @@ from . import validation
 OPEN = validation.LIMIT // 2
 """The gate while it is open: larger counts are checked one by one, so that the hot path need not look at the sum."""
 
+OPEN_TO_SMALL = 2**30 - 1
+"""The gate while it is open and no count was larger: CPython compares integers of one digit faster."""
+
 SHUT = -1
 """The gate while each report takes the slow path."""
 
@@ -74,7 +77,7 @@ class CountSlots:
 
     def __init__(self) -> None:
         self._current = 0
-        self._gate, self._one = OPEN, 1
+        self._gate, self._one = OPEN_TO_SMALL, 1
         self._total = None
 
     def _shut_gate(self) -> None:
@@ -164,7 +167,7 @@ class Count:
         """Let reports be stored without another look, unless a loop counts: both would count the same items."""
         slots = self._slots()
         if slots is not None and self._counter is None and slots._current <= OPEN and not self.is_closed:
-            slots._gate, slots._one = OPEN, 1
+            slots._gate, slots._one = OPEN_TO_SMALL if slots._current <= OPEN_TO_SMALL else OPEN, 1
         else:
             self.shut_gate()
 

@@ -54,12 +54,12 @@ class Reports(CountSlots):
 
     def set_progress(self, current: float, total: float | None = None, description: str | None = None) -> None:
         """Report how many items are done, of how many, and a text; None leaves a value as it is."""
-        if (
-            type(current) is int
-            and 0 <= current <= self._gate
-            and (total is self._total or total is None or (type(total) is int and total == self._total))
-            and (description is None or type(description) is str)
-        ):
+        if type(current) is int and 0 <= current <= self._gate and (description is None or type(description) is str):
+            if total is not self._total and total is not None:
+                if type(total) is not int or total != self._total:
+                    self._set(current, total, description)
+                    return
+                self._total = total  # to be recognised by its identity at the next call
             self._current = current
             if description is not None:
                 self._job.description = description  # cut and cleaned when it is sampled, not at each call

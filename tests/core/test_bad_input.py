@@ -303,6 +303,17 @@ def test_halves_of_the_limit_are_added_one_by_one_too(kit: Kit, check: Check) ->
     assert check(job, 3)["current"] == 2 * (LIMIT // 2 - 1)
 
 
+def test_totals_are_compared_by_value_and_counts_may_be_billions(kit: Kit, check: Check) -> None:
+    job = kit.observe(total=5_000_000_000)
+    calls = [(2**30 - 1, "5"), (2**30, "5"), (4_999_999_999, "5"), (7, "5"), (7, "6"), (2**31, "5"), (8, "6")]
+    for current, billions in calls:
+        job.set_progress(current, int(f"{billions}000000000"))
+        assert (job.progress.current, job.progress.total) == (current, int(billions) * 10**9)
+    for step in (2**30, 1, 2**31):
+        job.advance(step)
+    assert check(job, 0)["current"] == 9 + 2**30 + 2**31
+
+
 # Text.
 
 
