@@ -14,10 +14,11 @@ import pytest
 
 pytestmark = pytest.mark.packaging
 
-GROUPS = {
-    "threads, processes and coroutines": ("asyncio", "concurrent", "synchronisation"),
-    "all others": ("contrib", "itertools", "notebook", "pandas", "rlock", "tqdm", "utils"),
-}
+GROUPS = [
+    # One of them is to take 0.3 seconds, and at most a tenth more.
+    pytest.param(("asyncio", "concurrent", "synchronisation"), id="concurrency", marks=pytest.mark.timing),
+    pytest.param(("contrib", "itertools", "notebook", "pandas", "rlock", "tqdm", "utils"), id="all others"),
+]
 """The files that one process runs: what forks must do so without the threads of pandas."""
 
 SUBSTITUTE = """
@@ -53,7 +54,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tests
 
 
-@pytest.mark.parametrize("names", GROUPS.values(), ids=GROUPS)
+@pytest.mark.parametrize("names", GROUPS)
 def test_the_tests_of_tqdm_pass(source: Path, names: tuple[str, ...]) -> None:
     plugins = ("pytest_asyncio.plugin", "substitute", "no:cacheprovider")
     command = [sys.executable, "-m", "pytest", "-v", *(f"-p{plugin}" for plugin in plugins), "-c", os.devnull]
