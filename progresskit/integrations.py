@@ -267,6 +267,10 @@ class Integration:
         """Flush, and end threads and connections, to be called in a process that ends without running `atexit`."""
         self.kit.close()
 
+    def exit(self) -> None:
+        """Flush, to be called right before `os._exit`: threads and connections end with the process."""
+        self.kit._store_all()
+
     # Jobs that were cancelled.
 
     def _remove_cancelled(self, ids: list[str]) -> Callable[[], None]:

@@ -240,6 +240,11 @@ class Publisher:
         return self._rounds.has_jobs
 
     @property
+    def has_work(self) -> bool:
+        """True while a job is live or a record is not stored."""
+        return self._thread.is_running or self.has_jobs or not self._rounds.is_idle
+
+    @property
     def down(self) -> bool:
         """True while no record can be stored; a backend that only refuses a record is not down."""
         return self._rounds.outbox.down

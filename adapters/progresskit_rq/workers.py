@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import rq
@@ -59,7 +60,7 @@ class WorkerMixin(BaseWorker):
             raise
         finally:
             if self.is_horse:
-                progress.close()
+                progress.exit()
         return succeeded
 
     def handle_exception(self, job: Any, *exc_info: Any) -> None:
@@ -95,6 +96,21 @@ class WorkerMixin(BaseWorker):
 
 class Worker(WorkerMixin, rq.Worker):
     """Executes each job in a process of its own, as `rq.Worker` does."""
+
+    _is_frozen = False
+
+    def fork_work_horse(self, job: Any, queue: Any) -> None:
+        """
+        Fork a work-horse.
+
+        The first time, all objects there are leave the reach of the garbage collector: it would write to each of them
+        in a work-horse, which then gets a copy of the memory of its worker.
+        """
+        if not self._is_frozen:
+            self._is_frozen = True
+            gc.collect()
+            gc.freeze()
+        super().fork_work_horse(job, queue)
 
 
 class SimpleWorker(WorkerMixin, rq.SimpleWorker):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -116,6 +117,17 @@ def test_a_site_that_terminates_stops_a_job_that_reports_nothing(site: RQ, worke
         assert kit.cancel(job.id)
         assert end(site, job.id).state is State.CANCELLED
     assert wait_until(lambda: job.get_status() is JobStatus.STOPPED, "RQ has stopped it")
+
+
+def note_frozen(folder: str) -> None:
+    (Path(folder) / "frozen").write_text(str(gc.get_freeze_count()))
+
+
+def test_a_garbage_collection_in_a_work_horse_copies_no_memory_of_the_worker(
+    site: RQ, worker: Worker, folder: Path
+) -> None:
+    end(site, site.queue.enqueue(f"{HERE}note_frozen", str(folder)).id)
+    assert int((folder / "frozen").read_text()) > 10_000
 
 
 @pytest.mark.timing
