@@ -389,14 +389,17 @@ class Outbox:
     def _send(self, batch: Iterable[_Record]) -> _Receipt:
         now, backend = self._clock(), self._backend
         writes = [record.dated(now) for record in batch]
-        reports = [write.report for write in writes if write.report is not None]
-        if reports or any(write.declaration for write in writes):
-            assert isinstance(backend, SupportsParts)
-            own = [write for write in writes if write.role is not Role.REPORT]
-            return _Receipt(*backend.write_with_reports(own, reports))
+        for write in writes:
+            if write.report is not None or write.declaration is not None:
+                assert isinstance(backend, SupportsParts)
+                own = [write for write in writes if write.role is not Role.REPORT]
+                reports = [write.report for write in writes if write.report is not None]
+                return _Receipt(*backend.write_with_reports(own, reports))
         return _Receipt(backend.write(writes), {})
 
     def _finish_flushes(self) -> None:
+        if not self._flushes:
+            return
         for flush in self._flushes:
             if flush.pending.isdisjoint(self._records) and flush.pending.isdisjoint(self._direct):
                 flush.refused = self._refusals.all()

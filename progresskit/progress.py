@@ -1110,7 +1110,8 @@ def _with_count(
     around: tuple[str, str, str, str], current: Number, percent: Number | None, rate: float | None, eta: float | None
 ) -> str:
     start, to_percent, to_rate, end = around
-    return f'{start}{_number(current)}{to_percent}{_number(percent)}{to_rate}{_number(rate)},"eta":{_number(eta)}{end}'
+    count = repr(current) if type(current) is int else _number(current)
+    return f'{start}{count}{to_percent}{_number(percent)}{to_rate}{_number(rate)},"eta":{_number(eta)}{end}'
 
 
 def _around_count(progress: Progress, error: Failure | None) -> tuple[str, str, str, str]:

@@ -118,6 +118,8 @@ class Rounds:
         self._cancels.close()
 
     def _drain(self) -> None:
+        if self.inbox.empty():  # as in most rounds
+            return
         with suppress(Empty):
             while True:
                 self.inbox.get_nowait()()

@@ -25,7 +25,7 @@ from progresskit.urls import redact
 from .failures import Failures
 from .keys import Shards
 from .records import head, id_of, marked, report_words, unpack
-from .scripts import Call, script
+from .scripts import Call, RepeatedCall, script
 
 if TYPE_CHECKING:
     import builtins
@@ -73,6 +73,7 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
         self._subscriptions: set[ChannelSubscription] = set()
         self._homes: dict[Shard, bytes] = {}  # which process served the last write
         self._checked = 0  # how many connections there had been when that was last looked at
+        self._repeated: tuple[str, str, RepeatedCall] | None = None
         self._warned = False  # the last write failed, so that the publisher sends all again
 
     @classmethod
@@ -87,11 +88,20 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
     def _write_one(self, write: Write) -> dict[str, int]:
         """Do so on the connection that timed writes have, where it is known to lead to the same server."""
         if self._is_at_home and not self._warned:
-            chunk = _Chunk(self._shards.of(write.id), [write.id], [])
-            result = self._run_within(None, self._writing(chunk, {write.id: write}, {}, with_tokens=False))
+            result = self._run_within(None, self._writing_again(write.id).ending(head(write), write.body.encode()))
             if result is not None:
-                return _runs_and_tokens([chunk], [result], with_tokens=False)[0]
+                return {write.id: int(result.partition(b"\n")[0])}
         return self._write([write], (), with_tokens=False)[0]
+
+    def _writing_again(self, id: str) -> RepeatedCall:
+        """Return the call that writes one record of a job; that of the last job is kept."""
+        known, now = self._repeated, self._now()
+        if known is None or known[:2] != (id, now):
+            shard = self._shards.of(id)
+            arguments: list[bytes | str | int] = [now, self._server.publish, shard.suffix, shard.before, 1, 0]
+            call = Call(script("write"), [shard.jobs, shard.expiring, shard.job(id)], arguments)
+            self._repeated = known = (id, now, RepeatedCall.of(call, changing=2))
+        return known[2]
 
     def write_with_reports(
         self, batch: Sequence[Write], reports: Sequence[Report]
@@ -135,7 +145,7 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
         """True before the first write of this process, if nothing else has connected: no record can be missed yet."""
         return not self._homes and self._server.connects == self._checked and self._server.connects_within
 
-    def _run_within(self, seconds: float | None, call: Call) -> Any:
+    def _run_within(self, seconds: float | None, call: Call | RepeatedCall) -> Any:
         """Make a call; the first one asks for the process that serves as well."""
         connects = self._server.connects
         asked = [*self._shards.all] if self._is_new else []

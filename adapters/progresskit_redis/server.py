@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from progresskit.backends.prompt import PromptConnection
 
     from .failures import Failures
-    from .scripts import Call
+    from .scripts import Call, RepeatedCall
 
 
 class Server(ABC):
@@ -49,11 +49,14 @@ class Server(ABC):
 
     def _connected(self, connection: Any) -> None:
         """Get a new connection ready, and find out whether it is welcome: a long command would just be cut off."""
+        self._ready(connection)
+        connection.send_command("PING", check_health=False)
+        connection.read_response()
+
+    def _ready(self, connection: Any) -> None:
         self.connects += 1
         if not self.clustered:  # there it has been done
             connection.on_connect()
-        connection.send_command("PING", check_health=False)
-        connection.read_response()
 
     def client(self) -> Any:
         """Return the client; one server's connects when it is used, a cluster's to learn which node has which slots."""
@@ -72,7 +75,7 @@ class Server(ABC):
         """True where `run_within` can also make the connection in the given time."""
         return False
 
-    def run_within(self, seconds: float | None, calls: Sequence[Call]) -> Sequence[Any] | None:
+    def run_within(self, seconds: float | None, calls: Sequence[Call | RepeatedCall]) -> Sequence[Any] | None:
         """
         Make calls, and wait for the answers for that long at most; return None, without a call, where that cannot be.
 
@@ -137,7 +140,7 @@ class Single(Server):
         """True for a client of our own, unless Sentinels have to be asked before."""
         return self.own and not hasattr(self.client().connection_pool, "sentinel_manager")
 
-    def run_within(self, seconds: float | None, calls: Sequence[Call]) -> Sequence[Any] | None:
+    def run_within(self, seconds: float | None, calls: Sequence[Call | RepeatedCall]) -> Sequence[Any] | None:
         """Make them on a connection that is kept for that; not by a given client."""
         if not self.own:
             return None
@@ -151,6 +154,7 @@ class Single(Server):
         connection = self.connection(None)
         for name in ("driver_info", "lib_name", "lib_version"):  # by release: each takes a round trip
             setattr(connection, name, None)
+        connection.redis_connect_func = self._ready  # the first call finds out what `_connected` does
         return connection
 
     def place(self, channel: bytes) -> Hashable:
@@ -184,10 +188,10 @@ class Single(Server):
         self._prompt.after_fork_in_child()
 
 
-def _executed_within(connection: PromptConnection, calls: Sequence[Call]) -> Sequence[Any]:
+def _executed_within(connection: PromptConnection, calls: Sequence[Call | RepeatedCall]) -> Sequence[Any]:
     """Make calls, and again if a script is unknown; all of them, which changes nothing that is stored."""
     try:
-        return connection.execute(*[call.by_hash() for call in calls])
+        return connection.exchange(b"".join([call.packed() for call in calls]), len(calls))
     except ErrorReply as error:
         if not error.is_unknown_script:
             raise

@@ -8,14 +8,19 @@ than the call.
 from __future__ import annotations
 
 import select
+import sys
 from collections import deque
 from hashlib import sha1
 from math import ceil
+from socket import IPPROTO_TCP
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 from .forking import keep_inherited
 from .replies import NOT_YET, ErrorReply, parse_replies
+
+if sys.platform == "linux":
+    from socket import TCP_INFO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +31,9 @@ if TYPE_CHECKING:
     Wait = Callable[[float | None], object]
 
 CHUNK_BYTES = 2**16
+
+ESTABLISHED = b"\x01"
+"""How Linux describes a TCP connection that neither side has closed, in the first byte of TCP_INFO."""
 
 SHORTEST_SECONDS = 0.001
 """A call without time left would not wait at all, even for what has arrived."""
@@ -60,6 +68,7 @@ class PromptConnection:
         self._connection, self._socket = connection, connection._sock
         self._socket.settimeout(0)
         self._wait = _wait_on(self._socket)
+        self._may_have_ended = _end_of(self._socket, self._wait)
         self._deadline: float | None = None
 
     def begin(self, seconds: float | None) -> bool:
@@ -68,7 +77,7 @@ class PromptConnection:
 
         Returns False where the server has closed the connection.
         """
-        if self._wait(0) and self._is_closed():
+        if self._may_have_ended() and self._is_closed():
             return False
         seconds = self._seconds if seconds is None else seconds
         self._deadline = None if seconds is None else monotonic() + seconds
@@ -91,9 +100,12 @@ class PromptConnection:
         Raises OSError without them at the deadline, whether the server has received the commands or not, and ErrorReply
         for an error.
         """
-        self._send(b"".join(map(_packed, commands)))
-        self._wait_readable()
-        data = b""
+        return self.exchange(b"".join(map(packed, commands)), len(commands))
+
+    def exchange(self, commands: bytes, count: int) -> list[Reply]:
+        """Do so with `count` commands that are packed already."""
+        self._send(commands)
+        data = b""  # maybe there is a reply already: sending gives other threads a turn
         while True:
             try:
                 chunk = self._socket.recv(CHUNK_BYTES)
@@ -103,7 +115,7 @@ class PromptConnection:
             if not chunk:
                 raise ConnectionError("the server has closed the connection")
             data += chunk
-            replies = parse_replies(data, len(commands))
+            replies = parse_replies(data, count)
             if replies is not None:
                 return _checked(replies)
 
@@ -221,6 +233,24 @@ def _wait_on(socket: Any) -> Wait:
     return lambda seconds: poll.poll(None if seconds is None else ceil(seconds * 1000))
 
 
-def _packed(command: Sequence[Word]) -> bytes:
-    words = [word if type(word) is bytes else str(word).encode() for word in command]
-    return b"*%d\r\n%b" % (len(words), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]))
+def _end_of(socket: Any, wait: Wait) -> Callable[[], object]:
+    """Return a function that tells whether the other side may have closed a connection."""
+    if sys.platform != "linux":
+        return lambda: wait(0)
+    try:
+        socket.getsockopt(IPPROTO_TCP, TCP_INFO, 1)
+    except OSError:  # of another kind
+        return lambda: wait(0)
+    # Unlike a call that could wait, it gives no other thread a turn.
+    return lambda: socket.getsockopt(IPPROTO_TCP, TCP_INFO, 1) != ESTABLISHED
+
+
+def packed(command: Sequence[Word], more: int = 0) -> bytes:
+    """Return a command as it is sent, but for so many words of it that follow."""
+    return b"*%d\r\n%b" % (len(command) + more, packed_words(command))
+
+
+def packed_words(words: Sequence[Word]) -> bytes:
+    """Return words of a command as they are sent."""
+    texts = [word if type(word) is bytes else str(word).encode() for word in words]
+    return b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Thread
 
 import pytest
@@ -15,17 +15,19 @@ LARGE = b"x" * 2**23
 
 PATIENCE = 60
 
+Pair = Callable[[], tuple[socket.socket, socket.socket]]
+
 
 class Connection:
     """A connection of a client library to a server that is the other end of a pair of sockets."""
 
     socket_timeout = socket_connect_timeout = PATIENCE
 
-    def __init__(self, peers: list[socket.socket]) -> None:
-        self._peers = peers
+    def __init__(self, peers: list[socket.socket], pair: Pair) -> None:
+        self._peers, self._pair = peers, pair
 
     def connect(self) -> None:
-        self._sock, peer = socket.socketpair()
+        self._sock, peer = self._pair()
         peer.settimeout(PATIENCE)
         self._peers.append(peer)
 
@@ -42,9 +44,15 @@ def peers() -> Iterator[list[socket.socket]]:
         peer.close()
 
 
-@pytest.fixture
-def connections(peers: list[socket.socket]) -> Iterator[PromptConnections]:
-    connections = PromptConnections(lambda: Connection(peers))
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        one = socket.create_connection(server.getsockname(), PATIENCE)
+        return one, server.accept()[0]
+
+
+@pytest.fixture(params=[socket.socketpair, tcp_pair])
+def connections(peers: list[socket.socket], request: pytest.FixtureRequest) -> Iterator[PromptConnections]:
+    connections = PromptConnections(lambda: Connection(peers, request.param))
     yield connections
     connections.close()
 
