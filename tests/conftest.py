@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
+import httpx._transports.default as http_transport
 import pytest
 from hypothesis import settings
 
@@ -33,6 +34,8 @@ signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 # redis-py reads its own version from the files of its package for each connection: 6 % of what its tests take.
 importlib.metadata.version = cache(importlib.metadata.version)
+# httpx reads all certificates that there are for each client, also for one of plain HTTP: 20 ms of work.
+http_transport.create_ssl_context = cache(http_transport.create_ssl_context)  # type: ignore[attr-defined]
 
 IN_CI = any(os.environ.get(name, "0") not in {"", "0", "false"} for name in ("CI", "PROGRESSKIT_CI"))
 
