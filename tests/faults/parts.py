@@ -201,7 +201,7 @@ class Scenario:
         if not self._forgets:
             failed = len(FAILING)
             exact = (State.FAILED, EXACT, Parts(SIZE, SIZE - failed, failed, 0, 0))
-            assert (stored.state, stored.percent, stored.parts) == exact
+            assert (stored.state, stored.percent, stored.parts) == exact, stored.to_json()
         assert stored.done
         watched = self.readers.watched
         wait_until(lambda: watched.last is not None and watched.last.cursor == stored.cursor, "the end was watched")
