@@ -198,6 +198,7 @@ def integrating(headers: dict[str, str]) -> None:
     run.fail(5)  # type: ignore[arg-type]
     integration.start("task-1", attempt=integration.attempt_of("task-1", 2))
     integration.end_externally("task-1", State.FAILED, error=TimeoutError())
+    integration.exit()
     integration.start("task-1", part=part_of(headers))
     assert_type(part_headers(PartIdentity("album-42", "task-1", weight=2)), dict[str, str])
     assert_type(current_run("task-1"), Run | None)
