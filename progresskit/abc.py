@@ -22,7 +22,7 @@ proven by `progresskit.testing.BackendContract`:
    server from another says so in its documentation.
 
 Capabilities that only some backends have are types of their own (`SupportsPush`, `SupportsCancelPush`,
-`SupportsListing`, `SupportsParts`, `SupportsTimedWrite`), asked for with `isinstance`.
+`SupportsListing`, `SupportsParts`, `SupportsTimedWrite`, `SupportsAsyncWrite`), asked for with `isinstance`.
 """
 
 from __future__ import annotations
@@ -199,4 +199,19 @@ class SupportsTimedWrite(ABC):
         Several threads may be in it at once, and in `write`. Returns None, without a write, where it would take longer
         now, such as without a connection. Raises BackendUnavailable where the time was not enough, whether the records
         are stored or not.
+        """
+
+
+class SupportsAsyncWrite(SupportsTimedWrite):
+    """A backend whose timed write a coroutine can await, so that the end of its task needs no other thread."""
+
+    @abstractmethod
+    async def awrite_within(
+        self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()
+    ) -> tuple[Mapping[str, int], Mapping[str, str]] | None:
+        """
+        Do as `write_within` does, and do not block the running event loop.
+
+        Several event loops may be in it at once, each in a thread of its own. Returns None, without a write, also where
+        it would have to block, such as to connect. The records are stored or not if it is cancelled.
         """

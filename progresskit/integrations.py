@@ -26,6 +26,7 @@ from .abc import SupportsListing
 from .arguments import checked, owner_key
 from .default_kit import default
 from .errors import BackendError, ConfigurationError, FlushTimeout, InvalidValue
+from .job import do_nothing
 from .observer import JoinedObserver, job_of, null_job
 from .progress import Role, State, check_id, fit_id
 from .snapshots import PartIdentity
@@ -404,9 +405,12 @@ class Run:
     def succeed(self, result: Any = None) -> None:
         """End the job as succeeded; the record has the result where `expose_results` is on and JSON can hold it."""
         try:
-            self._observer.succeed(result if self._integration.kit.settings.expose_results else None)
+            self._observer.succeed(self._shown(result))
         except InvalidValue:  # strict mode: the queue can carry results that JSON cannot
             self._observer.succeed()
+
+    def _shown(self, result: Any) -> Any:
+        return result if self._integration.kit.settings.expose_results else None
 
     def fail(self, error: BaseException | str) -> None:
         """End the job as failed; the text of the error is not shown to viewers, unless it is a `PublicError`."""
@@ -423,6 +427,29 @@ class Run:
         Call it before the task is sent again, or another worker may start the next attempt first.
         """
         self._job.end(State.RETRYING, next_retry_at=next_retry_at)
+
+    async def aend(
+        self,
+        state: State,
+        *,
+        result: Any = None,
+        error: BaseException | str | None = None,
+        next_retry_at: datetime | None = None,
+    ) -> None:
+        """End the job as `succeed`, `fail`, `cancel` or `retry` does, without blocking the event loop."""
+        try:
+            finish = await self._job.aend(state, result=self._shown(result), error=error, next_retry_at=next_retry_at)
+        except InvalidValue:  # as in `succeed`
+            finish = await self._job.aend(state)
+        await self._finish(finish)
+
+    async def aend_by(self, error: BaseException | None) -> None:
+        """Do as `end_by` does, without blocking the event loop."""
+        await self._finish(await self._job.aend_by(error))
+
+    async def _finish(self, finish: Callable[[], None]) -> None:
+        if finish is not do_nothing:
+            await self._integration.in_thread(_call, finish)
 
     def end_by(self, error: BaseException | None) -> None:
         """End the job by the exception of the task, if any: `control_exceptions` and cancelling are not failures."""
@@ -452,10 +479,12 @@ class Run:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        from asyncio import to_thread
-
         self.leave()
-        await to_thread(self._job.end_by(error, wait=False))
+        await self.aend_by(error)
+
+
+def _call(function: Callable[[], None]) -> None:
+    function()
 
 
 def _was_cancelled_before(record: Progress, attempt: int) -> bool:

@@ -59,6 +59,9 @@ class Sink(Clocks, Protocol):
         Returns a function that waits until it is stored, or until waiting is no use.
         """
 
+    async def aend(self, job: Job, write: Write) -> bool:
+        """Do so in the running event loop, which is not blocked; return False where `end` has to do it."""
+
 
 class Job:
     """
@@ -446,14 +449,38 @@ class Job:
         Returns a function that finishes the end: it waits until the record is stored, at most `flush_seconds`, and
         notifies the attached observers. It has been called already unless `wait` is False.
         """
+        write = self._end(state, result, error, next_retry_at)
+        return do_nothing if write is None else self._publish_end(write, wait=wait)
+
+    async def aend(
+        self,
+        state: State,
+        *,
+        result: Any = None,
+        error: BaseException | Failure | str | None = None,
+        next_retry_at: datetime | None = None,
+    ) -> Callable[[], None]:
+        """Do so without blocking the running event loop; the returned function is to be called in another thread."""
+        write = self._end(state, result, error, next_retry_at)
+        if write is None:
+            return do_nothing
+        if await self._sink.aend(self, write):
+            return self.notify_observers if self._observers else do_nothing
+        return self._publish_end(write, wait=False)
+
+    def _end(
+        self, state: State, result: Any, error: BaseException | Failure | str | None, next_retry_at: datetime | None
+    ) -> Write | None:
         if self._generation != self._sink.generation:
             self.detach()
-            return do_nothing
+            return None
         result = self.validated("result", lambda value: validation.plain(value, validation.RESULT_BYTES), result)
         with self._lock:
             if self.has_ended:
-                return do_nothing
-            write = self._last_record(Result(state, result, failure(error), next_retry_at))
+                return None
+            return self._last_record(Result(state, result, failure(error), next_retry_at))
+
+    def _publish_end(self, write: Write, *, wait: bool) -> Callable[[], None]:
         wait_until_stored = self._sink.end(self, write, here=wait)
 
         def finish() -> None:
@@ -494,6 +521,13 @@ class Job:
             return self.end(State.SUCCEEDED, wait=wait)
         state = _state_after(error, self._sink.control_exceptions)
         return self.end(state, error=error if state is State.FAILED else None, wait=wait)
+
+    async def aend_by(self, error: BaseException | None) -> Callable[[], None]:
+        """Do so without blocking the running event loop, see `aend`."""
+        if error is None:
+            return await self.aend(State.SUCCEEDED)
+        state = _state_after(error, self._sink.control_exceptions)
+        return await self.aend(state, error=error if state is State.FAILED else None)
 
     def abandon(self) -> None:
         """End the job as cancelled, without waiting."""

@@ -166,6 +166,10 @@ class NoSink:
         """Discard the record of the end."""
         return do_nothing
 
+    async def aend(self, job: Job, write: Write) -> bool:
+        """Discard the record of the end."""
+        return True
+
 
 @cache
 def null_job() -> ProgressObserver:

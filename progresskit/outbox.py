@@ -12,16 +12,17 @@ from enum import Enum
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from .abc import SupportsParts, SupportsTimedWrite
+from .abc import SupportsAsyncWrite, SupportsParts, SupportsTimedWrite
 from .backoff import LONGEST_SECONDS, Backoff
 from .errors import BackendUnavailable
 from .progress import FINAL_STATES, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from logging import Logger
 
     from .abc import Backend
+    from .parts import Report
     from .progress import Write
 
     Key = tuple[str, str | None]
@@ -159,21 +160,36 @@ class DirectWrite:
 
     def send(self, seconds: float) -> None:
         """Store the record, or find out in that time that the backend is down; without effect where neither can be."""
-        record = self.record
-        write = record.dated(self._clock())
-        reports = () if write.report is None else (write.report,)
-        record.delivery = Delivery.UNCERTAIN  # until there is an answer, also if a signal's handler raises
+        batch = self._batch()
         try:
-            answer = self._backend.write_within(seconds, () if write.role is Role.REPORT else (write,), reports)
-        except BackendUnavailable as error:
-            self.error = error
-        except Exception:
-            return  # the next round finds out
+            self._receive(self._backend.write_within(seconds, *batch))
+        except Exception as error:
+            self._note(error)
+
+    async def asend(self, seconds: float) -> None:
+        """Do so without blocking the running event loop."""
+        assert isinstance(self._backend, SupportsAsyncWrite)
+        batch = self._batch()
+        try:
+            self._receive(await self._backend.awrite_within(seconds, *batch))
+        except Exception as error:
+            self._note(error)
+
+    def _batch(self) -> tuple[Sequence[Write], Sequence[Report]]:
+        write = self.record.dated(self._clock())
+        # Until there is an answer, also if a signal's handler raises, or the coroutine is cancelled.
+        self.record.delivery = Delivery.UNCERTAIN
+        return () if write.role is Role.REPORT else (write,), () if write.report is None else (write.report,)
+
+    def _receive(self, answer: tuple[Mapping[str, int], Mapping[str, str]] | None) -> None:
+        if answer is None:
+            self.record.delivery = Delivery.QUEUED
         else:
-            if answer is None:
-                record.delivery = Delivery.QUEUED
-            else:
-                self.receipt = _Receipt(*answer)
+            self.receipt = _Receipt(*answer)
+
+    def _note(self, error: Exception) -> None:
+        if isinstance(error, BackendUnavailable):
+            self.error = error  # of any other one the next round finds out
 
 
 class _Final(NamedTuple):

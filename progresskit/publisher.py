@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from weakref import ref
 
 from . import background, exits, forks
-from .abc import SupportsTimedWrite
+from .abc import SupportsAsyncWrite, SupportsTimedWrite
 from .backoff import LONGEST_SECONDS
 from .errors import BackendError, BackendUnavailable, FlushTimeout
 from .job import do_nothing
@@ -205,6 +205,7 @@ class Publisher:
         self._backend, self._settings, self._threaded = backend, settings, threaded
         can_write = isinstance(backend, SupportsTimedWrite) and settings.flush_seconds >= LEAST_SECONDS
         self._writes_here = threaded and can_write
+        self._awaits_here = self._writes_here and isinstance(backend, SupportsAsyncWrite)
         self._reset()
 
     def _reset(self) -> None:
@@ -288,6 +289,15 @@ class Publisher:
                 self._start()  # the thread that sends the record again may have ended with the kit
             return do_nothing
         return self._deliver(write, job.began)
+
+    async def aend(self, job: Job, write: Write) -> bool:
+        """Do so in the running event loop, which is not blocked; return False where `end` has to do it."""
+        if not self._awaits_here or sys.is_finalizing():
+            return False
+        try:
+            return await self._rounds.aend_here(write, job.began, self._settings.flush_seconds)
+        finally:
+            self._start()  # the thread stores the record if that failed, or was cancelled
 
     def _deliver(self, write: Write, since: float) -> Callable[[], None]:
         stored = Event()

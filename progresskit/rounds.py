@@ -188,23 +188,40 @@ class Rounds:
 
         Returns False where that cannot be: the thread of the rounds is at work, or has records to store before.
         """
-        if not self._lock.acquire(timeout=WAKE_SECONDS):
-            return False
-        try:
-            self._remove(write)
-            direct = self.outbox.begin_direct(write, since)
-        finally:
-            self._lock.release()
+        direct = self._begin_direct(write, since, WAKE_SECONDS)
         if direct is None:
             return False
         try:
             direct.send(seconds)  # without the lock: neither the rounds nor the ends of other jobs wait for it
         finally:
-            self._end_direct(direct)
+            self._end_direct(direct, WAKE_SECONDS)
         return direct.is_over
 
-    def _end_direct(self, direct: DirectWrite) -> None:
-        if not self._lock.acquire(timeout=WAKE_SECONDS):
+    async def aend_here(self, write: Write, since: float, seconds: float) -> bool:
+        """Do so without blocking the running event loop; if it is cancelled, the thread of the rounds stores it."""
+        direct = self._begin_direct(write, since, 0)
+        if direct is None:
+            return False
+        try:
+            await direct.asend(seconds)
+        finally:
+            if direct.receipt is None:
+                self.inbox.put(lambda: self.outbox.end_direct(direct))  # it notifies observers
+            else:
+                self._end_direct(direct, 0)
+        return direct.is_over
+
+    def _begin_direct(self, write: Write, since: float, seconds: float) -> DirectWrite | None:
+        if not self._lock.acquire(timeout=seconds):
+            return None
+        try:
+            self._remove(write)
+            return self.outbox.begin_direct(write, since)
+        finally:
+            self._lock.release()
+
+    def _end_direct(self, direct: DirectWrite, seconds: float) -> None:
+        if not self._lock.acquire(timeout=seconds):
             self.inbox.put(lambda: self.outbox.end_direct(direct))
             return
         try:

@@ -46,20 +46,18 @@ class Execution:
         """True where arq is about to put the job in the queue again, unless its retries are turned off."""
         return self.result is None and isinstance(self.error, Retry | RetryJob | asyncio.CancelledError)
 
-    def retry(self) -> None:
+    async def retry(self) -> None:
         """End the attempt: the job is in the queue again."""
         defer = getattr(self.error, "defer_score", None)
-        self.run.retry(datetime.now(UTC) + timedelta(milliseconds=defer) if defer else None)
+        at = datetime.now(UTC) + timedelta(milliseconds=defer) if defer else None
+        await self.run.aend(State.RETRYING, next_retry_at=at)
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """End the job as arq has ended it."""
         state, error = self.outcome()
-        if state is State.SUCCEEDED:
-            self.run.succeed(self.value)
-        elif state is State.CANCELLED:
-            self.run.cancel()
-        else:
-            self.run.fail(error or "arq has failed the job")
+        result = self.value if state is State.SUCCEEDED else None
+        error = error or "arq has failed the job" if state is State.FAILED else None
+        await self.run.aend(state, result=result, error=error)
 
     def outcome(self) -> tuple[State, BaseException | str | None]:
         """Return the state in which the job has ended, and the error if it failed."""
@@ -124,7 +122,7 @@ class Executions:
         """Report that a job is tried again, before another worker can have it."""
         execution = self._running.get(ctx["job_id"])
         if execution is not None and execution.is_tried_again:
-            await self._progress.in_thread(Execution.retry, execution)
+            await execution.retry()
 
     async def after_job_end(self, ctx: dict[Any, Any]) -> None:
         """Report how a job has ended, which arq has stored."""
@@ -133,7 +131,7 @@ class Executions:
         if execution is None:
             return
         if not execution.is_tried_again:
-            await self._progress.in_thread(Execution.end, execution)
+            await execution.end()
         elif not await ctx["redis"].exists(job_key_prefix + id):  # it ends, and has no result that is kept
             self._end_externally(id, *execution.outcome())
 

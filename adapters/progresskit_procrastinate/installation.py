@@ -55,14 +55,12 @@ class Execution:
         """Return whether `cancel_job_by_id(…, abort=True)` was called for the job."""
         return self.context.abort_reason() is AbortReason.USER_REQUEST
 
-    def end(self, status: Status) -> None:
+    async def end(self, status: Status) -> None:
         """End the job as Procrastinate has ended it."""
-        if status is Status.SUCCEEDED:
-            self.run.succeed(self.result)
-        elif status is Status.FAILED:
-            self.run.fail(self.error or "unknown")
-        else:
-            self.run.cancel()
+        state = ENDS[status]
+        result = self.result if state is State.SUCCEEDED else None
+        error = self.error or "unknown" if state is State.FAILED else None
+        await self.run.aend(state, result=result, error=error)
 
 
 _executing: ContextVar[Execution | None] = ContextVar("progresskit_procrastinate_execution", default=None)
@@ -132,13 +130,13 @@ class Installation(Integration):
 
     async def retried(self, execution: Execution, at: datetime) -> None:
         """Report that the job is about to be in the queue again."""
-        await self.in_thread(execution.run.retry, at)
+        await execution.run.aend(State.RETRYING, next_retry_at=at)
 
     async def ended(self, id: int, status: Status) -> None:
         """Report the end of a job, once Procrastinate has stored it."""
         execution = execution_of(id)
         if execution is not None:
-            await self.in_thread(execution.end, status)
+            await execution.end(status)
         else:
             error = "it has no worker" if status is Status.FAILED else None
             self.end_externally(id, ENDS[status], error=error)

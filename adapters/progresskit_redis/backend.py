@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from progresskit.abc import (
     Backend,
     Subscription,
+    SupportsAsyncWrite,
     SupportsCancelPush,
     SupportsListing,
     SupportsParts,
     SupportsPush,
-    SupportsTimedWrite,
 )
 from progresskit.backends import DecodeCache, keep_inherited
 from progresskit.backends.channels import ChannelSubscription
@@ -54,7 +54,14 @@ class _Chunk(NamedTuple):
     parents: list[str]
 
 
-class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, SupportsParts, SupportsTimedWrite):
+class _Request(NamedTuple):
+    """One call that writes, and the function that reads its result; that is None where nothing was written."""
+
+    call: Call
+    answer: Callable[[Any], tuple[dict[str, int], dict[str, str]]]
+
+
+class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, SupportsParts, SupportsAsyncWrite):
     """
     Keeps one hash a job, and publishes each change on a channel of the job's.
 
@@ -123,17 +130,35 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
         Not in a cluster, nor by a client that was given, nor by one that has connected since the last write, unless
         that is the first one.
         """
-        if not (self._is_at_home or self._is_new):
+        request = self._request(batch, reports) if self._is_at_home or self._is_new else None
+        result = None if request is None else self._run_within(seconds, request.call)
+        return None if request is None or result is None else request.answer(result)
+
+    async def awrite_within(
+        self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()
+    ) -> tuple[dict[str, int], dict[str, str]] | None:
+        """Do so, but not for the first write: that connects."""
+        request = self._request(batch, reports) if self._is_at_home else None
+        if request is None:
             return None
+        try:
+            results = await self._server.arun_within(seconds, [request.call])
+        except BackendUnavailable:
+            self._warned = True
+            raise
+        return None if results is None or results[0] is None else request.answer(results[0])
+
+    def _request(self, batch: Sequence[Write], reports: Sequence[Report]) -> _Request | None:
+        """Return the call that folds both in; None where it takes several."""
         if len(batch) == 1 and not reports and _opens_simply(batch[0]):
-            run = self._run_within(seconds, self._opening(batch[0]))
-            return None if run is None else ({batch[0].id: int(run)}, {})
+            id = batch[0].id
+            return _Request(self._opening(batch[0]), lambda run: ({id: int(run)}, {}))
         chunks, writes, parents = self._divided(batch, reports)
         with_tokens = bool(reports) or any(write.declaration for write in batch)
         if len(chunks) != 1:
             return None
-        result = self._run_within(seconds, self._writing(chunks[0], writes, parents, with_tokens))
-        return None if result is None else _runs_and_tokens(chunks, [result], with_tokens=with_tokens)
+        call = self._writing(chunks[0], writes, parents, with_tokens)
+        return _Request(call, lambda result: _runs_and_tokens(chunks, [result], with_tokens=with_tokens))
 
     @property
     def _is_at_home(self) -> bool:

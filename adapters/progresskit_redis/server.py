@@ -84,6 +84,10 @@ class Server(ABC):
         """
         return None
 
+    async def arun_within(self, seconds: float, calls: Sequence[Call]) -> Sequence[Any] | None:
+        """Do so without blocking the running event loop; return None also where a connection would have to be made."""
+        return None
+
     @abstractmethod
     def place(self, channel: bytes) -> Hashable:
         """Return which server a channel is on."""
@@ -150,6 +154,14 @@ class Single(Server):
         except self._errors as error:
             raise self.failures.translated(error) from error
 
+    async def arun_within(self, seconds: float, calls: Sequence[Call]) -> Sequence[Any] | None:
+        """Make them on one of those connections."""
+        try:
+            with self._prompt.awaited(seconds) as connection:
+                return None if connection is None else await _aexecuted_within(connection, calls)
+        except self._errors as error:
+            raise self.failures.translated(error) from error
+
     def _prompt_connection(self) -> Any:
         connection = self.connection(None)
         for name in ("driver_info", "lib_name", "lib_version"):  # by release: each takes a round trip
@@ -196,6 +208,16 @@ def _executed_within(connection: PromptConnection, calls: Sequence[Call | Repeat
         if not error.is_unknown_script:
             raise
     return connection.execute(*[call.by_text() for call in calls])
+
+
+async def _aexecuted_within(connection: PromptConnection, calls: Sequence[Call]) -> Sequence[Any]:
+    """Do so without blocking the running event loop."""
+    try:
+        return await connection.aexchange(b"".join([call.packed() for call in calls]), len(calls))
+    except ErrorReply as error:
+        if not error.is_unknown_script:
+            raise
+    return await connection.aexecute(*[call.by_text() for call in calls])
 
 
 def pipelined(client: Any, calls: Sequence[Call], failures: Failures) -> list[Any]:

@@ -37,13 +37,24 @@ class Execution:
         self.is_lost = False
         """The message could not be sent again so far, although the job was handed on to the message."""
 
-    def retry(self, seconds: float) -> None:
+    async def retry(self, seconds: float) -> None:
         """End the attempt: the task is sent again."""
         self.is_over = True
-        self.run.retry(datetime.now(UTC) + timedelta(seconds=seconds) if seconds else None)
+        at = datetime.now(UTC) + timedelta(seconds=seconds) if seconds else None
+        await self.run.aend(State.RETRYING, next_retry_at=at)
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """End the job by the result; without effect once the execution is over."""
+        if self.is_over:
+            return
+        self.is_over = True
+        if self.error is None and self.result is not None:
+            await self.run.aend(State.SUCCEEDED, result=self.result.return_value)
+        else:
+            await self.run.aend_by(self.error or asyncio.CancelledError())
+
+    def abandon(self) -> None:
+        """End the job without its result, which could not be stored; without effect once the execution is over."""
         if self.is_over:
             return
         self.is_over = True
@@ -103,7 +114,7 @@ class ProgressMiddleware(TaskiqMiddleware):
         execution = execution_of(message)
         if execution is not None and not execution.is_over:
             execution.is_lost = True
-            await self._integration.in_thread(execution.retry, float(message.labels.get("delay") or 0))
+            await execution.retry(float(message.labels.get("delay") or 0))
         return message
 
     def post_send(self, message: TaskiqMessage) -> None:
@@ -144,18 +155,18 @@ class ProgressMiddleware(TaskiqMiddleware):
         execution.run.leave()
         seconds = self._seconds_until_sent(execution, message)
         if seconds is not None:
-            await self._integration.in_thread(execution.retry, seconds)
+            await execution.retry(seconds)
         if isinstance(result.error, NoResultError):
             if isinstance(execution.error, NoResultError):
                 execution.error = None  # a task raises NoResultError for a success without a result
-            await self._integration.in_thread(Execution.end, execution)
+            await execution.end()
             _executing.reset(execution.outer)
 
     async def post_save(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:
         """End the job."""
         execution = execution_of(message)
         if execution is not None:
-            await self._integration.in_thread(Execution.end, execution)
+            await execution.end()
             _executing.reset(execution.outer)
 
     def _seconds_until_sent(self, execution: Execution, message: TaskiqMessage) -> float | None:
@@ -177,7 +188,7 @@ class ProgressMiddleware(TaskiqMiddleware):
                 error=execution.error,
                 attempt=execution.attempt,
             )
-        execution.end()
+        execution.abandon()
 
 
 class _Errors(TaskiqMiddleware):

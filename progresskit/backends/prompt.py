@@ -70,6 +70,7 @@ class PromptConnection:
         self._wait = _wait_on(self._socket)
         self._may_have_ended = _end_of(self._socket, self._wait)
         self._deadline: float | None = None
+        self._data = b""  # what has arrived of the replies
 
     def begin(self, seconds: float | None) -> bool:
         """
@@ -104,30 +105,52 @@ class PromptConnection:
 
     def exchange(self, commands: bytes, count: int) -> list[Reply]:
         """Do so with `count` commands that are packed already."""
-        self._send(commands)
-        data = b""  # maybe there is a reply already: sending gives other threads a turn
+        if rest := self._unsent(memoryview(commands)):  # the server reads more slowly than this
+            self._socket.settimeout(self._left())
+            self._socket.sendall(rest)
+            self._socket.settimeout(0)
+        # Maybe there is a reply already: sending gives other threads a turn.
+        while (replies := self._received(count)) is None:
+            self._wait_readable()
+        return replies
+
+    async def aexecute(self, *commands: Sequence[Word]) -> list[Reply]:
+        """Do as `execute` does, without blocking the running event loop."""
+        return await self.aexchange(b"".join(map(packed, commands)), len(commands))
+
+    async def aexchange(self, commands: bytes, count: int) -> list[Reply]:
+        """Do as `exchange` does, without blocking the running event loop."""
+        from .readiness import readable, writable
+
+        descriptor = self._socket.fileno()
+        rest = memoryview(commands)
+        while rest := self._unsent(rest):
+            await writable(descriptor, self._left())
+        while (replies := self._received(count)) is None:
+            await readable(descriptor, self._left())
+        return replies
+
+    def _unsent(self, data: memoryview) -> memoryview:
+        """Send as much as fits in the buffers of the socket, and return the rest."""
+        try:
+            return data[self._socket.send(data) :]
+        except NOT_YET:
+            return data
+
+    def _received(self, count: int) -> list[Reply] | None:
+        """Read what has arrived; return so many replies, None while they are incomplete."""
         while True:
             try:
                 chunk = self._socket.recv(CHUNK_BYTES)
             except NOT_YET:
-                self._wait_readable()
-                continue
+                return None
             if not chunk:
                 raise ConnectionError("the server has closed the connection")
-            data += chunk
-            replies = parse_replies(data, count)
+            self._data += chunk
+            replies = parse_replies(self._data, count)
             if replies is not None:
+                self._data = b""
                 return _checked(replies)
-
-    def _send(self, data: bytes) -> None:
-        try:
-            sent = self._socket.send(data)
-        except NOT_YET:
-            sent = 0
-        if sent < len(data):  # the server reads more slowly than this
-            self._socket.settimeout(self._left())
-            self._socket.sendall(memoryview(data)[sent:])
-            self._socket.settimeout(0)
 
     def _wait_readable(self) -> None:
         if not self._wait(self._left()):
@@ -167,6 +190,12 @@ class PromptConnections:
         if connection is None:
             self._kept.append(self._connected())
         return _Use(self._kept, connection, None)
+
+    def awaited(self, seconds: float) -> _Use:
+        """Give a connection that is kept, for that long, to the running event loop; None where that would block it."""
+        from .readiness import is_known
+
+        return _Use(self._kept, self._taken() if is_known() else None, seconds)
 
     def _taken(self) -> PromptConnection | None:
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
+from itertools import cycle, product
 from threading import Condition
 from typing import TYPE_CHECKING
 
-from progresskit.abc import SupportsParts
+from progresskit.abc import SupportsAsyncWrite, SupportsParts
 from progresskit.memory import MemoryBackend
 from progresskit.progress import FINAL_STATES, Role, State, Version, moment
 
@@ -16,12 +17,14 @@ from .helpers import PATIENCE, backend_of, names, nothing, read, seen, write_and
 from .writes import LIFE, declare, external_update, start, update
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from progresskit.abc import SupportsCancelPush, SupportsListing, SupportsPush, SupportsTimedWrite
     from progresskit.progress import Write
 
     from .doubles import FakeClock
+
+    Answer = tuple[Mapping[str, int], Mapping[str, str]] | None
 
 
 class PushContract:
@@ -103,15 +106,15 @@ class PushContract:
 
 
 class TimedWriteContract:
-    """The promises of a backend with `SupportsTimedWrite`."""
+    """The promises of a backend with `SupportsTimedWrite`, and with `SupportsAsyncWrite`."""
 
     def test_a_write_in_a_given_time_is_stored_as_any_other_or_not_at_all(self, backend: SupportsTimedWrite) -> None:
-        store = backend_of(backend)
+        store, ways = backend_of(backend), cycle(_ways(backend))
         store.write([external_update("job-0")])
         for number in range(20):
             id = f"job-{number}"
             begun = start(id, state=State.SUCCEEDED, role=Role.DEQUEUE)
-            answer = backend.write_within(PATIENCE, [begun])
+            answer = next(ways)(begun)
             assert (id in store.read([id])) == (answer is not None or number == 0)
             if answer is not None:
                 assert (dict(answer[0]), dict(answer[1])) == ({id: 1}, {})
@@ -123,15 +126,40 @@ class TimedWriteContract:
         ids = [f"job-{number}" for number in range(40)]
         store.write([start("connects")])
 
-        def write(id: str) -> None:
+        def write(id: str, way: Callable[[Write], Answer]) -> None:
             begun = start(id, state=State.SUCCEEDED, role=Role.DEQUEUE)
-            if backend.write_within(PATIENCE, [begun]) is None:
+            if way(begun) is None:
                 store.write([begun])
 
         with ThreadPoolExecutor(4) as threads:
-            [*threads.map(write, ids)]
+            [*threads.map(write, ids, cycle(_ways(backend)))]
         found = store.read(ids)
         assert [found[id].state for id in ids] == [State.SUCCEEDED] * len(ids)
+
+    def test_writes_that_are_awaited_at_once_are_stored_or_not_and_so_is_one_that_is_cancelled(
+        self, backend: SupportsTimedWrite
+    ) -> None:
+        if not isinstance(backend, SupportsAsyncWrite):
+            return
+        store = backend_of(backend)
+        store.write([start("connects")])
+        writes = [start(f"job-{number}", state=State.SUCCEEDED, role=Role.DEQUEUE) for number in range(20)]
+
+        async def write_all() -> list[Answer | BaseException]:
+            tasks = [asyncio.ensure_future(backend.awrite_within(PATIENCE, [write])) for write in writes]
+            await asyncio.sleep(0)
+            for task in tasks[::5]:
+                task.cancel()
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+        for _ in range(3):
+            for write, answer in zip(writes, asyncio.run(write_all()), strict=True):
+                if not isinstance(answer, tuple):
+                    assert answer is None or isinstance(answer, asyncio.CancelledError)
+                    store.write([write])
+        found = store.read([write.id for write in writes])
+        assert {(record.state, record.version) for record in found.values()} == {(State.SUCCEEDED, Version(1, 1, 1))}
+        assert len(found) == len(writes)
 
     def test_a_start_in_a_given_time_is_folded_in_as_any_other(self, backend: SupportsTimedWrite) -> None:
         store, model = backend_of(backend), MemoryBackend()
@@ -151,14 +179,14 @@ class TimedWriteContract:
         if isinstance(store, SupportsParts):
             befores.append(lambda id: declare(id, 3, token="declared"))
         later = moment(1_700_000_100)
-        for number, (before, is_cancelled) in enumerate(product(befores, (False, True))):
+        for number, (way, before, is_cancelled) in enumerate(product(_ways(backend), befores, (False, True))):
             id = f"job-{number}"
             for each in (store, model):
                 each.write([] if before is None else [before(id)])
                 if is_cancelled:
                     each.request_cancel([id])
             begun = start(id, attempt=2, state=State.SUCCEEDED, role=Role.DEQUEUE, kind="begun", created_at=later)
-            if backend.write_within(PATIENCE, [begun]) is None:
+            if way(begun) is None:
                 store.write([begun])
             model.write([begun])
             stored, expected = (
@@ -166,6 +194,14 @@ class TimedWriteContract:
                 for record in (read(store, id), read(model, id))
             )
             assert stored == expected
+
+
+def _ways(backend: SupportsTimedWrite) -> list[Callable[[Write], Answer]]:
+    """Return the ways in which the backend writes a record in a given time."""
+    ways: list[Callable[[Write], Answer]] = [lambda write: backend.write_within(PATIENCE, [write])]
+    if isinstance(backend, SupportsAsyncWrite):
+        ways.append(lambda write: asyncio.run(backend.awrite_within(PATIENCE, [write])))
+    return ways
 
 
 class CancelPushContract:

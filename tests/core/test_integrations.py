@@ -610,6 +610,86 @@ def test_an_end_whose_storing_fails_is_stored_by_the_publisher(make_kit: Callabl
         wait_until(lambda: not kit.publisher.down, "the backend is back")
 
 
+async def test_the_end_of_a_task_of_an_event_loop_is_stored_there_and_observers_are_notified_elsewhere(
+    make_kit: Callable[..., Kit],
+) -> None:
+    backend, here = Recorded(), threading.current_thread().name
+    integration = Integration(make_kit(backend=backend, interval=60, lease=600))
+    numbers, notified = count(), list[str]()
+
+    async def stores_all_here() -> bool:
+        backend.threads.clear()
+        for state in (State.SUCCEEDED, State.RETRYING, State.FAILED, State.CANCELLED) * 10:
+            run = integration.start(f"task-{next(numbers)}")
+            await run.aend(state)
+            assert backend.read([run.id])[run.id].state is state
+        async with integration.start(f"task-{next(numbers)}") as run:
+            run.job.attach(lambda progress: notified.append(threading.current_thread().name))
+        return {*backend.threads} == {here}
+
+    # The publisher, woken by the first task, is at work for a moment.
+    assert any([await stores_all_here() for _ in range(20)])
+    assert notified
+    assert here not in notified
+
+
+@pytest.mark.parametrize("problem", [BackendUnavailable("gone"), ValueError("refused"), None])
+async def test_no_end_of_a_task_is_lost_whose_write_fails_or_whose_coroutine_is_cancelled(
+    make_kit: Callable[..., Kit], problem: Exception | None
+) -> None:
+    entered = asyncio.Event()
+
+    class Failing(MemoryBackend):
+        async def awrite_within(self, seconds: float, batch: Any, reports: Any = ()) -> Any:
+            entered.set()
+            if problem is not None:
+                raise problem
+            await asyncio.sleep(60)
+
+    backend = Failing()
+    kit = make_kit(backend=backend, interval=60, lease=600, flush_seconds=60)
+    numbers = count()
+
+    async def begin() -> tuple[Run, asyncio.Task[None]]:
+        run = Integration(kit).start(f"task-{next(numbers)}")
+        ending = asyncio.create_task(run.aend(State.SUCCEEDED))
+        await asyncio.wait([ending, asyncio.ensure_future(entered.wait())], return_when=asyncio.FIRST_COMPLETED)
+        return run, ending
+
+    run, ending = await begin()
+    while not entered.is_set():  # the publisher, woken by the first task, was at work, and has stored its end
+        run, ending = await begin()
+    if problem is None:
+        ending.cancel()
+    await asyncio.wait([ending])
+    assert ending.cancelled() == (problem is None)
+    await asyncio.to_thread(kit.flush, 60)
+    progress = backend.read([run.id])[run.id]
+    assert (progress.state, progress.version) == (State.SUCCEEDED, Version(1, 1, 1))
+
+
+async def test_an_event_loop_does_not_wait_for_the_publisher_at_work(make_kit: Callable[..., Kit]) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    class Slow(Recorded):
+        def write_with_reports(self, batch: Any, reports: Any) -> Any:
+            if not entered.is_set():
+                entered.set()
+                assert leave.wait(60)
+            return super().write_with_reports(batch, reports)
+
+    backend = Slow()
+    kit = make_kit(backend=backend, flush_seconds=60)
+    with kit.observe("long"):
+        assert await asyncio.to_thread(entered.wait, 60)
+        ending = asyncio.create_task(Integration(kit).start("task").aend(State.SUCCEEDED))
+        await asyncio.sleep(0)
+        leave.set()
+        await ending
+        assert backend.read(["task"])["task"].state is State.SUCCEEDED
+    assert {*backend.threads} >= {"progresskit-publisher"}
+
+
 def test_a_burst_of_announcements_wakes_the_publisher_once() -> None:
     clock, woken = FakeClock(), list[float]()
     deferred = Deferred(INTERVAL, INTERVAL / 10, lambda: woken.append(clock()))

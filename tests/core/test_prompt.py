@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from threading import Thread
@@ -103,3 +104,67 @@ def test_no_call_is_made_on_a_connection_that_the_server_has_closed(
         assert connection is None, "it was made for the next call"
     with connections.kept() as connection:
         assert connection is not None
+
+
+# In event loops.
+
+
+async def test_a_loop_does_other_work_while_a_slow_server_reads_and_replies(
+    connections: PromptConnections, peers: list[socket.socket]
+) -> None:
+    with connections.kept():  # makes one for the next call
+        pass
+    whole = b"*2\r\n$3\r\nSET\r\n$%d\r\n%b\r\n" % (len(LARGE), LARGE)
+
+    async def call() -> object:
+        with connections.awaited(PATIENCE) as connection:
+            assert connection is not None
+            return await connection.aexecute((b"SET", LARGE))
+
+    called = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    assert not called.done()
+    await asyncio.to_thread(serve, peers[0], len(whole), b"$4\r\nd")
+    assert not called.done()
+    peers[0].sendall(b"one\r\n")
+    assert await called == [b"done"]
+    with connections.kept() as connection:
+        assert connection is not None, "it is kept for the next call"
+    assert len(peers) == 1
+
+
+async def test_a_loop_gives_up_a_reply_in_time_and_when_the_task_is_cancelled(
+    connections: PromptConnections, peers: list[socket.socket]
+) -> None:
+    async def call(seconds: float) -> None:
+        with connections.awaited(seconds) as connection:
+            assert connection is not None
+            await connection.aexecute(("GET", "late"))
+
+    for seconds, error in ((0.01, TimeoutError), (PATIENCE, asyncio.CancelledError)):
+        with connections.kept():
+            pass
+        called = asyncio.create_task(call(seconds))
+        await asyncio.sleep(0)
+        if error is asyncio.CancelledError:
+            called.cancel()
+        with pytest.raises(error):
+            await called
+        with connections.awaited(PATIENCE) as connection:
+            assert connection is None, "that one is not kept"
+    assert all(peer.recv(100) and peer.recv(100) == b"" for peer in peers), "they were closed"
+
+
+def test_a_loop_that_cannot_wait_for_sockets_is_given_no_connection(connections: PromptConnections) -> None:
+    class Loop(asyncio.SelectorEventLoop):
+        add_reader = asyncio.AbstractEventLoop.add_reader  # as Windows' own
+
+    async def is_given() -> bool:
+        with connections.awaited(PATIENCE) as connection:
+            return connection is not None
+
+    with connections.kept():
+        pass
+    for factory, given in ((Loop, False), (asyncio.SelectorEventLoop, True)):
+        with asyncio.Runner(loop_factory=factory) as runner:
+            assert runner.run(is_given()) is given

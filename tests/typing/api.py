@@ -186,6 +186,13 @@ def as_context_managers() -> None:
     del synchronous, asynchronous
 
 
+async def ending(run: Run) -> None:
+    await run.aend(State.SUCCEEDED, result={"rows": 5})
+    await run.aend(State.RETRYING, next_retry_at=datetime.fromtimestamp(0, UTC))
+    await run.aend("succeeded")  # type: ignore[arg-type]
+    await run.aend_by(ValueError())
+
+
 def integrating(headers: dict[str, str]) -> None:
     integration = Integration(Kit(), control_exceptions={StopIteration: State.RETRYING}, remove=lambda ids: ids[:1])
     integration.enqueued("task-1", kind="mail", owner=owner_of(headers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -251,6 +252,37 @@ def test_a_write_in_a_given_time_is_given_up_then(redis: Redis, backend: RedisBa
     with closing(redis.client()) as client:
         client.client_kill_filter(_type="normal", skipme=True)
     assert backend.write_within(PATIENCE, [update("job", 7)]) is None, "the connection was closed"
+
+
+async def test_an_event_loop_goes_on_while_its_write_is_given_up(redis: Redis, backend: RedisBackend) -> None:
+    def connect() -> None:
+        for seq in (2, 3, 4):
+            backend.write([update("job", seq)])
+
+    assert await backend.awrite_within(PATIENCE, [start("job")]) is None, "it would connect"
+    backend.write([start("job")])
+    connect()
+    assert await backend.awrite_within(PATIENCE, [start("new", state=State.SUCCEEDED)]) == ({"new": 1}, {})
+    with closing(redis.client()) as client:
+        client.script_flush()
+    assert await backend.awrite_within(PATIENCE, [start("newer", state=State.SUCCEEDED)]) == ({"newer": 1}, {})
+    redis.pause()
+    try:
+        given_up = asyncio.create_task(backend.awrite_within(0.1, [update("job", 5)]))
+        ticks = 0
+        while not given_up.done():
+            await asyncio.sleep(0.01)
+            ticks += 1
+        assert ticks > 1
+        with pytest.raises(BackendUnavailable):
+            await given_up
+    finally:
+        redis.resume()
+    after_outage(lambda: backend.write([update("job", 6)]))
+    connect()
+    with closing(redis.client()) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+    assert await backend.awrite_within(PATIENCE, [update("job", 7)]) is None, "the connection was closed"
 
 
 def test_a_connection_that_is_cut_in_the_middle_of_a_batch_loses_nothing_that_is_sent_again(
