@@ -14,9 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 python := $(VENV)/bin/python
 # Much of the time is spent waiting for servers, so there is room for more files at once than there are cores.
 beside := -n 6 --dist loadfile --no-loadscope-reorder
-# They wait for most of their time: three at once leave more than half of two processors idle.
-calm := -n 3 --dist loadfile --no-loadscope-reorder
-# Only these are imported to find the tests that run so.
+# Only these are imported to find the tests that run alone.
 timed = $(shell grep --recursive --files-with-matches --include=test_*.py 'pytest\.mark\.timing' tests)
 
 .PHONY: help
@@ -45,7 +43,7 @@ test: meanwhile := { $(python) -m pytest --collect-only --quiet -p no:cacheprovi
 	tools/test-other-python --prepare $(python); } >/dev/null 2>&1 &
 test: bootstrap lint types ## everything CI runs: linters, types, the whole suite, and again on a second Python at hand
 	$(python) -m pytest $(beside) -m "not timing" $(PYTEST_OPTIONS)
-	$(python) -m pytest $(calm) -m timing $(PYTEST_OPTIONS) $(timed)
+	$(python) -m pytest -m timing $(PYTEST_OPTIONS) $(timed)
 	tools/test-other-python $(python) $(PYTEST_OPTIONS)
 endif
 
