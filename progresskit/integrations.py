@@ -21,7 +21,7 @@ from functools import cache
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from . import capturing, forks, scope, validation
+from . import capturing, scope, validation
 from .abc import SupportsListing
 from .arguments import checked, owner_key
 from .default_kit import default
@@ -205,10 +205,8 @@ class Integration:
             part=part if part is None or self.kit._counts_parts() else None,
             start=Role.DEQUEUE if queued else Role.START,
         )
-        run = Run(self, observer)
-        if not forks.is_child():
-            run._publish()
-        return run
+        self.kit.publisher.register(job_of(observer), deferred=True)
+        return Run(self, observer)
 
     # In a process that supervises workers.
 
@@ -350,12 +348,11 @@ class Run:
     context in which the task's function is called. The first end counts, later ones are ignored.
     """
 
-    __slots__ = ("_captured", "_integration", "_is_published", "_job", "_observer", "_scope")
+    __slots__ = ("_captured", "_integration", "_job", "_observer", "_scope")
 
     def __init__(self, integration: Integration, observer: ProgressObserver) -> None:
         self._integration, self._observer = integration, observer
         self._job = job_of(observer)
-        self._is_published = False
         self._scope: scope.Scope | None = None
         self._captured: AbstractContextManager[None] | None = None
 
@@ -372,21 +369,10 @@ class Run:
         """The job as the task's code sees it: it reports, and does not end the job."""
         return RunObserver(self)
 
-    def _publish(self) -> None:
-        """
-        Have the job shown as running from one interval on.
-
-        A forked child starts a timer for that, a thread, so it does when the task's own code begins: what a queue does
-        before, with the memory of its parent, takes longer beside another thread.
-        """
-        if not self._is_published:
-            self._is_published = True
-            self._integration.kit.publisher.register(self._job, deferred=True)
-
     def enter(self) -> Self:
         """Make the job the surrounding one of this context, until `leave`."""
         self.leave()
-        self._publish()
+        self._integration.kit.publisher.start_timer()
         self._scope = scope.enter(self._observer, self)
         if self._integration.capture:
             self._captured = capturing.capture()
@@ -498,7 +484,7 @@ class RunObserver(JoinedObserver):
 
     def __init__(self, run: Run | None) -> None:
         if run is not None:
-            run._publish()
+            run._integration.kit.publisher.start_timer()
         super().__init__(null_job() if run is None else run._observer)
 
 

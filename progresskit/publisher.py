@@ -262,12 +262,26 @@ class Publisher:
     # Jobs.
 
     def register(self, job: Job, *, deferred: bool = False) -> None:
-        """Publish the job from now on; if it is `deferred`, from one interval after it began, or only its end."""
+        """
+        Publish the job from now on; if it is `deferred`, from one interval after it began, or only its end.
+
+        In a forked child a deferred job needs `start_timer` too.
+        """
         if deferred:
             self._defer(job.began, lambda: self._rounds.deferred.add_job(job))
         else:
             ids, token, weak = job.cancel_ids, job.token, ref(job)
             self._post(lambda: self._rounds.register(ids, token, weak))
+
+    def start_timer(self) -> None:
+        """
+        Have deferred jobs published in a forked child too, one interval from now.
+
+        It takes a thread, beside which all that the child does with the memory of its parent takes longer: to be called
+        when a task's own code begins.
+        """
+        if self._starts_late:
+            self._thread.start_later(self._settings.interval)
 
     def wake(self) -> None:
         """Sample the jobs soon."""
@@ -316,6 +330,8 @@ class Publisher:
         """Publish the external update that `build` returns in the publisher's thread, within an interval."""
         now = self.clock()
         self._defer(now, lambda: self._rounds.deferred.add_update(build, now, at_once=at_once), at_once=at_once)
+        if not at_once:
+            self.start_timer()
 
     def declare(self, write: Write) -> None:
         """Publish how many parts a job has, and wait as for the end of a job."""
@@ -354,15 +370,19 @@ class Publisher:
         """
         Have the added job or update taken up within an interval.
 
-        A forked child starts no thread before, unless `at_once`: many are for one short task.
+        A forked child starts no thread here, unless `at_once`: many are for one short task.
         """
-        if not at_once and self._threaded and self._thread.is_to_come and forks.is_child():
+        if self._starts_late and not at_once:
             self._rounds.deferred.expect_round(now + self._settings.interval)
             add()
-            self._thread.start_later(self._settings.interval)
         else:
             add()
             self._start()
+
+    @property
+    def _starts_late(self) -> bool:
+        """True in a forked child that has started no thread yet."""
+        return self._threaded and self._thread.is_to_come and forks.is_child()
 
     # Flushes, and the end.
 
