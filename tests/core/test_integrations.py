@@ -566,22 +566,27 @@ def test_the_end_of_a_task_does_not_wait_for_that_of_another_thread(make_kit: Ca
     other.join(60)
 
 
+class Held(Recorded):
+    """Waits in its first write until it is let go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.leave = threading.Event(), threading.Event()
+
+    def write_with_reports(self, batch: Any, reports: Any) -> Any:
+        if not self.entered.is_set():
+            self.entered.set()
+            assert self.leave.wait(60)
+        return super().write_with_reports(batch, reports)
+
+
 def test_the_end_of_a_task_is_stored_by_the_publisher_while_that_is_at_work(make_kit: Callable[..., Kit]) -> None:
-    entered, leave = threading.Event(), threading.Event()
-
-    class Slow(Recorded):
-        def write_with_reports(self, batch: Any, reports: Any) -> Any:
-            if not entered.is_set():
-                entered.set()
-                assert leave.wait(60)
-            return super().write_with_reports(batch, reports)
-
-    backend = Slow()
+    backend = Held()
     kit = make_kit(backend=backend)
     integration = Integration(kit)
     with kit.observe("long"), integration.start("task") as run:
-        assert entered.wait(60)
-        threading.Timer(0.05, leave.set).start()
+        assert backend.entered.wait(60)
+        threading.Timer(0.05, backend.leave.set).start()
         run.succeed()
         assert backend.read(["task"])["task"].state is State.SUCCEEDED
     assert "progresskit-publisher" in backend.threads
@@ -669,22 +674,13 @@ async def test_no_end_of_a_task_is_lost_whose_write_fails_or_whose_coroutine_is_
 
 
 async def test_an_event_loop_does_not_wait_for_the_publisher_at_work(make_kit: Callable[..., Kit]) -> None:
-    entered, leave = threading.Event(), threading.Event()
-
-    class Slow(Recorded):
-        def write_with_reports(self, batch: Any, reports: Any) -> Any:
-            if not entered.is_set():
-                entered.set()
-                assert leave.wait(60)
-            return super().write_with_reports(batch, reports)
-
-    backend = Slow()
+    backend = Held()
     kit = make_kit(backend=backend, flush_seconds=60)
     with kit.observe("long"):
-        assert await asyncio.to_thread(entered.wait, 60)
+        assert await asyncio.to_thread(backend.entered.wait, 60)
         ending = asyncio.create_task(Integration(kit).start("task").aend(State.SUCCEEDED))
         await asyncio.sleep(0)
-        leave.set()
+        backend.leave.set()
         await ending
         assert backend.read(["task"])["task"].state is State.SUCCEEDED
     assert {*backend.threads} >= {"progresskit-publisher"}
