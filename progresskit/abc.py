@@ -210,8 +210,8 @@ class SupportsAsyncWrite(SupportsTimedWrite):
         self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()
     ) -> tuple[Mapping[str, int], Mapping[str, str]] | None:
         """
-        Do as `write_within` does, and do not block the running event loop.
+        Fold both in as `write_within` does, without blocking the running event loop.
 
-        Several event loops may be in it at once, each in a thread of its own. Returns None, without a write, also where
-        it would have to block, such as to connect. The records are stored or not if it is cancelled.
+        Several event loops may call this at once, each in a thread of its own. Returns None, without a write, also
+        where the call would block, such as to connect. If the task is cancelled, the records may be stored or not.
         """

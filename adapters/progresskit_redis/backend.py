@@ -105,8 +105,8 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
         known, now = self._repeated, self._now()
         if known is None or known[:2] != (id, now):
             shard = self._shards.of(id)
-            arguments: list[bytes | str | int] = [now, self._server.publish, shard.suffix, shard.before, 1, 0]
-            call = Call(script("write"), [shard.jobs, shard.expiring, shard.job(id)], arguments)
+            keys = [shard.jobs, shard.expiring, shard.job(id)]
+            call = Call(script("write"), keys, [*self._surroundings(shard), 1, 0])
             self._repeated = known = (id, now, RepeatedCall.of(call, changing=2))
         return known[2]
 
@@ -137,7 +137,7 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
     async def awrite_within(
         self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()
     ) -> tuple[dict[str, int], dict[str, str]] | None:
-        """Do so, but not for the first write: that connects."""
+        """Fold both in likewise, without blocking the event loop; not by the first write, which connects."""
         request = self._request(batch, reports) if self._is_at_home else None
         if request is None:
             return None
@@ -188,9 +188,12 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
 
     def _opening(self, write: Write) -> Call:
         shard = self._shards.of(write.id)
-        arguments: list[bytes | str | int] = [self._now(), self._server.publish, shard.suffix, shard.before]
-        arguments += (head(write), write.body.encode())
+        arguments = [*self._surroundings(shard), head(write), write.body.encode()]
         return Call(script("open"), [shard.jobs, shard.expiring, shard.job(write.id)], arguments)
+
+    def _surroundings(self, shard: Shard) -> tuple[bytes | str | int, ...]:
+        """Return the first arguments of each script that writes: the time, and where the shard's changes are pushed."""
+        return self._now(), self._server.publish, shard.suffix, shard.before
 
     def _write(
         self, batch: Sequence[Write], reports: Sequence[Report], *, with_tokens: bool
@@ -225,8 +228,7 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
     ) -> Call:
         shard, written = chunk.shard, [writes[id] for id in chunk.written]
         keys = [shard.jobs, shard.expiring, *map(shard.job, chunk.written), *map(shard.job, chunk.parents)]
-        arguments: list[bytes | str | int] = [self._now(), self._server.publish, shard.suffix, shard.before]
-        arguments += (len(written), int(with_tokens))
+        arguments = [*self._surroundings(shard), len(written), int(with_tokens)]
         for write in written:
             arguments += (head(write), write.body.encode())
         for reports in map(parents.__getitem__, chunk.parents):

@@ -85,7 +85,7 @@ class Server(ABC):
         return None
 
     async def arun_within(self, seconds: float, calls: Sequence[Call]) -> Sequence[Any] | None:
-        """Do so without blocking the running event loop; return None also where a connection would have to be made."""
+        """Make calls without blocking the running event loop; return None also where a connection would be made."""
         return None
 
     @abstractmethod
@@ -211,7 +211,7 @@ def _executed_within(connection: PromptConnection, calls: Sequence[Call | Repeat
 
 
 async def _aexecuted_within(connection: PromptConnection, calls: Sequence[Call]) -> Sequence[Any]:
-    """Do so without blocking the running event loop."""
+    """Make calls as `_executed_within` does, without blocking the running event loop."""
     try:
         return await connection.aexchange(b"".join([call.packed() for call in calls]), len(calls))
     except ErrorReply as error:

@@ -104,7 +104,7 @@ class PromptConnection:
         return self.exchange(b"".join(map(packed, commands)), len(commands))
 
     def exchange(self, commands: bytes, count: int) -> list[Reply]:
-        """Do so with `count` commands that are packed already."""
+        """Send `count` commands that are packed already, and return their replies, as `execute` does."""
         if rest := self._unsent(memoryview(commands)):  # the server reads more slowly than this
             self._socket.settimeout(self._left())
             self._socket.sendall(rest)
@@ -115,11 +115,11 @@ class PromptConnection:
         return replies
 
     async def aexecute(self, *commands: Sequence[Word]) -> list[Reply]:
-        """Do as `execute` does, without blocking the running event loop."""
+        """Send commands as `execute` does, without blocking the running event loop."""
         return await self.aexchange(b"".join(map(packed, commands)), len(commands))
 
     async def aexchange(self, commands: bytes, count: int) -> list[Reply]:
-        """Do as `exchange` does, without blocking the running event loop."""
+        """Send packed commands as `exchange` does, without blocking the running event loop."""
         from .readiness import readable, writable
 
         descriptor = self._socket.fileno()
@@ -263,14 +263,14 @@ def _wait_on(socket: Any) -> Wait:
 
 
 def _end_of(socket: Any, wait: Wait) -> Callable[[], object]:
-    """Return a function that tells whether the other side may have closed a connection."""
+    """Return a function that returns whether the server may have closed a connection."""
     if sys.platform != "linux":
         return lambda: wait(0)
     try:
         socket.getsockopt(IPPROTO_TCP, TCP_INFO, 1)
     except OSError:  # of another kind
         return lambda: wait(0)
-    # Unlike a call that could wait, it gives no other thread a turn.
+    # Unlike a call that could wait, `getsockopt` gives no other thread a turn.
     return lambda: socket.getsockopt(IPPROTO_TCP, TCP_INFO, 1) != ESTABLISHED
 
 

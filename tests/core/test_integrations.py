@@ -649,7 +649,7 @@ async def test_no_end_of_a_task_is_lost_whose_write_fails_or_whose_coroutine_is_
             entered.set()
             if problem is not None:
                 raise problem
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()  # until it is cancelled
 
     backend = Failing()
     kit = make_kit(backend=backend, interval=60, lease=600, flush_seconds=60)
