@@ -3,8 +3,9 @@ Test doubles, and the contract suites for backends and shims.
 
 `FakeClock` and `RecordingObserver` are doubles for tests of applications. `BackendContract` is the suite that every
 backend has to pass; `PushContract`, `CancelPushContract`, `ListingContract`, `PartsContract`, `TimedWriteContract`,
-`SharedContract`, `SharedPartsContract`, `HostsContract`, `OutageContract` and `ReplacementContract` test its
-capabilities. With pytest and Hypothesis installed, this is the whole proof of a third party's backend:
+`AsyncWriteContract`, `SharedContract`, `SharedPartsContract`, `HostsContract`, `OutageContract` and
+`ReplacementContract` test its capabilities. With pytest and Hypothesis installed, this is the whole proof of a third
+party's backend:
 
     import pytest
     from progresskit.testing import BackendContract, FakeClock, ListingContract
@@ -31,7 +32,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .capabilities import CancelPushContract, ListingContract, PushContract, TimedWriteContract
+from .capabilities import AsyncWriteContract, CancelPushContract, ListingContract, PushContract, TimedWriteContract
 from .contract import BackendContract
 from .doubles import FakeClock, RecordingObserver
 from .hosts import HostsContract
@@ -50,6 +51,7 @@ __all__ = [
     "LEASE",
     "LIFE",
     "TTL",
+    "AsyncWriteContract",
     "BackendContract",
     "CancelPushContract",
     "FakeClock",

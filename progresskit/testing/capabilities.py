@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .doubles import FakeClock
 
     Answer = tuple[Mapping[str, int], Mapping[str, str]] | None
+    Way = Callable[[Write], Answer]
 
 
 class PushContract:
@@ -106,10 +107,14 @@ class PushContract:
 
 
 class TimedWriteContract:
-    """The promises of a backend with `SupportsTimedWrite`, and with `SupportsAsyncWrite`."""
+    """The promises of a backend with `SupportsTimedWrite`."""
+
+    def ways(self, backend: SupportsTimedWrite) -> list[Way]:
+        """Return the ways in which the backend writes a record in a given time."""
+        return [lambda write: backend.write_within(PATIENCE, [write])]
 
     def test_a_write_in_a_given_time_is_stored_as_any_other_or_not_at_all(self, backend: SupportsTimedWrite) -> None:
-        store, ways = backend_of(backend), cycle(_ways(backend))
+        store, ways = backend_of(backend), cycle(self.ways(backend))
         store.write([external_update("job-0")])
         for number in range(20):
             id = f"job-{number}"
@@ -126,40 +131,15 @@ class TimedWriteContract:
         ids = [f"job-{number}" for number in range(40)]
         store.write([start("connects")])
 
-        def write(id: str, way: Callable[[Write], Answer]) -> None:
+        def write(id: str, way: Way) -> None:
             begun = start(id, state=State.SUCCEEDED, role=Role.DEQUEUE)
             if way(begun) is None:
                 store.write([begun])
 
         with ThreadPoolExecutor(4) as threads:
-            [*threads.map(write, ids, cycle(_ways(backend)))]
+            [*threads.map(write, ids, cycle(self.ways(backend)))]
         found = store.read(ids)
         assert [found[id].state for id in ids] == [State.SUCCEEDED] * len(ids)
-
-    def test_writes_that_are_awaited_at_once_are_stored_or_not_and_so_is_one_that_is_cancelled(
-        self, backend: SupportsTimedWrite
-    ) -> None:
-        if not isinstance(backend, SupportsAsyncWrite):
-            return
-        store = backend_of(backend)
-        store.write([start("connects")])
-        writes = [start(f"job-{number}", state=State.SUCCEEDED, role=Role.DEQUEUE) for number in range(20)]
-
-        async def write_all() -> list[Answer | BaseException]:
-            tasks = [asyncio.ensure_future(backend.awrite_within(PATIENCE, [write])) for write in writes]
-            await asyncio.sleep(0)
-            for task in tasks[::5]:
-                task.cancel()
-            return await asyncio.gather(*tasks, return_exceptions=True)
-
-        for _ in range(3):
-            for write, answer in zip(writes, asyncio.run(write_all()), strict=True):
-                if not isinstance(answer, tuple):
-                    assert answer is None or isinstance(answer, asyncio.CancelledError)
-                    store.write([write])
-        found = store.read([write.id for write in writes])
-        assert {(record.state, record.version) for record in found.values()} == {(State.SUCCEEDED, Version(1, 1, 1))}
-        assert len(found) == len(writes)
 
     def test_a_start_in_a_given_time_is_folded_in_as_any_other(self, backend: SupportsTimedWrite) -> None:
         store, model = backend_of(backend), MemoryBackend()
@@ -179,7 +159,7 @@ class TimedWriteContract:
         if isinstance(store, SupportsParts):
             befores.append(lambda id: declare(id, 3, token="declared"))
         later = moment(1_700_000_100)
-        for number, (way, before, is_cancelled) in enumerate(product(_ways(backend), befores, (False, True))):
+        for number, (way, before, is_cancelled) in enumerate(product(self.ways(backend), befores, (False, True))):
             id = f"job-{number}"
             for each in (store, model):
                 each.write([] if before is None else [before(id)])
@@ -196,12 +176,36 @@ class TimedWriteContract:
             assert stored == expected
 
 
-def _ways(backend: SupportsTimedWrite) -> list[Callable[[Write], Answer]]:
-    """Return the ways in which the backend writes a record in a given time."""
-    ways: list[Callable[[Write], Answer]] = [lambda write: backend.write_within(PATIENCE, [write])]
-    if isinstance(backend, SupportsAsyncWrite):
-        ways.append(lambda write: asyncio.run(backend.awrite_within(PATIENCE, [write])))
-    return ways
+class AsyncWriteContract(TimedWriteContract):
+    """The promises of a backend with `SupportsAsyncWrite`: those of a timed write, which may be awaited too."""
+
+    def ways(self, backend: SupportsTimedWrite) -> list[Way]:
+        """Return the ways in which the backend writes a record in a given time."""
+        assert isinstance(backend, SupportsAsyncWrite)
+        return [*super().ways(backend), lambda write: asyncio.run(backend.awrite_within(PATIENCE, [write]))]
+
+    def test_writes_that_are_awaited_at_once_are_stored_or_not_and_so_is_one_that_is_cancelled(
+        self, backend: SupportsAsyncWrite
+    ) -> None:
+        store = backend_of(backend)
+        store.write([start("connects")])
+        writes = [start(f"job-{number}", state=State.SUCCEEDED, role=Role.DEQUEUE) for number in range(20)]
+
+        async def write_all() -> list[Answer | BaseException]:
+            tasks = [asyncio.ensure_future(backend.awrite_within(PATIENCE, [write])) for write in writes]
+            await asyncio.sleep(0)
+            for task in tasks[::5]:
+                task.cancel()
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+        for _ in range(3):
+            for write, answer in zip(writes, asyncio.run(write_all()), strict=True):
+                if not isinstance(answer, tuple):
+                    assert answer is None or isinstance(answer, asyncio.CancelledError)
+                    store.write([write])
+        found = store.read([write.id for write in writes])
+        assert {(record.state, record.version) for record in found.values()} == {(State.SUCCEEDED, Version(1, 1, 1))}
+        assert len(found) == len(writes)
 
 
 class CancelPushContract:

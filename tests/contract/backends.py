@@ -13,6 +13,7 @@ from progresskit.abc import Backend
 from progresskit.config import Settings
 from progresskit.registry import backend_class
 from progresskit.testing import (
+    AsyncWriteContract,
     BackendContract,
     CancelPushContract,
     FakeClock,
@@ -182,7 +183,7 @@ PARTS = (PartsContract, SharedPartsContract)
 BACKENDS = [
     Row(
         "memory",
-        (PushContract, CancelPushContract, ListingContract, PartsContract, TimedWriteContract),
+        (PushContract, CancelPushContract, ListingContract, PartsContract, AsyncWriteContract),
         lambda folder: "memory://",
     ),
     Row(
@@ -197,7 +198,7 @@ BACKENDS = [
     ),
     Row(
         "redis",
-        (PushContract, CancelPushContract, ListingContract, *PARTS, TimedWriteContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, *PARTS, AsyncWriteContract, SharedContract, HostsContract),
         on("redis"),
         service="redis",
         outage=memory_full,
@@ -208,7 +209,7 @@ BACKENDS = [
     ),
     Row(
         "redis-cluster",
-        (PushContract, CancelPushContract, ListingContract, *PARTS, TimedWriteContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, *PARTS, AsyncWriteContract, SharedContract, HostsContract),
         redis_cluster.on_cluster,
         service="redis",
         outage=redis_cluster.memory_full,
