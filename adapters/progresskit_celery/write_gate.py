@@ -8,7 +8,7 @@ that are inside.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -16,7 +16,7 @@ from weakref import WeakSet
 from progresskit import forks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from .run import Run
 
@@ -113,19 +113,10 @@ def open_gate(execution: Run | None) -> AbstractContextManager[None]:
     return WriteGate(job, task.app, request) if is_needed else _NO_GATE
 
 
-@contextmanager
-def enter_gates(app: Any, ids: Iterable[str]) -> Iterator[dict[str, WriteGate]]:
-    """Enter the open gates of an app's jobs; give them by job."""
-    inside: dict[str, WriteGate] = {}
-    try:
-        for id in ids:
-            gate = _open.get(id)
-            if gate is not None and gate.app is app and gate.enter():
-                inside[id] = gate
-        yield inside
-    finally:
-        for gate in inside.values():
-            gate.leave()
+def enter_gates(app: Any, ids: Iterable[str]) -> dict[str, WriteGate]:
+    """Enter the open gates of an app's jobs, each of which is to be left, and return them by job."""
+    gates = {id: gate for id in ids if (gate := _open.get(id)) is not None and gate.app is app}
+    return {id: gate for id, gate in gates.items() if gate.enter()}
 
 
 def _forked() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Callable
-from contextlib import contextmanager
 from math import inf
 from time import monotonic, time
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,7 +23,8 @@ from progresskit.progress import FINAL_STATES, Effect, Progress, State, Stored, 
 from .cache import DecodeCache
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Hashable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from typing import Self
 
     from progresskit.config import Settings
@@ -147,14 +147,12 @@ class StoreBackend(Backend):
             self.transact_writes(writes, _living(decide))
         return runs
 
-    @contextmanager
-    def noticing_failure(self) -> Iterator[None]:
-        """Note a failure of a write: the publisher sends all again after it."""
-        try:
-            yield
-        except BackendUnavailable:
-            self._written_to = None  # the publisher knows now that it has to send all again
-            raise
+    def noticing_failure(self) -> AbstractContextManager[None]:
+        """Return a block in which a failure of a write is noted: the publisher sends all again after it."""
+        return _NoticingFailure(self._forget_server)
+
+    def _forget_server(self) -> None:
+        self._written_to = None
 
     def check_server(self, identity: Hashable) -> None:
         """
@@ -232,6 +230,22 @@ class StoreBackend(Backend):
         """Forget the state of the parent; a subclass keeps its connections with `keep_inherited`."""
         self._decoded = DecodeCache()
         self._written_to = None
+
+
+class _NoticingFailure:
+    """Calls `notice` where the block finds the backend unavailable; in each write, and a generator takes longer."""
+
+    __slots__ = ("_notice",)
+
+    def __init__(self, notice: Callable[[], None]) -> None:
+        self._notice = notice
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, BackendUnavailable):
+            self._notice()
 
 
 class RevisionBackend(StoreBackend):

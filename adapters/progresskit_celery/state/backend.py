@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from .store import PROGRESS, Change, Meta
 from .stores import store_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from typing import Self
 
@@ -94,19 +94,9 @@ class CeleryBackend(StoreBackend):
 
     def _mirroring(
         self, writes: Mapping[str, Write], edits: dict[str, Edit], changed: AbstractSet[str]
-    ) -> AbstractContextManager[None]:
-        running = {id: write for id, write in writes.items() if write.state is State.RUNNING}
-        mirrors = running and self._store.mirrors
-        return self._mirroring_running(running, edits, changed) if mirrors else nullcontext()
-
-    @contextmanager
-    def _mirroring_running(
-        self, running: Mapping[str, Write], edits: dict[str, Edit], changed: AbstractSet[str]
-    ) -> Iterator[None]:
-        with enter_gates(self._app, running) as gates:
-            for id, gate in gates.items():
-                edits.setdefault(gate.request.id, partial(_mirror, running[id], gate.request, changed))
-            yield
+    ) -> AbstractContextManager[object]:
+        running = [write for write in writes.values() if write.state is State.RUNNING]
+        return _Mirroring(self._app, running, edits, changed) if running and self._store.mirrors else nullcontext()
 
     def _edits(self, ids: Collection[str], decide: Decide, changed: set[str]) -> dict[str, Edit]:
         return {self._name(id): partial(_edit, id, decide, changed) for id in ids}
@@ -120,6 +110,23 @@ class CeleryBackend(StoreBackend):
         """Use no connection of the parent's."""
         self._store.after_fork_in_child()
         super().after_fork_in_child()
+
+
+class _Mirroring:
+    """A block in which the states of tasks that run in this process are edited too; a generator would take longer."""
+
+    def __init__(self, app: Any, running: Iterable[Write], edits: dict[str, Edit], changed: AbstractSet[str]) -> None:
+        self._app, self._running = app, {write.id: write for write in running}
+        self._edits, self._changed = edits, changed
+
+    def __enter__(self) -> None:
+        self._gates = enter_gates(self._app, self._running)
+        for id, gate in self._gates.items():
+            self._edits.setdefault(gate.request.id, partial(_mirror, self._running[id], gate.request, self._changed))
+
+    def __exit__(self, *_: object) -> None:
+        for gate in self._gates.values():
+            gate.leave()
 
 
 class RedisCeleryBackend(CeleryBackend, PartsBackend, SupportsPush, SupportsCancelPush, SupportsTimedWrite):

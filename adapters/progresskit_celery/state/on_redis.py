@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import email.parser  # noqa: F401 - else redis-py does, in the first thread that connects
+import json
 import secrets  # noqa: F401 - likewise
-from contextlib import contextmanager
 from functools import cached_property, partial
 from hashlib import sha1
 from importlib.resources import files
@@ -12,6 +12,7 @@ from json.encoder import encode_basestring_ascii
 from math import ceil
 from threading import Lock, local
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 from celery.backends.base import KeyValueStoreBackend
 from celery.backends.redis import redis
@@ -27,7 +28,7 @@ from progresskit.urls import describe
 from .store import PROGRESS, Change, KeyValueStore, Meta
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 
     from .opening import Opening
     from .store import Edit
@@ -71,6 +72,14 @@ class _Known(NamedTuple):
     meta: Meta
 
 
+class _MirrorFrame(NamedTuple):
+    """The JSON of a running task's state before and after the part that changes, while it has so many children."""
+
+    children: int
+    before: bytes
+    after: bytes
+
+
 class RedisStore(KeyValueStore):
     """
     Uses a client of its own, made as Celery makes one, because Celery's waits for two minutes and tries again for long.
@@ -85,6 +94,7 @@ class RedisStore(KeyValueStore):
         self._prompt = PromptConnections(lambda: self.connection(None))
         self._thread = local()
         self._known: dict[str, _Known] = {}
+        self._mirror_frames = WeakKeyDictionary[Any, _MirrorFrame]()  # by the request of an execution
 
     def client(self) -> Any:
         """Return the client, which several threads may use."""
@@ -154,13 +164,6 @@ class RedisStore(KeyValueStore):
             [answer] = self._execute(command)
         return answer
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except FAILURES as error:
-            raise self.translated(error) from error
-
     def translated(self, error: Exception) -> BackendError:
         """Return the kit's error for one of the client library."""
         if isinstance(error, BackendError):
@@ -192,8 +195,10 @@ class RedisStore(KeyValueStore):
 
     def read(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
         """Read all in one round trip."""
-        with self._guarded():
+        try:
             values, now = self._load([self._key(id) for id in ids])
+        except FAILURES as error:
+            raise self.translated(error) from error
         found = zip(ids, map(self._decode, values), strict=True)
         return {id: meta for id, meta in found if meta is not None}, now
 
@@ -220,10 +225,23 @@ class RedisStore(KeyValueStore):
         return (before, between, after) if before.startswith(b"{") and after else None  # it may be compressed
 
     def _encode(self, id: str, change: Change) -> bytes:
-        if self._frame is None or change.request is not None or not isinstance(change.result, str):
+        if self._frame is None:
             return super()._encode(id, change)
+        result = json.dumps(change.result).encode()
+        if change.request is not None:
+            frame = self._mirror_frame(id, change.request)
+            return frame.before + result + frame.after
         before, between, after = self._frame
-        return b"%b%b%b%b%b" % (before, _quoted(change.result), between, _quoted(id), after)
+        return b"%b%b%b%b%b" % (before, result, between, _quoted(id), after)
+
+    def _mirror_frame(self, id: str, request: Any) -> _MirrorFrame:
+        """Return that of an execution of a task, which takes Celery longer than all else of a change."""
+        children = len(request.children or ())
+        frame = self._mirror_frames.get(request)
+        if frame is None or frame.children != children:
+            before, _, after = super()._encode(id, Change("the text", request=request)).partition(b'"the text"')
+            self._mirror_frames[request] = frame = _MirrorFrame(children, before, after)
+        return frame
 
     def open(self, id: str, opening: Opening) -> int | None:
         """Store the only record of a run in one round trip; return the run, None where it has to be read before."""
@@ -245,9 +263,11 @@ class RedisStore(KeyValueStore):
 
     def change_with_parts(self, edits: Mapping[str, Edit], names: Mapping[str, Sequence[str]]) -> None:
         """Do the same; the edits of the ids in `names`, which are read, get the parts that have these names."""
-        with self._guarded():
+        try:
             if names or not self._swap_known(edits):
                 retry_conflicts(edits, partial(self._swap_all, edits, names), self)
+        except FAILURES as error:
+            raise self.translated(error) from error
 
     def _swap_known(self, edits: Mapping[str, Edit]) -> bool:
         """Swap all remembered results without reading them; return False, and store none, where that fails."""
@@ -310,18 +330,15 @@ class RedisStore(KeyValueStore):
             else:
                 self._known.pop(swap.id, None)
 
-    def _arguments(self, swap: _Swap, value: bytes) -> Iterator[Any]:
+    def _arguments(self, swap: _Swap, value: bytes) -> list[Any]:
         change = swap.change
         ttl = self._backend.expires if change.ttl is None else change.ttl
-        yield swap.before
-        yield value
-        yield max(ceil(ttl * 1000), 1) if ttl else 0
-        yield int(change.is_pushed)
-        yield _cancel_channel(swap.key) if change.cancelling else ""
-        yield "" if change.parts is None else "stay" if change.keeps_parts else "go"
-        yield len(change.parts or ())
-        for name, text in (change.parts or {}).items():
-            yield from (name, swap.parts.get(name) or "", text)
+        milliseconds = max(ceil(ttl * 1000), 1) if ttl else 0
+        channel = _cancel_channel(swap.key) if change.cancelling else ""
+        fate = "" if change.parts is None else "stay" if change.keeps_parts else "go"
+        parts = (change.parts or {}).items()
+        swapped = [word for name, text in parts for word in (name, swap.parts.get(name) or "", text)]
+        return [swap.before, value, milliseconds, int(change.is_pushed), channel, fate, len(parts), *swapped]
 
     # Push.
 
@@ -383,6 +400,7 @@ class RedisStore(KeyValueStore):
         self._client = None
         self._subscriptions = set()
         self._known = {}
+        self._mirror_frames.clear()
 
 
 def _quoted(text: str) -> bytes:

@@ -156,6 +156,27 @@ def test_a_task_is_mirrored_while_its_gate_is_open_and_neither_before_nor_after(
     assert app.AsyncResult("job").info["current"] == 2
 
 
+@pytest.mark.parametrize("store", ["redis"], indirect=True)
+def test_the_state_of_a_task_is_that_of_its_execution_and_has_the_tasks_it_has_sent(
+    app: Any, backend: CeleryBackend
+) -> None:
+    seen = list[tuple[int, list[str], str | None]]()
+    for attempt in (1, 2):
+        run = Run(app, "job")
+        run.parent_id = f"parent-{attempt}"
+        with write_gate.open_gate(run):  # type: ignore[arg-type]
+            for current in (1, 2, 3):
+                backend.write([update("job", current, attempt=attempt, current=current)])
+                meta = app.backend.get_task_meta("job", cache=False)
+                children = [child for (child, _), _ in meta["children"]]
+                seen.append((meta["result"]["current"], children, meta["parent_id"]))
+                if current == 2:
+                    run.children.append(app.AsyncResult("child"))
+    assert seen == [
+        (current, ["child"] if current > 2 else [], f"parent-{attempt}") for attempt in (1, 2) for current in (1, 2, 3)
+    ]
+
+
 def test_a_worker_that_does_not_own_the_record_mirrors_nothing(app: Any, backend: CeleryBackend) -> None:
     backend.write([start("job"), start("other")])
     backend.write([start("job", token="redelivered")])
