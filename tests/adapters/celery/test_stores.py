@@ -107,7 +107,8 @@ class Run:
         self.app, self.id = app, id
         self.ignore_result = self.is_eager = False
         self.store_eager_result = False
-        self.group = self.parent_id = None
+        self.group: str | None = None
+        self.parent_id: str | None = None
         self.children: list[Any] = []
 
 
