@@ -157,7 +157,7 @@ FLOORS: Mapping[str, Sequence[type[Any]]] = {
     "kombu": [KombuBaseline, KombuMessagesBaseline],
     "celery": [ResultBaseline],
 }
-"""The first of each is the one that a batch is held to, but for Celery's, which are only told."""
+"""The first of each is the one that a batch is held to, but for Celery's, which are only reported."""
 
 
 def baselines(name: str) -> Sequence[type[Any]]:

@@ -1,5 +1,5 @@
 """
-What every site of queues.py has: the tasks, and a sender that is told on standard input what to send.
+What every site of queues.py has: the tasks, and a sender that reads on standard input what to send.
 
 Run as a program with the name of a site's module, it reads a line at a time: a command (`send` or `park`), the name of
 a task, how many, and its arguments. It answers with the seconds that took, wall-clock and CPU, once all is stored. Its

@@ -526,7 +526,7 @@ class Hub:
         return due
 
     def _began_again(self, watched: _Watched, record: Progress, now: float) -> bool:
-        """Tell whether the backend had forgotten a job, and it began again."""
+        """Return whether the backend had forgotten a job, and it began again."""
         before = watched.last
         if before is not None and record.life != before.life:
             return True
@@ -611,7 +611,7 @@ def _counts_less(progress: Progress, before: Progress | None) -> bool:
 
 def _has_lost_its_end(record: Progress, before: Progress) -> bool:
     """
-    Tell whether the backend knows less of a life than viewers do: a database that crashed may lose the last moment.
+    Return whether the backend knows less of a life than viewers: a database that crashed may lose the last moment.
 
     The record that they have seen stays, with the backend's `stalled` and `cancel_requested`.
     """

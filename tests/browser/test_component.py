@@ -802,7 +802,7 @@ def test_the_time_in_which_nobody_answers_makes_no_key_unknown(lab: Lab, stub: S
     lab.open("a", clock=True)
     lab.pass_time(20)
     polls = len(stub.polls)
-    assert polls, "it was told that there is none"
+    assert polls, "the answer was that there is none"
     stub.away = True
     lab.pass_time(60)
     assert len(stub.polls) > polls + 2
@@ -834,7 +834,7 @@ def test_a_hidden_tab_holds_no_stream_and_polls_each_fifteen_seconds(lab: Lab, s
     assert len(stub.polls) == 3
 
 
-# ---- what is told to the page
+# ---- what the page is notified of
 
 
 def test_each_newer_record_is_an_event_and_the_end_is_reported_once(lab: Lab, stub: Stub) -> None:

@@ -1,4 +1,4 @@
-"""Jobs of every kind, which go on until they are told to end, and what they must never see of the backend."""
+"""Jobs of every kind, which go on until each is asked to end, and what they must never see of the backend."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ KINDS: tuple[Callable[[Kit, str, Event], Ending], ...] = (counted, tracked, fail
 
 class Jobs:
     """
-    Works on jobs, one thread for each plan: its ids one after the other, each until it is told to end.
+    Works on jobs, one thread for each plan: its ids one after the other, each until it is asked to end.
 
     `problems` are what was raised into a job, what was logged as an error, and threads that died.
     """
@@ -124,7 +124,7 @@ class Jobs:
                 self.problems.append(f"raised into {id}:\n{traceback.format_exc()}")
 
     def end(self, id: str) -> None:
-        """Tell a job to end; one that has not begun ends as soon as it has."""
+        """Have a job end; one that has not begun ends as soon as it has."""
         self._ending[id].set()
 
     def close(self) -> None:

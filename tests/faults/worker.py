@@ -1,7 +1,7 @@
 """
 A worker process, `python -m tests.faults.worker`: works on jobs, and tells at its end what came of them.
 
-It is told on its standard input: first one line of JSON, then the ids of jobs to end, a line each.
+Its standard input has first one line of JSON, then the ids of jobs to end, a line each.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Worker:
         self._process.stdin.flush()
 
     def end(self, id: str) -> None:
-        """Tell a job to end."""
+        """Have a job end."""
         self._say(id)
 
     def join(self) -> None:
@@ -65,7 +65,7 @@ class Worker:
 
 
 def main() -> None:
-    """Work as it is told on standard input."""
+    """Work as standard input says."""
     asked = json.loads(sys.stdin.readline())
     died: list[str] = []
     threading.excepthook = lambda args: died.append(f"{args.thread} died of {args.exc_value!r}")

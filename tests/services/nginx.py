@@ -71,7 +71,7 @@ class Nginx(Server):
                 yield f"upstream {_name(path)} {{ {servers} }}"
 
     def _way(self, path: str) -> str:
-        """Return where nginx passes on to; a server is told that as its host."""
+        """Return where nginx passes on to, which is also the Host header that a server gets."""
         addresses = self._places[path]
         return addresses[0] if len(addresses) == 1 else f"http://{_name(path)}"
 

@@ -22,8 +22,8 @@ class Pooler:
     """
     Takes clients on `port`; their transactions are done in one session of the server, one after the other.
 
-    As with PgBouncer, a client is told a number that is not the session's, who wants more set at the start than a name
-    is refused unless `takes_options`, and what the server says by itself reaches whoever has the session just then.
+    As with PgBouncer, a client gets a number that is not the session's, one that wants more set at the start than a
+    name is refused unless `takes_options`, and what the server says by itself reaches the client that has the session.
     With `keeps_sessions` a client has one of its own, as in session mode.
     """
 

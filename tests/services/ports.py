@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 def is_taken(port: int) -> bool:
-    """Return whether somebody listens on the port, or cannot be told from one who does."""
+    """Return whether a process listens on the port, or holds it in another way."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -22,7 +22,7 @@ RESET = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Hands on what comes to `port` to the server's port, and back, until it is told otherwise."""
+    """Passes on what comes to `port` to the server's port, and back, while it accepts connections."""
 
     def __init__(self, target: int) -> None:
         self.port, self._target = free_port(), target

@@ -139,7 +139,7 @@ class RabbitMQ(Server):
         self._alarm(f'rabbit_disk_monitor:set_disk_free_limit("{limit}")')
 
     def _alarm(self, limit: str) -> None:
-        """Set a limit; when whoever keeps the alarms answers, he has told all connections of a new one."""
+        """Set a limit; once the process of the alarms answers, it has notified all connections of a new one."""
         self.evaluate(f"ok = {limit}, rabbit_alarm:get_alarms(), ok")
 
     @property
@@ -179,7 +179,7 @@ class RabbitMQ(Server):
             assert connection.recv(1) == b"\x01"
 
     def prepare(self) -> None:
-        # In Erlang's own terms: the other format is translated anew at each start, which takes seconds.
+        # In Erlang's own terms: the other format is translated again at each start, which takes seconds.
         more = "".join(f", {term}" for term in self._settings)
         (self.folder / "rabbitmq.config").write_text(CONFIGURATION.format(server=self, more=more))
         (self.folder / "enabled_plugins").write_text("[].\n")

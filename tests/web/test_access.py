@@ -221,7 +221,7 @@ class Traced(Blocking):
         return await super().get_many(ids)
 
     def call(self, frame: Any, event: str, argument: Any) -> None:
-        """Is told of each call by the interpreter."""
+        """Note a call, of which the interpreter notifies."""
         if event == "call" and frame.f_code is decode.__code__:
             self.steps.append("decode")
 

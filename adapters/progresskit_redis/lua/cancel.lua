@@ -1,4 +1,4 @@
--- Ask jobs to stop, and tell those who watch them, and those who work on them.
+-- Ask jobs to stop, and notify their viewers and workers.
 --
 -- KEYS: the hash of each job, then its channel of requests. ARGV: the clock or '', the command that publishes, what a
 -- channel has after the key, the length of a key before the id. Returns the ids of those that are known and not done.
@@ -22,8 +22,8 @@ for number = 1, #KEYS, 2 do
             redis.call('HSET', key, 'tally', tally)
         end
         redis.call('HSET', key, 'head', asked)
-        tell(ARGV[2], KEYS[number + 1] .. ARGV[3], id)
-        tell(ARGV[2], key .. ARGV[3], stored(key, id, stalls(now, heard, lease, asked, tally), asked))
+        push(ARGV[2], KEYS[number + 1] .. ARGV[3], id)
+        push(ARGV[2], key .. ARGV[3], stored(key, id, stalls(now, heard, lease, asked, tally), asked))
         accepted[#accepted + 1] = id
     end
 end

@@ -77,8 +77,8 @@ local function stalls(now, heard, lease, head, tally)
     return math.abs(now - heard) >= tonumber(lease) and '1' or '0'
 end
 
--- Tell whoever listens. A cluster before Redis 7 has no channels of a shard.
-local function tell(command, channel, message)
+-- Publish to subscribers. A cluster before Redis 7 has no channels of a shard.
+local function push(command, channel, message)
     if command == 'PUBLISH' then
         return redis.call(command, channel, message)
     end

@@ -30,6 +30,6 @@ if not head then
 end
 redis.call('PEXPIRE', key, string.format('%.0f', life.left))
 local id = string.sub(key, before + 1)
-tell(publish, key .. suffix, packed(id, '0', new, nil, body))
+push(publish, key .. suffix, packed(id, '0', new, nil, body))
 index({heard, id}, {life.expires, id}, life.left)
 return run

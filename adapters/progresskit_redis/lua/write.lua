@@ -215,7 +215,7 @@ for number = 3, written + 2 do
     local run, head, life, body = fold(key, ARGV[2 * number + 1], ARGV[2 * number + 2])
     if head then
         local id = note(key, life.expires, life.left)
-        tell(publish, key .. suffix, body and packed(id, '0', head, nil, body) or stored(key, id, '0', head))
+        push(publish, key .. suffix, body and packed(id, '0', head, nil, body) or stored(key, id, '0', head))
     end
     runs[#runs + 1] = run
 end
@@ -233,7 +233,7 @@ for number = written + 3, #KEYS do
         local left = math.min(math.max(math.ceil((expires - now) * 1000), 1), LONGEST)
         local id = note(key, string.format('%.6f', expires), left)
         if changed then
-            tell(publish, key .. suffix, stored(key, id, '0', head))
+            push(publish, key .. suffix, stored(key, id, '0', head))
         end
     end
     tokens[number - 2] = head and sums.run_token or '-'

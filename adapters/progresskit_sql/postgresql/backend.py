@@ -35,7 +35,7 @@ class PostgreSQLBackend(SQLBackend, SupportsPush, SupportsCancelPush):
         self._pooler = PoolerState()
 
     def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
-        """Tell of the records of watched jobs that were written, renewed or asked to stop."""
+        """Pass on the records of watched jobs that were written, renewed or asked to stop."""
 
         def changed(ids: Collection[str]) -> None:
             if records := self.read(ids):

@@ -1,5 +1,5 @@
 -- Which table it is, and since when the server runs: after a crash, or on another server, something may be missing.
--- And whose session this is: a pooler has told the client another number.
+-- And the number of this session: behind a pooler the client has another one.
 -- And whether there is what an earlier version lacked.
 SELECT
     to_regclass(%(table)s)::oid,

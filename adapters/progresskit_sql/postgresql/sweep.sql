@@ -1,4 +1,4 @@
--- What somebody else is about to delete, or to begin anew, is left to them.
+-- Rows that another session has locked are skipped: it is about to delete them, or to open a new run.
 DELETE FROM {table}
 WHERE id = ANY(ARRAY(
     SELECT id

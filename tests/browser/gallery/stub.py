@@ -410,7 +410,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.settimeout(None)
 
     def write_beginning(self, request: Request, sent: Sent) -> None:
-        """Tell what there is, and then that this was all: only the page of the tests listens for that."""
+        """Send what there is, and then that this was all: only the page of the tests listens for that."""
         if self.stub.streams != "held":
             self.write_news(request, sent)
         self.wfile.write(b"event: begun\ndata: -\n\n")

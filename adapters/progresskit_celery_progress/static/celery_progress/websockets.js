@@ -1,6 +1,6 @@
 "use strict";
 
-/** The same bar, told by a WebSocket instead of asking: `progressUrl` is the path of the socket. */
+/** The same bar, which a WebSocket updates instead of polls: `progressUrl` is the path of the socket. */
 class CeleryWebSocketProgressBar extends CeleryProgressBar {
     async connect() {
         const scheme = location.protocol === "https:" ? "wss" : "ws";
