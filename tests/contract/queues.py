@@ -272,8 +272,12 @@ class CeleryOnRedis(Site):
         return self.run(command, environment, CONTRACT_CELERY_URL=self.address)
 
     def result(self, id: str) -> Any:
-        result = self.app.AsyncResult(id)
-        return result.result if result.ready() else None
+        from celery.states import READY_STATES
+
+        # An AsyncResult that has been ready is garbage of a cycle: collected while another task is being sent, it waits
+        # for a lock of redis-py before 6 that its own thread holds.
+        results = self.app.backend
+        return results.get_result(id) if results.get_state(id) in READY_STATES else None
 
     def remaining(self) -> int:
         with self.app.connection_for_read() as connection:
