@@ -275,7 +275,7 @@ class CeleryOnRedis(Site):
         from celery.states import READY_STATES
 
         # An AsyncResult that has been ready is garbage of a cycle: collected while another task is being sent, it waits
-        # for a lock of redis-py before 6 that its own thread holds.
+        # for a lock of redis-py 5 that its own thread holds.
         results = self.app.backend
         return results.get_result(id) if results.get_state(id) in READY_STATES else None
 
