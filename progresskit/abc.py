@@ -17,8 +17,8 @@ proven by `progresskit.testing.BackendContract`:
    cannot be forgotten.
 6. A call that cannot succeed now raises `BackendUnavailable`; the same object works again once the server does.
    The calls come from several threads.
-7. Once the server was replaced by one that may lack what was written, one `write` raises `BackendUnavailable`, even
-   where nothing else was noticed: then all live jobs and recent ends are sent again. A backend that cannot tell one
+7. Once the server was replaced by one that may lack records, one `write` raises `BackendUnavailable`, even
+   where no call has failed: then all live jobs and recent ends are sent again. A backend that cannot tell one
    server from another says so in its documentation.
 
 Capabilities that only some backends have are types of their own (`SupportsPush`, `SupportsCancelPush`,
@@ -166,7 +166,7 @@ class SupportsListing(ABC):
     def list(
         self, *, kind: str | None, states: Collection[State] | None, limit: int, part_of: str | None = None
     ) -> list[Progress]:
-        """Return jobs, the most recently written first; with `part_of`, those whose records name that job."""
+        """Return jobs, the most recently written first; with `part_of`, those with a record that names that job."""
 
 
 class SupportsParts(ABC):

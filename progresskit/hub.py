@@ -252,7 +252,7 @@ class _Schedule:
 
     def __init__(self, now: float) -> None:
         self.tick = self.done_tick = now
-        """When jobs whose changes are not pushed are read next: those that are not done, and those that are."""
+        """When jobs without pushed changes are read next: those that are not done, and those that are."""
         self.retry = now
         """Reading is not tried before this moment."""
         self.backoff = Backoff()
@@ -603,7 +603,7 @@ class Hub:
 
 
 def _counts_less(progress: Progress, before: Progress | None) -> bool:
-    """Return True for a record whose parts were counted earlier."""
+    """Return True for a record with parts that were counted earlier."""
     if progress.tally is None or before is None or before.tally is None:
         return False
     return progress.tally.changes < before.tally.changes

@@ -55,7 +55,7 @@ class _Chunk(NamedTuple):
 
 
 class _Request(NamedTuple):
-    """One call that writes, and the function that reads its result; that is None where nothing was written."""
+    """One call that writes, and the function that reads its result; that is None where no record was written."""
 
     call: Call
     answer: Callable[[Any], tuple[dict[str, int], dict[str, str]]]
@@ -117,7 +117,7 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
         Fold both in, in the server, in one round trip.
 
         In a cluster a job and its parent may be of two slots, and so of two calls, of which one may fail: then all is
-        sent again, which changes nothing that is stored.
+        sent again, which changes no stored record.
         """
         return self._write(batch, reports, with_tokens=True)
 
@@ -167,7 +167,7 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
 
     @property
     def _is_new(self) -> bool:
-        """True before the first write of this process, if nothing else has connected: no record can be missed yet."""
+        """True before the first write of this process, if no other call has connected: no record can be missed yet."""
         return not self._homes and self._server.connects == self._checked and self._server.connects_within
 
     def _run_within(self, seconds: float | None, call: Call | RepeatedCall) -> Any:

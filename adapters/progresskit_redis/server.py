@@ -110,7 +110,7 @@ class Server(ABC):
 
     @abstractmethod
     def prepare_to_fork(self) -> None:
-        """Make what a forked child needs, if that takes no connection."""
+        """Make the needs of a forked child, if that takes no connection."""
 
     def after_fork_in_child(self) -> None:
         """Forget inherited connections, and never close them; the thread that held the lock may not exist here."""
@@ -166,7 +166,7 @@ class Single(Server):
         connection = self.connection(None)
         for name in ("driver_info", "lib_name", "lib_version"):  # by release: each takes a round trip
             setattr(connection, name, None)
-        connection.redis_connect_func = self._ready  # the first call finds out what `_connected` does
+        connection.redis_connect_func = self._ready  # the first call finds out the same as `_connected`
         return connection
 
     def place(self, channel: bytes) -> Hashable:
@@ -201,7 +201,7 @@ class Single(Server):
 
 
 def _executed_within(connection: PromptConnection, calls: Sequence[Call | RepeatedCall]) -> Sequence[Any]:
-    """Make calls, and again if a script is unknown; all of them, which changes nothing that is stored."""
+    """Make calls, and again if a script is unknown; all of them, which changes no stored record."""
     try:
         return connection.exchange(b"".join([call.packed() for call in calls]), len(calls))
     except ErrorReply as error:

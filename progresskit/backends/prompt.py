@@ -1,5 +1,5 @@
 """
-Calls of servers that speak the protocol of Redis, whose answers are waited for no longer than a given time.
+Calls of servers that speak the protocol of Redis, with a limit on the time for which an answer is waited for.
 
 They are made on connections of their own, and by this module: the way through a pool and a client library takes longer
 than the call.
@@ -36,7 +36,7 @@ ESTABLISHED = b"\x01"
 """How Linux describes a TCP connection that neither side has closed, in the first byte of TCP_INFO."""
 
 SHORTEST_SECONDS = 0.001
-"""A call without time left would not wait at all, even for what has arrived."""
+"""A call without time left would not wait at all, even for an answer that has arrived."""
 
 
 class Script(NamedTuple):
@@ -70,11 +70,11 @@ class PromptConnection:
         self._wait = _wait_on(self._socket)
         self._may_have_ended = _end_of(self._socket, self._wait)
         self._deadline: float | None = None
-        self._data = b""  # what has arrived of the replies
+        self._data = b""  # the part of the replies that has arrived
 
     def begin(self, seconds: float | None) -> bool:
         """
-        Set the deadline of what comes next, for None that of any call of the client library.
+        Set the deadline of the next call, for None that of any call of the client library.
 
         Returns False where the server has closed the connection.
         """
@@ -138,7 +138,7 @@ class PromptConnection:
             return data
 
     def _received(self, count: int) -> list[Reply] | None:
-        """Read what has arrived; return so many replies, None while they are incomplete."""
+        """Read the data that has arrived; return so many replies, None while they are incomplete."""
         while True:
             try:
                 chunk = self._socket.recv(CHUNK_BYTES)

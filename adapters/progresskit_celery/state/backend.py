@@ -95,7 +95,7 @@ class CeleryBackend(StoreBackend):
     def _mirroring(
         self, writes: Mapping[str, Write], edits: dict[str, Edit], changed: AbstractSet[str]
     ) -> AbstractContextManager[object]:
-        running = [write for write in writes.values() if write.state is State.RUNNING]
+        running = {id: write for id, write in writes.items() if write.state is State.RUNNING}
         return _Mirroring(self._app, running, edits, changed) if running and self._store.mirrors else nullcontext()
 
     def _edits(self, ids: Collection[str], decide: Decide, changed: set[str]) -> dict[str, Edit]:
@@ -115,9 +115,10 @@ class CeleryBackend(StoreBackend):
 class _Mirroring:
     """A block in which the states of tasks that run in this process are edited too; a generator would take longer."""
 
-    def __init__(self, app: Any, running: Iterable[Write], edits: dict[str, Edit], changed: AbstractSet[str]) -> None:
-        self._app, self._running = app, {write.id: write for write in running}
-        self._edits, self._changed = edits, changed
+    def __init__(
+        self, app: Any, running: Mapping[str, Write], edits: dict[str, Edit], changed: AbstractSet[str]
+    ) -> None:
+        self._app, self._running, self._edits, self._changed = app, running, edits, changed
 
     def __enter__(self) -> None:
         self._gates = enter_gates(self._app, self._running)
@@ -130,7 +131,7 @@ class _Mirroring:
 
 
 class RedisCeleryBackend(CeleryBackend, PartsBackend, SupportsPush, SupportsCancelPush, SupportsTimedWrite):
-    """The backend of an app whose results are in Redis: it publishes each that is stored, and has parts beside them."""
+    """The backend of an app with its results in Redis: it publishes each that is stored, and has parts beside them."""
 
     def transact_with_parts(
         self, writes: Mapping[str, Write], names: Mapping[str, Sequence[str]], decide: DecideParts
@@ -160,7 +161,7 @@ class RedisCeleryBackend(CeleryBackend, PartsBackend, SupportsPush, SupportsCanc
 
     @property
     def _redis(self) -> Any:
-        """The store, which has what only that of Redis has."""
+        """The store, with the methods that only that of Redis has."""
         return self._store
 
     def subscribe(self, on_update: Callable[[Iterable[Progress]], None], on_gap: Callable[[], None]) -> Subscription:
