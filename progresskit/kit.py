@@ -15,7 +15,6 @@ from .errors import InvalidValue, Unsupported
 from .observer import IgnoredObserver, JoinedObserver, ProgressObserver, StepObserver, job_of, null_job, stage_of
 from .progress import Details, Failure, Role, State, check_id
 from .remote import RemoteSubject
-from .remote_runs import RemoteRuns
 from .resources import Resources
 from .snapshots import Identity, PartIdentity, declaration, external_update, failure
 from .track import AsyncLoop, EitherLoop, count_loop
@@ -499,6 +498,8 @@ class Kit:
 
     def _report(self, run: RemoteRun | str, report: RemoteReport) -> Accepted | Conflict:
         """Store a report of a program elsewhere, of its run, or the first one of a new run of that id."""
+        from .remote_runs import RemoteRuns  # its hash takes 2 ms to import, which no worker needs
+
         runs = RemoteRuns(self.backend, self.publisher)
         return runs.start(run, report) if isinstance(run, str) else runs.go_on(run, report)
 

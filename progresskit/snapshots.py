@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secrets import token_hex
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from . import validation
@@ -361,7 +361,9 @@ class SnapshotBuilder:
     def declare_parts(self, size: int) -> None:
         """Say with the next record, and each later one, how many parts the job has."""
         offset = self._clocks.clock() - self.began
-        self._declaration = Declaration(token_hex(8) if self._declaration else self.identity.token, size, None, offset)
+        self._declaration = Declaration(
+            os.urandom(8).hex() if self._declaration else self.identity.token, size, None, offset
+        )
 
     @property
     def last(self) -> Progress | None:
