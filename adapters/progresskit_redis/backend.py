@@ -119,6 +119,10 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
         In a cluster a job and its parent may be of two slots, and so of two calls, of which one may fail: then all is
         sent again, which changes no stored record.
         """
+        if self._is_at_home and not self._warned:
+            written = self._write_within(None, batch, reports)
+            if written is not None:
+                return written
         return self._write(batch, reports, with_tokens=True)
 
     def write_within(
@@ -130,7 +134,12 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
         Not in a cluster, nor by a client that was given, nor by one that has connected since the last write, unless
         that is the first one.
         """
-        request = self._request(batch, reports) if self._is_at_home or self._is_new else None
+        return self._write_within(seconds, batch, reports) if self._is_at_home or self._is_new else None
+
+    def _write_within(
+        self, seconds: float | None, batch: Sequence[Write], reports: Sequence[Report]
+    ) -> tuple[dict[str, int], dict[str, str]] | None:
+        request = self._request(batch, reports)
         result = None if request is None else self._run_within(seconds, request.call)
         return None if request is None or result is None else request.answer(result)
 
