@@ -35,6 +35,7 @@ from progresskit.testing.writes import declare
 from tests.contract.backends import BACKENDS, Row
 from tests.services import server
 from tests.services.redis import Redis
+from tests.services.waiting import wait_until
 
 if TYPE_CHECKING:
     from progresskit.abc import Backend
@@ -257,9 +258,13 @@ def grown(row: Row, url: str, count: int) -> Growth:
         stored = size_of(row, url)
         fill(parts, "job", count)
         used = process_time() + (cpu_of(pid) if pid else 0) - before
-        progress = kit.get("job")
-        assert progress is not None
-        assert (progress.state, progress.current) == (State.SUCCEEDED, count)
+
+        def is_complete() -> bool:
+            progress = kit.get("job")
+            return progress is not None and (progress.state, progress.current) == (State.SUCCEEDED, count)
+
+        # A process that begins to read RabbitMQ's journal has the sum once it has read all of it.
+        wait_until(is_complete, "the job has all of its parts")
         after = size_of(row, url)
         return Growth(used / count, None if stored is None or after is None else (after - stored) / count)
 

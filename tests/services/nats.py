@@ -52,7 +52,8 @@ class NATS(Server):
         async def run() -> Any:
             import nats
 
-            client = await nats.connect(**parse(self.url), allow_reconnect=False, connect_timeout=5)
+            options = {**parse(self.url), "allow_reconnect": False, "connect_timeout": 5, "error_cb": _ignore}
+            client = await nats.connect(**options)
             try:
                 return await function(client)
             finally:
@@ -93,6 +94,10 @@ class NATS(Server):
         issued.private_key_pem.write_to_path(str(key))
         chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         return f'tls: {{cert_file: "{chain}", key_file: "{key}"}}'
+
+
+async def _ignore(error: Exception) -> None:
+    """Do not log it: `connect` raises it as well."""
 
 
 async def _delete_streams(client: Any) -> None:
