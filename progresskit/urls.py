@@ -16,7 +16,7 @@ _SCHEME = re.compile(r"[a-z][\w+.-]*", re.IGNORECASE | re.ASCII)
 _HOST = r"(?:[\w.%~-]+|\[[\da-f:.]+(?:%[\w.-]+)?\])(?::\d{1,5})?"
 _HOSTS = rf"(?:{_HOST}(?:,{_HOST})*)?"
 _PLACE = rf"{_HOSTS}(?:/[\w.:~+%=-]*)*"
-"""Compiled when a URL is shown or found to be wrong: that takes a hundredth of the time that the kit takes to import."""
+"""Compiled when a URL is shown or refused: that takes a hundredth of the time that the kit takes to import."""
 _USER = re.compile(r"[\w.%~+-]*")
 _APP = re.compile(r"[\w.]+(?::[\w.]+)?")
 _CREDENTIALS_IN_PATH = re.compile(r":[^/]*@")
