@@ -120,6 +120,8 @@ class SQLBackend(PartsBackend, SupportsListing):
             run_tokens, left = self._retried(lambda: self._dialect.report(checkout.connection, alone))
             self._sweep(checkout.connection)
         left += [report for report in reports if report.parent in written]
+        if not (batch or left):
+            return {}, run_tokens
         runs, found = super().write_with_reports(batch, left)
         return runs, run_tokens | found
 

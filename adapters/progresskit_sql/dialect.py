@@ -126,16 +126,20 @@ class Dialect(ABC):
     def report(self, connection: Any, reports: Sequence[Report]) -> tuple[dict[str, str], builtins.list[Report]]:
         """Store what needs no decision; return the run token of each job that took a report, and the reports left."""
         parts = {(report.parent, digest_of(report.name)): report for report in reports}
-        repeated = {report.parent for report in reports if parts[report.parent, digest_of(report.name)] is not report}
-        alone = [report for report in parts.values() if not (report.is_external or report.parent in repeated)]
+        repeated = set[str]()
+        if len(parts) < len(reports):
+            kept = {*map(id, parts.values())}
+            repeated = {report.parent for report in reports if id(report) not in kept}
+        alone = {key: report for key, report in parts.items() if not (report.is_external or report.parent in repeated)}
         if not alone:
             return {}, [*reports]
         run_tokens, taken = self.store_reports(connection, alone)
-        left = [report for report in reports if (report.parent, digest_of(report.name)) not in taken]
-        return run_tokens, left
+        if len(taken) == len(reports):
+            return run_tokens, []
+        return run_tokens, [report for report in reports if (report.parent, digest_of(report.name)) not in taken]
 
     def store_reports(
-        self, connection: Any, reports: Sequence[Report]
+        self, connection: Any, reports: Mapping[tuple[str, int], Report]
     ) -> tuple[dict[str, str], Collection[tuple[str, int]]]:
         """Store what needs no decision; return run tokens by job, and the jobs and digests of reports that it took."""
         return {}, ()

@@ -139,11 +139,11 @@ class PostgreSQL(Dialect):
             self.transact(connection, left, decide)
 
     def store_reports(
-        self, connection: psycopg.Connection[Any], reports: Sequence[Report]
+        self, connection: psycopg.Connection[Any], reports: Mapping[tuple[str, int], Report]
     ) -> tuple[dict[str, str], Collection[tuple[str, int]]]:
         """Use one statement."""
-        lasting = _is_lasting(report.state for report in reports)
-        rows = self._execute(connection, "report", **reported(reports), lasting=lasting)
+        lasting = _is_lasting(report.state for report in reports.values())
+        rows = self._execute(connection, "report", **reported(reports.values()), lasting=lasting)
         return {parent: run_token for parent, _, run_token in rows}, {(parent, digest) for parent, digest, _ in rows}
 
     def transaction(self, connection: psycopg.Connection[Any]) -> AbstractContextManager[None]:

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import Counter
 from itertools import chain
-from secrets import randbits
+from random import getrandbits
 from time import time
 from typing import TYPE_CHECKING
 
 from progresskit.parts import Part
-from progresskit.progress import FINAL_STATES, State
-from progresskit_sql.changes import digest_of
+from progresskit.progress import State
 from progresskit_sql.dialect import ADDED, COLUMNS, PART_COLUMNS, Dialect, record_of, row_of, row_of_part
 
 from .database import (
@@ -31,7 +29,7 @@ from .database import (
     transaction,
     unavailable,
 )
-from .upserts import COUNTED, OPENED, REPORTED, Upserts, row_of_count, row_of_report, row_of_write, text
+from .upserts import COUNTED, OPENED, REPORTED, Upserts, row_of_report, row_of_write, text
 
 if TYPE_CHECKING:
     import builtins
@@ -80,8 +78,8 @@ class SQLite(Dialect):
         self._writes = Upserts("write", names["table"], OPENED)
         self._records = Upserts("store", names["table"], COLUMNS)
         self._parts = Upserts("store_parts", parts, PART_COLUMNS)
-        self._reports = Upserts("report", names["table"], REPORTED, parts=parts)
-        self._counts = Upserts("count", names["table"], COUNTED, parts=parts)
+        self._reports = Upserts("report", names["table"], REPORTED, 2, parts=parts)
+        self._counts = Upserts("count", names["table"], COUNTED, 3, parts=parts)
 
     def ddl(self) -> builtins.list[str]:
         """Return the statements that `open` runs."""
@@ -147,26 +145,25 @@ class SQLite(Dialect):
         return left
 
     def store_reports(
-        self, connection: sqlite3.Connection, reports: Sequence[Report]
+        self, connection: sqlite3.Connection, reports: Mapping[tuple[str, int], Report]
     ) -> tuple[dict[str, str], Collection[tuple[str, int]]]:
         """Use two statements for as many as they hold: the parts, and the sums of their jobs."""
-        ends = Counter(report.parent for report in reports if report.state in FINAL_STATES)
-        batch, stored, run_tokens = randbits(62), 0, dict[str, str]()
+        batch, stored, run_tokens = getrandbits(62), 0, dict[str, str]()
         with transaction(connection):
             now = self._clock()
-            rows = [row_of_report(report, ends[report.parent], now, batch) for report in reports]
-            counts = self._counts.of([row_of_count(report, now, batch) for report in reports])
-            for (sql, values, _), (count_sql, count_values, _) in zip(self._reports.of(rows), counts, strict=True):
+            stores = self._reports.of([row_of_report(*key, report, now) for key, report in reports.items()], now, batch)
+            rows = [(*key, report.lease, report.ttl) for key, report in reports.items()]
+            counts = self._counts.of(rows, now, batch, repr(now))
+            for (sql, values, _), (count_sql, count_values, _) in zip(stores, counts, strict=True):
                 if count := connection.execute(sql, values).rowcount:
                     stored += count
                     run_tokens.update(connection.execute(count_sql, count_values).fetchall())
-            asked = [(report.parent, digest_of(report.name)) for report in reports]
-            return run_tokens, {*asked} if stored == len(reports) else self._taken(connection, asked, batch)
+            return run_tokens, reports if stored == len(reports) else self._taken(connection, reports, batch)
 
     def _taken(
-        self, connection: sqlite3.Connection, asked: Sequence[tuple[str, int]], batch: int
+        self, connection: sqlite3.Connection, asked: Collection[tuple[str, int]], batch: int
     ) -> set[tuple[str, int]]:
-        values = {"asked": json.dumps(asked), "batch": batch}
+        values = {"asked": json.dumps([*asked]), "batch": batch}
         return {(id, digest) for id, digest in json.loads(connection.execute(self._sql["taken"], values).fetchone()[0])}
 
     def transaction(self, connection: sqlite3.Connection) -> AbstractContextManager[None]:

@@ -6,9 +6,8 @@ from importlib.resources import files
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from progresskit.progress import FINAL_STATES, SKEW_SECONDS, restores
+from progresskit.progress import SKEW_SECONDS, restores
 from progresskit.steps import WHOLE
-from progresskit_sql.changes import digest_of
 from progresskit_sql.dialect import COLUMNS, opening_time, upsert
 
 if TYPE_CHECKING:
@@ -26,29 +25,13 @@ OPENED = (
 )
 """The columns of a write."""
 
-REPORTED = (
-    *(
-        "parent",
-        "digest",
-        "token",
-        "run_token",
-        "state",
-        "weight",
-        "hundredths",
-        "age",
-        "restored",
-        "ends",
-        "now",
-        "batch",
-    ),
-)
-"""The columns of a report, with how many of its parent are final."""
+REPORTED = ("parent", "digest", "token", "run_token", "state", "weight", "hundredths", "opened_at", "restored")
+"""The columns of a report."""
 
-COUNTED = ("parent", "digest", "lease", "ttl", "now", "time", "batch")
+COUNTED = ("parent", "digest", "lease", "ttl")
 """What the sums have of a report."""
 
 NAMES = {
-    "final": "({})".format(", ".join(f"'{state}'" for state in sorted(FINAL_STATES))),
     "skew": SKEW_SECONDS,
     "whole": WHOLE,
     "upsert": upsert("min"),
@@ -59,20 +42,22 @@ Row = tuple[object, ...]
 
 
 class Upserts:
-    """The statements of one file for one table, for rows of these columns."""
+    """The statements of one file for one table, for rows of these columns; the first `shared` values are of all."""
 
-    def __init__(self, name: str, table: str, columns: Sequence[str], **tables: str) -> None:
+    def __init__(self, name: str, table: str, columns: Sequence[str], shared: int = 0, **tables: str) -> None:
         row = f"({', '.join('?' * len(columns))})"
-        names = {"table": table, "columns": ", ".join(columns), **tables}
-        self._sql = {size: text(name).format(rows=", ".join([row] * size), **names, **NAMES) for size in SIZES}
+        names = {"table": table, "columns": ", ".join(columns), **tables, **NAMES}
+        rows = {size: ", ".join([row] * size).replace("?", f"?{shared + 1}", 1) for size in SIZES}
+        grouped = {size: "" if size > 1 else "--" for size in SIZES}  # a single row is a group as it is
+        self._sql = {size: text(name).format(rows=rows[size], grouped=grouped[size], **names) for size in SIZES}
 
-    def of(self, rows: Sequence[Row]) -> Iterator[tuple[str, list[Any], slice]]:
+    def of(self, rows: Sequence[Row], *shared: object) -> Iterator[tuple[str, list[Any], slice]]:
         """Give the statements for the rows, each with its values, and which rows these are of."""
         begin = 0
         while left := len(rows) - begin:
             size = min(1 << left.bit_length() - 1, SIZES[-1])
             part = slice(begin, begin + size)
-            yield self._sql[size], [*chain.from_iterable(rows[part])], part
+            yield self._sql[size], [*shared, *chain.from_iterable(rows[part])], part
             begin += size
 
 
@@ -97,16 +82,11 @@ def row_of_write(write: Write, now: float) -> Row:
     )
 
 
-def row_of_report(report: Report, ends: int, now: float, batch: int) -> Row:
+def row_of_report(parent: str, digest: int, report: Report, now: float) -> Row:
     """Return the values of REPORTED."""
     hundredths = min(max(report.hundredths, 0), WHOLE)
-    known = (report.parent, digest_of(report.name), report.token, report.run_token, str(report.state), report.weight)
-    return *known, hundredths, report.age, report.is_unproven, ends, now, batch
-
-
-def row_of_count(report: Report, now: float, batch: int) -> Row:
-    """Return the values of COUNTED."""
-    return report.parent, digest_of(report.name), report.lease, report.ttl, now, repr(now), batch
+    known = (parent, digest, report.token, report.run_token, report.state.value, report.weight)
+    return *known, hundredths, now - report.age, report.is_unproven
 
 
 def text(name: str) -> str:
