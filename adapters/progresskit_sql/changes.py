@@ -8,6 +8,7 @@ expired record that is left in its place, which the sweep comes across.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from hashlib import blake2b
 from secrets import randbits
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 PartRow = tuple[str, int, Part]
 """The id of a job, the digest of the name of one of its parts, and that part."""
+
+_LAST_DIGITS = re.compile(r"\d{1,2}(?=(\.\w+)?$)")
+"""Of a name that may end like that of a file."""
 
 _GONE = StoredRecord(Stored(0, 0, 0, None, State.CANCELLED, "{}"), 0.0, 0.0, 0.0)
 
@@ -98,6 +102,14 @@ class Changes:
 
 @lru_cache(4_096)
 def digest_of(name: str) -> int:
-    """Return the number that stands for the name of a part."""
-    digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+    """
+    Return the number that stands for the name of a part.
+
+    Its first two bytes are the same for names that differ in the last two digits only: the rows of parts that are
+    numbered lie side by side, and those of a batch on few pages of the table.
+    """
+    return int.from_bytes(_hash(_LAST_DIGITS.sub("", name), 2) + _hash(name, 6), "big", signed=True)
+
+
+def _hash(text: str, size: int) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).digest()

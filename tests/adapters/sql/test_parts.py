@@ -20,6 +20,7 @@ from progresskit.testing.helpers import read
 from progresskit.testing.parts import report, send
 from progresskit.testing.writes import declare
 from progresskit_sql import SQLBackend
+from progresskit_sql.changes import digest_of
 from tests.services import missing, patience, server
 from tests.services.patience import be_patient
 
@@ -133,3 +134,9 @@ def test_parts_of_the_same_jobs_that_many_report_at_once_are_all_counted(url: st
         for parent in parents:
             progress = read(backend, parent)
             assert (progress.state, progress.parts) == (State.SUCCEEDED, Parts(size, size, 0, 0, 0))
+
+
+@pytest.mark.parametrize("name", ["chunk-0000{}", "{}", "album/12{}.jpg", "\ud800 {}"])
+def test_the_rows_of_parts_that_are_numbered_lie_side_by_side(name: str) -> None:
+    digests = {digest_of(name.format(f"{number:02}")) for number in range(100)}
+    assert (len(digests), len({digest >> 48 for digest in digests})) == (100, 1)
