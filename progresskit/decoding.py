@@ -76,17 +76,10 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
         details = details._replace(steps=ended(details.steps, state))
     if tally is not None:
         details = _with_parts(details, tally, state, is_owned=token is not None)
-    return Progress(
-        id=check_id(in_body) if id is None else id,
-        state=state,
-        version=version,
-        **details._asdict(),
-        stalled=stalled and state is State.RUNNING,
-        cancel_requested=cancel_requested,
-        lease=lease,
-        owner=owner,
-        life=life_of(born),
-        tally=tally,
+    id = check_id(in_body) if id is None else id
+    is_stalled = stalled and state is State.RUNNING
+    return Progress.from_store(
+        details, tally, id, state, version, is_stalled, cancel_requested, lease, owner, life_of(born)
     )
 
 
@@ -110,22 +103,26 @@ _known_short = lru_cache(256)(_known)  # the text of a job with parts stays the 
 def _with_parts(details: Details, tally: Tally, state: State, *, is_owned: bool) -> Details:
     """Return the details of a job with the values that follow from its parts; `is_owned` by a worker of its own."""
     # Processes that fold a log may hear the last reports before the end, or after it.
-    changed_at = tally.finished_at or tally.heard_at
-    details = details._replace(
+    changed_at = _moment(tally.finished_at or tally.heard_at)
+    started_at, finished_at = details.started_at, details.finished_at
+    if not is_owned:
+        started_at, finished_at = _moment(tally.started_at), _moment(tally.finished_at) or finished_at
+        changed_at = max(filter(None, (changed_at, finished_at)), default=None)
+    return details._replace(
         current=tally.succeeded,
         total=tally.size,
         rate=None,
         eta=None if state in FINAL_STATES else tally.seconds_left(tally.heard_at),
-        updated_at=max(filter(None, (details.updated_at, moment(changed_at) if changed_at else None)), default=None),
-    )
-    if is_owned:
-        return details
-    finished_at = moment(tally.finished_at) if tally.finished_at else details.finished_at
-    return details._replace(
-        started_at=moment(tally.started_at) if tally.started_at else None,
+        started_at=started_at,
+        updated_at=max(filter(None, (details.updated_at, changed_at)), default=None),
         finished_at=finished_at,
-        updated_at=max(filter(None, (details.updated_at, finished_at)), default=None),
     )
+
+
+@lru_cache(256)
+def _moment(seconds: float) -> datetime | None:
+    """Return the time of a tally, which may be that of many records; None while there is none."""
+    return moment(seconds) if seconds else None
 
 
 def _details(body: dict[str, Any], created: str | None) -> Details:
@@ -216,7 +213,9 @@ def undecoded(
     lease, owner, has_private_error = private
     source = _new(EncodedRecord, (body, before, after, created, has_private_error))
     is_stalled = stalled and state is State.RUNNING
-    return Progress.from_source(source, id, state, version, is_stalled, cancel_requested, lease, owner, life_of(born))
+    return Progress.from_store(
+        source, None, id, state, version, is_stalled, cancel_requested, lease, owner, life_of(born)
+    )
 
 
 _new = tuple.__new__  # takes half the time of a NamedTuple's own

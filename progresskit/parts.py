@@ -187,8 +187,7 @@ class Tally(NamedTuple):
     @property
     def cursor(self) -> str:
         """The state of the parts that a viewer has seen: a section of the record's cursor."""
-        counts = (self.sum, self.succeeded, self.failed, self.cancelled, self.running)
-        return f"p{self.declarations}.{'.'.join(map(str, counts))}"
+        return f"p{self.declarations}.{self.sum}.{self.succeeded}.{self.failed}.{self.cancelled}.{self.running}"
 
     @property
     def ended(self) -> int:

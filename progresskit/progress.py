@@ -288,9 +288,10 @@ class Progress:
         _set(self, "_details", details)
 
     @classmethod
-    def from_source(
+    def from_store(
         cls,
-        source: Source,
+        source: Source | Details,
+        tally: Tally | None,
         id: str,
         state: State,
         version: Version,
@@ -300,7 +301,7 @@ class Progress:
         owner: str | None,
         life: str,
     ) -> Progress:
-        """Return a record that decodes its details when one of them is read."""
+        """Return a record of a store; with a Source, it decodes its details when one of them is read."""
         record: Any = _Mutable()
         record.id = id
         record.state = state
@@ -310,10 +311,9 @@ class Progress:
         record.lease = lease
         record.owner = owner
         record.life = life
-        record.tally = None
+        record.tally = tally
         record._cursor = ""
-        record._source = source
-        record._details = None
+        record._source, record._details = (None, source) if isinstance(source, Details) else (source, None)
         record.__class__ = cls
         progress: Progress = record
         return progress

@@ -279,7 +279,7 @@ def record_of(
 
 def _tally_of(text: str, run: int) -> Tally | None:
     """Return the sums of a run; None for those of another one, which a process of an earlier release has begun."""
-    of_run, *values = json.loads(text)
+    of_run, *values = _parse(text)[0]
     return Tally.load(values) if of_run == run else None
 
 
