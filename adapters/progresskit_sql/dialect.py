@@ -44,6 +44,9 @@ EXAMPLES = {
 """Examples of the URL of a database."""
 
 
+UNIT = "\x1f"
+"""The separator of the values of a record that is one text; JSON holds none."""
+
 Row = tuple[str, Hashable]
 """The id of a record, and its columns for `Dialect.unpack`: equal rows hold the same record."""
 
@@ -208,9 +211,13 @@ class Dialect(ABC):
     def load(self, connection: Any, ids: Collection[str]) -> tuple[builtins.list[Row], float]:
         """Return the rows of those ids that have not expired, and the time by the clock that judges leases."""
 
-    @abstractmethod
     def unpack(self, row: Any) -> TableRecord:
-        """Return the record of a row; ValueError or TypeError where it is none."""
+        """Return the record of a row, of one text unless overridden; ValueError or TypeError where it is none."""
+        head, created, token, group, override, body = row.split(UNIT)
+        _, state, *numbers = head.split(" ")
+        key, _, tally = group.partition(" ")
+        texts = (created[1:] if created else None, token[1:] if token else None, override, tally or None)
+        return record_of(numbers, state, *texts, int(key) if key else None, body)
 
     @abstractmethod
     def cancel_requested(self, connection: Any, ids: Collection[str]) -> set[str]:
@@ -275,6 +282,11 @@ def record_of(
     )
     heard_at, lease, expires_at = times
     return TableRecord(StoredRecord(stored, heard_at, lease, expires_at), parts_key)
+
+
+def with_ids(rows: Iterable[str]) -> list[Row]:
+    """Return records that are texts with the ids that these begin with."""
+    return [(row.partition(" ")[0], row) for row in rows]
 
 
 def _tally_of(text: str, run: int) -> Tally | None:

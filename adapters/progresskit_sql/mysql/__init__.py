@@ -14,7 +14,7 @@ from pymysql.err import Error
 from progresskit.errors import ConfigurationError
 from progresskit.parts import Part
 from progresskit.progress import STARTS, State
-from progresskit_sql.dialect import ADDED, COLUMNS, PART_COLUMNS, Dialect, record_of, row_of, row_of_part
+from progresskit_sql.dialect import ADDED, COLUMNS, PART_COLUMNS, UNIT, Dialect, row_of, row_of_part, with_ids
 
 from .errors import CONFLICTS, DUPLICATE_COLUMN, LOCK_WAIT_TIMEOUT, NO_SUCH_COLUMN, NO_SUCH_TABLE, code, unavailable
 from .server import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from progresskit.backends.parts import DecideParts
     from progresskit.progress import Write
-    from progresskit_sql.changes import Changes, PartRow, TableRecord
+    from progresskit_sql.changes import Changes, PartRow
     from progresskit_sql.dialect import Row
 
 SERVER_CLOCK = "TIMESTAMPDIFF(MICROSECOND,'1970-01-01',UTC_TIMESTAMP(6))/1e6"
@@ -182,8 +182,8 @@ class MySQL(Dialect):
         if not rows:
             cursor.execute(self._sql["time"], self._values())
             return [], float(cursor.fetchone()[0])
-        divided = [(id, head.partition(" "), texts) for id, head, *texts in rows]
-        return [(id, (numbers, *texts)) for id, (_, _, numbers), texts in divided], float(divided[-1][1][0])
+        divided = [UNIT.join(texts).partition(" ") for texts in rows]
+        return with_ids(row for _, _, row in divided), float(divided[-1][0])
 
     def lock_with_parts(
         self, connection: Any, ids: Collection[str], digests: Mapping[str, Collection[int]]
@@ -198,13 +198,7 @@ class MySQL(Dialect):
             found = fetch_each(connection, [*locks, *parts])
             rows, now = self._timed(cursor, [row for some in found[: len(locks)] for row in some])
         of_parts = zip(asked, found[len(locks) :], strict=True)
-        return rows, now, [(id, *_part_of(row)) for (id, _), some in of_parts for row in some]
-
-    def unpack(self, row: tuple[Any, ...]) -> TableRecord:
-        """Divide the columns of record.sql."""
-        head, *texts = row
-        state, *numbers = head.split(" ")
-        return record_of(numbers, state, *texts)
+        return rows, now, [(id, *_part_of(row)) for (id, _), some in of_parts for (row,) in some]
 
     def store(self, connection: Any, changes: Changes) -> None:
         """Write all columns, in the order of the ids."""
@@ -291,9 +285,10 @@ class MySQL(Dialect):
         return values if self._clock is None else values | {"now": self._clock()}
 
 
-def _part_of(row: tuple[Any, ...]) -> tuple[int, Part]:
-    digest, token, state, weight, hundredths, opened, restored = row
-    return digest, Part(token, State(state), weight, hundredths, opened, bool(restored))
+def _part_of(row: str) -> tuple[int, Part]:
+    digest, state, weight, hundredths, opened, restored, *token = row.split(" ", 6)
+    known = (token[0] if token else None, State(state), int(weight), int(hundredths))
+    return int(digest), Part(*known, float(opened), restored == "1")
 
 
 def _quoted(name: str) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from progresskit.parts import Part
 from progresskit.progress import State
-from progresskit_sql.dialect import ADDED, COLUMNS, PART_COLUMNS, Dialect, record_of, row_of, row_of_part
+from progresskit_sql.dialect import ADDED, COLUMNS, PART_COLUMNS, UNIT, Dialect, row_of, row_of_part, with_ids
 
 from .database import (
     Home,
@@ -33,7 +33,7 @@ from .upserts import COUNTED, OPENED, REPORTED, Upserts, row_of_report, row_of_w
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from sqlalchemy import URL, Engine
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from progresskit.backends.parts import DecideParts
     from progresskit.parts import Report
     from progresskit.progress import Write
-    from progresskit_sql.changes import Changes, PartRow, TableRecord
+    from progresskit_sql.changes import Changes, PartRow
     from progresskit_sql.dialect import Row
 
-UNIT, RECORD = "\x1f", "\x1e"
-"""The separators of the parts of a record and of records (see record.sql, read.sql); JSON holds neither."""
+RECORD = "\x1e"
+"""The separator of records (see read.sql); JSON holds none."""
 
 QUERIES = ("read", "lock", "list", "cancels", "delete", "parts", "taken", "sweep", "sweep_parts")
 
@@ -206,16 +206,8 @@ class SQLite(Dialect):
         values = {"ids": json.dumps([*ids]), "now": (now := self._clock())}
         text = connection.execute(self._sql[name], values).fetchone()[0]
         wanted = frozenset(ids)  # a body that is no JSON may hold a separator, and no record follows it
-        rows = _with_ids(_decoded(text).split(RECORD)) if text else []
+        rows = with_ids(_decoded(text).split(RECORD)) if text else []
         return [row for row in rows if row[0] in wanted], now
-
-    def unpack(self, row: str) -> TableRecord:
-        """Divide the text of record.sql."""
-        head, created, token, override, group, body = row.split(UNIT)
-        _, state, *numbers = head.split(" ")
-        key, _, tally = group.partition(" ")
-        texts = (created[1:] if created else None, token[1:] if token else None, override, tally or None)
-        return record_of(numbers, state, *texts, int(key) if key else None, body)
 
     def cancel_requested(self, connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
         """Return those that are marked."""
@@ -233,7 +225,7 @@ class SQLite(Dialect):
         """Go along the index of when they were heard of."""
         names = None if states is None else json.dumps([*states])
         values = {"kind": kind, "states": names, "limit": limit, "member": member, "now": (now := self._clock())}
-        return _with_ids(_decoded(row) for (row,) in connection.execute(self._sql["list"], values)), now
+        return with_ids(_decoded(row) for (row,) in connection.execute(self._sql["list"], values)), now
 
     def sweep_parts(self, connection: sqlite3.Connection, limit: int) -> int:
         """Go along the index of when their jobs expire."""
@@ -242,10 +234,6 @@ class SQLite(Dialect):
     def sweep(self, connection: sqlite3.Connection, limit: int) -> int:
         """Go along the index of when they expire."""
         return connection.execute(self._sql["sweep"], {"limit": limit, "now": self._clock()}).rowcount
-
-
-def _with_ids(rows: Iterable[str]) -> list[Row]:
-    return [(row.partition(" ")[0], row) for row in rows]
 
 
 def _part_row(row: str) -> PartRow:
