@@ -59,7 +59,7 @@ class Viewer:
         self.records: list[Progress] = []
         self.kit = Kit(url)
         self.reads = counted_reads(self.kit.backend)
-        self.thread = Thread(target=self._watch)
+        self.thread = Thread(target=self._watch, daemon=True)
         self.thread.start()
 
     def _watch(self) -> None:
@@ -85,7 +85,8 @@ def run(url: str) -> Iterator[tuple[str, bool]]:
         viewer, began = Viewer(url), monotonic()
         each = PARTS // WORKERS
         commands = [[sys.executable, str(WORKER), url, ROOT, str(first), str(each)] for first in range(0, PARTS, each)]
-        workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+        paths = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # where an app of Celery lies
+        workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=paths) for command in commands]
         cpu = sum(float(worker.communicate()[0]) for worker in workers)
         viewer.thread.join(30)
         seconds, settings, records = monotonic() - began, kit.settings, viewer.records
