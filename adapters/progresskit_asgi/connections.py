@@ -10,7 +10,7 @@ sends, and that is woken for each record.
 from __future__ import annotations
 
 import logging
-from asyncio import FIRST_COMPLETED, Future, Task, create_task, gather, get_running_loop, wait
+from asyncio import FIRST_COMPLETED, Future, Task, create_task, get_running_loop, wait
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -158,10 +158,17 @@ async def race(*coroutines: Coroutine[Any, Any, None]) -> None:
         ended, _ = await wait(tasks, return_when=FIRST_COMPLETED)
     finally:
         for task in tasks:
+            task.add_done_callback(_retrieve)
             task.cancel()
-        await gather(*tasks, return_exceptions=True)
+        await wait(tasks)  # `gather` would lose the message of a cancellation, by which AnyIO knows its own
     for task in ended:
         task.result()
+
+
+def _retrieve(task: Task[None]) -> None:
+    """Take the exception of a task that nobody waits for, so that asyncio does not log it."""
+    if not task.cancelled():
+        task.exception()
 
 
 class _Rest:

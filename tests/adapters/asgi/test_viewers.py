@@ -322,6 +322,17 @@ def test_sockets_are_below_ws_only(address: str) -> None:
 # Kits and loops that end
 
 
+def test_a_server_on_anyio_ends_a_socket_as_its_own_cancellation(kit: Kit) -> None:
+    from starlette.testclient import TestClient
+
+    client = TestClient(ProgressApp(kit=kit))
+    for _ in range(20):  # it cancels the application right after the message that the client has left
+        with client.websocket_connect("/progress/ws/") as page:
+            page.send_json({"watch": ["no key!"]})
+            assert page.receive_json() == {"key": "no key!", "job": None}
+    assert PROCESS_LIMITER.acquired == 0
+
+
 def test_a_kit_that_is_reconfigured_ends_its_streams_and_serves_on(kit: Kit, address: str) -> None:
     with httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False) as client:
         with streaming(client, "/progress/a/events/") as events, opened(address) as page:
