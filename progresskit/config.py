@@ -8,7 +8,7 @@ Each setting may come from four places; the first that has it wins: `configure()
     url                     memory://              the backend that carries the records
     interval                0.1          seconds   at most one write, and one poll, in this time
     lease                   30           seconds   a running job without a report for this time is stalled
-    heartbeat               lease / 3    seconds   an unchanged job is written again after this time
+    heartbeat               lease / 3    seconds   an unchanged job is written again after this time; ttl / 3 if shorter
     ttl                     86,400       seconds   a record lives for this time after its last write
     flush_seconds           2            seconds   the end of a job waits at most this long for its last record
     strict                  False                  bad values raise instead of being dropped
@@ -80,7 +80,7 @@ class Settings(NamedTuple):
     @property
     def heartbeat_seconds(self) -> float:
         """Seconds after which an unchanged job is written again."""
-        return self.lease / 3 if self.heartbeat is None else self.heartbeat
+        return min(self.lease, self.ttl) / 3 if self.heartbeat is None else self.heartbeat
 
 
 _TRUE = frozenset(("1", "true", "yes", "on"))
@@ -121,10 +121,12 @@ def resolve(
     settings = Settings(**{name: _checked(name, value) for name, value in chosen.items()})
     if max(settings.heartbeat_seconds, settings.interval) >= settings.lease:
         raise ConfigurationError("heartbeat and interval must be shorter than lease, or live jobs would look stalled")
+    if settings.heartbeat_seconds >= settings.ttl:
+        raise ConfigurationError("heartbeat must be shorter than ttl, or the records of live jobs would expire")
     return settings
 
 
-_OTHER_VARIABLES = frozenset(("PROGRESSKIT_CI", "PROGRESSKIT_FILE"))
+_OTHER_VARIABLES = frozenset(("PROGRESSKIT_CI", "PROGRESSKIT_FILE", "PROGRESSKIT_ID"))
 """Variables of the environment that are no settings, and are used all the same."""
 
 _warned_of: set[str] = set()
@@ -213,7 +215,7 @@ def _flag(name: str, value: Any) -> bool:
 def _amount(name: str, value: Any) -> float:
     try:
         amount = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ConfigurationError(f"{name} must be a number, not {value!r}") from None
     if not (0 < amount < float("inf") or (amount == 0 and name in _NOT_NEGATIVE)):
         raise ConfigurationError(f"{name} must be {'0 or more' if name in _NOT_NEGATIVE else 'over 0'}, not {value!r}")

@@ -83,7 +83,8 @@ def nothing_was_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_variable_that_is_no_setting_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     environ = {"PROGRESSKIT_ULR": "redis://:hunter2@host", "PROGRESSKIT_XYZ": "1", "PROGRESSKIT_AUTHORIZE": "os:system"}
     for _ in range(3):
-        assert resolve({}, {}, environ | {"PROGRESSKIT_CI": "1", "PROGRESSKIT_LEASE": "9"}).lease == 9
+        used = {"PROGRESSKIT_CI": "1", "PROGRESSKIT_FILE": "/dev/null", "PROGRESSKIT_ID": "a", "PROGRESSKIT_LEASE": "9"}
+        assert resolve({}, {}, environ | used).lease == 9
     assert caplog.messages == [
         "The environment variable PROGRESSKIT_AUTHORIZE is ignored: "
         "authorize is a function (request, id, right) -> bool; give it to configure()",
@@ -132,7 +133,7 @@ def test_a_flag_of_the_environment_is_read_as_people_write_them(text: str, value
 BAD = [
     ("strict", "perhaps"), ("strict", 1), ("strict", None), ("allow_anonymous", "2"),
     ("interval", 0), ("interval", -1), ("interval", float("nan")), ("interval", float("inf")), ("interval", "soon"),
-    ("lease", 0), ("ttl", -5), ("ttl", []), ("flush_seconds", -0.1), ("flush_seconds", float("inf")),
+    ("lease", 0), ("ttl", -5), ("ttl", []), ("ttl", 10**400), ("flush_seconds", -0.1), ("flush_seconds", float("inf")),
     ("max_streams", -1), ("max_streams", "many"), ("stream_seconds", 0),
     ("max_streams_per_client", -1), ("trusted_proxies", -1), ("trusted_proxies", "nginx"),
     ("bind_tokens_to_user", "perhaps"),
@@ -362,6 +363,7 @@ def test_a_third_party_cannot_take_a_scheme_that_is_the_kits_own() -> None:
         {"prefix": 5},
         {"prefix": "a b"},
         {"interval": 3, "lease": 1, "heartbeat": 0.5},
+        {"heartbeat": 9, "ttl": 9},
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_at_once(settings: dict[str, Any]) -> None:

@@ -123,12 +123,13 @@ def test_a_job_that_makes_no_progress_is_never_stalled_while_it_lives(kit: Kit, 
     del job
 
 
-def test_a_heartbeat_keeps_a_job_longer_than_its_ttl(backend: FlakyBackend, clock: FakeClock) -> None:
-    kit = Kit(backend=backend, clock=clock, threaded=False, ttl=60)
+@pytest.mark.parametrize("ttl", [60, 5])  # one that is shorter than the lease, too
+def test_a_heartbeat_keeps_a_job_longer_than_its_ttl(backend: FlakyBackend, clock: FakeClock, ttl: float) -> None:
+    kit = Kit(backend=backend, clock=clock, threaded=False, ttl=ttl)
     job = kit.observe("job")
     for _ in range(100):
         kit.publisher.step()
-        clock.advance(5)
+        clock.advance(ttl / 4)
         assert "job" in backend.store.read(["job"])
     del job
 
