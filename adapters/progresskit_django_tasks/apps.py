@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import wraps
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.apps import AppConfig
 from django.core.exceptions import ImproperlyConfigured
@@ -22,14 +22,16 @@ FRAMEWORKS = ("django.tasks", "django_tasks")
 
 
 class ProgressKitTasksConfig(AppConfig):
-    """Makes the tasks of all backends jobs of the default kit."""
+    """Makes the tasks of all backends jobs of the default kit; a subclass in INSTALLED_APPS may set `capture`."""
 
     name = "progresskit_django_tasks"
     verbose_name = "progresskit: tasks"
+    capture: ClassVar[bool] = False
+    """True to count the bars that tasks draw with tqdm or rich, as in a block of `progresskit.capture()`."""
 
     def ready(self) -> None:
         """Connect to the signals; raises ImproperlyConfigured where there is no task framework."""
-        receivers = Receivers(Integration(remove=keep_in_queue))
+        receivers = Receivers(Integration(remove=keep_in_queue, capture=self.capture))
         found = [name for name in FRAMEWORKS if find_spec(name)]
         if not found:
             raise ImproperlyConfigured("progresskit_django_tasks needs Django 6, or the package django-tasks")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import sys
 from importlib import import_module
@@ -11,6 +12,9 @@ from typing import Any
 
 import django
 from django.conf import settings
+from tqdm import tqdm
+
+from progresskit_django_tasks.apps import ProgressKitTasksConfig
 
 FRAMEWORK = "django.tasks" if find_spec("django.tasks") else "django_tasks"  # that of Django 6, or the backport
 BACKENDS = {
@@ -19,8 +23,13 @@ BACKENDS = {
     "waiting": "django_tasks_db.DatabaseBackend",
 }
 
+
+class Tasks(ProgressKitTasksConfig):
+    capture = True
+
+
 settings.configure(
-    INSTALLED_APPS=["django_tasks_db", "progresskit_django_tasks"],
+    INSTALLED_APPS=["django_tasks_db", "__main__.Tasks"],
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
     TASKS={alias: {"BACKEND": backend} for alias, backend in BACKENDS.items()},
     USE_TZ=True,
@@ -46,6 +55,18 @@ async def count_in_loop(n: int) -> int:
     for _ in progresskit.track(range(n)):
         await asyncio.sleep(0)
     return n
+
+
+@task
+def draw(n: int) -> None:
+    for _ in tqdm(range(n), file=io.StringIO()):
+        pass
+
+
+@task
+async def draw_in_loop(n: int) -> None:
+    for _ in tqdm(range(n), file=io.StringIO()):
+        await asyncio.sleep(0)
 
 
 @task
@@ -101,6 +122,8 @@ def main() -> None:
     outcomes = {
         "count": brief(count.enqueue(3, **owned_by("ada")).id),
         "in a loop": brief(count_in_loop.enqueue(3).id),
+        "draws": brief(draw.enqueue(3).id),
+        "draws in a loop": brief(draw_in_loop.enqueue(3).id),
         "fails": brief(fail.enqueue().id),
         "stops": brief(stop.enqueue().id),
         "is not interrupted": brief(pay.enqueue().id),

@@ -27,6 +27,8 @@ def outcomes() -> dict[str, Any]:
     [
         ("count", ["succeeded", "__main__.count", 1, 3, "ada", None, None]),
         ("in a loop", ["succeeded", "__main__.count_in_loop", 1, 3, None, None, None]),
+        ("draws", ["succeeded", "__main__.draw", 1, 3, None, None, None]),
+        ("draws in a loop", ["succeeded", "__main__.draw_in_loop", 1, 3, None, None, None]),
         ("fails", ["failed", "__main__.fail", 1, 0, None, None, "OSError"]),
         ("stops", ["cancelled", "__main__.stop", 1, 0, None, None, None]),
         ("is not interrupted", ["succeeded", "__main__._pay", 1, 1, None, None, None]),
