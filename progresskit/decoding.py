@@ -74,7 +74,7 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
     in_body, details, lease, owner = known(text, override, created)
     if override is not None and details.steps is not None:
         details = details._replace(steps=ended(details.steps, state))
-    if tally is not None:
+    if tally is not None and not (token is not None and tally.total_weight is None and _counts_itself(details)):
         details = _with_parts(details, tally, state, is_owned=token is not None)
     id = check_id(in_body) if id is None else id
     is_stalled = stalled and state is State.RUNNING
@@ -98,6 +98,11 @@ def _known(text: str, override: str | None, created: str | None) -> _Known:
 
 
 _known_short = lru_cache(256)(_known)  # the text of a job with parts stays the same while they report
+
+
+def _counts_itself(details: Details) -> bool:
+    """Return whether the worker of a job gave its percent: by steps, or by a count of its own with a total."""
+    return details.total is not None or details.given_percent != DERIVED
 
 
 def _with_parts(details: Details, tally: Tally, state: State, *, is_owned: bool) -> Details:

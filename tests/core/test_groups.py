@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -147,6 +148,30 @@ def test_a_job_with_a_worker_counts_by_its_parts_only(kit: Kit, step: Step, stor
         assert (progress.description, progress.steps) == ("Waiting", None)
     step()
     assert (stored("report").state, stored("report").parts) == (State.SUCCEEDED, Parts(2, 1, 0, 0, 0))
+
+
+@pytest.mark.parametrize(("steps", "percent"), [(None, 50), (["Read", "Store"], 25)])
+def test_parts_that_nobody_declared_leave_the_count_of_a_worker_alone(
+    kit: Kit,
+    step: Step,
+    group: Callable[..., None],
+    stored: Callable[[str], Progress],
+    steps: list[str] | None,
+    percent: float,
+) -> None:
+    with kit.observe("report", steps=steps) as job, job.step("Read") if steps else job as counting:
+        counting.set_progress(2, 4)
+        step(0.1)
+        with kit.part("report", "a"):
+            pass
+        step(0.1)
+        progress = stored("report")
+        assert (progress.percent, progress.current, progress.total) == (percent, 2, 4)
+        assert progress.parts == Parts(None, 1, 0, 0, 0)
+        assert json.loads(progress.to_json()) == progress.to_dict()
+        group("report", size=5)
+        progress = stored("report")
+        assert (progress.percent, progress.current, progress.total) == (20, 1, 5)
 
 
 def test_code_that_joined_a_job_declares_its_parts_and_may_change_how_many(
