@@ -152,6 +152,11 @@ class Job:
         return self._builder.run
 
     @property
+    def run_token(self) -> str | None:
+        """The token of this run, to which parts belong; None while it is not known, or the job has no parts."""
+        return self._builder.run_token
+
+    @property
     def began(self) -> float:
         """When the job began in this process, by the kit's monotonic clock."""
         return self._builder.began
@@ -399,6 +404,10 @@ class Job:
         with self._lock:
             last = self._builder.write
             return None if self.has_ended or last is None else self._builder.again(last)
+
+    def may_have_parts(self, sink: Sink) -> bool:
+        """Return whether a job of that publisher may be a part of this one."""
+        return self._sink is sink and self._builder.identity.part is None
 
     def mark_stored(self, run: int | None, run_token: str | None = None) -> None:
         """Note that a record is stored, the number of its run, and to which run of its parent a part belongs."""

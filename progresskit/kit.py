@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .abc import Backend
     from .config import Settings
     from .hub import Hub, Viewer
+    from .job import Job
     from .progress import JobId, Progress
     from .publisher import Publisher
     from .remote_runs import Accepted, Conflict, RemoteReport, RemoteRun
@@ -237,7 +238,9 @@ class Kit:
         if not self._counts_parts():
             return JoinedObserver(null_job())
         share = PartIdentity(id, text, weight, has_record=False)
-        opened = self._open_job(f"{id}/{text}", cancellable=cancellable, part=share)
+        job = scope.current_job()
+        owner = None if job is None else job.owner
+        opened = self._open_job(f"{id}/{text}", cancellable=cancellable, owner=owner, part=share)
         with self._publishing(opened):
             opened.update(total=total, unit=unit, description=description)
         return opened
@@ -455,10 +458,16 @@ class Kit:
                 attempt=attempt,
                 owner=None if owner is None else owner_key(owner),
                 part=part,
+                whole=None if part is None else self._surrounding(part.parent),
                 start=start,
             ),
             cancellable=cancellable,
         )
+
+    def _surrounding(self, id: str) -> Job | None:
+        """Return the job of that id, if it surrounds this code and may have parts."""
+        jobs = map(job_of, scope.surrounding_jobs())
+        return next((job for job in jobs if job.id == id and job.may_have_parts(self.publisher)), None)
 
     def _update_externally(
         self,

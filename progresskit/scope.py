@@ -75,6 +75,16 @@ def current_job() -> ProgressObserver | None:
     return None if living is None else living.job
 
 
+def surrounding_jobs() -> Iterator[ProgressObserver]:
+    """Give the jobs that surround this code, and their steps, the innermost first."""
+    scope = _in_this_context()
+    while scope is not None:
+        job = scope.job
+        if job is not None:
+            yield job
+        scope = scope._outer
+
+
 def current_runs() -> Iterator[Run]:
     """Give the executions of tasks that surround this code, the innermost first."""
     scope = _in_this_context()

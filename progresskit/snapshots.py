@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from .job import Job
     from .stages import Work
     from .steps import Step
 
@@ -241,6 +242,8 @@ class Identity(NamedTuple):
     owner: str | None = None
     part: PartIdentity | None = None
     """Of which job this one is a part."""
+    whole: Job | None = None
+    """That job, if it surrounds this one in this process: it gets to know the token of its run."""
     start: Role = Role.START
     """The role of its first record."""
 
@@ -439,6 +442,9 @@ class SnapshotBuilder:
         """Return a record with the role and run that are known by now."""
         report = write.report
         if report is not None:
+            whole = self.identity.whole
+            if self.run_token is None and whole is not None:
+                self.run_token = whole.run_token
             report = report._replace(run_token=self.run_token, is_start=not self.started)
         if write.role is Role.REPORT:
             return write._replace(report=report)

@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 
 import progresskit
-from progresskit import Cancelled, Failure, InvalidId, InvalidValue, Kit, Progress, State, Unsupported
+from progresskit import (
+    Cancelled,
+    Failure,
+    InvalidId,
+    InvalidValue,
+    Kit,
+    Progress,
+    State,
+    Unsupported,
+)
 from progresskit.memory import MemoryBackend
 from progresskit.observer import job_of
 from progresskit.parts import Parts
@@ -264,6 +273,45 @@ def test_a_part_inherits_the_owner_of_the_job_around_it(
     with kit.observe("report", parts=1, owner="7"), kit.observe("a", part_of="report"):
         step(0.1)
         assert (stored("a").owner, stored("a").parent) == ("7", "report")
+
+
+def test_a_job_that_is_opened_in_a_part_without_a_record_inherits_the_owner(
+    kit: Kit, step: Step, stored: Callable[[str], Progress]
+) -> None:
+    with kit.observe("report", parts=1, owner="7"), kit.part("report", "a") as part, kit.observe("child"):
+        step(0.1)
+        assert (part.owner, stored("child").owner, stored("child").parent) == ("7", "7", "report")
+
+
+def test_a_part_that_is_opened_inside_of_its_parent_belongs_to_that_run(make_kit: Callable[..., Kit]) -> None:
+    kit = make_kit(url="memory://", interval=60, lease=200)  # no part is stored before the flush
+
+    with kit.observe("report", parts=4):
+        kit.flush()
+        with kit.observe("child"):
+            late = [kit.part("report", "a"), kit.observe("own", part_of="report")]
+    with kit.observe("report", parts=4):
+        kit.flush()
+        for part in (*late, kit.part("report", "b")):
+            part.succeed()
+        kit.flush()
+        progress = kit.get("report")
+        assert progress is not None
+        assert progress.version.run == 2
+        assert progress.parts == Parts(4, 1, 0, 0, 0)
+
+
+def test_a_job_of_another_kit_is_not_the_parent_though_it_surrounds_the_part(
+    kit: Kit, step: Step, group: Callable[..., None], stored: Callable[[str], Progress]
+) -> None:
+    other = Kit("memory://", interval=0.01)
+    group("report", size=2)
+    with other.observe("report", parts=2):
+        other.flush()
+        kit.part("report", "a").succeed()
+        step(0.1)
+    other.close()
+    assert stored("report").parts == Parts(2, 1, 0, 0, 0)
 
 
 def test_a_request_to_cancel_the_group_reaches_its_parts(
