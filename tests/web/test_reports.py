@@ -102,6 +102,17 @@ def kit() -> Iterator[Kit]:
         yield kit
 
 
+def test_a_part_that_nobody_declared_leaves_the_count_of_a_reported_job_alone(kit: Kit) -> None:
+    key = Surface(kit).sign("counted", "report")
+    run = put(kit, b'{"current": 2, "total": 4}', key).headers["Progresskit-Run"]
+    with kit.part("counted", "a"):
+        pass
+    put(kit, b'{"description": "Reading"}', key, run, 2)
+    record = kit.get("counted")
+    assert record is not None
+    assert (record.current, record.total, record.percent, record.description) == (2, 4, 50, "Reading")
+
+
 numbers = st.none() | st.booleans() | st.integers() | st.floats()
 anything = st.recursive(numbers | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
 names = st.sampled_from(
