@@ -126,7 +126,7 @@ def resolve(
     return settings
 
 
-_OTHER_VARIABLES = frozenset(("PROGRESSKIT_CI", "PROGRESSKIT_FILE", "PROGRESSKIT_ID"))
+_OTHER_VARIABLES = frozenset(("PROGRESSKIT_CI", "PROGRESSKIT_FILE", "PROGRESSKIT_ID", "PROGRESSKIT_TEST_SEED"))
 """Variables of the environment that are no settings, and are used all the same."""
 
 _warned_of: set[str] = set()

@@ -83,8 +83,8 @@ def nothing_was_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_variable_that_is_no_setting_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     environ = {"PROGRESSKIT_ULR": "redis://:hunter2@host", "PROGRESSKIT_XYZ": "1", "PROGRESSKIT_AUTHORIZE": "os:system"}
     for _ in range(3):
-        used = {"PROGRESSKIT_CI": "1", "PROGRESSKIT_FILE": "/dev/null", "PROGRESSKIT_ID": "a", "PROGRESSKIT_LEASE": "9"}
-        assert resolve({}, {}, environ | used).lease == 9
+        used = dict.fromkeys(("PROGRESSKIT_CI", "PROGRESSKIT_FILE", "PROGRESSKIT_ID", "PROGRESSKIT_TEST_SEED"), "1")
+        assert resolve({}, {}, environ | used | {"PROGRESSKIT_LEASE": "9"}).lease == 9
     assert caplog.messages == [
         "The environment variable PROGRESSKIT_AUTHORIZE is ignored: "
         "authorize is a function (request, id, right) -> bool; give it to configure()",
