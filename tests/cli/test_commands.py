@@ -191,7 +191,7 @@ def test_a_terminal_gets_its_cursor_back_when_watch_is_interrupted(
 
     sent: list[int] = []
     written, ended = in_a_terminal([*COMMAND, "watch", "import-42", "--url", url], interrupt)
-    assert ended == code
+    assert ended == code, written
     assert written.endswith("\x1b[?25h")
 
 
