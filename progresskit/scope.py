@@ -77,22 +77,12 @@ def current_job() -> ProgressObserver | None:
 
 def surrounding_jobs() -> Iterator[ProgressObserver]:
     """Give the jobs that surround this code, and their steps, the innermost first."""
-    scope = _in_this_context()
-    while scope is not None:
-        job = scope.job
-        if job is not None:
-            yield job
-        scope = scope._outer
+    return (job for scope in _scopes() if (job := scope.job) is not None)
 
 
 def current_runs() -> Iterator[Run]:
     """Give the executions of tasks that surround this code, the innermost first."""
-    scope = _in_this_context()
-    while scope is not None:
-        run = scope.run
-        if run is not None:
-            yield run
-        scope = scope._outer
+    return (run for scope in _scopes() if (run := scope.run) is not None)
 
 
 def is_orphaned() -> bool:
@@ -104,6 +94,14 @@ def is_orphaned() -> bool:
 def clear() -> None:
     """Have no surrounding job in this context."""
     _innermost.set(None)
+
+
+def _scopes() -> Iterator[Scope]:
+    """Give the scopes around this code, the innermost first."""
+    scope = _in_this_context()
+    while scope is not None:
+        yield scope
+        scope = scope._outer
 
 
 def _in_this_context() -> Scope | None:
