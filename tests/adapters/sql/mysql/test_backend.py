@@ -572,7 +572,9 @@ def test_a_deadlock_that_the_server_breaks_at_our_expense_is_written_once_more(
         cursor.execute("UPDATE progresskit_jobs SET lease = lease + 1 WHERE id > 'job-2'")
         thread = Thread(target=work)
         thread.start()
-        wait_until(lambda: ask("SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"))
+        # The table is a copy, which is not renewed while it is read more often than ten times a second.
+        waits = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+        wait_until(lambda: ask(waits), "the write waits for the lock", step=0.2)
         cursor.execute("UPDATE progresskit_jobs SET lease = lease WHERE id = 'job-0'")
         other.commit()
         thread.join()
