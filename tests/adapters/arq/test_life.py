@@ -201,6 +201,7 @@ async def test_the_setting_terminate_aborts_a_running_job_and_removes_a_waiting_
     working = asyncio.create_task(worker.async_run())
     await site.until(running, lambda progress: progress.state is State.RUNNING)
     waiting = await site.send("forever", _defer_by=3600)
+    await site.until(waiting, lambda progress: progress.state is State.PENDING)
     for id in (running, waiting):
         assert site.kit.cancel(id)
         assert (await site.until(id, lambda progress: progress.done)).state is State.CANCELLED
