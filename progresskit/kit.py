@@ -17,6 +17,7 @@ from .progress import Details, Failure, Role, State, check_id
 from .remote import RemoteSubject
 from .resources import Resources
 from .snapshots import Identity, PartIdentity, declaration, external_update, failure
+from .start_tokens import new_token
 from .track import AsyncLoop, EitherLoop, count_loop
 from .urls import redact
 
@@ -452,7 +453,7 @@ class Kit:
             self.publisher,
             Identity(
                 str(id),
-                token=os.urandom(8).hex(),
+                token=new_token(),
                 kind=kind,
                 parent=parent,
                 attempt=attempt,

@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .start_tokens import was_made_first
 from .states import FINAL_STATES, SKEW_SECONDS, State, is_over, last_heard
 from .steps import UNFINISHED, WHOLE
 
@@ -231,7 +232,12 @@ def advanced(part: Part | None, report: Report, now: float) -> Part:
     precedes = began < part.opened <= now + SKEW_SECONDS  # of one that is ahead, the clock was set back since
     if report.is_external:
         return part if part.state in FINAL_STATES or precedes else _in_state(part, report.state)
-    if (report.is_start and not (report.late and precedes)) or (part.restored and began > part.opened):
+    is_older = was_made_first(report.token, began, part.token, part.opened)
+    if is_older is None:
+        takes_over = (report.is_start and not (report.late and precedes)) or (part.restored and began > part.opened)
+    else:
+        takes_over = (report.is_start or part.restored) and not is_older
+    if takes_over:
         part = part._replace(token=report.token, opened=began, restored=report.is_unproven)
         return _in_state(part, report.state)
     return part

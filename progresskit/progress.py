@@ -21,6 +21,7 @@ from . import bodies
 from .bodies import Body
 from .errors import InvalidId
 from .parts import Declaration, Part, Report, Tally, advanced, counted, declare, settled
+from .start_tokens import was_made_first
 from .states import FINAL_STATES as FINAL_STATES  # noqa: PLC0414 (a public name of this module)
 from .states import SKEW_SECONDS as SKEW_SECONDS  # noqa: PLC0414 (a public name of this module)
 from .states import State as State  # noqa: PLC0414 (a public name of this module)
@@ -798,17 +799,27 @@ def _takes_over(stored: Stored, write: Write, began: float, now: float) -> bool:
     """
     Say whether a worker's write replaces a record that is not its own.
 
-    A start that comes at once does, but for that of a task that was cancelled while it waited. A late one, and an
-    update where the store had lost the record, do so by when their runs began. A job that a sender has announced goes
-    on with any start, and with an update that is not late.
+    Of two starts on one host the later one owns the record, in whatever order they arrive. Another start that comes at
+    once does, but for that of a task that was cancelled while it waited. A late one, and an update where the store had
+    lost the record, do so by when their runs began. A job that a sender has announced goes on with any start, and with
+    an update that is not late.
     """
     if write.role is Role.DEQUEUE and _was_withdrawn(stored, write):
         return False
+    is_older = was_made_first(write.token, began, stored.token, stored.opened)
     if write.role in STARTS:
-        return not write.late or awaits(stored, write) or not _precedes(began, stored, now)
+        if is_older is None:
+            is_older = write.late and _precedes(began, stored, now)
+        return awaits(stored, write) or not is_older
     if awaits(stored, write) and not (write.late and _precedes(began, stored, now)):
         return True
-    return stored.restored and began > stored.opened
+    return stored.restored and follows(stored, write.token, began)
+
+
+def follows(stored: Stored, token: str | None, began: float) -> bool:
+    """Return whether a run, which began at that time by the store's clock, began after the stored one."""
+    is_older = was_made_first(token, began, stored.token, stored.opened)
+    return began > stored.opened if is_older is None else not is_older
 
 
 def _fold_external(stored: Stored | None, write: Write, made: float, now: float) -> tuple[Stored | None, Effect]:

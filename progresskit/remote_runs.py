@@ -204,7 +204,7 @@ class RemoteRuns:
 
 
 def _derived_token(id: str, started_at: datetime) -> str:
-    """Return the token of a run, which any process can derive from the record; the token of a worker is random."""
+    """Return the token of a run, which any process can derive from the record; that of a worker is of its host and its time."""
     return sha256(f"{id} {started_at.isoformat()}".encode()).hexdigest()[:16]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from progresskit.parts import Report, Tally, advanced, declare
-from progresskit.progress import FINAL_STATES, Role, State, Write, awaits
+from progresskit.progress import FINAL_STATES, Role, State, Write, awaits, follows
 
 from .sent import KEYFRAME_SECONDS, Route, SentItems
 
@@ -52,8 +52,8 @@ class Router(SentItems[Write]):
             return Route.JOURNAL
         stored, sent = entry.stored, self._sent.get(write.id)
         if stored.token != write.token:
-            follows = stored.restored and stamp.order - write.age > stored.opened
-            return Route.JOURNAL if awaits(stored, write) or follows else Route.NONE
+            replaces = stored.restored and follows(stored, write.token, stamp.order - write.age)
+            return Route.JOURNAL if awaits(stored, write) or replaces else Route.NONE
         if stored.state in FINAL_STATES or (write.attempt, write.seq) < (stored.attempt, stored.seq):
             return Route.NONE
         if sent is None or sent.item.token != write.token or write.attempt != stored.attempt:

@@ -17,7 +17,7 @@ from progresskit.decoding import decode
 from progresskit.progress import FINAL_STATES, Role, Stored, fold
 
 from .helpers import until
-from .histories import pools, renamed
+from .histories import TOKENS, pools, renamed
 from .serving import packed
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ JOBS = 5
 
 STEPS = 7
 
-AGES = {"x": 3_000.0, "y": 2_000.0, "z": 1_000.0}
+AGES = dict(zip(TOKENS, (3_000.0, 2_000.0, 1_000.0), strict=True))
 """How many seconds ago the runs of these tokens began: so far apart that a race does not change their order."""
 
 EXTERNAL_AGES = (0.0, 10_000.0)

@@ -8,6 +8,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from progresskit.progress import FINAL_STATES, Failure, Role, State, Version, life_of, moment
+from progresskit.start_tokens import UNDER_WAY_SECONDS, new_token
 from progresskit.steps import Step, StepState
 
 from .helpers import PATIENCE, read, seen, write_and_read
@@ -331,6 +332,23 @@ class FoldContract:
         assert seen([read(backend, "job")]) == before
         assert seen([write_and_read(backend, update("job", 10, token="first", run=2, age=21))]) == before
         assert write_and_read(backend, update("job", 2, token="second", run=2, age=11)).version == Version(2, 1, 2)
+
+    def test_of_two_starts_on_one_host_the_later_one_stays_in_whatever_order_they_arrive(
+        self, backend: Backend, clock: FakeClock
+    ) -> None:
+        # Its worker was killed; what it had sent reached the store after the start of the worker that has its task now.
+        killed, present = new_token(), new_token()
+        assert backend.write([start("job", token=present, age=0)]) == {"job": 1}
+        assert backend.write([start("job", token=killed, age=0)]) == {"job": 1}
+        ended = write_and_read(backend, update("job", 2, token=present, run=1, state=State.SUCCEEDED, age=0))
+        assert (ended.state, ended.version) == (State.SUCCEEDED, Version(1, 1, 2))
+        assert backend.write([start("job", token=killed, age=0)]) == {"job": 1}
+        # A late one, whose age and that of the other are only known to a second.
+        assert backend.write([start("late", token=killed, age=0)]) == {"late": 1}
+        assert backend.write([start("late", token=present, late=True, age=1)]) == {"late": 2}
+        assert write_and_read(backend, update("late", 2, token=present, run=2, age=1)).version == Version(2, 1, 2)
+        clock.advance(UNDER_WAY_SECONDS + 1)  # nothing is under way for so long: the store's clock decides
+        assert backend.write([start("job", token=killed, age=0)]) == {"job": 2}
 
     def test_a_start_that_an_outage_held_back_replaces_what_began_before_it(
         self, backend: Backend, clock: FakeClock

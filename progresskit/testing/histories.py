@@ -12,6 +12,7 @@ from itertools import count, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from progresskit.progress import FINAL_STATES, STARTS, State, Write, moment
+from progresskit.start_tokens import token_at
 
 from .writes import external_update, start, update
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from .model import Model
 
 JOBS = ("a", "b")
+TOKENS = ("x", *(token_at("0bad51de", number)[:-1] for number in (1, 2)))
+"""Of two hosts; to each a digit is added, see `renamed`."""
 AGES = (0.0, 20.5, 60.25)
 LONGEST_AGE = 70.0
 LEASES = (20.0, 40.0)
@@ -94,7 +97,7 @@ def pools(job: str) -> tuple[list[Write], list[Write], list[Write]]:
         }
 
     reported = [state for state in State if state is not State.PENDING]
-    tries = list(product("xyz", (1, 2, 3), (1, 2, 3), reported))
+    tries = list(product(TOKENS, (1, 2, 3), (1, 2, 3), reported))
     starts = [
         start(job, token=t, attempt=a, seq=s, state=state, late=n % 2 == 0, role=STARTS[n // 2 % 2], **details())
         for n, (t, a, s, state) in enumerate(tries)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from progresskit.abc import SupportsParts
 from progresskit.parts import Declaration, Parts, Report
 from progresskit.progress import FINAL_STATES, State, Version
+from progresskit.start_tokens import new_token, token_at
 from progresskit.steps import WHOLE
 
 from .helpers import insist, opened, read, until
@@ -92,6 +93,18 @@ class PartsContract:
         send(backend, [declare("album", size=2)])
         assert (read(backend, "album").state, read(backend, "album").percent) == (State.RUNNING, 75)
         assert read(backend, "album").version.run == 1
+
+    def test_a_part_is_that_of_the_later_start_on_its_host_in_whatever_order_the_two_arrive(
+        self, backend: Backend
+    ) -> None:
+        killed, present = new_token(), new_token()
+        send(backend, [declare("album", size=2)], [report("album", "a", token=present, age=0)])
+        send(backend, [], [report("album", "a", token=killed, age=0)])  # it was under way when its worker was killed
+        send(backend, [], [report("album", "a", State.SUCCEEDED, token=present, is_start=False, age=0)])
+        # Of a late one, the age and that of the other may be known to a second only.
+        send(backend, [], [report("album", "b", token=killed, age=0)])
+        send(backend, [], [report("album", "b", State.SUCCEEDED, token=present, late=True, age=1)])
+        assert (read(backend, "album").state, read(backend, "album").parts) == (State.SUCCEEDED, Parts(2, 2, 0, 0, 0))
 
     def test_a_declaration_and_the_reports_of_one_batch_belong_together(self, backend: Backend) -> None:
         send(backend, [declare("album", size=1)], [report("album", "a", State.SUCCEEDED)])
@@ -278,6 +291,9 @@ class Pass(NamedTuple):
 
 PARENT = "job"
 
+TOKENS = ("p", *(token_at("0bad51de", number) for number in (1, 2)))
+"""Of two hosts."""
+
 
 def part_histories() -> SearchStrategy[list[Any]]:
     """
@@ -294,10 +310,10 @@ def part_histories() -> SearchStrategy[list[Any]]:
           for n, (size, weight) in enumerate(product((None, 0, 1, 2, 3), (None, 7)))),
         *(start(PARENT, token=token, attempt=attempt, age=n / 3.1,
                 declaration=Declaration(token, size) if size else None)
-          for n, (token, attempt, size) in enumerate(product(("x", "y"), (1, 2), (None, 2)))),
+          for n, (token, attempt, size) in enumerate(product(TOKENS, (1, 2), (None, 2)))),
         *(update(PARENT, 2, token=token, state=state, age=AGE + n / 1_000 + 1 / 2_048,
                  declaration=Declaration(token, size, None, 5.0 * n) if size else None)
-          for n, (token, state, size) in enumerate(product(("x", "y"), State, (None, 2, 3)))
+          for n, (token, state, size) in enumerate(product(TOKENS, State, (None, 2, 3)))
           if state is not State.PENDING),
         *(external_update(PARENT, state, age=n / 8 + 0.01)
           for n, state in enumerate((State.PENDING, *sorted(FINAL_STATES)))),
@@ -306,7 +322,7 @@ def part_histories() -> SearchStrategy[list[Any]]:
         report(PARENT, name, state, value, token=token, weight=1 + 5 * (name == "b"), is_start=n % 3 > 0,
                late=n % 4 == 0, age=n % 90 + n / 1_000 + 1 / 2_048, lease=20 + n % 3 * 20, ttl=100 + n % 2 * 100)
         for n, (name, state, value, token) in enumerate(
-            product("ab", [each for each in State if each is not State.PENDING], (0, 3_333, WHOLE), ("p", "q", None)))
+            product("ab", [each for each in State if each is not State.PENDING], (0, 3_333, WHOLE), (*TOKENS, None)))
         if token is not None or state in FINAL_STATES
     ]  # fmt: skip
     batches = st.builds(

@@ -14,6 +14,17 @@ local FINAL = {succeeded = true, failed = true, cancelled = true}
 local SKEW = 2 -- SKEW_SECONDS of progresskit.progress
 local LONGEST = 1e15 -- milliseconds; what Redis adds the present time to must not overflow
 
+-- Whether a start was made before another one, nil where their tokens do not say it: was_made_first of
+-- progresskit.start_tokens.
+local function was_made_first(token, began, other, opened)
+    if #token ~= 30 or #other ~= 30 or string.sub(token, 1, 8) ~= string.sub(other, 1, 8) then
+        return nil
+    elseif math.abs(began - opened) >= 60 then
+        return nil
+    end
+    return token < other
+end
+
 -- The seconds since the epoch: of a clock that was given, or else of the server.
 local function clock(given)
     if given ~= '' then

@@ -153,7 +153,13 @@ local function advanced(part, report, now)
     if report.token == '-' then
         return (FINAL[part.state] or precedes) and part or in_state(part, report.state)
     end
-    if report.is_start and not (report.late and precedes) or part.restored and began > part.opened then
+    local is_older, takes_over = was_made_first(report.token, began, part.token, part.opened)
+    if is_older == nil then
+        takes_over = report.is_start and not (report.late and precedes) or part.restored and began > part.opened
+    else
+        takes_over = (report.is_start or part.restored) and not is_older
+    end
+    if takes_over then
         part.token, part.opened, part.restored = report.token, began, unproven
         return in_state(part, report.state)
     end

@@ -132,13 +132,22 @@ local function fold(key, text, body)
     end
 
     local waited = (known.state == 'pending' or known.state == 'running' and known.token == '-') and newer >= 0
+    local is_older = was_made_first(token, began, known.token, opened)
     local takes_over
     if role == 'dequeue' and known.state == 'cancelled' and known.cancel == '1' and (known.token == '-' or newer > 0) then
         takes_over = false -- the task was cancelled while it waited for this attempt
     elseif role == 'start' or role == 'dequeue' then
-        takes_over = not late or waited or not older
+        local precedes = late and older
+        if is_older ~= nil then
+            precedes = is_older
+        end
+        takes_over = waited or not precedes
     else
-        takes_over = waited and not (late and older) or restored and began > opened
+        local follows = began > opened
+        if is_older ~= nil then
+            follows = not is_older
+        end
+        takes_over = waited and not (late and older) or restored and follows
     end
     if not takes_over then
         return known.run
