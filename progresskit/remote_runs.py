@@ -204,7 +204,7 @@ class RemoteRuns:
 
 
 def _derived_token(id: str, started_at: datetime) -> str:
-    """Return the token of a run, which any process can derive from the record; that of a worker is of its host and its time."""
+    """Return the token of a run that no worker of this host began: any process can derive it from the record."""
     return sha256(f"{id} {started_at.isoformat()}".encode()).hexdigest()[:16]
 
 
