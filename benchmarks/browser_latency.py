@@ -114,7 +114,7 @@ def measure(url: str, browser: Browser, stack: ExitStack) -> list[Shown]:
     """Set, and look at both pages meanwhile."""
     serve = stack.enter_context(
         running(
-            ["-m", "progresskit.cli", "serve", "--port", "0", "--json"],
+            ["-m", "progresskit", "serve", "--port", "0", "--json"],
             PROGRESSKIT_URL=url,
             PROGRESSKIT_SECRET_KEY=SECRET,
         )

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-RUN = (sys.executable, "-m", "progresskit.cli", "run", "benchmark")
+RUN = (sys.executable, "-m", "progresskit", "run", "benchmark")
 WAYS = {"bare": (), "run": (*RUN, "--"), "run --stdout": (*RUN, "--stdout", "--")}
 ROUNDS = 3
 

@@ -74,7 +74,7 @@ def decode(stored: Stored, stalled: bool = False, id: str | None = None) -> Prog
     in_body, details, lease, owner = known(text, override, created)
     if override is not None and details.steps is not None:
         details = details._replace(steps=ended(details.steps, state))
-    if tally is not None and not (token is not None and tally.total_weight is None and _counts_itself(details)):
+    if tally is not None and not (token is not None and not tally.gives_percent and _counts_itself(details)):
         details = _with_parts(details, tally, state, is_owned=token is not None)
     id = check_id(in_body) if id is None else id
     is_stalled = stalled and state is State.RUNNING

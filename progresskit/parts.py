@@ -175,6 +175,11 @@ class Tally(NamedTuple):
         return self.size if self.weight is None else self.weight
 
     @property
+    def gives_percent(self) -> bool:
+        """True where the percent of the job is that of its parts: their number or their weight was declared."""
+        return self.total_weight is not None
+
+    @property
     def hundredths(self) -> int | None:
         """How much is done, in hundredths of a percent, at most 9,999; None while the total weight is unknown or 0."""
         total = self.total_weight

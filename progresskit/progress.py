@@ -455,7 +455,7 @@ class Progress:
         """0 to 99.99, floored to 2 decimals; 100 once succeeded; None while the total is unknown or 0."""
         if self.state is State.SUCCEEDED:
             return 100
-        if self.tally is not None and self.tally.total_weight is not None:
+        if self.tally is not None and self.tally.gives_percent:
             return percent_of(self.tally.hundredths)
         details = self.details
         given = details.given_percent

@@ -146,7 +146,7 @@ class RemoteRuns:
         if report.seq > before.version.seq and before.state is State.RETRYING and report.state not in _STILL_WAITING:
             attempt += 1
         kept = _about(before)
-        if before.tally is None or (before.tally.total_weight is None and before.total is not None):
+        if before.tally is None or (not before.tally.gives_percent and before.total is not None):
             kept = kept._replace(**_values(before))  # they do not follow from parts
         record = self._record(run, attempt, report, kept._replace(**report.values), before.owner, before)
         return self._store(run, record, Role.UPDATE)

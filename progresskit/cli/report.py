@@ -47,7 +47,7 @@ exec {program} "$@"
 
 def write_shell_version(path: str, id: str) -> None:
     """Write a version of this command for the job of that id, in the language of the shell, which starts faster."""
-    program = shlex.join([sys.executable, "-P", "-m", "progresskit.cli"])
+    program = shlex.join([sys.executable, "-P", "-m", "progresskit"])
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700)
     with open(file, "w", encoding="utf-8") as script:
         script.write(_SHELL_VERSION.format(id=shlex.quote(id), program=program))

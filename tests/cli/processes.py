@@ -24,7 +24,7 @@ from tests.services.waiting import PATIENCE, wait_until
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc which processes are left")
 
 ROOT = Path(__file__).parents[2]
-COMMAND = (sys.executable, "-m", "progresskit.cli")
+COMMAND = (sys.executable, "-m", "progresskit")
 RUN_SECONDS = 300
 JOB_SECONDS = 120
 LONG_CSV = b"a,b\n" + b"1,2\n" * 3_000_000

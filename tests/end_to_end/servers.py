@@ -63,7 +63,7 @@ COMMANDS: dict[str, list[str]] = {
     "hypercorn": ["hypercorn", "--bind", "127.0.0.1:{port}", BESIDE_DJANGO],
     "granian-django": ["granian", "--interface", "asgi", "--port", "{port}", DJANGO_ASGI],
     "granian-wsgi": ["granian", "--interface", "wsgi", "--port", "{port}", FLASK],
-    "serve": ["progresskit.cli", "serve", "--port", "{port}"],
+    "serve": ["progresskit", "serve", "--port", "{port}"],
 }
 """How a user starts them; `runserver` and `flask run` have a thread for each request."""
 

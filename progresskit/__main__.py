@@ -1,4 +1,4 @@
-"""`python -m progresskit.cli` is the command `progresskit`."""
+"""`python -m progresskit` is the command `progresskit`."""
 
 from __future__ import annotations
 
