@@ -29,6 +29,7 @@ from _part_worker import STEPS, THREADS
 
 from progresskit import Kit, Progress, State
 from progresskit.abc import SupportsParts
+from progresskit.start_tokens import new_token
 from progresskit.testing import PartsContract, start, update
 from progresskit.testing.parts import report
 from progresskit.testing.writes import declare
@@ -220,9 +221,9 @@ def write_costs(url: str) -> Iterator[tuple[str, bool]]:
 def fill(parts: SupportsParts, id: str, count: int, first: int = 0) -> None:
     """Have parts begin, get half done and succeed, in batches."""
     for begin in range(first, first + count, BATCH):
-        names = [f"chunk-{number:06}" for number in range(begin, min(begin + BATCH, first + count))]
+        tokens = {f"chunk-{n:06}": new_token() for n in range(begin, min(begin + BATCH, first + count))}
         for state, hundredths in ((State.RUNNING, 0), (State.RUNNING, 5_000), (State.SUCCEEDED, 0)):
-            reports: list[Report] = [report(id, name, state, hundredths) for name in names]
+            reports: list[Report] = [report(id, name, state, hundredths, token=token) for name, token in tokens.items()]
             parts.write_with_reports([], reports)
 
 

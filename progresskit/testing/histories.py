@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .model import Model
 
 JOBS = ("a", "b")
-TOKENS = ("x", *(token_at("0bad51de", number)[:-1] for number in (1, 2)))
+TOKENS = ("x", *(token_at(b"one", number << 20)[:-1] for number in (1, 2)))
 """Of two hosts; to each a digit is added, see `renamed`."""
 AGES = (0.0, 20.5, 60.25)
 LONGEST_AGE = 70.0

@@ -291,7 +291,7 @@ class Pass(NamedTuple):
 
 PARENT = "job"
 
-TOKENS = ("p", *(token_at("0bad51de", number) for number in (1, 2)))
+TOKENS = ("p", *(token_at(b"one", number << 20) for number in (1, 2)))
 """Of two hosts."""
 
 

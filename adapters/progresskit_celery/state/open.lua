@@ -4,7 +4,7 @@
 -- Returns the run; nil, and stores nothing, where what is stored is of another kind.
 local RECORD = '^{"status": "PROGRESS", "result": "%[(%d+),(%d+),%d+,([^,]+),\\"(%l+)\\",([^,]+),(%l+),[^,]+,[^,]+,'
     .. '([^,]+),[^,]+,%l+,(%d+),null%]\\n\\n'
-local OPENING = '^(%d+) (%d+) (%d+) (%w+) (%l+) (%d+) (%S+) (%S+) (%S+)$'
+local OPENING = '^(%d+) (%d+) (%d+) ([%w_-]+) (%l+) (%d+) (%S+) (%S+) (%S+)$'
 local CREATED = '^[^,]+,\\"created_at\\":(\\"[^,]+),'
 local FINAL = {succeeded = true, failed = true, cancelled = true}
 

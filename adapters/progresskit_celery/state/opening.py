@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from progresskit.progress import STARTS, State
 
 if TYPE_CHECKING:
     from progresskit.progress import Write
+
+
+_is_plain = re.compile(r"[\w-]+", re.ASCII).fullmatch
 
 
 class Opening(NamedTuple):
@@ -22,7 +26,7 @@ def opening_of(write: Write) -> Opening | None:
     token, state = write.token, write.state
     if write.role not in STARTS or state is State.RUNNING or write.late or write.declaration is not None:
         return None
-    if token is None or not (token.isascii() and token.isalnum()):
+    if token is None or not _is_plain(token):
         return None
     numbers = f"{write.created} {write.lease!r} {write.ttl!r} {write.age!r}"
     words = f"{max(write.run, 1)} {write.attempt} {write.seq} {token} {state.value} {numbers}"
