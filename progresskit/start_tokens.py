@@ -13,7 +13,6 @@ stored with one, in Redis in a list of values of at most 64 bytes.
 from __future__ import annotations
 
 from binascii import b2a_base64
-from functools import cache
 from os import urandom
 from time import monotonic_ns
 
@@ -27,6 +26,18 @@ How long a start may be on its way: of two that are further apart by the store's
 So no more is lost where two hosts have one name, as copies of a virtual machine that was running do.
 """
 
+
+def _name_of_host() -> bytes:
+    """Return a name for this host until it is started again; on systems that have none, for this process."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return bytes.fromhex(file.read(6))
+    except (OSError, ValueError):
+        return urandom(3)
+
+
+_HOST = _name_of_host()  # read at once: a job may begin in a finalizer, when there is no `open` any more
+
 _ORDERED = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/",
     b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz",
@@ -36,7 +47,7 @@ _ORDERED = bytes.maketrans(
 
 def new_token() -> str:
     """Return the token of a start that is made now."""
-    return token_at(_host(), monotonic_ns(), urandom(3))
+    return token_at(_HOST, monotonic_ns(), urandom(3))
 
 
 def token_at(host: bytes, nanoseconds: int, random: bytes = bytes(3)) -> str:
@@ -56,13 +67,3 @@ def was_made_first(token: str | None, began: float, other: str | None, opened: f
     if token[:HOST_LENGTH] != other[:HOST_LENGTH] or abs(began - opened) >= UNDER_WAY_SECONDS:
         return None
     return token < other
-
-
-@cache
-def _host() -> bytes:
-    """Return a name for this host until it is started again; on systems that have none, for this process."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return bytes.fromhex(file.read(6))
-    except (OSError, ValueError):
-        return urandom(3)
