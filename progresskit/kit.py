@@ -593,6 +593,8 @@ class Kit:
         """
         Ask a job to stop; return False where it is unknown or done. Raises the errors of `get_many`.
 
+        What this process has reported is stored before it is unknown: the job may have begun, or was sent, just now.
+
         A `stalled` job has no worker that could stop, so it ends as cancelled at once. Later writes of its worker, if
         that should return, are ignored.
         """
@@ -602,6 +604,8 @@ class Kit:
     def _request_cancel(self, id: str, end: Callable[[], None], *, asks: bool = True) -> bool:
         """Ask a job to stop and call `end`; return False where it is not known or is done."""
         accepted = [*self.backend.request_cancel((id,))] if asks else [id]
+        if not accepted and (publisher := self._resources.open_publisher) is not None and publisher.settle():
+            accepted = [*self.backend.request_cancel((id,))]
         if not accepted:
             return False
         removals = [canceller(accepted) for canceller in self._cancellers]

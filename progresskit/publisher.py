@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import sys
 from enum import Enum
-from threading import Event, Lock
+from threading import Event, Lock, current_thread
 from typing import TYPE_CHECKING
 from weakref import ref
 
@@ -69,6 +69,11 @@ class PublisherThread:
     def is_running(self) -> bool:
         """True while there is a thread that does the rounds."""
         return self._phase in (Phase.RUNNING, Phase.FINISHING)
+
+    @property
+    def is_current(self) -> bool:
+        """True in the thread itself."""
+        return current_thread() is self._thread
 
     @property
     def is_to_come(self) -> bool:
@@ -397,15 +402,32 @@ class Publisher:
             return
         if sys.is_finalizing():
             raise FlushTimeout("nothing is stored any more while the interpreter ends")
-        flush = Flush()
-        self._post(lambda: self._rounds.flush(flush))
-        if not self._thread.is_running:
-            self._step_here()
+        flush = self._begin_flush()
         if not flush.finished.wait(timeout):
             raise FlushTimeout(f"what was reported is not stored after {timeout} seconds")
         if flush.refused:
             self._inbox.put(lambda: self._rounds.outbox.mark_reported(flush.refused))
             raise BackendError(next(iter(flush.refused.values())))
+
+    def settle(self) -> bool:
+        """
+        Store what was reported until now; return False at once where all of it is stored.
+
+        It waits for `flush_seconds` at most, and leaves it to the next flush to raise for what is not stored.
+        """
+        if not self._threaded or self._thread.is_current or sys.is_finalizing():
+            return False
+        if not self.has_jobs and self._rounds.is_idle:
+            return False
+        self._begin_flush().finished.wait(self._settings.flush_seconds)
+        return True
+
+    def _begin_flush(self) -> Flush:
+        flush = Flush()
+        self._post(lambda: self._rounds.flush(flush))
+        if not self._thread.is_running:
+            self._step_here()
+        return flush
 
     def close(self) -> None:
         """

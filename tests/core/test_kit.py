@@ -35,6 +35,7 @@ from progresskit.integrations import Integration
 from progresskit.memory import MemoryBackend
 from progresskit.registry import BACKENDS
 from progresskit.testing import FakeClock, external_update, start
+from tests.services.waiting import wait_until
 
 from .doubles import FlakyBackend, wait_for_removals
 
@@ -422,6 +423,27 @@ def test_who_takes_jobs_out_of_a_queue_is_called_for_those_that_are_known(kit: K
     assert [kit.cancel(id) for id in ("job", "done", "unknown")] == [True, False, False]
     wait_for_removals()
     assert called == [["job"]]
+
+
+def test_what_began_or_was_sent_just_now_is_known_to_cancel() -> None:
+    with closing(Kit("memory://", flush_seconds=60)) as kit:
+        for number in range(20):
+            with kit.observe("again"):
+                assert kit.cancel("again")
+            Integration(kit).enqueued(f"sent-{number}")
+            assert kit.cancel(f"sent-{number}")
+        with kit.observe("again") as job:
+            assert kit.cancel("again")
+            wait_until(lambda: job.cancel_requested)
+        assert not kit.cancel("unknown")
+
+
+def test_an_observer_may_cancel_in_the_thread_that_stores() -> None:
+    answers: list[bool] = []
+    with closing(Kit("memory://", flush_seconds=10_000)) as kit, kit.observe("job") as job:
+        job.attach(lambda progress: answers.append(kit.cancel("unknown")))
+        wait_until(lambda: bool(answers))
+    assert not any(answers)
 
 
 # The default kit.
