@@ -768,7 +768,7 @@ def fold(stored: Stored | None, write: Write, now: float) -> tuple[Stored | None
         return _fold_owner(stored, write, began)
     if not _takes_over(stored, write, began, now):
         return stored, Effect.IGNORED
-    if awaits(stored, write) or (stored.state not in FINAL_STATES and stored.attempt < write.attempt):
+    if awaits(stored, write) or _retries(stored, write):
         return _opened(write, stored.run, began, stored), Effect.APPLIED
     return _opened(write, max(write.run, stored.run + 1), began, born=stored.born), Effect.APPLIED
 
@@ -777,6 +777,11 @@ def awaits(stored: Stored, write: Write) -> bool:
     """Return whether the stored job waits for a worker, as which the writer may go on with its run."""
     is_running_group = stored.state is State.RUNNING and stored.token is None
     return (stored.state is State.PENDING or is_running_group) and stored.attempt <= write.attempt
+
+
+def _retries(stored: Stored, write: Write) -> bool:
+    """Return whether the write is of a later attempt of the stored run."""
+    return stored.state not in FINAL_STATES and stored.attempt < write.attempt
 
 
 def _was_withdrawn(stored: Stored, write: Write) -> bool:
@@ -799,15 +804,17 @@ def _takes_over(stored: Stored, write: Write, began: float, now: float) -> bool:
     """
     Say whether a worker's write replaces a record that is not its own.
 
-    Of two starts on one host the later one owns the record, in whatever order they arrive. Another start that comes at
-    once does, but for that of a task that was cancelled while it waited. A late one, and an update where the store had
-    lost the record, do so by when their runs began. A job that a sender has announced goes on with any start, and with
-    an update that is not late.
+    Of two starts on one host the later one owns the record, though they arrive in the other order. Another start that
+    comes at once does, but for that of a task that was cancelled while it waited. A late one, and an update where the
+    store had lost the record, do so by when their runs began. A job that a sender has announced goes on with any start,
+    and with an update that is not late. A later attempt of the stored run is the later start.
     """
     if write.role is Role.DEQUEUE and _was_withdrawn(stored, write):
         return False
-    is_older = was_made_first(write.token, began, stored.token, stored.opened)
     if write.role in STARTS:
+        is_older = None
+        if not _retries(stored, write):
+            is_older = was_made_first(write.token, began, stored.token, stored.opened)
         if is_older is None:
             is_older = write.late and _precedes(began, stored, now)
         return awaits(stored, write) or not is_older

@@ -23,7 +23,8 @@ UNDER_WAY_SECONDS = 60.0
 """
 How long a start may be on its way: of two that are further apart by the store's clock, that clock alone decides.
 
-So no more is lost where two hosts have one name, as copies of a virtual machine that was running do.
+So a later worker is ignored at most where it follows within that time, if two hosts have one name but not one clock:
+copies of a virtual machine that was running, or namespaces of time.
 """
 
 
@@ -31,7 +32,10 @@ def _name_of_host() -> bytes:
     """Return a name for this host until it is started again; on systems that have none, for this process."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return bytes.fromhex(file.read(6))
+            host = bytes.fromhex(file.read(6))
+        if len(host) != 3:
+            raise ValueError("the file is empty, as in some containers")
+        return host
     except (OSError, ValueError):
         return urandom(3)
 

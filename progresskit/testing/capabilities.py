@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import cycle, product
 from threading import Condition
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from progresskit.abc import SupportsAsyncWrite, SupportsParts
 from progresskit.memory import MemoryBackend
 from progresskit.progress import FINAL_STATES, Role, State, Version, moment
+from progresskit.start_tokens import token_at
 
 from .doubles import RecordingObserver
 from .helpers import PATIENCE, backend_of, names, nothing, read, seen, write_and_read
@@ -144,6 +146,7 @@ class TimedWriteContract:
     def test_a_start_in_a_given_time_is_folded_in_as_any_other(self, backend: SupportsTimedWrite) -> None:
         store, model = backend_of(backend), MemoryBackend()
         store.write([start("connects")])
+        earlier, mine, newer = (token_at(b"one", number << 20) for number in (1, 2, 3))
         befores: list[Callable[[str], Write] | None] = [
             None,
             lambda id: external_update(id, kind="sent"),
@@ -152,7 +155,11 @@ class TimedWriteContract:
             lambda id: start(id, token="before", attempt=2),
             lambda id: start(id, token="before", state=State.RETRYING),
             lambda id: start(id, token="before", state=State.FAILED),
-            lambda id: start(id, attempt=2),
+            lambda id: start(id, token=mine, attempt=2),
+            *(
+                partial(start, token=token, attempt=attempt, state=state)
+                for token, attempt, state in product((earlier, newer), (1, 2), (State.RETRYING, State.FAILED))
+            ),
             lambda id: external_update(id, State.FAILED),
             lambda id: external_update(id, State.FAILED, ttl=1e-9),
         ]
@@ -165,7 +172,9 @@ class TimedWriteContract:
                 each.write([] if before is None else [before(id)])
                 if is_cancelled:
                     each.request_cancel([id])
-            begun = start(id, attempt=2, state=State.SUCCEEDED, role=Role.DEQUEUE, kind="begun", created_at=later)
+            begun = start(
+                id, token=mine, attempt=2, state=State.SUCCEEDED, role=Role.DEQUEUE, kind="begun", created_at=later
+            )
             if way(begun) is None:
                 store.write([begun])
             model.write([begun])

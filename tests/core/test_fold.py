@@ -22,6 +22,7 @@ from progresskit.progress import (
     life_of,
     moment,
 )
+from progresskit.start_tokens import token_at
 from progresskit.testing import external_update, start, update
 from progresskit.testing.histories import writes
 
@@ -109,6 +110,17 @@ def test_the_newest_start_owns_the_record() -> None:
     ):
         assert effect(both, late) is Effect.IGNORED
     assert effect(both, update("job", 2, token="second", run=2)) is Effect.APPLIED
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.RETRYING, *FINAL])
+def test_of_two_starts_on_one_host_the_later_one_owns_the_record(state: State) -> None:
+    earlier, later = (token_at(b"one", number << 20) for number in (1, 2))
+    stored = folded(start("job", token=later, state=state))
+    assert effect(stored, start("job", token=earlier)) is Effect.IGNORED
+    next_attempt = start("job", token=earlier, attempt=2)  # is later than the one before, whatever the clock says
+    assert effect(stored, next_attempt) is (Effect.IGNORED if state in FINAL_STATES else Effect.APPLIED)
+    stored = folded(start("job", token=earlier, state=state, age=1))
+    assert effect(stored, start("job", token=later, late=True, age=2)) is Effect.APPLIED
 
 
 def test_a_new_run_keeps_nothing_of_the_one_before() -> None:

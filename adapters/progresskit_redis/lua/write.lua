@@ -132,26 +132,32 @@ local function fold(key, text, body)
     end
 
     local waited = (known.state == 'pending' or known.state == 'running' and known.token == '-') and newer >= 0
-    local is_older = was_made_first(token, began, known.token, opened)
+    local retries = newer > 0 and not FINAL[known.state]
     local takes_over
     if role == 'dequeue' and known.state == 'cancelled' and known.cancel == '1' and (known.token == '-' or newer > 0) then
         takes_over = false -- the task was cancelled while it waited for this attempt
     elseif role == 'start' or role == 'dequeue' then
-        local precedes = late and older
-        if is_older ~= nil then
-            precedes = is_older
+        local is_older
+        if not retries then
+            is_older = was_made_first(token, began, known.token, opened)
         end
-        takes_over = waited or not precedes
+        if is_older == nil then
+            is_older = late and older
+        end
+        takes_over = waited or not is_older
     else
-        local follows = began > opened
-        if is_older ~= nil then
+        local is_older = was_made_first(token, began, known.token, opened)
+        local follows
+        if is_older == nil then
+            follows = began > opened
+        else
             follows = not is_older
         end
         takes_over = waited and not (late and older) or restored and follows
     end
     if not takes_over then
         return known.run
-    elseif waited or newer > 0 and not FINAL[known.state] then
+    elseif waited or retries then
         return open(known.run, true)
     end
     return open(string.format('%.0f', math.max(run, known.run + 1)))
