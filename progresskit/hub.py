@@ -13,7 +13,7 @@ from collections import deque
 from contextlib import suppress
 from enum import Enum
 from queue import Empty, SimpleQueue
-from threading import Condition, Lock
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from . import background, forks
@@ -45,30 +45,37 @@ DONE_SECONDS = 1.0
 
 
 class Mailbox:
-    """Holds the newest record of each job until the viewer takes it."""
+    """
+    Holds the newest record of each job until the viewer takes it.
+
+    A reader waits at a queue of its own, and not at a Condition: where the handler of a signal raises, as Ctrl-C does,
+    the lock of a Condition may stay taken for ever, or be free where it is released next.
+    """
 
     def __init__(self) -> None:
         self.ids: set[str] = set()  # changed in the hub's turn only
         self.closed = False
-        self._ready = Condition()
+        self._lock = Lock()
         self._records: dict[str, Progress] = {}
+        self._readers: list[SimpleQueue[None]] = []
         self._waiter: tuple[AbstractEventLoop, Future[None]] | None = None
 
     def put(self, records: Iterable[Progress], waiting: Waiting) -> None:
         """Put records in place of older ones; add a reader of an event loop that waits for them to `waiting`."""
-        with self._ready:
+        with self._lock:
             for progress in records:
                 self._records[progress.id] = progress
             self._wake(waiting)
 
     def close(self, waiting: Waiting) -> None:
         """End the wait of every reader: no more records will come."""
-        with self._ready:
+        with self._lock:
             self.closed = True
             self._wake(waiting)
 
     def _wake(self, waiting: Waiting) -> None:
-        self._ready.notify_all()
+        while self._readers:
+            self._readers.pop().put(None)
         if self._waiter is not None:
             loop, future = self._waiter
             waiting.setdefault(loop, []).append(future)
@@ -76,9 +83,20 @@ class Mailbox:
 
     def take(self, timeout: float | None) -> dict[str, Progress]:
         """Return the records, by id; wait for one, `timeout` seconds at most."""
-        with self._ready:
-            self._ready.wait_for(lambda: self._records or self.closed, timeout)
-            taken, self._records = self._records, {}
+        with self._lock:
+            if self._records or self.closed or (timeout is not None and timeout <= 0):
+                return self._take()
+            woken = SimpleQueue[None]()
+            self._readers.append(woken)
+        with suppress(Empty):
+            woken.get(timeout=timeout)
+        with self._lock:
+            if woken in self._readers:
+                self._readers.remove(woken)
+            return self._take()
+
+    def _take(self) -> dict[str, Progress]:
+        taken, self._records = self._records, {}
         return taken
 
     async def atake(self, timeout: float | None) -> dict[str, Progress]:
@@ -86,7 +104,7 @@ class Mailbox:
         from asyncio import get_running_loop, wait
 
         loop = get_running_loop()
-        with self._ready:
+        with self._lock:
             future: Future[None] | None = None
             if not (self._records or self.closed):
                 future = loop.create_future()
@@ -123,7 +141,7 @@ class Viewer:
         """
         Return the newest records of the jobs that have changed, by id; wait for one, `timeout` seconds at most.
 
-        An empty dict means that the time is over, or that the kit was closed.
+        An empty dict means that the time is over, that the kit was closed, or that another reader had the records.
         """
         return self._mailbox.take(timeout)
 

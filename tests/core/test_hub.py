@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from itertools import pairwise
@@ -16,6 +18,7 @@ from progresskit.backoff import FIRST_SECONDS, LONGEST_SECONDS
 from progresskit.hub import DONE_SECONDS, Viewer
 from progresskit.progress import life_of, moment
 from progresskit.testing import LEASE, LIFE, FakeClock, RecordingObserver, external_update, start, update
+from tests.services.waiting import PATIENCE
 
 from .doubles import FlakyBackend
 
@@ -761,3 +764,37 @@ def test_a_viewer_sees_jobs_from_when_they_are_added_until_they_are_dropped(
     look()
     assert viewer.get(0) == {}
     assert other.get(0)["b"].current == 3
+
+
+def test_a_signal_that_ends_a_wait_at_any_moment_leaves_the_viewer_whole() -> None:
+    """Ctrl-C is the usual way to end `watch`; what the handler raises arrives, and the next wait is as the first."""
+    script = """
+import signal
+from progresskit import Kit
+
+class Interrupt(Exception):
+    pass
+
+def interrupt(*_):
+    global is_waiting
+    if is_waiting:  # else the signal is sent again
+        is_waiting = False
+        raise Interrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+kit, is_waiting, interrupted = Kit("memory://"), False, 0
+with kit.hub.view(["job"]) as viewer:
+    for number in range(5_000):
+        signal.setitimer(signal.ITIMER_REAL, (5 + number % 80) * 1e-6, 0.003)
+        try:
+            is_waiting = True
+            viewer.get(60)
+        except Interrupt:
+            interrupted += 1
+    kit.observe("job").succeed()
+    assert viewer.get(60)["job"].done
+kit.close()
+print(interrupted)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.stdout, done.stderr) == ("5000\n", "")
