@@ -13,7 +13,7 @@ from collections import deque
 from contextlib import suppress
 from enum import Enum
 from queue import Empty, SimpleQueue
-from threading import Lock
+from threading import Lock, RLock
 from typing import TYPE_CHECKING
 
 from . import background, forks
@@ -55,7 +55,7 @@ class Mailbox:
     def __init__(self) -> None:
         self.ids: set[str] = set()  # changed in the hub's turn only
         self.closed = False
-        self._lock = Lock()
+        self._lock = RLock()  # a finalizer, or a signal's handler, may report in the thread that has it
         self._records: dict[str, Progress] = {}
         self._readers: list[SimpleQueue[None]] = []
         self._waiter: tuple[AbstractEventLoop, Future[None]] | None = None
