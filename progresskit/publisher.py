@@ -411,13 +411,11 @@ class Publisher:
 
     def settle(self) -> bool:
         """
-        Store what was reported until now; return False at once where all of it is stored.
+        Store what was reported until now; return False at once where nothing was reported of late.
 
         It waits for `flush_seconds` at most, and leaves it to the next flush to raise for what is not stored.
         """
-        if not self._threaded or self._thread.is_current or sys.is_finalizing():
-            return False
-        if not self.has_jobs and self._rounds.is_idle:
+        if not (self._threaded and self.has_work) or self._thread.is_current or sys.is_finalizing():
             return False
         self._begin_flush().finished.wait(self._settings.flush_seconds)
         return True
