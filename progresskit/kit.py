@@ -593,7 +593,7 @@ class Kit:
         """
         Ask a job to stop; return False where it is unknown or done. Raises the errors of `get_many`.
 
-        What this process has reported is stored before it is unknown: the job may have begun, or was sent, just now.
+        A job that this process has begun or sent just now is known: its reports are stored first, where need be.
 
         A `stalled` job has no worker that could stop, so it ends as cancelled at once. Later writes of its worker, if
         that should return, are ignored.
