@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from progresskit.abc import SupportsParts
 from progresskit.parts import Declaration, Parts, Report
 from progresskit.progress import FINAL_STATES, State, Version
-from progresskit.start_tokens import new_token, token_at
+from progresskit.start_tokens import new_token
 from progresskit.steps import WHOLE
 
 from .helpers import insist, opened, read, until
-from .histories import renamed, shown
+from .histories import TOKENS, renamed, shown
 from .model import Model
 from .process import served
 from .writes import AGE, LEASE, TTL, declare, external_update, start, update
@@ -291,9 +291,6 @@ class Pass(NamedTuple):
 
 PARENT = "job"
 
-TOKENS = ("p", *(token_at(b"one", number << 20) for number in (1, 2)))
-"""Of two hosts."""
-
 
 def part_histories() -> SearchStrategy[list[Any]]:
     """
@@ -318,11 +315,12 @@ def part_histories() -> SearchStrategy[list[Any]]:
         *(external_update(PARENT, state, age=n / 8 + 0.01)
           for n, state in enumerate((State.PENDING, *sorted(FINAL_STATES)))),
     ]  # fmt: skip
+    workers = [f"{token}0" for token in TOKENS]  # as long as those of the job, see `renamed`
     reports = [
         report(PARENT, name, state, value, token=token, weight=1 + 5 * (name == "b"), is_start=n % 3 > 0,
                late=n % 4 == 0, age=n % 90 + n / 1_000 + 1 / 2_048, lease=20 + n % 3 * 20, ttl=100 + n % 2 * 100)
         for n, (name, state, value, token) in enumerate(
-            product("ab", [each for each in State if each is not State.PENDING], (0, 3_333, WHOLE), (*TOKENS, None)))
+            product("ab", [each for each in State if each is not State.PENDING], (0, 3_333, WHOLE), (*workers, None)))
         if token is not None or state in FINAL_STATES
     ]  # fmt: skip
     batches = st.builds(
