@@ -184,7 +184,7 @@ class Publisher:
     """
     Publishes the jobs of this process and external updates of others; may be called in any thread.
 
-    It also holds what a job needs of its kit: clocks, lease, strictness, the `observers` of all jobs, and
+    It also holds the values that a job needs of its kit: clocks, lease, strictness, the `observers` of all jobs, and
     `control_exceptions`, which map exceptions of a queue to the states of jobs that they end.
     """
 
@@ -411,9 +411,9 @@ class Publisher:
 
     def settle(self) -> bool:
         """
-        Store what was reported until now; return False at once where nothing was reported of late.
+        Store all reports made until now; return False at once where there is no work.
 
-        It waits for `flush_seconds` at most, and leaves it to the next flush to raise for what is not stored.
+        Waits for `flush_seconds` at most. The next flush raises for reports that are not stored.
         """
         if not (self._threaded and self.has_work) or self._thread.is_current or sys.is_finalizing():
             return False

@@ -336,18 +336,18 @@ class FoldContract:
     def test_of_two_starts_on_one_host_the_later_one_stays_in_whatever_order_they_arrive(
         self, backend: Backend, clock: FakeClock
     ) -> None:
-        # Its worker was killed; what it had sent reached the store after the start of the worker that has its task now.
+        # A start that was sent just before its worker was killed reaches the store after the next worker's start.
         killed, present = new_token(), new_token()
         assert backend.write([start("job", token=present, age=0)]) == {"job": 1}
         assert backend.write([start("job", token=killed, age=0)]) == {"job": 1}
         ended = write_and_read(backend, update("job", 2, token=present, run=1, state=State.SUCCEEDED, age=0))
         assert (ended.state, ended.version) == (State.SUCCEEDED, Version(1, 1, 2))
         assert backend.write([start("job", token=killed, age=0)]) == {"job": 1}
-        # A late one, whose age and that of the other are only known to a second.
+        # A late start, where the ages of both starts are only known to a second.
         assert backend.write([start("late", token=killed, age=0)]) == {"late": 1}
         assert backend.write([start("late", token=present, late=True, age=1)]) == {"late": 2}
         assert write_and_read(backend, update("late", 2, token=present, run=2, age=1)).version == Version(2, 1, 2)
-        clock.advance(UNDER_WAY_SECONDS + 1)  # nothing is under way for so long: the store's clock decides
+        clock.advance(UNDER_WAY_SECONDS + 1)  # no start is under way for so long: the store's clock decides
         assert backend.write([start("job", token=killed, age=0)]) == {"job": 2}
 
     def test_a_start_that_an_outage_held_back_replaces_what_began_before_it(
