@@ -289,5 +289,5 @@ def kill(pid: int) -> None:
 
 
 def pause(seconds: float) -> None:
-    """Let time pass in which nothing is to happen; the only use of it is to see that nothing does."""
+    """Let time pass: that of a step or an outage, or one in which no request is to come, as is asserted afterwards."""
     time.sleep(seconds)
