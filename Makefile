@@ -2,7 +2,10 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
-VENV := .venv
+# LATEST=1 make test: the newest versions of all packages, in environments of their own, instead of the pinned ones.
+LATEST ?=
+export LATEST
+VENV := .venv$(if $(LATEST),-latest)
 PORT ?= 8765
 PYTEST_OPTIONS ?=
 # QUICK=1 make test: the subset for a laptop. No system package is installed, what needs one is skipped, one Python.
@@ -21,11 +24,19 @@ timed = $(shell grep --recursive --files-with-matches --include=test_*.py 'pytes
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# A stamp per set of extras, so that an unchanged pyproject.toml installs nothing again.
-$(VENV)/.installed-%: pyproject.toml
+# A stamp per set of extras: nothing is installed again until these files change.
+$(VENV)/.installed-%: pyproject.toml constraints/main.txt $(if $(LATEST),newest)
 	@echo "Preparing $(VENV) (once, about a minute)"
-	@tools/venv $(VENV) $*
+	@tools/venv $(VENV) main --editable ".[$*]"
 	@touch $@
+
+.PHONY: newest
+newest:
+	rm -rf .venv-latest*
+
+.PHONY: pins
+pins: ## write the pinned versions in constraints/ anew, and print what changed
+	tools/pins
 
 .PHONY: demo
 demo: $(VENV)/.installed-demo ## a real worker and a real page on http://localhost:$PORT; nothing else is needed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,9 @@ PACKAGES = {
     "vue": "^3.5.0",
     "vue-tsc": "^2.1.0",
 }
+NEWEST = "2026-12-07"
+"""No version that was published after this day is installed, also of what these packages bring."""
+
 SECONDS = 240
 
 STRICT = {
@@ -44,7 +48,8 @@ MODULES = [ROOT / "progresskit" / "web" / name for name in ("progresskit.js", "p
 def install(npm: str) -> Path:
     """Return the folder `node_modules`; an OSError or a SubprocessError where it is not there and cannot be made."""
     listed = json.dumps({"private": True, "dependencies": PACKAGES})
-    home = FOLDER / sha256(listed.encode()).hexdigest()[:16]
+    newest = "" if os.environ.get("LATEST") else NEWEST
+    home = FOLDER / sha256((listed + newest).encode()).hexdigest()[:16]
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several test processes, one installs
@@ -54,6 +59,8 @@ def install(npm: str) -> Path:
             fresh.mkdir()
             (fresh / "package.json").write_text(listed)
             command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]
+            if newest:
+                command += ["--before", newest]
             subprocess.run(command, cwd=fresh, check=True, capture_output=True, timeout=SECONDS)
             fresh.rename(home)
     return home / "node_modules"
