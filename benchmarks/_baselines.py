@@ -46,10 +46,13 @@ class PikaBaseline(Baseline):
     def prepare(self, batch: Sequence[Write]) -> Any:
         from progresskit.backends.changes import Changes
         from progresskit.backends.replica import Stamp
-        from progresskit_rabbitmq.messages import pack
+        from progresskit_rabbitmq.messages import Message
 
         stamp = Stamp(time(), time())
-        return [pack("baseline", number, stamp, Changes(part)) for number, part in enumerate(self.messages(batch))]
+        messages = [
+            Message("baseline", number, stamp, Changes(each)) for number, each in enumerate(self.messages(batch))
+        ]
+        return [message.pack() for message in messages]
 
     def write(self, prepared: Any) -> None:
         for body in prepared:
@@ -65,7 +68,7 @@ class PikaMessagesBaseline(PikaBaseline):
 
     def messages(self, batch: Sequence[Write]) -> list[Sequence[Write]]:
         from progresskit.backends.changes import portions
-        from progresskit_rabbitmq.messages import PORTION
+        from progresskit_rabbitmq.node import PORTION
 
         return [*portions(batch, lambda write: len(write.body), PORTION)]
 

@@ -75,7 +75,7 @@ class Node(ReconnectingThread, LogNode):
         """Return the time by the clock of this process."""
         return self._clock()
 
-    def ready(self, deadline: float, bodies: bool = False) -> RecordStore:
+    def ready(self, deadline: float, viewing: bool = False) -> RecordStore:
         """Return when this process has joined the others, and has the records that they have sent in time."""
         self._connected(deadline)
         return self.replica.entries

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import count
-from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from progresskit.abc import SupportsParts
 from progresskit.backends.log import LogBackend
-from progresskit.errors import BackendUnavailable
 
 from .address import parse
-from .node import Node, Replaced
+from .node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,8 +18,6 @@ if TYPE_CHECKING:
     from progresskit.config import Settings
     from progresskit.parts import Report
     from progresskit.progress import Write
-
-Answer = TypeVar("Answer")
 
 
 class RabbitMQBackend(LogBackend[Node], SupportsParts):
@@ -56,35 +51,10 @@ class RabbitMQBackend(LogBackend[Node], SupportsParts):
         """Return a node of this process that is not connected."""
         return Node(self._address, self._prefix, self._ttl, self._clock)
 
-    def write(self, batch: Sequence[Write]) -> dict[str, int]:
-        """Send the records to all processes; return the runs that this one has stored."""
-        return self.write_with_reports(batch, ())[0]
-
     def write_with_reports(
         self, batch: Sequence[Write], reports: Sequence[Report]
     ) -> tuple[dict[str, int], dict[str, str]]:
         """Send both to all processes; return the runs and run tokens that this one has stored."""
-        began, attempts = monotonic(), count(1)
-
-        def send(node: Node, deadline: float) -> tuple[dict[str, int], dict[str, str]]:
-            if next(attempts) == 1:
-                return node.write_with_reports(batch, reports, deadline)
-            # The first attempt may have reached the broker, and another start may have come since.
-            passed = monotonic() - began
-            again = [write.aged(write.age + passed, is_uncertain=True) for write in batch]
-            late = [report._replace(age=report.age + passed, late=True) for report in reports]
-            return node.write_with_reports(again, late, deadline)
-
-        return self.call(send) if batch or reports else ({}, {})
-
-    def attempt(self, act: Callable[[Node, float], Answer], deadline: float) -> Answer:
-        """Call a function with the node; once more if the connection was made again on purpose."""
-        planned = self.node.manager.planned
-        try:
-            return super().attempt(act, deadline)
-        except Replaced:
-            raise  # it is raised only once, for the caller to know
-        except BackendUnavailable:
-            if self.node.manager.planned == planned:
-                raise
-        return super().attempt(act, deadline)
+        if not (batch or reports):
+            return {}, {}
+        return self.call(lambda node, deadline: node.write_with_reports(batch, reports, deadline))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - else the first thread that connects imports it, maybe while another one forks
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pika import BasicProperties, SelectConnection
@@ -30,6 +31,10 @@ CLOSE_SECONDS = 1.0
 """How long the broker may take to confirm that the connection is closed."""
 
 
+INBOX_PREFETCH, STREAM_PREFETCH = 200, 400
+"""How many messages the broker sends ahead of their acknowledgement."""
+
+
 class Outgoing(NamedTuple):
     """A message to publish; it is refused if `needed` and no queue takes it."""
 
@@ -37,7 +42,7 @@ class Outgoing(NamedTuple):
     key: str
     kind: str
     body: bytes
-    needed: bool
+    needed: bool = False
 
 
 class Receipt:
@@ -56,7 +61,7 @@ class Receipt:
 
 
 class Connection(SelectConnection):  # type: ignore[misc]
-    """A connection that runs a script when it is open, and calls `ready` when the script has ended."""
+    """A connection that runs a script when it is open, and calls `ready` when that has ended."""
 
     def __init__(
         self,
@@ -67,16 +72,15 @@ class Connection(SelectConnection):  # type: ignore[misc]
     ) -> None:
         self.error: BaseException | None = None
         self.blocked = False
-        self.planned = False
-        """True when it is closed in order to open another one, which is no failure."""
-        self._changed, self._make_script, self._ready = changed, script, ready
+        self._changed = changed
         self._script: Script | None = None
+        self._then: Callable[[], None] = ready
         self._publishing: Channel | None = None
         self._tag = 0
         self._receipts: dict[int, Receipt] = {}
         super().__init__(
             parameters,
-            on_open_callback=lambda connection: self._begin_script(),
+            on_open_callback=lambda connection: self.run(script(self), ready),
             on_open_error_callback=lambda connection, error: self._finish(error),
             on_close_callback=lambda connection, error: self._finish(error),
         )
@@ -94,8 +98,9 @@ class Connection(SelectConnection):  # type: ignore[misc]
 
     # The script.
 
-    def _begin_script(self) -> None:
-        self._script = self._make_script(self)
+    def run(self, script: Script, then: Callable[[], None]) -> None:
+        """Run a script, while no other runs, and call a function when it has ended."""
+        self._script, self._then = script, then
         self._resume(None)
 
     def _resume(self, answer: Any) -> None:
@@ -108,7 +113,7 @@ class Connection(SelectConnection):  # type: ignore[misc]
             act(self._script)(self._resume)
         except StopIteration:
             self._script = None
-            self._ready()
+            self._then()
         except Exception as error:
             self.drop(error)
 
@@ -129,6 +134,28 @@ class Connection(SelectConnection):  # type: ignore[misc]
             self._advance(lambda script: script.throw(reason))
         else:
             self.drop(reason)
+
+    def consume(
+        self, queue: str, prefetch: int, take: Callable[[Any, bytes], None], since: str | None = None
+    ) -> Generator[Step, Any, Channel]:
+        """
+        Receive the messages of a queue, or of a stream from there on, until the returned channel is closed.
+
+        `take` is called with the properties and the body of each.
+        """
+        channel = yield from self.open_channel(prefetch)
+        taken = count(1)
+
+        def arrived(_: Channel, method: Any, properties: Any, body: bytes) -> None:
+            if channel.is_open:
+                # Several at a time, but soon: the broker stops sending when the whole prefetch is unacknowledged.
+                if next(taken) % (prefetch // 4) == 0:
+                    channel.basic_ack(method.delivery_tag, multiple=True)
+                take(properties, body)
+
+        arguments = {"x-stream-offset": since} if since is not None else None
+        yield lambda done: channel.basic_consume(queue, arrived, arguments=arguments, callback=done)
+        return channel
 
     # Publishing.
 

@@ -16,21 +16,12 @@ from pika.exceptions import (
 
 from progresskit.errors import BackendError, BackendUnavailable
 
-GUESSES: dict[type[Exception], tuple[str, str]] = {
-    ProbableAuthenticationError: (
-        "the connection was lost while the name and the password were sent",
-        "the broker refuses the name or the password",
-    ),
-    ProbableAccessDeniedError: (
-        "the connection was lost while the virtual host was opened",
-        "there is no such virtual host, or the user may not use it",
-    ),
-    IncompatibleProtocolError: (
-        "the connection was lost at its very start, or what answers there does not speak AMQP",
-        "what answers there does not speak AMQP 0-9-1",
-    ),
+GUESSES = {
+    ProbableAuthenticationError: "the broker refuses the name or the password",
+    ProbableAccessDeniedError: "there is no such virtual host, or the user may not use it",
+    IncompatibleProtocolError: "the answer is not AMQP 0-9-1",
 }
-"""The guesses of pika when a connection ends before it is open: the reason if it was lost, and if it was closed."""
+"""The guesses of pika where a connection ends before it is open; they are wrong where it was only lost."""
 
 CLOSED = re.compile(r"ConnectionClosedByBroker: \((\d+)\)")
 """The code with which the broker closed the connection, in the text of pika's guess."""
@@ -50,24 +41,21 @@ class Failed(AMQPError):  # type: ignore[misc]
 
 def failure(error: BaseException, place: str) -> BackendError:
     """Return the error of the kit for an error of pika, or of the network."""
-    for cause in _causes(error):
-        for kind, (lost, refused) in GUESSES.items():
-            if isinstance(cause, kind):
-                final = _is_refusal(cause)
-                return BackendError(f"{place}: {refused}") if final else BackendUnavailable(f"{place}: {lost}")
+    causes = _causes(error)
+    for cause in causes:
+        guess = GUESSES.get(type(cause))
+        if guess is not None:
+            closed = CLOSED.search(str(cause.args))
+            if closed is not None and int(closed[1]) in CODES:
+                return BackendError(f"{place}: {guess}")
+            return BackendUnavailable(f"{place}: the connection was lost while it was opened; maybe {guess}")
         if isinstance(cause, AuthenticationError):
-            return BackendError(f"{place}: the broker offers no way to log in that we have")
+            return BackendError(f"{place}: the broker offers no way to log in that pika has")
         if isinstance(cause, ConnectionClosedByBroker | ChannelClosedByBroker):
             code = 540 if "x-queue-type" in cause.reply_text else cause.reply_code
             if code in CODES:
                 return BackendError(f"{place}: {CODES[code]} ({cause.reply_text})")
-    return BackendUnavailable(f"{place}: {_text(error)}")
-
-
-def _is_refusal(guess: Exception) -> bool:
-    """Return True if the broker has closed the connection for a reason that does not pass by waiting."""
-    code = CLOSED.search(str(guess.args))
-    return code is not None and int(code[1]) in CODES
+    return BackendUnavailable(f"{place}: {str(causes[-1]) or type(causes[-1]).__name__}")
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -80,10 +68,3 @@ def _causes(error: BaseException) -> list[BaseException]:
             inner = [*getattr(cause, "exceptions", ()), getattr(cause, "exception", None), cause.__cause__, *cause.args]
             queue += [each for each in inner if isinstance(each, BaseException)]
     return found
-
-
-def _text(error: BaseException) -> str:
-    last = _causes(error)[-1]
-    if isinstance(last, ConnectionClosedByBroker | ChannelClosedByBroker):
-        return f"{last.reply_code} {last.reply_text}"
-    return str(last) or type(last).__name__

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 BLOCKED_SECONDS = 0.5
 """How long a call waits for a broker that is out of memory or disk."""
 
+BLOCKED = "the broker is out of memory or disk, and takes no messages"
+LOST = "the connection is lost"
+
 THREAD = "progresskit-rabbitmq"
 
 
@@ -38,10 +41,6 @@ class ConnectionManager(ReconnectingThread):
         self.connection: Connection | None = None
         self.is_up = False
         """True while the connection is prepared."""
-        self.ended = 0
-        """How many connections have ended."""
-        self.planned = 0
-        """How often a connection was made again on purpose."""
 
     @property
     def started(self) -> bool:
@@ -62,16 +61,13 @@ class ConnectionManager(ReconnectingThread):
         self.wait_up(deadline)
         with self.changed:
             if not self.changed.wait_for(lambda: not self.blocked, min(BLOCKED_SECONDS, deadline - monotonic())):
-                raise self._blocked()
+                raise self.unavailable(BLOCKED)
             connection = self.connection
         if connection is None:
-            raise self.unavailable("the connection is lost")
+            raise self.unavailable(LOST)
         receipt = Receipt(len(outgoing), connection)
         connection.call(lambda: connection.publish(outgoing, receipt))
         return receipt
-
-    def _blocked(self) -> BackendUnavailable:
-        return self.unavailable("the broker is out of memory or disk, and takes no messages")
 
     def send(self, outgoing: Outgoing) -> None:
         """Publish one message, if there is a connection, without a confirm."""
@@ -91,9 +87,9 @@ class ConnectionManager(ReconnectingThread):
             if receipt.over and condition():
                 return
             if self._is_lost(receipt):
-                raise self.unavailable("the connection is lost")
+                raise self.unavailable(LOST)
             if self.blocked:
-                raise self._blocked()
+                raise self.unavailable(BLOCKED)
         raise self.time_out()
 
     def _is_lost(self, receipt: Receipt) -> bool:
@@ -105,13 +101,11 @@ class ConnectionManager(ReconnectingThread):
         self.reset("no answer in time")
         return self.unavailable("no answer in time")
 
-    def reset(self, why: str, planned: bool = False) -> None:
-        """Make the connection again, without waiting for answers on the old one; it is a failure unless `planned`."""
+    def reset(self, why: str) -> None:
+        """Make the connection again, without waiting for answers on the old one."""
         with self.changed:
             connection, self.is_up = self.connection, False
-            self.planned += planned
             if connection is not None:
-                connection.planned = planned
                 connection.call(lambda: connection.drop(Failed(why)))
 
     def interrupt(self) -> None:
@@ -143,7 +137,7 @@ class ConnectionManager(ReconnectingThread):
         finally:
             if connection is not None:
                 connection.release()
-        if connection is None or not (connection.planned or self.closed):
+        if not self.closed:
             raise failure(error, self.server)
 
     def connected(self) -> None:
@@ -155,7 +149,6 @@ class ConnectionManager(ReconnectingThread):
     def disconnected(self) -> None:
         """Forget the connection."""
         self.is_up, self.connection = False, None
-        self.ended += 1
         self._lost()
 
 

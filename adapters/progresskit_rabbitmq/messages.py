@@ -22,34 +22,30 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
-PORTION = 128 << 10
-"""Characters of records in one message, about."""
-
 TICK = 1e-6
 """By how much the order of a message is greater than that of those before it, at least."""
 
 
 class Message(NamedTuple):
-    """A message that was received."""
+    """A message between processes."""
 
     sender: str
     number: int
     stamp: Stamp
     changes: Changes
 
+    def pack(self) -> bytes:
+        """Return the message as bytes."""
+        return encode([FORMAT, self.sender, self.number, *self.stamp, *self.changes.pack()])
 
-def pack(sender: str, number: int, stamp: Stamp, changes: Changes) -> bytes:
-    """Return the message as bytes."""
-    return encode([FORMAT, sender, number, *stamp, *changes.pack()])
 
-
-def unpack(message: bytes, bodies: bool = True) -> Message | None:
-    """Read a message, with the bodies of the records only if they are wanted; None if it is malformed."""
+def unpack(message: bytes) -> Message | None:
+    """Read a message; None if it is malformed."""
     try:
         form, sender, number, time, order, *packed = json.loads(message)
         if form != FORMAT or type(sender) is not str or type(number) is not int:
             return None
-        return Message(sender, number, Stamp(float(time), float(order)), Changes.unpack(packed, bodies))
+        return Message(sender, number, Stamp(float(time), float(order)), Changes.unpack(packed))
     except (ValueError, TypeError, RecursionError):
         return None
 
@@ -64,11 +60,6 @@ class Sender:
         self._numbers = count(1)
         self._order = float("-inf")
 
-    def number(self) -> int:
-        """Return the number of the next message."""
-        with self._lock:
-            return next(self._numbers)
-
     def stamp(self) -> Stamp:
         """Return the stamp of a message sent now: later than all known messages, even if their clocks are ahead."""
         now = self._now()
@@ -81,6 +72,8 @@ class Sender:
         with self._lock:
             self._order = max(self._order, order)
 
-    def pack(self, number: int, stamp: Stamp, changes: Changes) -> bytes:
-        """Return a message as bytes."""
-        return pack(self.name, number, stamp, changes)
+    def message(self, changes: Changes, stamp: Stamp | None = None) -> Message:
+        """Return the next message of this process."""
+        with self._lock:
+            number = next(self._numbers)
+        return Message(self.name, number, stamp or self.stamp(), changes)

@@ -59,8 +59,8 @@ class Size(NamedTuple):
     bytes: int
 
 
-def declare(connection: Connection, names: Names, size: Size) -> Generator[Step, Any, None]:
-    """Create the topology; a stream that exists stays as it was created."""
+def declare(connection: Connection, names: Names, size: Size, inbox: str) -> Generator[Step, Any, None]:
+    """Create all, and the queue of this connection, which is deleted with it; a stream that exists stays as it was."""
     channel: Channel = yield from connection.open_channel()
     for exchange in (names.journal, names.keyframes, names.live, names.clock):
         yield _exchange(channel, exchange, "fanout")
@@ -77,9 +77,12 @@ def declare(connection: Connection, names: Names, size: Size) -> Generator[Step,
             if error.reply_code != MISMATCH or "inequivalent arg" not in error.reply_text:
                 raise
             channel = yield from connection.open_channel()
-        yield _binding(channel, queue, queue)
+        yield bind(channel, queue, queue)
     for source in (names.journal, names.keyframes):
         yield lambda done, source=source: channel.exchange_bind(names.live, source, callback=done)  # type: ignore[misc]
+    bounds = {"x-max-length": INBOX_MESSAGES, "x-max-length-bytes": INBOX_BYTES}
+    yield lambda done: channel.queue_declare(inbox, exclusive=True, arguments=bounds, callback=done)
+    yield bind(channel, inbox, names.private)
     yield lambda done: (channel.add_on_close_callback(lambda *_: done(None)), channel.close())
 
 
@@ -100,14 +103,6 @@ def _queue(channel: Channel, name: str, arguments: dict[str, Any]) -> Step:
     return lambda done: channel.queue_declare(name, durable=True, arguments=arguments, callback=done)
 
 
-def _binding(channel: Channel, queue: str, exchange: str) -> Step:
-    return lambda done: channel.queue_bind(queue, exchange, callback=done)
-
-
-def open_inbox(channel: Channel, name: str, names: Names, viewing: bool) -> Generator[Step, Any, None]:
-    """Create the queue of one connection, which is deleted with it."""
-    arguments = {"x-max-length": INBOX_MESSAGES, "x-max-length-bytes": INBOX_BYTES}
-    yield lambda done: channel.queue_declare(name, exclusive=True, arguments=arguments, callback=done)
-    yield lambda done: channel.queue_bind(name, names.private, routing_key=name, callback=done)
-    if viewing:
-        yield _binding(channel, name, names.live)
+def bind(channel: Channel, queue: str, exchange: str) -> Step:
+    """Have a queue receive what is sent to an exchange; what is sent to the direct one, by the name of the queue."""
+    return lambda done: channel.queue_bind(queue, exchange, routing_key=queue, callback=done)

@@ -54,22 +54,21 @@ class Changes(NamedTuple):
         return self._replace(writes=writes, reports=())
 
     @classmethod
-    def unpack(cls, packed: Sequence[Any], bodies: bool = True) -> Changes:
+    def unpack(cls, packed: Sequence[Any]) -> Changes:
         """
-        Read decoded changes; without `bodies` those of the records are left out.
+        Read decoded changes.
 
         Records, ids and removals that cannot be read are left out, so that the others are folded all the same. Raises
         ValueError or TypeError if the changes themselves are malformed.
         """
         rows, cancels, *later = packed
-        writes = unpack_each(rows, lambda row: _unpack_write(row, bodies))
+        writes = unpack_each(rows, _unpack_write)
         reports = unpack_each(later[1], _unpack_report) if len(later) > 1 else ()
         return cls(writes, [id for id in cancels if type(id) is str], tombstones(later[0]) if later else (), reports)
 
 
-def _unpack_write(row: Any, bodies: bool) -> Write:
+def _unpack_write(row: Any) -> Write:
     id, role, token, run, attempt, seq, state, kind, body, *later = row
-    body = body if bodies else "{}"
     write = Write(id, ROLES[role], token, run, attempt, seq, STATES[state], kind, body, *later[:LATER])
     packed: Any = write.declaration
     declaration = packed and Declaration(*packed[: len(Declaration._fields)])

@@ -47,16 +47,16 @@ class LogNode(ABC):
         """Return the time by which leases and ttls are judged, in seconds."""
 
     @abstractmethod
-    def ready(self, deadline: float, bodies: bool = False) -> RecordStore:
+    def ready(self, deadline: float, viewing: bool = False) -> RecordStore:
         """
         Connect, and return the entries once they hold all that other processes knew then.
 
-        Without `bodies` a node may receive only the part of the records that decides which run is stored.
+        Until it is called with `viewing`, a node may leave out updates that decide nothing.
         """
 
     @abstractmethod
     def catch_up(self, deadline: float) -> RecordStore:
-        """Return the entries, with bodies, once they hold all that was sent before this call."""
+        """Return the entries once they hold all that was sent before this call."""
 
     @abstractmethod
     def write(self, batch: Sequence[Write], deadline: float) -> dict[str, int]:

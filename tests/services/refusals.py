@@ -24,3 +24,16 @@ def refused(call: Callable[[], object], within: float | None = None) -> str:
         call()
     assert within is None or time.monotonic() - began < within
     return str(raised.value)
+
+
+def succeeds(call: Callable[[], object]) -> Callable[[], bool]:
+    """Return a function that makes the call, and returns whether the backend was available."""
+
+    def is_accepted() -> bool:
+        try:
+            call()
+        except BackendUnavailable:
+            return False
+        return True
+
+    return is_accepted

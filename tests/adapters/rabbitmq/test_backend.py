@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from threading import Event
 from time import time
@@ -16,41 +16,17 @@ import pytest
 
 from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError
 from progresskit.progress import State
+from progresskit.testing import FakeClock
 from progresskit.testing.helpers import read, until
 from progresskit.testing.process import Act, Process
 from progresskit.testing.writes import LIFE, external_update, start, update
-from progresskit_rabbitmq import RabbitMQBackend, stream_replica
+from progresskit_rabbitmq import RabbitMQBackend, streams
 from progresskit_rabbitmq.failures import Failed
-from progresskit_rabbitmq.feed import Feed
-from tests.services import missing, patience, server
-from tests.services.patience import be_patient
+from tests.services import missing
 from tests.services.rabbitmq import RabbitMQ
+from tests.services.refusals import refused, succeeds
 
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    be_patient(patience.RABBITMQ, monkeypatch)
-
-
-@pytest.fixture
-def broker(missing_service: Callable[..., NoReturn]) -> RabbitMQ:
-    if why := missing("rabbitmq"):
-        missing_service("rabbitmq", why)
-    broker = server("rabbitmq")
-    assert isinstance(broker, RabbitMQ)
-    return broker
-
-
-@pytest.fixture
-def url(broker: RabbitMQ) -> str:
-    return broker.fresh()
-
-
-@pytest.fixture
-def opened(url: str) -> Iterator[Callable[..., RabbitMQBackend]]:
-    """Give a function that makes a process's backend: each has a connection and a memory of its own."""
-    with ExitStack() as stack:
-        yield lambda url=url, **options: stack.enter_context(closing(RabbitMQBackend(url, **options)))
+from .gates import Gate
 
 
 @pytest.fixture
@@ -117,20 +93,14 @@ def test_what_a_worker_said_too_late_does_not_count_for_itself_when_it_reads_all
     assert read(worker, "job") == read(other, "job"), "its first look makes it read the journal from the beginning"
 
 
-def test_a_busy_job_is_kept_now_and_then(opened: Callable[..., RabbitMQBackend], clock: Any) -> None:
+def test_a_busy_job_is_kept_now_and_then(opened: Callable[..., RabbitMQBackend]) -> None:
+    clock = FakeClock()
     worker = opened(clock=clock)
     worker.write([start("job")])
     for seq in range(2, 30):
         clock.advance(1)
         worker.write([update("job", seq, current=seq)])
     assert read(opened(clock=clock), "job").current >= 20
-
-
-@pytest.fixture
-def clock() -> Any:
-    from progresskit.testing import FakeClock
-
-    return FakeClock()
 
 
 def test_the_job_of_a_dead_worker_is_stalled_for_those_who_come_after_its_lease(
@@ -149,90 +119,50 @@ def test_the_job_of_a_dead_worker_is_stalled_for_those_who_come_after_its_lease(
 
 
 def test_while_the_journal_is_read_what_is_new_is_known_already(
-    opened: Callable[..., RabbitMQBackend], monkeypatch: pytest.MonkeyPatch
+    opened: Callable[..., RabbitMQBackend], gates: dict[str, Gate]
 ) -> None:
     worker = opened()
     worker.write([start("running"), start("ended")])
     worker.write([start("running", token="next"), update("ended", 2, state=State.SUCCEEDED)])
     worker.write([update("running", 1, token="next", run=2)])
-    go_on = Event()
-    begin = Feed.of_stream.__func__  # type: ignore[attr-defined]
-
-    def slowly(cls: Any, connection: Any, stream: str, offset: object, take: Any) -> Any:
-        if offset == "first":  # as if there were hours of it
-            real = take
-            kept: list[Any] = []
-
-            def take(*arguments: Any) -> None:
-                kept.append(arguments)
-                while go_on.is_set() and kept:
-                    real(*kept.pop(0))
-
-        return (yield from begin(cls, connection, stream, offset, take))
-
-    monkeypatch.setattr(Feed, "of_stream", classmethod(slowly))
-    monkeypatch.setattr(stream_replica, "PATIENCE_SECONDS", 0.05)
+    gates["first"] = gate = Gate()  # as if there were hours of it
     late, again = opened(), Event()
     late.subscribe(lambda records: None, again.set).add(["running"])
     assert late.read(["running"])["running"].state is State.RUNNING
     assert late.write([start("new")]) == {"new": 1}
     assert not again.is_set()
-    go_on.set()
+    gate.open()
     worker.write([start("later")])
-    assert again.wait(60), "those who listen are told to look again when all is known"
+    assert again.wait(60), "those who listen are notified to read again when all is known"
     assert {str(job.version) for job in late.read(["running", "ended"]).values()} == {"2.1.1", "1.1.2"}
 
 
 def test_a_write_is_answered_though_the_whole_journal_takes_the_place_of_the_recent_part_meanwhile(
-    opened: Callable[..., RabbitMQBackend], monkeypatch: pytest.MonkeyPatch
+    opened: Callable[..., RabbitMQBackend], gates: dict[str, Gate]
 ) -> None:
-    whole, recent = [Event() for _ in range(2)]
-    recent.set()
-    begin = Feed.of_stream.__func__  # type: ignore[attr-defined]
-
-    def gated(cls: Any, connection: Any, stream: str, offset: object, take: Any) -> Any:
-        gate, kept = {"first": whole, stream_replica.RECENT: recent}.get(str(offset)), list[Any]()
-
-        def taking(*arguments: Any) -> None:
-            kept.append(arguments)
-            while (gate is None or gate.is_set()) and kept:
-                take(*kept.pop(0))
-
-        return (yield from begin(cls, connection, stream, offset, taking))
-
     opened().write([start("before")])
-    monkeypatch.setattr(Feed, "of_stream", classmethod(gated))
-    monkeypatch.setattr(stream_replica, "PATIENCE_SECONDS", 0.05)
+    gates |= {"first": Gate(), streams.RECENT: Gate()}
+    gates[streams.RECENT].open()
     late = opened()
     assert late.write([start("first")]) == {"first": 1}
-    recent.clear()
-    whole.set()
+    gates[streams.RECENT].shut()
+    gates["first"].open()
     assert late.write([start("second")]) == {"second": 1}
-    recent.set()
+    gates[streams.RECENT].open()
     assert late.read(["before", "first", "second"]).keys() == {"before", "first", "second"}
 
 
 def test_the_whole_journal_answers_only_when_it_has_come_to_what_was_answered_already(
-    opened: Callable[..., RabbitMQBackend], monkeypatch: pytest.MonkeyPatch
+    opened: Callable[..., RabbitMQBackend], gates: dict[str, Gate]
 ) -> None:
-    begin, kept, takes = Feed.of_stream.__func__, list[Any](), list[Any]()  # type: ignore[attr-defined]
-
-    def slowly(cls: Any, connection: Any, stream: str, offset: object, take: Any) -> Any:
-        if offset == "first":
-            takes.append(take)
-            return (yield from begin(cls, connection, stream, offset, lambda *arguments: kept.append(arguments)))
-        return (yield from begin(cls, connection, stream, offset, take))
-
-    monkeypatch.setattr(Feed, "of_stream", classmethod(slowly))
-    monkeypatch.setattr(stream_replica, "PATIENCE_SECONDS", 0.05)
+    gates["first"] = gate = Gate()
     late = opened()
     assert late.write([start("job")]) == {"job": 1}
     assert late.request_cancel(["job"]) == {"job"}
-    until(lambda: len(kept) == 3)  # the marker, the start and the request
-    for arguments in kept:
-        takes[0](*arguments)
+    until(lambda: len(gate.kept) == 3)  # the marker, the start and the request
+    while gate.kept:
+        gate.pass_one()
         assert late.cancel_requested(["job"]) == {"job"}
-    assert late.node.streams._catch_up.quick is None
 
 
 # The broker's clock, and the order of lists.
@@ -252,33 +182,12 @@ def test_who_comes_late_lists_jobs_as_those_do_who_were_there_whatever_their_clo
         assert [progress.id for progress in listed] == ["b", "a", "d", "c"]
 
 
-def test_one_who_listens_and_fails_is_no_reason_to_connect_again(
-    opened: Callable[..., RabbitMQBackend], caplog: pytest.LogCaptureFixture
-) -> None:
-    worker, viewer, notified = opened(), opened(), Event()
-
-    def fail(news: object) -> None:
-        notified.set()
-        raise RuntimeError("it had to")
-
-    viewer.subscribe(fail, notified.clear).add(["job"])
-    viewer.subscribe_cancels(fail, notified.clear).add(["job"])
-    connection = viewer.node.manager.ended
-    worker.write([start("job")])
-    worker.request_cancel(["job"])
-    assert notified.wait(60)
-    assert read(viewer, "job").cursor == f"{LIFE}-1.1.1c"
-    assert viewer.node.manager.ended == connection
-    assert "it had to" in caplog.text
-
-
 def test_times_are_the_brokers(opened: Callable[..., RabbitMQBackend], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: time() + 300)
     backend = opened()
     backend.write([start("job")])
     assert abs(backend.node.now() - time()) < 5
-    clock = backend.node._timekeeper._clock
-    until(lambda: clock.uncertainty < 0.3, lambda: "it is not asked again")
+    until(lambda: backend.node._clock.uncertainty < 0.3, lambda: "it is not asked again")
 
 
 # The journal.
@@ -296,40 +205,13 @@ def test_a_journal_that_was_lost_is_reported_once_and_filled_again(
     assert read(viewer, "job").current == 2
     channel.queue_delete("progresskit.journal")
     channel.queue_delete("progresskit.keyframes")
-
-    def notified() -> bool:
-        try:
-            worker.write([update("job", 2, run=1, current=2)])
-        except BackendUnavailable as error:
-            return "lost or replaced" in str(error)
-        return False
-
-    until(notified)
+    refused(lambda: worker.write([update("job", 2, run=1, current=2)]))  # so that the kit sends all again
+    until(succeeds(lambda: worker.write([update("job", 2, run=1, current=2)])))
     worker.write([update("job", 2, run=1, current=2)])
     assert again.wait(60)
     for backend in (viewer, opened()):
         until(lambda backend=backend: "job" in backend.read(["job"]))  # type: ignore[misc]
         assert (str(read(backend, "job").version), read(backend, "job").current) == ("1.1.2", 2)
-
-
-def test_a_lost_journal_is_reported_though_somebody_begins_to_watch_in_the_middle_of_the_write(
-    opened: Callable[..., RabbitMQBackend], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    worker = opened()
-    worker.write([start("job")])
-    node = worker.node
-    follow = node.follow
-
-    def watched_meanwhile(deadline: float, **options: bool) -> Any:
-        with node.changed:
-            node.streams.keep_bodies()  # for which the connection is made anew, and the call tried once more
-        return follow(deadline, **options)
-
-    node.streams._replaced = True
-    monkeypatch.setattr(node, "follow", watched_meanwhile)
-    with pytest.raises(BackendUnavailable, match="lost or replaced"):
-        worker.write([update("job", 2)])
-    assert worker.write([update("job", 2)]) == {"job": 1}
 
 
 def test_what_comes_to_a_connection_at_its_very_end_is_refused_at_once_and_leaves_the_next_one_alone(
@@ -351,7 +233,7 @@ def test_what_comes_to_a_connection_at_its_very_end_is_refused_at_once_and_leave
     with pytest.raises(BackendUnavailable, match="the connection is lost"):
         worker.write([update("job", 2)])
     assert worker.write([update("job", 2)]) == {"job": 1}
-    assert manager.ended == 1
+    assert manager.failures == 1
 
 
 def test_the_journal_stays_within_its_bound_and_running_jobs_are_known_beyond_it(
@@ -539,29 +421,3 @@ def test_by_tls(tmp_path: Path, missing_service: Callable[..., NoReturn]) -> Non
         unknown = RabbitMQBackend(f"amqps://guest:guest@localhost:{port}/%2F")
         with closing(unknown), pytest.raises(BackendUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
             unknown.write([start("job")])
-
-
-def test_a_start_that_is_sent_again_on_another_connection_does_not_take_the_job_back(
-    opened: Callable[..., RabbitMQBackend],
-) -> None:
-    one, other = opened(), opened()
-    for backend in (one, other):
-        assert backend.read(["job"]) == {}
-    node = one.node
-    write = node.write_with_reports
-
-    def interrupted(batch: Any, reports: Any, deadline: float) -> Any:
-        """Have the broker take the start, and lose the answer; meanwhile another worker starts the job."""
-        node.write_with_reports = write  # type: ignore[method-assign]
-        write(batch, reports, deadline)
-        assert other.write([start("job", token="other", age=0.0)]) == {"job": 2}
-        node.manager.reset("its answer is lost", planned=True)
-        raise node.manager.unavailable("its answer is lost")
-
-    node.write_with_reports = interrupted  # type: ignore[method-assign]
-    # It began earlier by more than what the clocks of two senders differ by.
-    assert one.write([start("job", token="one", age=5.0)]) == {"job": 2}
-    for backend in (one, other):
-        assert (read(backend, "job").version.run, read(backend, "job").version.seq) == (2, 1)
-    assert other.write([update("job", 2, token="other", run=2)]) == {"job": 2}
-    assert read(one, "job").version.seq == 2

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import closing
 from itertools import count
-from typing import Any, NoReturn
+from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from progresskit.backends.changes import Changes
+from progresskit.backends.replica import Outcomes, Stamp
 from progresskit.parts import Parts, Report
 from progresskit.progress import State
 from progresskit.testing import declare, start, update
 from progresskit.testing.helpers import read, until
 from progresskit.testing.parts import report
-from progresskit_rabbitmq import RabbitMQBackend, stream_replica
-from progresskit_rabbitmq.feed import Feed
-from progresskit_rabbitmq.messages import Message, Sender, pack, unpack
-from progresskit_rabbitmq.replica import JournalReplica
-from progresskit_rabbitmq.router import PartRouter
-from progresskit_rabbitmq.sent import Route
-from tests.services import missing, patience, server
-from tests.services.patience import be_patient
-from tests.services.rabbitmq import RabbitMQ
+from progresskit_rabbitmq import RabbitMQBackend
+from progresskit_rabbitmq.messages import Message, Sender, unpack
+from progresskit_rabbitmq.replica import JournalReplica, Place
+from progresskit_rabbitmq.router import PartRouter, Route
+
+from .gates import Gate
 
 # Without a broker
 
@@ -39,7 +36,8 @@ class Process:
     """A process that works on parts, and what it knows of those of all."""
 
     def __init__(self, name: str, journal: list[Message]) -> None:
-        self.replica, self.router = JournalReplica(bodies=True, limit=100), PartRouter()
+        self.replica, self.router = JournalReplica(100, Outcomes()), PartRouter()
+        self.replica.become_ready()
         self.sender = Sender(lambda: self.now)
         self.name, self.now, self.journal, self.folded = name, 1_000.0, journal, 0
         self.inbox = list[Message]()
@@ -47,18 +45,18 @@ class Process:
         self.sums = [0]
 
     def message(self, changes: Changes) -> Message:
-        message = unpack(pack(self.name, self.sender.number(), self.sender.stamp(), changes))
+        message = unpack(self.sender.message(changes).pack())
         assert message is not None
         return message
 
     def read_journal(self, most: int = 10**9) -> None:
         for message in self.journal[self.folded : self.folded + most]:
-            self.replica.fold_journal(message, self.folded, own=False)
+            self.replica.fold_journal(message, Place(self.folded, message.sender, message.number), own=False)
             self.folded += 1
         self.look()
 
     def take(self, message: Message) -> None:
-        self.replica.raise_parts(message.changes.reports, message.stamp)
+        self.replica.advance(message.changes, message.stamp)
         self.look()
 
     def look(self) -> None:
@@ -69,7 +67,7 @@ class Process:
     def report(self, each: Report, others: list[Process]) -> None:
         self.now += 1
         stamp = self.sender.stamp()
-        routes = self.router.divide([each], self.replica.entries, stamp, 0, ())
+        routes = self.router.divide([each], self.replica.entries, stamp, ())
         if routes[Route.JOURNAL]:
             self.journal.append(self.message(Changes(reports=routes[Route.JOURNAL])))
             self.read_journal()  # a write returns when the journal has brought it back
@@ -127,7 +125,7 @@ def test_processes_agree_however_messages_arrive_and_no_report_lowers_the_sum(hi
 
 def test_a_message_that_holds_no_report_or_declaration_spoils_no_other() -> None:
     good, declared = report("album", "a", State.FAILED), declare("album", size=3, token="declared")
-    whole = json.loads(pack("a", 7, (1.5, 2.25), Changes([declared], reports=[good])))  # type: ignore[arg-type]
+    whole = json.loads(Message("a", 7, Stamp(1.5, 2.25), Changes([declared], reports=[good])).pack())
     rows, reports = whole[5], whole[8]
     row, told = rows[0], reports[0]
     rows += [
@@ -140,23 +138,6 @@ def test_a_message_that_holds_no_report_or_declaration_spoils_no_other() -> None
 
 
 # With a broker
-
-
-@pytest.fixture
-def url(missing_service: Callable[..., NoReturn], monkeypatch: pytest.MonkeyPatch) -> str:
-    if why := missing("rabbitmq"):
-        missing_service("rabbitmq", why)
-    be_patient(patience.RABBITMQ, monkeypatch)
-    broker = server("rabbitmq")
-    assert isinstance(broker, RabbitMQ)
-    return broker.fresh()
-
-
-@pytest.fixture
-def opened(url: str) -> Iterator[Callable[..., RabbitMQBackend]]:
-    """Give a function that makes a process's backend: each has a connection and a memory of its own."""
-    with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(closing(RabbitMQBackend(url, **options)))
 
 
 def test_who_comes_when_every_worker_has_gone_sees_all_that_was_counted(
@@ -185,27 +166,17 @@ def test_what_no_stream_has_is_sent_to_who_comes_while_the_part_goes_on(
 
 
 def test_a_process_that_has_not_read_the_whole_journal_counts_no_parts(
-    opened: Callable[..., RabbitMQBackend], monkeypatch: pytest.MonkeyPatch
+    opened: Callable[..., RabbitMQBackend], gates: dict[str, Gate]
 ) -> None:
-    begin, kept, takes = Feed.of_stream.__func__, list[Any](), list[Any]()  # type: ignore[attr-defined]
-
-    def slowly(cls: Any, connection: Any, stream: str, offset: object, take: Any) -> Any:
-        if offset == "first":
-            takes.append(take)
-            return (yield from begin(cls, connection, stream, offset, lambda *arguments: kept.append(arguments)))
-        return (yield from begin(cls, connection, stream, offset, take))
-
     early = opened()
     run_token = early.write_with_reports([declare("album", size=2)], [report("album", "a", State.SUCCEEDED)])[1]
     early.write([start("job")])
-    with monkeypatch.context() as patch:
-        patch.setattr(Feed, "of_stream", classmethod(slowly))
-        patch.setattr(stream_replica, "PATIENCE_SECONDS", 0.05)
-        late = opened()
-        assert late.read(["album", "job"]).keys() == {"job"}
-        for arguments in kept:
-            takes[-1](*arguments)
-        kept.clear()
-        until(lambda: read(late, "album").parts == Parts(2, 1, 0, 0, 0))
+    gates["first"] = gate = Gate()
+    late = opened()
+    assert late.read(["album", "job"]).keys() == {"job"}
+    gate.open()
+    early.write([start("another")])
+    until(lambda: "album" in late.read(["album"]))
+    assert read(late, "album").parts == Parts(2, 1, 0, 0, 0)
     assert opened().write_with_reports([], [report("album", "b", State.SUCCEEDED)])[1] == run_token
     until(lambda: read(early, "album").state is State.SUCCEEDED)

@@ -11,7 +11,6 @@ from typing import NoReturn
 import pytest
 
 from progresskit.backoff import Backoff
-from progresskit.errors import BackendUnavailable
 from progresskit.progress import State
 from progresskit.testing import RecordingObserver
 from progresskit.testing.helpers import read, until
@@ -21,7 +20,7 @@ from tests.services import patience
 from tests.services.patience import HASTY_SECONDS, be_hasty
 from tests.services.proxy import Proxy
 from tests.services.rabbitmq import RabbitMQ
-from tests.services.refusals import refused
+from tests.services.refusals import refused, succeeds
 from tests.services.waiting import PATIENCE
 
 IN_TIME = HASTY_SECONDS + 3
@@ -57,19 +56,6 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def proxy(harmed: RabbitMQ) -> Iterator[Proxy]:
     with Proxy(harmed.port) as proxy:
         yield proxy
-
-
-def succeeds(call: Callable[[], object]) -> Callable[[], bool]:
-    """Tell of a call, each time, whether it was not refused."""
-
-    def is_accepted() -> bool:
-        try:
-            call()
-        except BackendUnavailable:
-            return False
-        return True
-
-    return is_accepted
 
 
 def test_a_killed_broker_remembers_all_that_was_confirmed_and_everybody_comes_back_and_asks_to_cancel(
