@@ -295,6 +295,20 @@ def declare(tally: Tally, declaration: Declaration, made: float, late: bool) -> 
     )
 
 
+def closed(tally: Tally, state: State) -> Tally:
+    """
+    Return the sums of a job that was ended from outside in that state, whose parts report no more.
+
+    Those that were running ended in the state of the job, and those that never started count as cancelled.
+    """
+    missing = max((tally.size or 0) - tally.ended - tally.running, 0)
+    if not tally.running and not missing:
+        return tally
+    name = _count_of(state)
+    tally = tally._replace(running=0, changes=tally.changes + 1, **{name: getattr(tally, name) + tally.running})
+    return tally._replace(cancelled=tally.cancelled + missing)
+
+
 def settled(tally: Tally, cancel_requested: bool) -> tuple[Tally, State | None]:
     """
     Return the sums and the final state of a job without a worker; None while it goes on.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from . import bodies
 from .bodies import Body
 from .errors import InvalidId
-from .parts import Declaration, Part, Report, Tally, advanced, counted, declare, settled
+from .parts import Declaration, Part, Report, Tally, advanced, closed, counted, declare, settled
 from .start_tokens import was_made_first
 from .states import FINAL_STATES as FINAL_STATES  # noqa: PLC0414 (a public name of this module)
 from .states import SKEW_SECONDS as SKEW_SECONDS  # noqa: PLC0414 (a public name of this module)
@@ -842,7 +842,9 @@ def _fold_external(stored: Stored | None, write: Write, made: float, now: float)
         return stored, Effect.IGNORED
     # An announcement that was made later than this end must not keep out a run that began in between.
     opened = min(stored.opened, made)
-    return stored._replace(seq=stored.seq + 1, state=write.state, override=write.body, opened=opened), Effect.APPLIED
+    tally = stored.tally and closed(stored.tally, write.state)
+    ended = stored._replace(seq=stored.seq + 1, state=write.state, override=write.body, opened=opened, tally=tally)
+    return ended, Effect.APPLIED
 
 
 def _fold_owner(stored: Stored, write: Write, began: float) -> tuple[Stored, Effect]:

@@ -151,6 +151,15 @@ class PartsContract:
         send(backend, [], [report("busy", "a", State.CANCELLED, is_start=False)])
         assert (read(backend, "busy").state, read(backend, "busy").parts) == (State.CANCELLED, Parts(3, 0, 0, 3, 0))
 
+    def test_an_end_from_outside_is_that_of_the_parts_too(self, backend: Backend) -> None:
+        reports = [report("album", "a", State.SUCCEEDED), report("album", "b"), report("album", "c")]
+        send(backend, [declare("album", size=4)], reports)
+        send(backend, [external_update("album", State.FAILED)])
+        album = read(backend, "album")
+        assert (album.state, album.parts) == (State.FAILED, Parts(4, 1, 2, 1, 0))
+        send(backend, [], [report("album", "b", State.SUCCEEDED, is_start=False)])
+        assert read(backend, "album") == album
+
     def test_a_job_is_stalled_when_no_running_part_was_heard_of_for_the_longest_lease(
         self, backend: Backend, clock: FakeClock
     ) -> None:

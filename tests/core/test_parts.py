@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progresskit.decoding import decode
-from progresskit.parts import Declaration, Part, Report, Tally
+from progresskit.parts import Declaration, Part, Parts, Report, Tally
 from progresskit.progress import (
     FINAL_STATES,
     Effect,
@@ -467,11 +467,28 @@ def test_a_job_with_a_worker_ends_as_the_worker_says(job: Job) -> None:
     assert job.report("b") is Effect.IGNORED
 
 
-def test_an_external_end_is_final_for_a_group_too(job: Job) -> None:
-    job.write(declare("job", size=2))
-    job.report("a")
-    job.write(external_update("job", State.CANCELLED))
-    assert (job.state(), job.report("a", State.SUCCEEDED)) == (State.CANCELLED, Effect.IGNORED)
+@pytest.mark.parametrize(
+    ("size", "state", "parts"),
+    [
+        (5, State.FAILED, Parts(5, 1, 1 + 2, 1, 0)),
+        (5, State.CANCELLED, Parts(5, 1, 1, 2 + 1, 0)),
+        (5, State.SUCCEEDED, Parts(5, 1 + 2, 1, 1, 0)),
+        (2, State.FAILED, Parts(2, 1, 1 + 2, 0, 0)),
+        (None, State.FAILED, Parts(None, 1, 1 + 2, 0, 0)),
+    ],
+)
+def test_an_end_from_outside_is_that_of_running_parts_and_those_that_never_started_are_cancelled(
+    job: Job, size: int | None, state: State, parts: Parts
+) -> None:
+    if size is not None:
+        job.write(declare("job", size=size))
+    for name, how in (("c", State.RUNNING), ("d", State.RUNNING), ("a", State.SUCCEEDED), ("b", State.FAILED)):
+        job.report(name, how)
+    job.write(external_update("job", state))
+    assert job.stored is not None
+    record = decode(job.stored, id="job")
+    assert (record.state, record.parts) == (state, parts)
+    assert job.report("c", State.SUCCEEDED) is Effect.IGNORED
 
 
 # Percent, time left, leases.

@@ -79,6 +79,17 @@ local function declare(tally, declaration, began, late)
     return true
 end
 
+-- The sums of a job that was ended from outside: progresskit.parts.closed.
+local function close(tally, state)
+    local running = tally.running
+    local missing = math.max((tally.size or 0) - tally.succeeded - tally.failed - tally.cancelled - running, 0)
+    if running + missing > 0 then
+        tally.running, tally.changes = 0, tally.changes + 1
+        tally[state] = tally[state] + running
+        tally.cancelled = tally.cancelled + missing
+    end
+end
+
 -- The final state of a job without a worker, nil while it goes on.
 local function settle(tally, cancelling)
     if not tally.size or tally.running > 0 then

@@ -105,6 +105,12 @@ local function fold(key, text, body)
             return known.run
         end
         redis.call('HSET', key, 'verdict', body)
+        if tally then
+            local sums = tally_of(tally)
+            close(sums, state)
+            tally = text_of(sums)
+            redis.call('HSET', key, 'tally', tally)
+        end
         local next_seq = string.format('%.0f', known.seq + 1)
         return renew(table.concat(
             {known.run, known.cancel, known.created, known.attempt, next_seq, state, known.token, known.kind}, ' '
