@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from random import uniform
+from os import urandom
 
 FIRST_SECONDS, LONGEST_SECONDS = 0.1, 2.0
 
@@ -25,8 +25,18 @@ class Backoff:
         """Count a failure; return the pause after it."""
         pause = min(self._first * 2.0 ** min(self.failures, 16), self._longest)
         self.failures += 1
-        return uniform(pause / 2, pause)
+        return between(pause / 2, pause)
 
     def reset(self) -> None:
         """Begin with the shortest pause again: a try has succeeded."""
         self.failures = 0
+
+
+def between(shortest: float, longest: float) -> float:
+    """
+    Return a random pause of that range, by the system's generator.
+
+    A program that seeds the module `random` gets its numbers back whatever this process reports meanwhile, and a forked
+    child does not repeat the pauses of its parent.
+    """
+    return shortest + (longest - shortest) * int.from_bytes(urandom(4), "big") / 2**32

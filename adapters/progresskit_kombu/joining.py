@@ -11,8 +11,9 @@ All times are seconds of any clock that does not go back.
 from __future__ import annotations
 
 from enum import Enum, auto
-from random import uniform
 from typing import TYPE_CHECKING
+
+from progresskit.backoff import between
 
 from .messages import Act
 
@@ -139,13 +140,13 @@ class Answering:
         """Plan a snapshot of all records for a process that sent a hello."""
         self._ids.update(known)
         self._greeted = True
-        self._plan(max(now, self._paused) + uniform(*DELAYS))
+        self._plan(max(now, self._paused) + between(*DELAYS))
 
     def disputed(self, ids: Collection[str], now: float) -> None:
         """Plan a snapshot of those jobs for all, because other processes seem to have other records of them."""
         if ids:
             self._ids.update(ids)
-            self._plan(max(now, self._paused) + uniform(*DISPUTE_DELAYS))
+            self._plan(max(now, self._paused) + between(*DISPUTE_DELAYS))
 
     def answered(self, ids: Collection[str], complete: bool) -> None:
         """Leave out of the planned snapshot the jobs that another process has sent."""

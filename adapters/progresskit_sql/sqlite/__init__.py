@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from itertools import chain
-from random import getrandbits
+from secrets import randbits
 from time import time
 from typing import TYPE_CHECKING
 
@@ -148,7 +148,7 @@ class SQLite(Dialect):
         self, connection: sqlite3.Connection, reports: Mapping[tuple[str, int], Report]
     ) -> tuple[dict[str, str], Collection[tuple[str, int]]]:
         """Use two statements for as many as they hold: the parts, and the sums of their jobs."""
-        batch, stored, run_tokens = getrandbits(62), 0, dict[str, str]()
+        batch, stored, run_tokens = randbits(62), 0, dict[str, str]()
         with transaction(connection):
             now = self._clock()
             stores = self._reports.of([row_of_report(*key, report, now) for key, report in reports.items()], now, batch)

@@ -53,7 +53,8 @@ class Worker:
         self._alive, held = os.pipe()
         with folder.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "progresskit.cli.demo.worker", str(folder.path), queue],
+                # The files that it compiles may have anything that Python warns of.
+                [sys.executable, "-W", "ignore", "-m", "progresskit.cli.demo.worker", str(folder.path), queue],
                 stdin=subprocess.PIPE,  # its end is how the worker learns that the demo was killed
                 stdout=log,
                 stderr=log,

@@ -6,7 +6,6 @@ import keyword
 import os
 import sysconfig
 import tokenize
-import warnings
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,10 +70,9 @@ def compile_library(broken: str) -> dict[str, Any]:
 
 def compile_all(files: list[Path]) -> dict[str, Any]:
     """Compile the files; PublicError at the first that is not Python."""
-    with warnings.catch_warnings(action="ignore"):
-        for path in progresskit.track(files, unit="files", description="Compiling"):
-            try:
-                compile(path.read_bytes(), path.name, "exec", dont_inherit=True)
-            except SyntaxError as error:
-                raise PublicError(f"{path.name}, line {error.lineno}: {error.msg}") from error
+    for path in progresskit.track(files, unit="files", description="Compiling"):
+        try:
+            compile(path.read_bytes(), path.name, "exec", dont_inherit=True)
+        except SyntaxError as error:
+            raise PublicError(f"{path.name}, line {error.lineno}: {error.msg}") from error
     return {"files": len(files)}
