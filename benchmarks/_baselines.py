@@ -99,10 +99,10 @@ class KombuBaseline(Baseline):
 
     def prepare(self, batch: Sequence[Write]) -> Any:
         from progresskit.backends.changes import Changes
-        from progresskit_kombu.messages import Act, Message, encode
+        from progresskit_kombu.messages import Act, Message
 
         parts = ([*Changes(writes).pack(), {}] for writes in self.messages(batch))
-        return [encode(Message("baseline", number, Act.CHANGES, part)) for number, part in enumerate(parts)]
+        return [Message("baseline", number, Act.CHANGES, part).pack() for number, part in enumerate(parts)]
 
     def write(self, prepared: Any) -> None:
         until = self.taken + len(prepared)

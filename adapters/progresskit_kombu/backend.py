@@ -42,6 +42,6 @@ class KombuBackend(LogBackend[Node]):
         """Make the backend of a URL: `kombu+`, and one of Kombu's."""
         return cls(url, prefix=settings.prefix)
 
-    def make_node(self, inherited: Node | None) -> Node:
+    def make_node(self) -> Node:
         """Return a node of this process that has not joined the others yet."""
-        return Node(self._address, self._prefix, self._clock, inherited)
+        return Node(self._address, self._prefix, self._clock)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from progresskit.backends.changes import Changes, portions, unpack_each
+from progresskit.backends.changes import Changes, portions
 from progresskit.backends.replica import Outcome, Stamp
 from progresskit.record_store import tombstones
 
 from .joining import Answering, Joining, Phase
-from .messages import PORTION, Act, pack_record, unpack_record
+from .messages import PORTION, Act
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,11 +52,11 @@ class MessageHandler:
         ids = self._answering.take(now)
         if ids is not None:
             records = self._replica.snapshot(ids, time)
-            parts = list(portions(records, lambda each: len(each.stored.body), PORTION)) or [[]]
+            parts = list(portions(records, lambda row: len(row[2]), PORTION)) or [[]]
             forgotten = self._replica.forgotten(ids)
             for number, part in enumerate(parts, 1):
                 complete = self.current and number == len(parts)
-                yield [complete, [pack_record(each) for each in part], forgotten if number == 1 else []]
+                yield [complete, part, forgotten if number == 1 else []]
 
     def handle(self, message: Message, own: bool, now: float, time: float) -> Outcome:
         """Apply a message, `own` if this process has sent it; an error in its content is raised."""
@@ -64,11 +64,10 @@ class MessageHandler:
         match message.act:
             case Act.CHANGES:
                 return self._fold(Changes.unpack(message.content[:3]), message.content[3], now, time)
-            case Act.PING if own:
-                if self.joining.phase is Phase.LINKING:
-                    # While this process was away it may have known records that no other has, and others have changed.
-                    self._answering.disputed(self._replica.known(), now)
-                self.joining.ping_returned(now)
+            case Act.PING if own and self.joining.phase is Phase.LINKING:
+                # While this process was away it may have known records that no other has, and others have changed.
+                self._answering.disputed(self._replica.known(), now)
+                self.joining.ask(now)
             case Act.HELLO if own:
                 self.joining.hello_returned(now)
             case Act.HELLO:
@@ -85,9 +84,8 @@ class MessageHandler:
         return self._replica.fold(changes, Stamp(time, time))
 
     def _adopt(self, complete: bool, packed: list[Any], forgotten: list[Any], *, now: float, time: float) -> Outcome:
-        records, gone = unpack_each(packed, unpack_record), tombstones(forgotten)
-        self._answering.answered({each.id for each in records} | {each.id for each in gone}, complete)
-        outcome, better = self._replica.adopt(records, gone, time)
+        outcome, received, better = self._replica.adopt(packed, tombstones(forgotten), time)
+        self._answering.answered(received, complete)
         self._answering.disputed(better, now)
         self.joining.snapshot_received(complete, now)
         return outcome

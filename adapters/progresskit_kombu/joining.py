@@ -24,13 +24,10 @@ PING_SECONDS = 0.1
 """How often a ping is sent until one comes back: some transports take a moment before they deliver."""
 
 LINK_SECONDS = 5.0
-"""How long pings are sent, and how long a later one may take."""
+"""How long pings are sent, and how long a hello or a later ping may take."""
 
 QUIET_SECONDS = 0.2
 """A process that receives no snapshot for this long after its hello is alone, or has all of them."""
-
-HELLO_SECONDS = 2.0
-"""A hello that has not come back after this time is sent again, if any other message has arrived meanwhile."""
 
 ANSWER_SECONDS = 0.5
 """The longest wait for all snapshots; later ones are merged as well."""
@@ -53,8 +50,8 @@ class Phase(Enum):
 
     LINKING = auto()  # its own messages do not come back yet
     ASKING = auto()  # it has to send a hello, or has sent one
+    WAITING = auto()  # the others have received its hello
     CURRENT = auto()  # it has the records of the others
-    LOST = auto()  # its own messages have stopped coming back; it has to connect again
 
 
 class LoopbackTimeout(Exception):
@@ -67,9 +64,9 @@ class Joining:
     def __init__(self, now: float) -> None:
         self.phase = Phase.LINKING
         self.due = now
-        self._give_up = now + LINK_SECONDS
+        self._until = now + LINK_SECONDS
         self._probing = False
-        self._until = 0.0
+        """True while a hello, or a ping of a process that is current, has had no message after it."""
 
     def received(self, now: float) -> None:
         """Note that any message arrived."""
@@ -77,54 +74,36 @@ class Joining:
         if self.phase is Phase.CURRENT:
             self.due = now + IDLE_SECONDS
 
-    def ping_returned(self, now: float) -> None:
-        """Note that a ping came back."""
-        if self.phase is Phase.LINKING:
-            self.ask(now)
-
     def ask(self, now: float) -> None:
         """Send a hello next, after joining or after missing a message."""
-        self.phase, self.due, self._until = Phase.ASKING, now, 0.0
+        self.phase, self.due = Phase.ASKING, now
 
     def hello_returned(self, now: float) -> None:
         """Begin to wait for snapshots: all others have received the hello too."""
         if self.phase is Phase.ASKING:
-            self._until, self.due = now + ANSWER_SECONDS, now + QUIET_SECONDS
+            self.phase, self._until, self.due = Phase.WAITING, now + ANSWER_SECONDS, now + QUIET_SECONDS
 
     def snapshot_received(self, complete: bool, now: float) -> None:
         """Note a snapshot; after a complete one no other is waited for."""
-        if self.phase is Phase.ASKING and self._until:
+        if self.phase is Phase.WAITING:
             self.due = now if complete else min(now + QUIET_SECONDS, self._until)
 
     def lose(self, now: float) -> None:
         """Give the connection up, because a message of this process has not come back."""
-        self.phase, self.due = Phase.LOST, now
+        self.phase, self._probing, self.due = Phase.ASKING, True, now
 
     def next(self, now: float) -> Act | None:
         """Return which message has to be sent at `due`, if any; raises LoopbackTimeout."""
         if now < self.due:
             return None
-        match self.phase:
-            case Phase.LINKING:
-                if now >= self._give_up:
-                    raise LoopbackTimeout
-                self.due = now + PING_SECONDS
-                return Act.PING
-            case Phase.ASKING if not self._until:
-                return self._probe(Act.HELLO, now + HELLO_SECONDS)
-            case Phase.ASKING:
-                self.phase, self.due = Phase.CURRENT, now + IDLE_SECONDS
-                return None
-            case Phase.CURRENT:
-                return self._probe(Act.PING, now + LINK_SECONDS)
-            case Phase.LOST:
-                raise LoopbackTimeout
-
-    def _probe(self, act: Act, due: float) -> Act:
-        if self._probing:
+        if self.phase is Phase.WAITING:
+            self.phase, self.due = Phase.CURRENT, now + IDLE_SECONDS
+            return None
+        if self._probing or (self.phase is Phase.LINKING and now >= self._until):
             raise LoopbackTimeout
-        self._probing, self.due = True, due
-        return act
+        self._probing = self.phase is not Phase.LINKING
+        self.due = now + (LINK_SECONDS if self._probing else PING_SECONDS)
+        return Act.HELLO if self.phase is Phase.ASKING else Act.PING
 
 
 class Answering:
@@ -138,15 +117,13 @@ class Answering:
 
     def greeted(self, known: Collection[str], now: float) -> None:
         """Plan a snapshot of all records for a process that sent a hello."""
-        self._ids.update(known)
         self._greeted = True
-        self._plan(max(now, self._paused) + between(*DELAYS))
+        self._plan(known, now, DELAYS)
 
     def disputed(self, ids: Collection[str], now: float) -> None:
         """Plan a snapshot of those jobs for all, because other processes seem to have other records of them."""
         if ids:
-            self._ids.update(ids)
-            self._plan(max(now, self._paused) + between(*DISPUTE_DELAYS))
+            self._plan(ids, now, DISPUTE_DELAYS)
 
     def answered(self, ids: Collection[str], complete: bool) -> None:
         """Leave out of the planned snapshot the jobs that another process has sent."""
@@ -161,5 +138,7 @@ class Answering:
         ids, greeted, self._ids, self._greeted = self._ids, self._greeted, set(), False
         return ids if ids or greeted else None
 
-    def _plan(self, due: float) -> None:
+    def _plan(self, ids: Collection[str], now: float, delays: tuple[float, float]) -> None:
+        self._ids.update(ids)
+        due = max(now, self._paused) + between(*delays)
         self.due = due if self.due is None else min(self.due, due)

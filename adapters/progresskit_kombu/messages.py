@@ -9,14 +9,9 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from progresskit.backends.changes import encode as encode_json
-from progresskit.decoding import check_stored
-from progresskit.progress import State, Stored
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from progresskit.backends.changes import encode
 
 FORMAT = 1
 
@@ -41,28 +36,12 @@ class Message(NamedTuple):
     act: Act
     content: Any
 
-
-class SharedRecord(NamedTuple):
-    """
-    A job in a snapshot; the times are seconds: since the last message about it, its lease, until it expires.
-
-    In `stored` the time at which the run began is relative to now, for each process has a clock of its own.
-    """
-
-    id: str
-    stored: Stored
-    kind: str | None
-    age: float
-    lease: float
-    left: float
+    def pack(self) -> bytes:
+        """Return the message as JSON; raises BackendError for records that JSON cannot hold."""
+        return encode((FORMAT, *self))
 
 
-def encode(message: Message) -> bytes:
-    """Return a message as JSON; raises BackendError for records that JSON cannot hold."""
-    return encode_json((FORMAT, *message))
-
-
-def decode(text: str | bytes) -> Message | None:
+def unpack(text: str | bytes) -> Message | None:
     """Return the message of a text; None for one that a later version of the kit may understand."""
     try:
         format, sender, number, act, content = json.loads(text)
@@ -70,17 +49,3 @@ def decode(text: str | bytes) -> Message | None:
         return Message(sender, number, Act(act), content) if understood else None
     except (ValueError, TypeError, RecursionError):
         return None
-
-
-def pack_record(record: SharedRecord) -> tuple[Any, ...]:
-    """Return a job of a snapshot as JSON can hold it."""
-    return (record.id, *record.stored[:9], *record[2:], *record.stored[9:])
-
-
-def unpack_record(packed: Sequence[Any]) -> SharedRecord:
-    """Read a row that `pack_record` made."""
-    id, *first = packed[:10]
-    kind, age, lease, left, *later = packed[10:]
-    stored = Stored(*first, *later[: len(Stored._fields) - len(first)])
-    stored = check_stored(stored._replace(state=State(stored.state), cancel_requested=bool(stored.cancel_requested)))
-    return SharedRecord(str(id), stored, kind, float(age), float(lease), float(left))

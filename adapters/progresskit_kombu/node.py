@@ -22,15 +22,12 @@ from progresskit.subscriptions import SubscriptionList
 
 from .handler import MessageHandler
 from .joining import LoopbackTimeout
-from .messages import PORTION, Act, decode
+from .messages import PORTION, Act, unpack
 from .replica import MergingReplica
-from .sender import Key, Sender
-from .transport import Consumer, Producer, Topology
+from .transport import Consumer, Key, Producer, Topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from kombu.entity import Queue
 
     from progresskit.progress import Write
     from progresskit.record_store import RecordStore
@@ -51,23 +48,16 @@ class Node(ReconnectingThread, LogNode):
     or not at all.
     """
 
-    def __init__(self, address: Address, prefix: str, clock: Callable[[], float], inherited: Node | None) -> None:
+    def __init__(self, address: Address, prefix: str, clock: Callable[[], float]) -> None:
         super().__init__("progresskit-kombu", str(address))
         self._clock = clock
         self._topology = Topology(address, prefix)
         self._consumer, self._producer = Consumer(self._topology, self._receive), Producer(self._topology)
-        self._sender = Sender(self._producer)
         self.subscriptions = SubscriptionList(self.changed)
         self.replica = MergingReplica()
         self._handler = MessageHandler(self.replica)
         self._barrier = Barrier(self._ping)
-        self._own: set[Key] = set()
-        """The messages of this process that have not come back by this connection."""
         self._outcomes = Outcomes()
-        self._unused: list[Queue] = []
-        """Queues of the parent process in a forked child, which a transport in memory would fill here."""
-        if inherited is not None and address.driver == "memory":
-            self._unused = [*inherited._unused, inherited._topology.queue]
 
     # Called by other threads.
 
@@ -123,15 +113,14 @@ class Node(ReconnectingThread, LogNode):
             with self.changed:
                 if connection is not None and self.failures > connection:
                     raise self.error or self.unavailable("the connection is lost")
-                keys.append(key)
-                self._own.add(key)
-                self._outcomes.expect(keys if awaited else ())
+                if awaited:
+                    keys.append(key)
+                    self._outcomes.expect(keys)
 
         try:
-            return self._sender.send(act, content, prepare)
+            return self._producer.send(act, content, prepare)
         except BaseException:
             with self.changed:
-                self._own.difference_update(keys)
                 self._outcomes.take(keys)
             raise
         finally:
@@ -170,8 +159,6 @@ class Node(ReconnectingThread, LogNode):
             with self.changed:
                 self._handler.begin(monotonic())
             self._consumer.open()
-            while self._unused:
-                self._consumer.remove(self._unused.pop())
             self._consumer.drain(0)  # some transports listen only from here on
             while not self.closed:
                 self._send_due()
@@ -194,8 +181,6 @@ class Node(ReconnectingThread, LogNode):
             getLogger("progresskit").warning("No connection, it is tried again: %s", error)
         self._consumer.drop()
         self._producer.drop()
-        with self.changed:
-            self._own.clear()
 
     def _send_due(self) -> None:
         """Send the messages that are due."""
@@ -221,14 +206,13 @@ class Node(ReconnectingThread, LogNode):
             getLogger("progresskit").info("%s: connected again", self.server)
 
     def _receive(self, text: str | bytes) -> None:
-        message = decode(text)
+        message = unpack(text)
         if message is None:
             getLogger("progresskit").debug("%s: a message is not understood, it is ignored", self.server)
             return
         key = message.sender, message.number
         with self.changed:
-            own, now = key in self._own, monotonic()
-            self._own.discard(key)
+            own, now = message.sender == self._producer.name, monotonic()
             try:
                 outcome = self._handler.handle(message, own, now, self.now())
             except Exception as error:  # other messages are received all the same
@@ -238,7 +222,6 @@ class Node(ReconnectingThread, LogNode):
             self.subscriptions.deliver_cancels(outcome.cancelled)
             self._outcomes.resolve(key, outcome)
             gap = self._handler.has_gap(message, now)
-            if own:
-                self.changed.notify_all()
+            self.changed.notify_all()
         if gap:
             getLogger("progresskit").debug("%s: a message is missing", self.server)

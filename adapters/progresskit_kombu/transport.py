@@ -7,7 +7,8 @@ Kombu's connections are not thread-safe, and the receiving one may be waiting wh
 # mypy: allow-untyped-calls
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from itertools import count
 from threading import Event, Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,13 @@ from uuid import uuid4
 from kombu import messaging
 from kombu.entity import Exchange, Queue
 
-from progresskit.errors import BackendUnavailable
+from progresskit.errors import BackendError, BackendUnavailable
 
 from .address import CALL_SECONDS, HEARTBEAT_SECONDS
+from .messages import Act, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from kombu.connection import Connection
 
@@ -44,6 +46,10 @@ PROMPT_SECONDS = 0.5
 
 DIRECT = frozenset(("amqp", "memory"))
 """Drivers that can send a message to a single queue of a fanout exchange."""
+
+
+Key = tuple[str, int]
+"""The sender and the number of a message."""
 
 
 class Topology:
@@ -133,26 +139,50 @@ class Consumer:
 
 
 class Producer:
-    """The connection that sends; any thread may use it."""
+    """The connection that sends, in the order of the messages' numbers; any thread may use it."""
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._lock = Lock()
         self._connection: Connection | None = None
         self._producer: messaging.Producer | None = None
+        self._rename()
 
-    def send(self, body: bytes, privately: bool = False) -> None:
-        """Send a message to all; or `privately` to the queue of this process alone, where the transport can."""
-        if not self._lock.acquire(timeout=CALL_SECONDS):
-            raise BackendUnavailable(f"{self._topology.address}: the broker takes no messages")
+    def _rename(self) -> None:
+        self.name, self._messages, self._pings = uuid4().hex, count(1), count(1)
+
+    def send(self, act: Act, content: Any, prepare: Callable[[Key], None]) -> Key:
+        """
+        Send a message to all, or a ping to the queue of this process alone, where the transport can.
+
+        `prepare` is called with its key before that, and raises if it must not be sent.
+        """
+        with self._locked(CALL_SECONDS) as is_locked:
+            if not is_locked:
+                raise BackendUnavailable(f"{self._topology.address}: the broker takes no messages")
+            is_ping = act is Act.PING
+            key = self.name, -next(self._pings) if is_ping else next(self._messages)
+            try:
+                prepare(key)
+                body = Message(*key, act, content).pack()
+                self._send(body, is_ping and self._topology.address.driver in DIRECT)
+            except BaseException as error:
+                # The number that was not sent is a gap, because of which all others would request snapshots.
+                self._rename()
+                if isinstance(error, BackendError) or not isinstance(error, Exception):
+                    raise
+                raise BackendUnavailable(f"{self._topology.address}: {str(error) or type(error).__name__}") from error
+        return key
+
+    @contextmanager
+    def _locked(self, seconds: float) -> Iterator[bool]:
+        """Hold the lock; False where another thread holds it for so long."""
+        is_locked = self._lock.acquire(timeout=seconds)
         try:
-            self._send(body, privately and self._topology.address.driver in DIRECT)
-        except BackendUnavailable:
-            raise
-        except Exception as error:
-            raise BackendUnavailable(f"{self._topology.address}: {str(error) or type(error).__name__}") from error
+            yield is_locked
         finally:
-            self._lock.release()
+            if is_locked:
+                self._lock.release()
 
     def _send(self, body: bytes, privately: bool) -> None:
         known, began = self._producer is not None, monotonic()
@@ -183,20 +213,17 @@ class Producer:
 
     def drop(self) -> None:
         """Abandon a connection that may be broken; the next message is sent by another one."""
-        if self._lock.acquire(timeout=CALL_SECONDS):
-            try:
+        with self._locked(CALL_SECONDS) as is_locked:
+            if is_locked:
+                self._rename()  # what was sent before may still come back
                 self._drop()
-            finally:
-                self._lock.release()
 
     def close(self) -> None:
         """Close the connection."""
-        if self._lock.acquire(timeout=GOODBYE_SECONDS):
-            try:
+        with self._locked(GOODBYE_SECONDS) as is_locked:
+            if is_locked:
                 _close(self._topology.address, self._connection)
                 self._connection = self._producer = None
-            finally:
-                self._lock.release()
 
     def _drop(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None

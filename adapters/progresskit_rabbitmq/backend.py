@@ -47,7 +47,7 @@ class RabbitMQBackend(LogBackend[Node], SupportsParts):
         """Make the backend of a URL as pika.URLParameters takes it."""
         return cls(url, prefix=settings.prefix, ttl=settings.ttl)
 
-    def make_node(self, inherited: Node | None) -> Node:
+    def make_node(self) -> Node:
         """Return a node of this process that is not connected."""
         return Node(self._address, self._prefix, self._ttl, self._clock)
 

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from threading import Event, Lock
+from threading import Condition
 from typing import TYPE_CHECKING
-
-from progresskit.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-class _Group:
-    """The callers that wait for one message to come back; `deadline` is the latest of theirs."""
-
-    def __init__(self) -> None:
-        self.ended = Event()
-        self.error: Exception | None = None
-        self.waiting = 0
-        self.deadline = 0.0
 
 
 class Barrier:
@@ -26,52 +14,32 @@ class Barrier:
     Sends one message at a time to this process itself; callers that arrive meanwhile share the next one.
 
     `send` sends it, and returns when it has come back; it raises an error by the deadline it is given, a time of the
-    monotonic clock. The first caller of a group sends its message.
+    monotonic clock. One caller of those that wait sends the message; where that fails, the others try by themselves.
     """
 
     def __init__(self, send: Callable[[float], object]) -> None:
         self._send = send
-        self._lock = Lock()
-        self._sending = Lock()
-        self._next: _Group | None = None
-
-    @property
-    def waiting(self) -> int:
-        """How many callers share the next message."""
-        with self._lock:
-            return self._next.waiting if self._next is not None else 0
+        self._changed = Condition()
+        self._sent = self._returned = 0
+        self._is_sending = False
 
     def wait(self, deadline: float) -> None:
         """Return when all that was sent before this call has been received; raises the error of `send`."""
-        with self._lock:
-            group = self._next
-            leads = group is None
-            if group is None:
-                group = self._next = _Group()
-            group.waiting += 1
-            group.deadline = max(group.deadline, deadline)
-        if leads:
-            self._lead(group)
-        group.ended.wait()
-        if group.error is not None:
-            raise group.error
-
-    def _lead(self, group: _Group) -> None:
+        number = 0
+        returned = False
         try:
-            with self._sending:
-                self._close(group)
-                self._send(group.deadline)
-        except Exception as error:
-            group.error = error
-        except BaseException:  # raised by a signal handler, in the thread of this caller alone
-            group.error = BackendUnavailable("the caller that had sent the message was interrupted")
-            raise
+            with self._changed:
+                needed = self._sent + 1
+                self._changed.wait_for(lambda: self._returned >= needed or not self._is_sending)
+                if self._returned >= needed:
+                    return
+                number = self._sent = self._sent + 1
+                self._is_sending = True
+            self._send(deadline)
+            returned = True
         finally:
-            self._close(group)
-            group.ended.set()
-
-    def _close(self, group: _Group) -> None:
-        """Let no further caller join the group."""
-        with self._lock:
-            if self._next is group:
-                self._next = None
+            if number:
+                with self._changed:
+                    self._is_sending = False
+                    self._returned = number if returned else self._returned
+                    self._changed.notify_all()

@@ -83,19 +83,15 @@ class LogBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, Gen
     """Answers from the replica of a node; a subclass makes the node, which is used until `close` or a fork."""
 
     def __init__(self) -> None:
-        self.node = self.make_node(None)
+        self.node = self.make_node()
 
     @abstractmethod
-    def make_node(self, inherited: Node | None) -> Node:
-        """Return a node that is not connected; `inherited` is the one of the parent in a forked child."""
+    def make_node(self) -> Node:
+        """Return a node that is not connected."""
 
     def call(self, act: Callable[[Node, float], Answer]) -> Answer:
         """Call a function with the node and a deadline."""
-        return self.attempt(act, monotonic() + CALL_SECONDS)
-
-    def attempt(self, act: Callable[[Node, float], Answer], deadline: float) -> Answer:
-        """Call a function with the node; a subclass may do so again after an error."""
-        return act(self.node, deadline)
+        return act(self.node, monotonic() + CALL_SECONDS)
 
     def _read(
         self, select: Callable[[RecordStore, float], Answer], enter: Callable[[Node, float], RecordStore] | None = None
@@ -157,10 +153,9 @@ class LogBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, Gen
     def close(self) -> None:
         """Close the connection and forget the records; a later call connects again."""
         self.node.close()
-        self.node = self.make_node(None)
+        self.node = self.make_node()
 
     def after_fork_in_child(self) -> None:
         """Begin with a connection and records of its own."""
-        inherited = self.node
-        keep_inherited(inherited)
-        self.node = self.make_node(inherited)
+        keep_inherited(self.node)
+        self.node = self.make_node()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from heapq import nsmallest
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from .changes import Changes
 
 ROOM = 0.9
-"""The share of the characters that is left when records had to go, so that this does not happen at each message."""
+"""The share of the bounds that is left when records had to go, so that this does not happen at each message."""
 
 SWEEP_SECONDS = 60.0
 """How often expired records are removed."""
@@ -92,30 +91,19 @@ class BoundedRecordStore(RecordStore):
         self._records, self._characters = records, characters
         self._size = 0
         """At most too large: it contains replaced records until all are counted again."""
-        self._candidates: list[tuple[float, str]] = []
-        """When the jobs that go next were last heard of, and their ids; the next one is the last."""
 
     def evict(self, added: int) -> None:
-        """Remove records until the others are within the bounds, after that many characters were added."""
+        """Remove records once the bounds are passed, until there is ROOM; that many characters were added."""
         self._size += added
-        bound = self._characters
-        if self._size > bound:
-            self._size = sum(map(_length, self.values()))
-            bound *= ROOM if self._size > bound else 1
-        while len(self) > self._records or self._size > bound:
-            self._size -= _length(self.pop(self._oldest()))
-
-    def _oldest(self) -> str:
-        while self._candidates:
-            heard, id = self._candidates.pop()
-            entry = self.get(id)
-            if entry is not None and entry.heard == heard:
-                return id
-        # Sorting a tenth at a time costs little for each of them.
-        count = max(len(self) // 10, 1)
-        final = nsmallest(count, ((entry.heard, id) for id, entry in self.items() if entry.is_final))
-        self._candidates = (final or nsmallest(count, ((entry.heard, id) for id, entry in self.items())))[::-1]
-        return self._candidates.pop()[1]
+        if len(self) <= self._records and self._size <= self._characters:
+            return
+        self._size = sum(map(_length, self.values()))
+        if len(self) > self._records or self._size > self._characters:
+            # Sorting all for a tenth of them costs little for each.
+            for id, _ in sorted(self.items(), key=lambda each: (not each[1].is_final, each[1].heard)):
+                if len(self) <= ROOM * self._records and self._size <= ROOM * self._characters:
+                    break
+                self._size -= _length(self.pop(id))
 
 
 def _length(entry: Entry) -> int:

@@ -55,7 +55,7 @@ KOMBU = {
     **_seconds("progresskit_kombu.address", "CONNECT_SECONDS", "CALL_SECONDS"),
     **_seconds("progresskit_kombu.transport", "CALL_SECONDS"),
     **_seconds("progresskit.backends.log", "CALL_SECONDS"),
-    **_seconds("progresskit_kombu.joining", "LINK_SECONDS", "HELLO_SECONDS"),
+    **_seconds("progresskit_kombu.joining", "LINK_SECONDS"),
     "progresskit_kombu.address.OPTIONS": {"redis": {"socket_timeout": SECONDS, "socket_connect_timeout": SECONDS}},
 }
 

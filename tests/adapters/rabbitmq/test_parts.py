@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Sequence
-from threading import Lock
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,8 +14,7 @@ from progresskit.backends.changes import Changes
 from progresskit.backends.replica import Outcomes, Stamp
 from progresskit.progress import State, Write
 from progresskit.record_store import Tombstone
-from progresskit.subscriptions import SubscriptionList
-from progresskit.testing import LIFE, RecordingObserver, start, update
+from progresskit.testing import start, update
 from progresskit_rabbitmq.clock import CLOSE, BrokerClock
 from progresskit_rabbitmq.messages import Message, Sender, unpack
 from progresskit_rabbitmq.replica import JournalReplica, Place
@@ -240,30 +238,3 @@ def test_a_worker_that_returns_to_a_forgotten_job_is_heard() -> None:
     assert host.listed() == []
     host.hear(host.message(update("job", 2)), 5)
     assert host.listed() == ["job"]
-
-
-# Those who listen
-
-
-def fail(*news: object) -> None:
-    raise RuntimeError("it had to")
-
-
-def test_one_who_fails_ends_nothing_and_the_others_are_notified(caplog: pytest.LogCaptureFixture) -> None:
-    subscriptions, replica = SubscriptionList(Lock()), JournalReplica(10, Outcomes())
-    observer, asked, lost = RecordingObserver(), list[str](), list[int]()
-    calls: list[tuple[Callable[..., None], Callable[..., None], Callable[[], None]]] = [
-        (fail, fail, fail),
-        (observer.notify_all, asked.extend, lambda: lost.append(1)),
-    ]
-    for on_update, on_cancel, on_gap in calls:
-        subscriptions.subscribe(on_update, on_gap).add(["job"])
-        subscriptions.subscribe_cancels(on_cancel, on_gap).add(["job"])
-    replica.fold(Changes([start("job")], ["job"]), Stamp(1.0, 1.0))
-    subscriptions.deliver(["job"], replica.entries, 1.0)
-    subscriptions.deliver_cancels({"job"})
-    subscriptions.report_gap()
-    assert [progress.cursor for progress in observer.records] == [f"{LIFE}-1.1.1c"]
-    assert asked == ["job"]
-    assert lost == [1, 1]
-    assert caplog.text.count("RuntimeError: it had to") == 4
