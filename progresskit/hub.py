@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from collections import deque
 from contextlib import suppress
-from enum import Enum
 from queue import Empty, SimpleQueue
 from threading import Lock, RLock
 from typing import TYPE_CHECKING
@@ -178,31 +177,18 @@ class Viewer:
         self.close()
 
 
-class Knowledge(Enum):
-    """How the newest record of a job that viewers have seen relates to the backend's."""
-
-    IN_DOUBT = "in doubt"
-    """The backend is to be read: no record is known yet, or an update may have been missed."""
-
-    CURRENT = "current"
-    """It was the backend's when that was last read, or was pushed since."""
-
-    BEHIND = "behind"
-    """The backend, when it was last read, knew less of the job than viewers have seen."""
-
-
 class _Watched:
     """A job that has viewers."""
 
-    __slots__ = ("behind_since", "check", "knowledge", "last", "mailboxes", "new")
+    __slots__ = ("behind_since", "check", "in_doubt", "last", "mailboxes", "new")
 
     def __init__(self) -> None:
         self.mailboxes: set[Mailbox] = set()
         self.new: set[Mailbox] = set()  # these have not received the present state
         self.last: Progress | None = None
-        self.knowledge = Knowledge.IN_DOUBT
+        self.in_doubt = True  # no record is known yet, or an update may have been missed: the backend is to be read
         self.check: float | None = None  # when its lease has run out, unless a record arrives
-        self.behind_since: float | None = None  # kept in doubt: a read that finds the same continues the time
+        self.behind_since: float | None = None  # since when the backend has known less than viewers have seen
 
     @property
     def is_done(self) -> bool:
@@ -211,31 +197,6 @@ class _Watched:
     @property
     def is_counting_parts(self) -> bool:
         return self.last is not None and self.last.tally is not None and not self.last.done
-
-    @property
-    def is_in_doubt(self) -> bool:
-        return self.knowledge is Knowledge.IN_DOUBT
-
-    def doubt(self) -> None:
-        """Have the backend read again."""
-        self.knowledge = Knowledge.IN_DOUBT
-
-    def confirm(self) -> None:
-        """Note that the backend was read."""
-        self.knowledge = Knowledge.CURRENT
-
-    def fall_behind(self, now: float) -> float:
-        """Note that the backend knows less than `last`; return for how many seconds that has been so."""
-        self.knowledge = Knowledge.BEHIND
-        if self.behind_since is None:
-            self.behind_since = now
-        return now - self.behind_since
-
-    def catch_up(self) -> None:
-        """Note that the backend knows as much as `last`, or more."""
-        self.behind_since = None
-        if self.knowledge is Knowledge.BEHIND:
-            self.knowledge = Knowledge.CURRENT
 
 
 class _Delivery:
@@ -366,7 +327,7 @@ class Hub:
     def _doubt(self, ids: Collection[str]) -> None:
         for id in ids:
             if id in self._watched:
-                self._watched[id].doubt()
+                self._watched[id].in_doubt = True
 
     def close(self) -> None:
         """End the thread; viewers get no more records and wait no longer."""
@@ -405,7 +366,7 @@ class Hub:
 
     def _doubt_all(self) -> None:
         for watched in self._watched.values():
-            watched.doubt()
+            watched.in_doubt = True
 
     # The hub's thread.
 
@@ -463,7 +424,7 @@ class Hub:
         if not self._watched:
             return None
         deadlines = [watched.check for watched in self._watched.values() if watched.check is not None]
-        if any(watched.is_in_doubt for watched in self._watched.values()):
+        if any(watched.in_doubt for watched in self._watched.values()):
             deadlines.append(self._clock())
         if self._polled(done=False):
             deadlines.append(self._schedule.tick)
@@ -483,7 +444,7 @@ class Hub:
             watched = self._watched.setdefault(id, _Watched())
             watched.mailboxes.add(mailbox)
             watched.new.add(mailbox)
-            watched.doubt()
+            watched.in_doubt = True
 
     def _remove(self, mailbox: Mailbox, ids: frozenset[str]) -> None:
         gone = []
@@ -521,7 +482,7 @@ class Hub:
         self._schedule.backoff.reset()
         for id in due:
             watched = self._watched[id]
-            watched.confirm()
+            watched.in_doubt = False
             record = records.get(id)
             before = watched.last
             if record is not None and before is not None and _has_lost_its_end(record, before):
@@ -533,7 +494,7 @@ class Hub:
 
     def _due(self, now: float) -> set[str]:
         """Return the ids to be read now."""
-        due = {id for id, watched in self._watched.items() if watched.is_in_doubt or _is_over(watched.check, now)}
+        due = {id for id, watched in self._watched.items() if watched.in_doubt or _is_over(watched.check, now)}
         schedule, interval = self._schedule, self._settings.interval
         if now >= schedule.tick:
             due.update(self._polled(done=False))
@@ -553,13 +514,15 @@ class Hub:
         if before.done and record.version.run < before.version.run:
             return True
         # A worker that lives would have written its record again by then.
-        return watched.fall_behind(now) >= (before.lease or self._settings.lease)
+        if watched.behind_since is None:
+            watched.behind_since = now
+        return now - watched.behind_since >= (before.lease or self._settings.lease)
 
     def _subscribe(self, ids: Collection[str]) -> None:
         if isinstance(self._backend, SupportsPush):
             if self._subscription is None:
                 self._subscription = self._backend.subscribe(self._pushed, self._lost)
-            self._subscription.add([id for id in ids if self._watched[id].is_in_doubt])
+            self._subscription.add([id for id in ids if self._watched[id].in_doubt])
 
     def _failed(self, error: BaseException, exc_info: bool = False) -> None:
         if not self._schedule.backoff.failures:
@@ -577,7 +540,7 @@ class Hub:
             if watched is not None:
                 self._take_one(watched, progress, now)
                 check = watched.check
-                is_sooner |= watched.is_in_doubt or (check is not None and self._schedule.is_late_for(check))
+                is_sooner |= watched.in_doubt or (check is not None and self._schedule.is_late_for(check))
                 is_sooner |= watched.is_counting_parts and self._schedule.is_late_for(self._schedule.tick)
         if is_sooner:
             self._signal.put(None)
@@ -586,13 +549,13 @@ class Hub:
         before = watched.last
         if before is not None:
             if progress.life != before.life:
-                watched.doubt()  # which of the two is over is for the backend to say
+                watched.in_doubt = True  # which of the two is over is for the backend to say
                 return
             if progress.version <= before.version:
                 if progress.version < before.version:
-                    watched.doubt()  # late, or of a job that begins again in a backend that had forgotten it
+                    watched.in_doubt = True  # late, or of a job that begins again in a backend that had forgotten it
                 elif before.cancel_requested and not progress.cancel_requested:
-                    watched.doubt()  # late, or of a backend that had forgotten it
+                    watched.in_doubt = True  # late, or of a backend that had forgotten it
                     return
         self._arrived(watched, progress, now, progress.lease or self._settings.lease)
 
@@ -604,10 +567,10 @@ class Hub:
         is_later = before is None or progress.version > before.version
         is_same = not is_later and before is not None and progress.version == before.version
         if is_later or is_same:
-            watched.catch_up()
+            watched.behind_since = None
         if self._subscription is not None and progress.state is State.RUNNING and not progress.stalled:
             watched.check = now + lease
-        elif watched.knowledge is Knowledge.BEHIND:
+        elif watched.behind_since is not None and not watched.in_doubt:
             watched.check = now + LEASE_CHECK_SECONDS
         is_changed = is_same and before is not None and progress.cursor != before.cursor
         if is_later or (is_changed and not _counts_less(progress, before)):

@@ -46,18 +46,18 @@ class Outgoing(NamedTuple):
 
 
 class Receipt:
-    """The confirmation of some messages, which are published by this connection or not at all."""
+    """The confirmation of some messages."""
 
-    __slots__ = ("connection", "error", "left")
+    __slots__ = ("error", "left")
 
-    def __init__(self, left: int, connection: Connection) -> None:
-        self.left, self.connection = left, connection
+    def __init__(self, left: int) -> None:
+        self.left = left
         self.error: BaseException | None = None
 
     @property
     def over(self) -> bool:
-        """True once all messages are confirmed, or one of them has failed."""
-        return self.left == 0 or self.error is not None
+        """True once all messages are confirmed."""
+        return self.left == 0
 
 
 class Connection(SelectConnection):  # type: ignore[misc]
@@ -197,8 +197,7 @@ class Connection(SelectConnection):  # type: ignore[misc]
             with self._changed:
                 receipt.left -= 1
                 receipt.error = receipt.error or error
-                if receipt.over:
-                    self._changed.notify_all()
+                self._changed.notify_all()
 
     # The end.
 

@@ -56,45 +56,37 @@ class ConnectionManager(ReconnectingThread):
         """Return when the connection is prepared; raises the error of an attempt that fails meanwhile."""
         self.require(lambda: self.is_up, deadline - monotonic())
 
-    def publish(self, outgoing: Sequence[Outgoing], deadline: float) -> Receipt:
-        """Publish in the thread, without waiting for the confirms. Raises when the broker takes no messages."""
+    def publish(self, outgoing: Sequence[Outgoing], deadline: float, condition: Callable[[], bool]) -> None:
+        """
+        Publish in the thread, and wait until the broker has confirmed all and the condition holds.
+
+        Raises at once when the broker takes no messages; connects again if there is no answer in time.
+        """
         self.wait_up(deadline)
         with self.changed:
-            if not self.changed.wait_for(lambda: not self.blocked, min(BLOCKED_SECONDS, deadline - monotonic())):
-                raise self.unavailable(BLOCKED)
-            connection = self.connection
-        if connection is None:
-            raise self.unavailable(LOST)
-        receipt = Receipt(len(outgoing), connection)
+            connection, failures, receipt = self.connection, self.failures, Receipt(len(outgoing))
+            is_free = self.changed.wait_for(lambda: not self.blocked, min(BLOCKED_SECONDS, deadline - monotonic()))
+        if connection is None or not is_free:
+            raise self.unavailable(LOST if is_free else BLOCKED)
         connection.call(lambda: connection.publish(outgoing, receipt))
-        return receipt
-
-    def send(self, outgoing: Outgoing) -> None:
-        """Publish one message, if there is a connection, without a confirm."""
-        connection = self.connection
-        if connection is not None:
-            connection.call(lambda: connection.publish([outgoing]))
-
-    def settle(self, receipt: Receipt, deadline: float, condition: Callable[[], bool]) -> None:
-        """Wait until the messages are confirmed and the condition holds; connect again if neither comes in time."""
         with self.changed:
             self.changed.wait_for(
-                lambda: self._is_lost(receipt) or self.blocked or (receipt.over and condition()),
+                lambda: receipt.error or self.failures > failures or self.blocked or (receipt.over and condition()),
                 deadline - monotonic(),
             )
             if receipt.error is not None:
                 raise failure(receipt.error, self.server)
             if receipt.over and condition():
                 return
-            if self._is_lost(receipt):
-                raise self.unavailable(LOST)
-            if self.blocked:
-                raise self.unavailable(BLOCKED)
+            if self.failures > failures or self.blocked:
+                raise self.unavailable(BLOCKED if self.blocked else LOST)
         raise self.time_out()
 
-    def _is_lost(self, receipt: Receipt) -> bool:
-        """Return True if no confirm will come; a loop that has just ended drops its callbacks without an error."""
-        return receipt.error is not None or (self.connection is not receipt.connection and not receipt.over)
+    def send(self, outgoing: Outgoing) -> None:
+        """Publish one message, if there is a connection, without a confirm."""
+        connection = self.connection
+        if connection is not None:
+            connection.call(lambda: connection.publish([outgoing]))
 
     def time_out(self) -> BackendUnavailable:
         """Connect again, because the broker has not answered; return the error for the caller."""

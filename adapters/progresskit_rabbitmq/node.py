@@ -219,8 +219,7 @@ class Node(LogNode):
             with self.changed:
                 outcomes.expect(numbers)
             if outgoing:
-                receipt = self.manager.publish(outgoing, deadline)
-                self.manager.settle(receipt, deadline, lambda: outcomes.have(numbers))
+                self.manager.publish(outgoing, deadline, lambda: outcomes.have(numbers))
         finally:
             with self.changed:
                 outcome = outcomes.take(numbers)
