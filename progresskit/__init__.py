@@ -15,12 +15,10 @@ from .abc import (
     Observer,
     Subject,
     Subscription,
-    SupportsAsyncWrite,
     SupportsCancelPush,
     SupportsListing,
     SupportsParts,
     SupportsPush,
-    SupportsTimedWrite,
 )
 from .capturing import capture
 from .default_kit import default
@@ -94,12 +92,10 @@ __all__ = [  # but `list`, which is Python's own wherever all names are imported
     "StepState",
     "Subject",
     "Subscription",
-    "SupportsAsyncWrite",
     "SupportsCancelPush",
     "SupportsListing",
     "SupportsParts",
     "SupportsPush",
-    "SupportsTimedWrite",
     "UnknownScheme",
     "Unsupported",
     "Version",

@@ -22,7 +22,7 @@ proven by `progresskit.testing.BackendContract`:
    server from another says so in its documentation.
 
 Capabilities that only some backends have are types of their own (`SupportsPush`, `SupportsCancelPush`,
-`SupportsListing`, `SupportsParts`, `SupportsTimedWrite`, `SupportsAsyncWrite`), asked for with `isinstance`.
+`SupportsListing`, `SupportsParts`), asked for with `isinstance`.
 """
 
 from __future__ import annotations
@@ -98,14 +98,6 @@ class Backend(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the connections that the backend opened itself, never those that it was given."""
-
-    def prepare_to_fork(self) -> None:
-        """
-        Make now the objects that each forked child would have to make for its first write; no connection.
-
-        Called in a process that is going to fork, where that is known.
-        """
-        return
 
     @abstractmethod
     def after_fork_in_child(self) -> None:
@@ -183,35 +175,4 @@ class SupportsParts(ABC):
         how many parts a job has, and holds an id at most once; `reports` may hold several of one parent. Returns the
         runs, and by the id of each parent that took a report, or was declared, the token of its run. Those of other
         jobs of the batch that have parts may be there too.
-        """
-
-
-class SupportsTimedWrite(ABC):
-    """A backend that can bound the time of a write, so that the end of a task is stored in the task's own thread."""
-
-    @abstractmethod
-    def write_within(
-        self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()
-    ) -> tuple[Mapping[str, int], Mapping[str, str]] | None:
-        """
-        Fold both in as `SupportsParts.write_with_reports` does, or as `write` without reports, in that time at most.
-
-        Several threads may be in it at once, and in `write`. Returns None, without a write, where it would take longer
-        now, such as without a connection. Raises BackendUnavailable where the time was not enough, whether the records
-        are stored or not.
-        """
-
-
-class SupportsAsyncWrite(SupportsTimedWrite):
-    """A backend whose timed write a coroutine can await, so that the end of its task needs no other thread."""
-
-    @abstractmethod
-    async def awrite_within(
-        self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()
-    ) -> tuple[Mapping[str, int], Mapping[str, str]] | None:
-        """
-        Fold both in as `write_within` does, without blocking the running event loop.
-
-        Several event loops may call this at once, each in a thread of its own. Returns None, without a write, also
-        where the call would block, such as to connect. If the task is cancelled, the records may be stored or not.
         """

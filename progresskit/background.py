@@ -11,11 +11,9 @@ interpreter's lock waits for that lock forever, for uWSGI runs no hooks of Pytho
 
 from __future__ import annotations
 
-import _thread
 import os
 import sys
 import threading
-import time
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -38,22 +36,6 @@ def start(target: Callable[..., object], name: str, stop: Callable[[], object], 
         _stop_in_time(stop)
     thread.start()
     return thread
-
-
-def call_later(act: Callable[[], object], seconds: float) -> None:
-    """
-    Call a function once that time has passed, in a thread that does no more; not at all if the process ends before.
-
-    It costs a forked child a third of what a `threading.Thread` does, whose start is waited for. Not for isolated
-    subinterpreters, which would wait for it. Raises RuntimeError where no thread can be started.
-    """
-    _check_can_start()
-    _thread.start_new_thread(_wait_and_call, (act, seconds))
-
-
-def _wait_and_call(act: Callable[[], object], seconds: float) -> None:
-    time.sleep(seconds)
-    act()
 
 
 def _check_can_start() -> None:

@@ -26,7 +26,6 @@ from .abc import SupportsListing
 from .arguments import checked, owner_key
 from .default_kit import default
 from .errors import BackendError, ConfigurationError, FlushTimeout, InvalidValue
-from .job import do_nothing
 from .observer import JoinedObserver, job_of, null_job
 from .progress import Role, State, check_id, fit_id
 from .snapshots import PartIdentity
@@ -205,7 +204,7 @@ class Integration:
             part=part if part is None or self.kit._counts_parts() else None,
             start=Role.DEQUEUE if queued else Role.START,
         )
-        self.kit.publisher.register(job_of(observer), deferred=True)
+        self.kit.publisher.register(job_of(observer), is_queued=True)
         return Run(self, observer)
 
     # In a process that supervises workers.
@@ -247,10 +246,9 @@ class Integration:
 
         Also warns, once, if other processes cannot see the jobs of this one; `where` names it ("an RQ worker"). The
         observers of all jobs are made here, so that the text of a process without jobs is written above their bars.
-        The objects that forked children need for a job are made here as well, once for all of them.
         """
         self.kit.warn_unshared(where)
-        self.kit._prepare()
+        self.kit._resources.observers  # noqa: B018 (this makes them)
 
     def flush(self) -> None:
         """
@@ -270,7 +268,7 @@ class Integration:
 
     def exit(self) -> None:
         """Flush, to be called right before `os._exit`: threads and connections end with the process."""
-        self.kit._store_all()
+        self.kit.close()
 
     # Jobs that were cancelled.
 
@@ -372,7 +370,6 @@ class Run:
     def enter(self) -> Self:
         """Make the job the surrounding one of this context, until `leave`."""
         self.leave()
-        self._integration.kit.publisher.start_timer()
         self._scope = scope.enter(self._observer, self)
         if self._integration.capture:
             self._captured = capturing.capture()
@@ -424,18 +421,13 @@ class Run:
     ) -> None:
         """End the job as `succeed`, `fail`, `cancel` or `retry` does, without blocking the event loop."""
         try:
-            finish = await self._job.aend(state, result=self._shown(result), error=error, next_retry_at=next_retry_at)
+            await self._job.aend(state, result=self._shown(result), error=error, next_retry_at=next_retry_at)
         except InvalidValue:  # as in `succeed`
-            finish = await self._job.aend(state)
-        await self._finish(finish)
+            await self._job.aend(state)
 
     async def aend_by(self, error: BaseException | None) -> None:
         """Do as `end_by` does, without blocking the event loop."""
-        await self._finish(await self._job.aend_by(error))
-
-    async def _finish(self, finish: Callable[[], None]) -> None:
-        if finish is not do_nothing:
-            await self._integration.in_thread(_call, finish)
+        await self._job.aend_by(error)
 
     def end_by(self, error: BaseException | None) -> None:
         """End the job by the exception of the task, if any: `control_exceptions` and cancelling are not failures."""
@@ -469,10 +461,6 @@ class Run:
         await self.aend_by(error)
 
 
-def _call(function: Callable[[], None]) -> None:
-    function()
-
-
 def _was_cancelled_before(record: Progress, attempt: int) -> bool:
     """Return whether the record is of a job that was cancelled while it waited for an attempt."""
     waited = record.started_at is None or record.attempt < attempt
@@ -483,8 +471,6 @@ class RunObserver(JoinedObserver):
     """Reports to the job of a run and does not end it; without a run it accepts reports and ignores them."""
 
     def __init__(self, run: Run | None) -> None:
-        if run is not None:
-            run._integration.kit.publisher.start_timer()
         super().__init__(null_job() if run is None else run._observer)
 
 

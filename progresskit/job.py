@@ -20,7 +20,7 @@ from .observer_list import ObserverList
 from .progress import State
 from .reports import bind
 from .snapshots import Clocks, Result, Sample, SnapshotBuilder, failure
-from .stages import Stage, Stages, Work
+from .stages import Stage, Stages
 from .steps import StepState
 
 if TYPE_CHECKING:
@@ -52,15 +52,11 @@ class Sink(Clocks, Protocol):
     def call_later(self, act: Callable[[], None]) -> None:
         """Call `act` in the publisher's thread; safe in a finalizer."""
 
-    def end(self, job: Job, write: Write, *, here: bool) -> Callable[[], None]:
-        """
-        Publish the last record, in the calling thread if it may be done `here`.
+    def end(self, job: Job, write: Write, *, wait: bool) -> None:
+        """Publish the last record, and `wait` until it is stored or waiting is no use: at most `flush_seconds`."""
 
-        Returns a function that waits until it is stored, or until waiting is no use.
-        """
-
-    async def aend(self, job: Job, write: Write) -> bool:
-        """Do so in the running event loop, which is not blocked; return False where `end` has to do it."""
+    async def aend(self, job: Job, write: Write) -> None:
+        """Publish the last record, and wait for it without blocking the running event loop."""
 
 
 class Job:
@@ -370,7 +366,7 @@ class Job:
 
     def leave(self, step: Stage, error: BaseException | None) -> None:
         """Leave a step by an exception, or by none."""
-        state = State.SUCCEEDED if error is None else _state_after(error, self._sink.control_exceptions)
+        state = _state_after(error, self._sink.control_exceptions)
         with self._lock:
             self.stages.leave(step, _STEP_STATES.get(state, StepState.CANCELLED))
         self._wake()
@@ -451,15 +447,16 @@ class Job:
         error: BaseException | Failure | str | None = None,
         next_retry_at: datetime | None = None,
         wait: bool = True,
-    ) -> Callable[[], None]:
+    ) -> None:
         """
         End the job in this process, in a final state or in `retrying`; without effect once it has ended.
 
-        Returns a function that finishes the end: it waits until the record is stored, at most `flush_seconds`, and
-        notifies the attached observers. It has been called already unless `wait` is False.
+        Waits until the record is stored, at most `flush_seconds`, unless `wait` is False, and notifies the observers.
         """
         write = self._end(state, result, error, next_retry_at)
-        return do_nothing if write is None else self._publish_end(write, wait=wait)
+        if write is not None:
+            self._sink.end(self, write, wait=wait)
+            self.notify_observers()
 
     async def aend(
         self,
@@ -468,14 +465,16 @@ class Job:
         result: Any = None,
         error: BaseException | Failure | str | None = None,
         next_retry_at: datetime | None = None,
-    ) -> Callable[[], None]:
-        """Do so without blocking the running event loop; the returned function is to be called in another thread."""
+    ) -> None:
+        """Do so without blocking the running event loop."""
         write = self._end(state, result, error, next_retry_at)
         if write is None:
-            return do_nothing
-        if await self._sink.aend(self, write):
-            return self.notify_observers if self._observers else do_nothing
-        return self._publish_end(write, wait=False)
+            return
+        await self._sink.aend(self, write)
+        if self._observers:
+            from asyncio import to_thread
+
+            await to_thread(self.notify_observers)
 
     def _end(
         self, state: State, result: Any, error: BaseException | Failure | str | None, next_retry_at: datetime | None
@@ -489,59 +488,31 @@ class Job:
                 return None
             return self._last_record(Result(state, result, failure(error), next_retry_at))
 
-    def _publish_end(self, write: Write, *, wait: bool) -> Callable[[], None]:
-        wait_until_stored = self._sink.end(self, write, here=wait)
-
-        def finish() -> None:
-            wait_until_stored()
-            self.notify_observers()
-
-        if wait:
-            finish()
-        return finish
-
     def _last_record(self, result: Result) -> Write:
         """Count no more, and return the record of the end."""
-        builder = self._builder
-        write = None
-        if self._shut() and result[1:] == _NO_MORE:
-            write = builder.record_without_reports(NO_REPORTS, result.state)
-        if write is not None:
-            self.has_ended = True
-            return write
         self.stages.end()
-        write = builder.record(self._sample(), result)
+        write = self._builder.record(self._sample(), result)
         self.has_ended = True
         self.stages.release()
         return write
 
-    def _shut(self) -> bool:
-        """Have each later report take the slow path; return whether there was no report, and no request to cancel."""
-        slots = self._slots()
-        if self._stages or slots is None:
-            return False
-        slots._shut_gate()
-        has_text = self.description is not None or self.meta
-        return not (slots._current or has_text or self.cancel_requested)
-
-    def end_by(self, error: BaseException | None, wait: bool = True) -> Callable[[], None]:
+    def end_by(self, error: BaseException | None) -> None:
         """End the job as a block that was left with this exception, or with none."""
-        if error is None:
-            return self.end(State.SUCCEEDED, wait=wait)
-        state = _state_after(error, self._sink.control_exceptions)
-        return self.end(state, error=error if state is State.FAILED else None, wait=wait)
+        state, failure = self._outcome(error)
+        self.end(state, error=failure)
 
-    async def aend_by(self, error: BaseException | None) -> Callable[[], None]:
-        """Do so without blocking the running event loop, see `aend`."""
-        if error is None:
-            return await self.aend(State.SUCCEEDED)
+    async def aend_by(self, error: BaseException | None) -> None:
+        """Do so without blocking the running event loop."""
+        state, failure = self._outcome(error)
+        await self.aend(state, error=failure)
+
+    def _outcome(self, error: BaseException | None) -> tuple[State, BaseException | None]:
         state = _state_after(error, self._sink.control_exceptions)
-        return await self.aend(state, error=error if state is State.FAILED else None)
+        return state, error if state is State.FAILED else None
 
     def abandon(self) -> None:
         """End the job as cancelled, without waiting."""
         self.end(State.CANCELLED, wait=False)
-        self.notify_observers()
 
     def detach(self) -> None:
         """Stop reporting, without an end: the job belongs to the process that this one was forked from."""
@@ -550,18 +521,14 @@ class Job:
         self._lock, self._observers = RLock(), ObserverList()
 
 
-NO_REPORTS = Sample(Work(0, None, None, (0, 0)), None, {}, cancel_requested=False)
-"""The sample of a job that has reported no more than that it runs."""
-
-_NO_MORE = Result(State.SUCCEEDED)[1:]
-"""The end of a job apart from its state, if it has neither result nor error nor a next attempt."""
-
 _STEP_STATES = {State.SUCCEEDED: StepState.SUCCEEDED, State.FAILED: StepState.FAILED}
 """The states of steps after exceptions that end a job so; after all others a step is cancelled."""
 
 
-def _state_after(error: BaseException, control_exceptions: Mapping[type[BaseException], State]) -> State:
-    """Return the state of a job after its block was left with this exception."""
+def _state_after(error: BaseException | None, control_exceptions: Mapping[type[BaseException], State]) -> State:
+    """Return the state of a job after its block was left with this exception, or with none."""
+    if error is None:
+        return State.SUCCEEDED
     for kind, state in control_exceptions.items():
         if isinstance(error, kind):
             return state
@@ -574,4 +541,4 @@ def _state_after(error: BaseException, control_exceptions: Mapping[type[BaseExce
 
 
 def do_nothing() -> None:
-    """Finish the end of a job that had ended before."""
+    """Let no caller go on: none waits for the end of a job."""

@@ -417,16 +417,6 @@ class Kit:
 
     # For progresskit.integrations.
 
-    def _prepare(self) -> None:
-        """Make what jobs need, here or in forked children, without a thread or a connection."""
-        self._resources.prepare()
-
-    def _store_all(self) -> None:
-        """Close the kit, unless all reports are stored already."""
-        publisher = self._resources.open_publisher
-        if publisher is not None and publisher.has_work:
-            self.close()
-
     def _open_job(
         self,
         id: str | None = None,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from .abc import (
     Backend,
     Subscription,
-    SupportsAsyncWrite,
     SupportsCancelPush,
     SupportsListing,
     SupportsParts,
@@ -37,7 +36,7 @@ def steady_time() -> float:
     return _EPOCH + monotonic()
 
 
-class MemoryBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, SupportsParts, SupportsAsyncWrite):
+class MemoryBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, SupportsParts):
     """Keeps the records of this process; `clock` returns seconds since the epoch and never goes back."""
 
     shared = False
@@ -70,18 +69,6 @@ class MemoryBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, 
             runs = {write.id: self._entries[write.id].stored.run for write in batch}
             self._subscriptions.deliver(heard | pushed, self._entries, now)
             return runs, self._entries.run_tokens(taken.union(runs))
-
-    def write_within(
-        self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()
-    ) -> tuple[dict[str, int], dict[str, str]]:
-        """Fold both in, which takes no time."""
-        return self.write_with_reports(batch, reports)
-
-    async def awrite_within(
-        self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()
-    ) -> tuple[dict[str, int], dict[str, str]]:
-        """Fold both in, which takes no time."""
-        return self.write_with_reports(batch, reports)
 
     def read(self, ids: Collection[str]) -> dict[str, Progress]:
         """Return those that are known and have not expired."""

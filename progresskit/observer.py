@@ -13,7 +13,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, Self
 
 from . import scope, unseen
-from .job import Job, do_nothing
+from .job import Job
 from .progress import State
 from .reports import Reports
 from .snapshots import Identity, public_failure
@@ -86,7 +86,9 @@ class ProgressObserver(Reports):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leave_scope()
-        self._end_by(error, wait=True)
+        job = self._leave(error)
+        if job is not None:
+            job.end_by(error)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -95,11 +97,9 @@ class ProgressObserver(Reports):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leave_scope()
-        finish = self._end_by(error, wait=False)
-        if finish is not do_nothing:
-            from asyncio import to_thread
-
-            await to_thread(finish)
+        job = self._leave(error)
+        if job is not None:
+            await job.aend_by(error)
 
     def _leave_scope(self) -> None:
         """Leave the scope that was entered in this context, for threads may be in one step at once."""
@@ -108,8 +108,9 @@ class ProgressObserver(Reports):
         scopes.remove(entered)
         entered.leave()
 
-    def _end_by(self, error: BaseException | None, wait: bool) -> Callable[[], None]:
-        return self._job.end_by(error, wait)
+    def _leave(self, error: BaseException | None) -> Job | None:
+        """Leave the block by an exception, or by none; return the job that ends with it."""
+        return self._job
 
     def __del__(self) -> None:
         job = getattr(self, "_job", None)  # none in strict mode, if the job was refused for its kind
@@ -162,13 +163,11 @@ class NoSink:
     def call_later(self, act: Callable[[], None]) -> None:
         """Return: there is no thread."""
 
-    def end(self, job: Job, write: Write, *, here: bool) -> Callable[[], None]:
+    def end(self, job: Job, write: Write, *, wait: bool) -> None:
         """Discard the record of the end."""
-        return do_nothing
 
-    async def aend(self, job: Job, write: Write) -> bool:
+    async def aend(self, job: Job, write: Write) -> None:
         """Discard the record of the end."""
-        return True
 
 
 @cache
@@ -190,8 +189,8 @@ class Guest(ProgressObserver):
     def fail(self, error: BaseException | str) -> None:
         """Return without effect: the code that opened the job ends it."""
 
-    def _end_by(self, error: BaseException | None, wait: bool) -> Callable[[], None]:
-        return do_nothing
+    def _leave(self, error: BaseException | None) -> Job | None:
+        return None
 
     def __del__(self) -> None:
         """Leave the job running: the finalizer of the opener's handle ends it."""
@@ -242,9 +241,9 @@ class StepObserver(Guest):
         self._scopes.append(scope.enter(self))
         return self
 
-    def _end_by(self, error: BaseException | None, wait: bool) -> Callable[[], None]:
+    def _leave(self, error: BaseException | None) -> Job | None:
         self._job.leave(self._stage, error)
-        return do_nothing
+        return None
 
 
 class IgnoredObserver(JoinedObserver):

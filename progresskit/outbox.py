@@ -12,17 +12,16 @@ from enum import Enum
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from .abc import SupportsAsyncWrite, SupportsParts, SupportsTimedWrite
+from .abc import SupportsParts
 from .backoff import LONGEST_SECONDS, Backoff
 from .errors import BackendUnavailable
 from .progress import FINAL_STATES, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from logging import Logger
 
     from .abc import Backend
-    from .parts import Report
     from .progress import Write
 
     Key = tuple[str, str | None]
@@ -70,7 +69,7 @@ class Mode(Enum):
 
 
 class _Record:
-    """The newest record of a run, or an external update, with the callers that wait until it is stored."""
+    """The newest record of a run, or an external update, with the functions that let its waiting callers go on."""
 
     __slots__ = ("delivery", "key", "since", "waiters", "write")
 
@@ -78,13 +77,13 @@ class _Record:
         self.write, self.since = write, since
         self.key = key_of(write)
         self.delivery = Delivery.QUEUED
-        self.waiters: list[Event] = []
+        self.waiters: list[Callable[[], None]] = []
 
     def release(self) -> None:
         """Let no one wait any longer."""
-        for waiter in self.waiters:
-            waiter.set()
-        self.waiters.clear()
+        waiters, self.waiters = self.waiters, []
+        for finish in waiters:
+            finish()
 
     def finish(self, delivery: Delivery) -> None:
         """Enter a state in which the record is in the outbox no longer."""
@@ -135,61 +134,6 @@ class _Receipt(NamedTuple):
 
     runs: Mapping[str, int]
     run_tokens: Mapping[str, str]
-
-
-class DirectWrite:
-    """
-    A record that the thread of its job stores itself: `Outbox.begin_direct` makes it, `end_direct` takes its outcome.
-
-    In between, that thread calls `send`, beside other threads, and beside the one that has the outbox.
-    """
-
-    __slots__ = ("_backend", "_clock", "error", "outages", "receipt", "record")
-
-    def __init__(self, record: _Record, backend: SupportsTimedWrite, clock: Callable[[], float], outages: int) -> None:
-        self.record, self.outages = record, outages
-        self._backend, self._clock = backend, clock
-        self.receipt: _Receipt | None = None
-        """The answer; None while there is none."""
-        self.error: BackendUnavailable | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """True where waiting for the record is over: it is stored, or the backend is down."""
-        return self.receipt is not None or self.error is not None
-
-    def send(self, seconds: float) -> None:
-        """Store the record, or find out in that time that the backend is down; without effect where neither can be."""
-        batch = self._batch()
-        try:
-            self._receive(self._backend.write_within(seconds, *batch))
-        except Exception as error:
-            self._note(error)
-
-    async def asend(self, seconds: float) -> None:
-        """Do so without blocking the running event loop."""
-        assert isinstance(self._backend, SupportsAsyncWrite)
-        batch = self._batch()
-        try:
-            self._receive(await self._backend.awrite_within(seconds, *batch))
-        except Exception as error:
-            self._note(error)
-
-    def _batch(self) -> tuple[Sequence[Write], Sequence[Report]]:
-        write = self.record.dated(self._clock())
-        # Until there is an answer, also if a signal's handler raises, or the coroutine is cancelled.
-        self.record.delivery = Delivery.UNCERTAIN
-        return () if write.role is Role.REPORT else (write,), () if write.report is None else (write.report,)
-
-    def _receive(self, answer: tuple[Mapping[str, int], Mapping[str, str]] | None) -> None:
-        if answer is None:
-            self.record.delivery = Delivery.QUEUED
-        else:
-            self.receipt = _Receipt(*answer)
-
-    def _note(self, error: Exception) -> None:
-        if isinstance(error, BackendUnavailable):
-            self.error = error  # of any other one the next round finds out
 
 
 class _Final(NamedTuple):
@@ -274,10 +218,7 @@ class Outbox:
         on_stored: Callable[[Write, int | None], object],
     ) -> None:
         self._backend, self._clock, self._jobs, self._on_stored = backend, clock, jobs, on_stored
-        self._timed = backend if isinstance(backend, SupportsTimedWrite) else None
         self._records: dict[Key, _Record] = {}
-        self._direct: dict[Key, _Record] = {}  # those that the threads of their jobs are storing
-        self._outages = 0
         self._recent = _RecentFinals()
         self._refusals = _Refusals()
         self._flushes: list[Flush] = []
@@ -310,9 +251,9 @@ class Outbox:
 
     # Input.
 
-    def put(self, write: Write, since: float, waiter: Event | None = None) -> None:
+    def put(self, write: Write, since: float, finish: Callable[[], None] | None = None) -> None:
         """
-        Store a record at the next write, in place of an older one of its run; set `waiter` once waiting is no use.
+        Store a record at the next write, in place of an older one of its run; call `finish` once waiting is no use.
 
         `since` is when its run began, or when it was made if it is an external update.
         """
@@ -324,8 +265,8 @@ class Outbox:
             record.write, record.since = write, since
         if write.token is None:  # an external update keeps its place behind earlier reports
             self._records[key] = self._records.pop(key)
-        if waiter is not None:
-            record.waiters.append(waiter)
+        if finish is not None:
+            record.waiters.append(finish)
         if self.down:
             record.delivery = Delivery.UNCERTAIN
         else:
@@ -339,7 +280,7 @@ class Outbox:
 
     def begin(self, flush: Flush) -> None:
         """Have a flush wait for all records that are here now."""
-        flush.pending.update(self._records, self._direct)
+        flush.pending.update(self._records)
         self._flushes.append(flush)
 
     def mark_reported(self, refused: Mapping[Key, str]) -> None:
@@ -351,9 +292,6 @@ class Outbox:
         self._recent.remove(id)
         for record in [record for key, record in self._records.items() if key[0] == id and key[1] not in self._jobs]:
             self._discard(record)
-        for key in [key for key in self._direct if key[0] == id]:
-            del self._direct[key]
-            self._settle(key)
 
     # Output.
 
@@ -369,29 +307,6 @@ class Outbox:
                 self._handle_refusal(batch, error)
             else:
                 self._succeed(batch, receipt)
-        self._finish_flushes()
-
-    def begin_direct(self, write: Write, since: float) -> DirectWrite | None:
-        """Let the thread of a job store its record; None where others have to be stored before, or that cannot be."""
-        if self.down or self._records or self._timed is None:
-            return None
-        record = _Record(write, since)
-        self._direct[record.key] = record
-        return DirectWrite(record, self._timed, self._clock, self._outages)
-
-    def end_direct(self, direct: DirectWrite) -> None:
-        """Note the outcome of a record that the thread of its job has sent; it stays here unless it is stored."""
-        record = direct.record
-        if self._direct.pop(record.key, None) is None:
-            return  # its job was forgotten meanwhile
-        self._records[record.key] = record
-        # An answer from before an outage proves nothing: the server may have lost the record since.
-        if direct.receipt is not None and direct.outages == self._outages:
-            self._succeed([record], direct.receipt)
-        elif direct.error is not None and not self.down:
-            self._fail(direct.error)
-        elif not self.down:
-            self.retry_now()
         self._finish_flushes()
 
     def _next_batch(self) -> list[_Record]:
@@ -417,7 +332,7 @@ class Outbox:
         if not self._flushes:
             return
         for flush in self._flushes:
-            if flush.pending.isdisjoint(self._records) and flush.pending.isdisjoint(self._direct):
+            if flush.pending.isdisjoint(self._records):
                 flush.refused = self._refusals.all()
                 flush.finished.set()
         self._flushes = [flush for flush in self._flushes if not flush.finished.is_set()]
@@ -447,7 +362,6 @@ class Outbox:
         self._retry_at = self._clock() + self._backoff.next()
         if not self.down:
             self._mode = Mode.OUTAGE
-            self._outages += 1
             _log().warning("Progress cannot be stored now; jobs continue and it is tried again: %s", error)
         for record in self._records.values():
             record.delivery = Delivery.UNCERTAIN

@@ -595,17 +595,6 @@ def format_time(moment: datetime | None) -> str | None:
     return None if moment is None else f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
-def format_seconds(seconds: float) -> str:
-    """Return the `moment` of seconds since the epoch as `format_time` does."""
-    whole = int(seconds * 1000)
-    return f"{_format_second(whole // 1000)}.{whole % 1000:03}Z"
-
-
-@lru_cache(64)
-def _format_second(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
-
-
 def parse_time(text: str | None) -> datetime | None:
     """Read a time that `format_time` wrote."""
     return None if text is None else datetime.fromisoformat(text)
@@ -1001,12 +990,8 @@ def encode(progress: Progress) -> str:
 
     It is JSON, and pages get its public part unchanged; see `progresskit.bodies`.
     """
-    return bodies.join(_body(progress))
-
-
-def _body(progress: Progress) -> Body:
     error = _without_private(progress.details.error)
-    return Body(_before(progress, error), _after(progress), _private(progress))
+    return bodies.join(Body(_before(progress, error), _after(progress), _private(progress)))
 
 
 def _private(progress: Progress) -> str:
@@ -1020,86 +1005,6 @@ def _private(progress: Progress) -> str:
         public = ',"public":true' if error.public else ""
         private += f',"error":{{"type":{_string(error.type)},"message":{_string(error.message)}{public}}}'
     return f"{private}}}"
-
-
-def encode_without_reports(
-    id: str,
-    state: State,
-    attempt: int,
-    kind: str | None,
-    parent: str | None,
-    owner: str | None,
-    lease: float,
-    created: float,
-    updated: float,
-    *,
-    is_started: bool = True,
-) -> str:
-    """
-    Return the body of a record of a job that has reported no more than its state; a worker has it if it `is_started`.
-
-    The body is that of `encode`, in a fifth of the time. `created` and `updated` are seconds since the epoch.
-    """
-    before, after, private = _template(state, attempt, parent, owner, lease, is_started)
-    times = after.format(created=format_seconds(created), updated=format_seconds(updated))
-    return bodies.join(Body(f"{body_starts_with(id)}{_string(kind)}{before}", times, private))
-
-
-def prepare_template(lease: float) -> None:
-    """Make the template of a task that succeeds, once for all children that are forked for one task each."""
-    encode_without_reports("", State.SUCCEEDED, 1, None, None, None, lease, 0, 0)
-
-
-@lru_cache(1_024)
-def _template(
-    state: State,
-    attempt: int,
-    parent: str | None,
-    owner: str | None,
-    lease: float,
-    is_started: bool,
-) -> Body:
-    """Return such a body without id and kind, which come first, and with names of times in braces in their place."""
-    created, updated = moment(0), moment(1)
-    progress = Progress(
-        "",
-        state,
-        Version(1, attempt, 1),
-        parent=parent,
-        created_at=created,
-        started_at=created if is_started else None,
-        updated_at=updated,
-        finished_at=updated if state.final else None,
-        lease=lease,
-        owner=owner,
-    )
-    before, after, private = _body(progress)
-    for name, time in (("{created}", created), ("{updated}", updated)):
-        after = after.replace(_time(time), f'"{name}"')
-    return Body(before.removeprefix(f"{body_starts_with('')}{_string(None)}"), after, private)
-
-
-class CountTemplate:
-    """
-    Encodes records of a running job that differ only in the count, the values that follow from it, and their time.
-
-    The bodies are those of `encode`, in a fifth of the time: the rest is encoded once, from one of these records.
-    """
-
-    __slots__ = ("_after", "_before", "_private")
-
-    def __init__(self, progress: Progress) -> None:
-        self._before, self._private = _around_count(progress, None), _private(progress)
-        to_updated, name, rest = _after(progress).partition('"updated_at":')  # the texts before are escaped
-        self._after = f"{to_updated}{name}", rest[rest.index(",") :]
-
-    def encode(
-        self, current: Number, percent: Number | None, rate: float | None, eta: float | None, updated: float
-    ) -> str:
-        """Return the body of a record with these values; `updated` is seconds since the epoch."""
-        to_updated, rest = self._after
-        before = _with_count(self._before, current, percent, rate, eta)
-        return bodies.join(Body(before, f'{to_updated}"{format_seconds(updated)}"{rest}', self._private))
 
 
 def body_starts_with(id: str) -> str:
@@ -1122,29 +1027,16 @@ _BOOLEANS = ("false", "true")
 
 def _before(progress: Progress, error: Failure | None) -> str:
     """Return the JSON of a record up to the fields that only the store knows."""
-    details = progress.details
-    return _with_count(_around_count(progress, error), details.current, progress.percent, details.rate, details.eta)
-
-
-def _with_count(
-    around: tuple[str, str, str, str], current: Number, percent: Number | None, rate: float | None, eta: float | None
-) -> str:
-    start, to_percent, to_rate, end = around
-    count = repr(current) if type(current) is int else _number(current)
-    return f'{start}{count}{to_percent}{_number(percent)}{to_rate}{_number(rate)},"eta":{_number(eta)}{end}'
-
-
-def _around_count(progress: Progress, error: Failure | None) -> tuple[str, str, str, str]:
-    """Return that JSON without the values of the count: before `current`, to `percent`, to `rate`, behind `eta`."""
-    kind, _, total, unit, description, meta, _, _, result, _, _, steps, step, *_ = progress.details
+    kind, current, total, unit, description, meta, rate, eta, result, _, _, steps, step, *_ = progress.details
     return (
-        f'{body_starts_with(progress.id)}{_string(kind)}{STATES_IN_JSON[progress.state]}"current":',
-        f',"total":{_number(total)},"unit":{_string(unit)},"percent":',
-        f',"steps":{"null" if steps is None else _steps(steps)},"step":{_number(step)},'
-        f'"description":{_string(description)},"meta":{_encode(dict(meta)) if meta else "{}"},"rate":',
-        f',"result":{"null" if result is None else _encode(result)},'
+        f"{body_starts_with(progress.id)}{_string(kind)}{STATES_IN_JSON[progress.state]}"
+        f'"current":{_number(current)},"total":{_number(total)},"unit":{_string(unit)},'
+        f'"percent":{_number(progress.percent)},"steps":{"null" if steps is None else _steps(steps)},'
+        f'"step":{_number(step)},"description":{_string(description)},'
+        f'"meta":{_encode(dict(meta)) if meta else "{}"},"rate":{_number(rate)},"eta":{_number(eta)},'
+        f'"result":{"null" if result is None else _encode(result)},'
         f'"error":{"null" if error is None else _encode({"type": error.type, "message": error.message})},'
-        f'"attempt":{progress.version.attempt},',
+        f'"attempt":{progress.version.attempt},'
     )
 
 

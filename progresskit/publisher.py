@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import atexit
 import sys
+from contextlib import suppress
 from enum import Enum
 from threading import Event, Lock, current_thread
 from typing import TYPE_CHECKING
-from weakref import ref
 
 from . import background, exits, forks
-from .abc import SupportsAsyncWrite, SupportsTimedWrite
 from .backoff import LONGEST_SECONDS
 from .errors import BackendError, BackendUnavailable, FlushTimeout
 from .job import do_nothing
 from .outbox import Flush, key_of
-from .progress import prepare_template
 from .rounds import Rounds
 
 if TYPE_CHECKING:
+    from asyncio import Future
     from collections.abc import Callable
     from logging import Logger
     from threading import Thread
@@ -33,18 +32,11 @@ GRACE_SECONDS = 0.75
 """The most that is added to a lease: the last heartbeat may be a moment old when a worker dies."""
 
 
-LEAST_SECONDS = 0.5
-"""The shortest `flush_seconds` with which a thread stores the end of its job itself: that is no outage yet."""
-
-
 class Phase(Enum):
     """The life of the publisher's thread."""
 
     IDLE = "idle"
     """No thread was started."""
-
-    EXPECTED = "expected"
-    """A timer will start one in a moment: the job may have ended by then, and the process with it."""
 
     RUNNING = "running"
 
@@ -75,11 +67,6 @@ class PublisherThread:
         """True in the thread itself."""
         return current_thread() is self._thread
 
-    @property
-    def is_to_come(self) -> bool:
-        """True until the first thread is started, or the kit is closed."""
-        return self._phase in (Phase.IDLE, Phase.EXPECTED)
-
     def start(self) -> None:
         """Start the thread unless it runs; without effect where no thread can be started."""
         if self._phase is Phase.RUNNING:
@@ -90,30 +77,6 @@ class PublisherThread:
             if not self.is_running:
                 self._start()
 
-    def start_later(self, seconds: float) -> None:
-        """Start the thread once that time has passed, with a round, unless it runs already: then do a round soon."""
-        if sys.is_finalizing():
-            return
-        with self._lock:
-            if self._phase is Phase.IDLE:
-                self._expect(seconds)
-            elif self._phase is not Phase.EXPECTED:
-                self._rounds.wake()
-
-    def _expect(self, seconds: float) -> None:
-        self._register_exit()
-        try:
-            background.call_later(self._begin_expected, seconds)
-        except RuntimeError as error:
-            _log().debug("No timer: records are stored at the end of each job (%s)", error)
-        else:
-            self._phase = Phase.EXPECTED
-
-    def _begin_expected(self) -> None:
-        if self._phase is not Phase.CLOSED:
-            self._rounds.wake()  # a thread that was started meanwhile relies on this round
-            self.start()
-
     def _start(self) -> None:
         self._register_exit()
         self._stop = Event()
@@ -123,18 +86,12 @@ class PublisherThread:
         except RuntimeError as error:
             _log().debug("No publisher thread: records are stored at the end of each job (%s)", error)
         else:
-            self._phase = Phase.RUNNING if self.is_to_come else Phase.FINISHING
+            self._phase = Phase.RUNNING if self._phase is Phase.IDLE else Phase.FINISHING
 
     def _register_exit(self) -> None:
         atexit.unregister(self._exit)
         atexit.register(self._exit)
         exits.at_exit_of_child(self._exit, priority=0)
-
-    def cancel_start(self) -> None:
-        """Start no thread after all, until something else asks for one."""
-        with self._lock:
-            if self._phase is Phase.EXPECTED:
-                self._phase = Phase.CLOSED
 
     def step_here(self, seconds: float) -> None:
         """Do one round in the calling thread if none runs; wait `seconds` at most for another caller's round."""
@@ -148,11 +105,11 @@ class PublisherThread:
     def close(self, seconds: float) -> None:
         """Stop the thread; wait at most `seconds` for its end."""
         thread, stop = self._thread, self._stop
-        self._rounds.inbox.put(lambda: self._rounds.stop(stop))
+        self._rounds.post(stop.set, urgent=True)
         if thread is not None:
             thread.join(seconds)
         self._phase = Phase.CLOSED
-        self._rounds.drop_jobs()
+        self._rounds.sampler.clear()
         if (thread is None or not thread.is_alive()) and self._rounds.has_messages:
             self.start()  # a job that ended after the last round has started no thread: one was running
 
@@ -206,33 +163,19 @@ class Publisher:
         self.ttl, self.strict = settings.ttl, settings.strict
         self.control_exceptions = {} if control_exceptions is None else control_exceptions
         self._generation = 0
-        self._spare: tuple[Rounds, PublisherThread] | None = None
         self._backend, self._settings, self._threaded = backend, settings, threaded
-        can_write = isinstance(backend, SupportsTimedWrite) and settings.flush_seconds >= LEAST_SECONDS
-        self._writes_here = threaded and can_write
-        self._awaits_here = self._writes_here and isinstance(backend, SupportsAsyncWrite)
-        self._reset()
+        self._begin()
 
-    def _reset(self) -> None:
-        (self._rounds, self._thread), self._spare = self._spare or self._new_rounds(), None
-        self._inbox = self._rounds.inbox
-
-    def _new_rounds(self) -> tuple[Rounds, PublisherThread]:
-        rounds = Rounds(self._backend, self._settings, self.clock)
-        return rounds, PublisherThread(rounds, self._exit, self._exit_and_close)
-
-    def prepare_to_fork(self) -> None:
-        """Make the needs of each forked child now, once: no other thread has touched it at the fork."""
-        prepare_template(self.lease)
-        if self._spare is None:
-            self._spare = self._new_rounds()
+    def _begin(self) -> None:
+        self._rounds = Rounds(self._backend, self._settings, self.clock)
+        self._thread = PublisherThread(self._rounds, self._exit, self._exit_and_close)
 
     def after_fork_in_child(self) -> None:
         """Start again; the jobs there were belong to the process that this one was forked from."""
         self._generation += 1
-        for job in self._rounds.jobs():
+        for job in self._rounds.sampler.jobs():
             job.detach()
-        self._reset()
+        self._begin()
 
     @property
     def generation(self) -> int:
@@ -243,7 +186,7 @@ class Publisher:
     @property
     def has_jobs(self) -> bool:
         """True while a job is live in this process."""
-        return self._rounds.has_jobs
+        return len(self._rounds.sampler) > 0
 
     @property
     def has_work(self) -> bool:
@@ -266,27 +209,10 @@ class Publisher:
 
     # Jobs.
 
-    def register(self, job: Job, *, deferred: bool = False) -> None:
-        """
-        Publish the job from now on; if it is `deferred`, from one interval after it began, or only its end.
-
-        In a forked child a deferred job needs `start_timer` too.
-        """
-        if deferred:
-            self._defer(job.began, lambda: self._rounds.deferred.add_job(job))
-        else:
-            ids, token, weak = job.cancel_ids, job.token, ref(job)
-            self._post(lambda: self._rounds.register(ids, token, weak))
-
-    def start_timer(self) -> None:
-        """
-        Have deferred jobs published in a forked child too, one interval from now.
-
-        It takes a thread, beside which all that the child does with the memory of its parent takes longer: to be called
-        when a task's own code begins.
-        """
-        if self._starts_late:
-            self._thread.start_later(self._settings.interval)
+    def register(self, job: Job, *, is_queued: bool = False) -> None:
+        """Publish the job from now on; a queue's task from one interval after it began, or only its end."""
+        self._rounds.register(job, lazily=is_queued)
+        self._start()
 
     def wake(self) -> None:
         """Sample the jobs soon."""
@@ -294,53 +220,50 @@ class Publisher:
 
     def call_later(self, act: Callable[[], None]) -> None:
         """Call `act` in the publisher's thread; safe in a finalizer."""
-        self._inbox.put(act)
+        self._rounds.post(act)
 
-    def end(self, job: Job, write: Write, *, here: bool) -> Callable[[], None]:
-        """
-        Publish the last record of a job; if it may be done `here`, in the calling thread, where the backend can.
+    def end(self, job: Job, write: Write, *, wait: bool) -> None:
+        """Publish the last record of a job, and `wait` until it is stored or waiting is no use: the backend is down."""
+        if wait:
+            self._deliver(write, job.began)
+        else:
+            self._rounds.post(lambda: self._rounds.end(write, job.began, do_nothing))
 
-        Returns a function that waits until it is stored, or until waiting is no use because the backend is down.
-        """
-        may_write = here and self._writes_here and not sys.is_finalizing()
-        if may_write and self._rounds.end_here(write, job.began, self._settings.flush_seconds):
-            if self.down:
-                self._start()  # the thread that sends the record again may have ended with the kit
-            return do_nothing
-        return self._deliver(write, job.began)
+    async def aend(self, job: Job, write: Write) -> None:
+        """Publish it, and wait without blocking the running event loop."""
+        from asyncio import get_running_loop, wait
 
-    async def aend(self, job: Job, write: Write) -> bool:
-        """Do so in the running event loop, which is not blocked; return False where `end` has to do it."""
-        if not self._awaits_here or sys.is_finalizing():
-            return False
-        try:
-            return await self._rounds.aend_here(write, job.began, self._settings.flush_seconds)
-        finally:
-            self._start()  # the thread stores the record if that failed, or was cancelled
+        loop = get_running_loop()
+        stored = loop.create_future()
 
-    def _deliver(self, write: Write, since: float) -> Callable[[], None]:
+        def finish() -> None:
+            with suppress(RuntimeError):  # the loop has been closed
+                loop.call_soon_threadsafe(_set, stored)
+
+        self._post(lambda: self._rounds.end(write, job.began, finish), urgent=True)
+        if not self._thread.is_running:
+            self._step_here()
+        elif not self.down:
+            await wait([stored], timeout=self._settings.flush_seconds)
+
+    def _deliver(self, write: Write, since: float) -> None:
         stored = Event()
-        self._inbox.put(lambda: self._rounds.end(write, since, stored))
-
-        def wait() -> None:
-            self._start()
-            if not self.down:
-                self._wait_for(stored)
-
-        return wait
+        self._post(lambda: self._rounds.end(write, since, stored.set), urgent=True)
+        if not self.down:
+            self._wait_for(stored)
 
     # External updates.
 
     def submit(self, build: Callable[[], Write], *, at_once: bool) -> None:
         """Publish the external update that `build` returns in the publisher's thread, within an interval."""
-        now = self.clock()
-        self._defer(now, lambda: self._rounds.deferred.add_update(build, now, at_once=at_once), at_once=at_once)
-        if not at_once:
-            self.start_timer()
+        now, rounds = self.clock(), self._rounds
+        post = rounds.post if at_once else rounds.post_lazily
+        post(lambda: rounds.outbox.put(build(), now))  # built there, where many in a row take less time
+        self._start()
 
     def declare(self, write: Write) -> None:
         """Publish how many parts a job has, and wait as for the end of a job."""
-        self._deliver(write, self.clock())()
+        self._deliver(write, self.clock())
 
     def override(self, write: Write) -> None:
         """
@@ -361,7 +284,7 @@ class Publisher:
         BackendError if the backend refuses it.
         """
         stored = Event()
-        self._post(lambda: self._rounds.override(write, since, stored))
+        self._post(lambda: self._rounds.override(write, since, stored.set), urgent=True)
         self._wait_for(stored)
         if refusal := self._rounds.outbox.refusal(key_of(write)):
             raise BackendError(refusal)
@@ -369,25 +292,7 @@ class Publisher:
 
     def forget(self, id: str) -> None:
         """Discard the records of ended runs of a job that was forgotten."""
-        self._inbox.put(lambda: self._rounds.outbox.forget(id))
-
-    def _defer(self, now: float, add: Callable[[], None], *, at_once: bool = False) -> None:
-        """
-        Have the added job or update taken up within an interval.
-
-        A forked child starts no thread here, unless `at_once`: many are for one short task.
-        """
-        if self._starts_late and not at_once:
-            self._rounds.deferred.expect_round(now + self._settings.interval)
-            add()
-        else:
-            add()
-            self._start()
-
-    @property
-    def _starts_late(self) -> bool:
-        """True in a forked child that has started no thread yet."""
-        return self._threaded and self._thread.is_to_come and forks.is_child()
+        self._rounds.post(lambda: self._rounds.outbox.forget(id))
 
     # Flushes, and the end.
 
@@ -406,7 +311,7 @@ class Publisher:
         if not flush.finished.wait(timeout):
             raise FlushTimeout(f"what was reported is not stored after {timeout} seconds")
         if flush.refused:
-            self._inbox.put(lambda: self._rounds.outbox.mark_reported(flush.refused))
+            self._rounds.post(lambda: self._rounds.outbox.mark_reported(flush.refused))
             raise BackendError(next(iter(flush.refused.values())))
 
     def settle(self) -> bool:
@@ -422,7 +327,7 @@ class Publisher:
 
     def _begin_flush(self) -> Flush:
         flush = Flush()
-        self._post(lambda: self._rounds.flush(flush))
+        self._post(lambda: self._rounds.flush(flush), urgent=True)
         if not self._thread.is_running:
             self._step_here()
         return flush
@@ -436,15 +341,12 @@ class Publisher:
         atexit.unregister(self._exit)
         if sys.is_finalizing():
             return
-        if self._thread.is_to_come and self._rounds.has_messages:
-            self._start()
         if self._thread.is_running:
             self._try_flush()
             self._thread.close(self._settings.flush_seconds)
         else:
             if not self._rounds.is_idle:
                 self._step_here()
-            self._thread.cancel_start()
             self._rounds.close()
 
     def _exit(self) -> None:
@@ -452,7 +354,7 @@ class Publisher:
         if not (self._thread.is_running or self._rounds.has_messages or self.has_jobs):
             return  # such as in a forked child that made no report: no thread is started to find that out
         # A job that is live at the end of the process has no worker any more.
-        self._inbox.put(self._rounds.cancel_all)
+        self._rounds.post(self._rounds.cancel_all)
         self._try_flush()
 
     def _exit_and_close(self) -> None:
@@ -469,8 +371,8 @@ class Publisher:
 
     # The thread.
 
-    def _post(self, message: Callable[[], None]) -> None:
-        self._inbox.put(message)  # first, so that a thread that is about to finish sees it
+    def _post(self, message: Callable[[], None], *, urgent: bool) -> None:
+        self._rounds.post(message, urgent=urgent)  # first, so that a thread that is about to finish sees it
         self._start()
 
     def _start(self) -> None:
@@ -487,6 +389,11 @@ class Publisher:
                 stored.wait(self._settings.flush_seconds)
             else:
                 self._step_here()
+
+
+def _set(stored: Future[None]) -> None:
+    if not stored.done():
+        stored.set_result(None)
 
 
 def _log() -> Logger:

@@ -156,15 +156,6 @@ class Resources:
                     unseen.note_viewer()
             return self._observers
 
-    def prepare(self) -> None:
-        """
-        Make now what jobs need in this process, or in children that are forked from it, without thread or connection.
-
-        Raises ConfigurationError where an observer cannot be made.
-        """
-        self.backend.prepare_to_fork()
-        self.publisher.prepare_to_fork()
-
     def _has_chosen_url(self) -> bool:
         named = "url" in self._explicit or any(name.lower() == "url" for name in self._host)
         return named or self._given is not None or bool(os.environ.get("PROGRESSKIT_URL"))

@@ -1,21 +1,21 @@
 """
-The work of the publisher's thread, one round after another.
+What the publisher's thread does: rounds, one after another, and the messages that come in between.
 
-The thread owns everything here, but while another thread holds the lock to begin or end storing the end of a job
-itself. Other threads hand functions to it through the inbox, which is a SimpleQueue because a finalizer may put into it
-at any moment, even while the thread itself takes something out. A round decides by the injected clock only.
+The thread owns everything here. Other threads hand functions to it: a finalizer may do so at any moment, even while the
+thread itself takes one out. To wake the thread costs a task that does nothing, or the call that sends one, more than
+all else the kit does for it. So what may wait for an interval wakes it after a quiet time only: a round in which there
+was something is followed by another one an interval later. A round decides by the injected clock only.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import suppress
+from math import inf
 from queue import Empty, SimpleQueue
-from threading import Event, Lock
 from typing import TYPE_CHECKING
-from weakref import ref
 
 from .cancels import Cancels
-from .deferred import Deferred
 from .outbox import Outbox
 from .sampler import Sampler
 from .takeovers import Takeovers
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from .abc import Backend
     from .config import Settings
     from .job import Job
-    from .outbox import DirectWrite, Flush
+    from .outbox import Flush
     from .progress import Write
 
-    Inbox = SimpleQueue[Callable[[], None]]
+    Message = Callable[[], None]
 
 WAKE_SECONDS = 0.01
 """The shortest time between two rounds that a change, and not the end of a job, asked for."""
@@ -39,103 +39,96 @@ class Rounds:
     """Samples the live jobs, writes changed ones, and asks for requests to cancel."""
 
     def __init__(self, backend: Backend, settings: Settings, clock: Callable[[], float]) -> None:
-        self.inbox: Inbox = SimpleQueue()
-        self._clock = clock
-        self._lock = Lock()  # held during a round, and for a moment before and after another thread stores an end
-        self.deferred = Deferred(settings.interval, WAKE_SECONDS, self.wake)
+        self._clock, self._interval = clock, settings.interval
+        self._messages: deque[Message] = deque()
+        self._wakeups: SimpleQueue[bool] = SimpleQueue()  # True where a caller waits for the round
+        self._next_round = inf  # when the thread does a round by itself; minus infinity while it is awake
+        self._lingers = False
         self.sampler = Sampler(settings.interval, settings.heartbeat_seconds)
         self._takeovers = Takeovers(backend, clock, settings.heartbeat_seconds)
         self.outbox = Outbox(backend, clock, self.sampler, self._takeovers.notice)
-        self._cancels = Cancels(backend, clock, self.inbox.put, settings.heartbeat_seconds)
+        self._cancels = Cancels(backend, clock, self.post, settings.heartbeat_seconds)
         self._flushes: list[Flush] = []  # these begin once all changes have been sampled
-        self._urgent = False  # a caller waits for the next round
         self._began = clock()
+
+    # In any thread, and in finalizers.
+
+    def post(self, message: Message, *, urgent: bool = False) -> None:
+        """Call the message in a round that is done soon; at once if it is `urgent`, for a caller who waits."""
+        self._messages.append(message)
+        self._wakeups.put(urgent)
+
+    def post_lazily(self, message: Message) -> None:
+        """Call the message in a round that is done within an interval."""
+        self._messages.append(message)
+        self._linger()
+
+    def _linger(self) -> None:
+        self._lingers = True
+        # `_until_next` looks again after it has set the time of the next round, so that one of the two sees the other.
+        if self._next_round > self._clock() + self._interval:
+            self._next_round = -inf  # others need not wake the thread too
+            self.wake()
 
     def wake(self) -> None:
         """Have the thread do a round soon."""
-        self.inbox.put(_do_nothing)
-
-    def wait(self, timeout: float | None) -> None:
-        """Wait for a message, and a moment longer so that many share a round, unless a caller waits for the round."""
-        earliest = self._clock() + WAKE_SECONDS if timeout is None else self._began + WAKE_SECONDS
-        with suppress(Empty):
-            self._act(self.inbox.get(timeout=timeout))
-            while not self._urgent and (left := earliest - self._clock()) > 0:
-                self._act(self.inbox.get(timeout=left))
-
-    def _act(self, message: Callable[[], None]) -> None:
-        self.deferred.begin_round()
-        with self._lock:
-            self._take_updates()  # those made before the message
-            message()
-
-    def step(self) -> float | None:
-        """Do one round; return the seconds until the next one, None if only a message can make it necessary."""
-        self.deferred.begin_round()
-        with self._lock:
-            now = self._began = self._clock()
-            self._take_updates()
-            self._drain()
-            self._take_begun_jobs(now)
-            self._sample(now)
-            self.outbox.write(now)
-            self._look_for_cancels()
-            self._takeovers.look(self.sampler.jobs, self.outbox.down)
-            self._urgent = False
-            return self.deferred.schedule(self._clock(), self._until_next())
+        self._wakeups.put(False)
 
     @property
     def is_idle(self) -> bool:
         """True while there is neither a message nor a record."""
-        return not (self.has_messages or len(self.outbox))
+        return not (self._messages or len(self.outbox))
 
     @property
     def has_messages(self) -> bool:
-        """True while something waits for a round; safe in any thread."""
-        return self.deferred.has_updates or self.deferred.has_jobs or not self.inbox.empty()
+        """True while something waits for a round."""
+        return bool(self._messages)
 
-    @property
-    def has_jobs(self) -> bool:
-        """True while a job is live; safe in any thread."""
-        return len(self.sampler) > 0 or self.deferred.has_jobs
+    def register(self, job: Job, *, lazily: bool) -> None:
+        """Sample a job from the next round on, or `lazily` from one interval after it began."""
+        if lazily:
+            self.sampler.register(job, job.began + self._interval)
+            self._linger()
+        else:
+            self.sampler.register(job, job.began)
+            self.wake()
 
-    def jobs(self) -> list[Job]:
-        """Return the live jobs."""
-        return [*self.sampler.jobs(), *self.deferred.jobs()]
+    # In the thread.
 
-    def drop_jobs(self) -> None:
-        """Publish no live job any longer."""
-        self.sampler.clear()
-        self.deferred.drop_jobs()
+    def wait(self, timeout: float | None) -> None:
+        """Wait to be woken, and a moment longer so that many share a round, unless a caller waits for the round."""
+        earliest = self._clock() + WAKE_SECONDS if timeout is None else self._began + WAKE_SECONDS
+        with suppress(Empty):
+            is_urgent = self._wakeups.get(timeout=timeout)
+            while not is_urgent and (left := earliest - self._clock()) > 0:
+                is_urgent = self._wakeups.get(timeout=left)
 
-    def stop(self, stopped: Event) -> None:
-        """End the rounds, of which this is the last one, as the message `stopped` says."""
-        stopped.set()
-        self._urgent = True
+    def step(self) -> float | None:
+        """Do one round; return the seconds until the next one, None if only a message can make it necessary."""
+        self._next_round = -inf
+        lingers, self._lingers = self._lingers, False
+        now = self._began = self._clock()
+        self._take_messages()
+        self._sample(now)
+        self.outbox.write(now)
+        self._look_for_cancels()
+        self._takeovers.look(self.sampler.jobs, self.outbox.down)
+        return self._until_next(lingers)
 
-    def close(self) -> None:
-        """Stop listening for requests to cancel."""
-        self._cancels.close()
-
-    def _drain(self) -> None:
-        if self.inbox.empty():  # as in most rounds
-            return
+    def _take_messages(self) -> None:
         with suppress(Empty):
             while True:
-                self.inbox.get_nowait()()
-
-    def _take_updates(self) -> None:
-        for write, made in self.deferred.take_updates():
-            self.outbox.put(write, made)
-
-    def _take_begun_jobs(self, now: float) -> None:
-        for job in self.deferred.take_jobs(now, everything=bool(self._flushes)):
-            self._take_up(job.cancel_ids, job.token, ref(job), is_doubtful=True)
+                self._wakeups.get_nowait()  # first, so that the thread is woken by messages that come behind
+        while self._messages:
+            self._messages.popleft()()
 
     def _sample(self, now: float) -> None:
         if self.sampler.remove_dropped():
             self._cancels.ended()
-        for write, since in self.sampler.sample(now, all_changes=bool(self._flushes)):
+        is_flush = bool(self._flushes)
+        for job, has_waited in self.sampler.take_new(now, all_jobs=is_flush):
+            self._cancels.opened(job.cancel_ids, first=len(self.sampler) == 1, at_once=has_waited)
+        for write, since in self.sampler.sample(now, all_changes=is_flush):
             self.outbox.put(write, since)
         while self._flushes:
             self.outbox.begin(self._flushes.pop())
@@ -151,103 +144,47 @@ class Rounds:
     def _cancel_ids(self) -> set[str]:
         return {id for job in self.sampler.jobs() for id in job.cancel_ids}
 
-    def _until_next(self) -> float | None:
+    def _until_next(self, lingers: bool) -> float | None:
+        now = self._clock()
+        self._next_round = self._due(now, lingers)  # from now on the thread is woken
+        self._next_round = due = self._due(now, lingers)  # a job that came in before has not woken it
+        return None if due == inf else max(due - now, 0)
+
+    def _due(self, now: float, lingers: bool) -> float:
         times = [due for due in (self.sampler.due, self._cancels.due, self.outbox.due) if due is not None]
-        return max(min(times) - self._clock(), 0) if times else None
+        if lingers or self._lingers:
+            times.append(now + self._interval)
+        return min(times, default=inf)
 
-    # Messages; called in the thread.
+    def close(self) -> None:
+        """Stop listening for requests to cancel; another thread may go on."""
+        self._next_round = inf
+        self._cancels.close()
 
-    def register(self, cancel_ids: tuple[str, ...], token: str, reference: ref[Job]) -> None:
-        """Sample a job from now on, unless it has ended since."""
-        job = reference()
-        if job is not None and not job.has_ended:
-            self._take_up(cancel_ids, token, reference, is_doubtful=False)
+    # Messages.
 
-    def _take_up(self, cancel_ids: tuple[str, ...], token: str, job: ref[Job], *, is_doubtful: bool) -> None:
-        self.sampler.register(token, job, self._began)
-        self._cancels.opened(cancel_ids, first=len(self.sampler) == 1, at_once=is_doubtful)
-
-    def end(self, write: Write, since: float, stored: Event) -> None:
-        """Store the last record of a job; set `stored` at once while the backend is down."""
-        self._remove(write)
-        if self.outbox.down:
-            self.outbox.put(write, since)
-            stored.set()
-        else:
-            self.outbox.put(write, since, stored)
-            self._urgent = True
-
-    def _remove(self, write: Write) -> None:
+    def end(self, write: Write, since: float, finish: Callable[[], None]) -> None:
+        """Store the last record of a job, and call `finish` then; at once while the backend is down."""
         if write.token is not None and write.token in self.sampler:
             self.sampler.remove(write.token)
             self._cancels.ended()
+        if self.outbox.down:
+            self.outbox.put(write, since)
+            finish()
+        else:
+            self.outbox.put(write, since, finish)
 
-    def end_here(self, write: Write, since: float, seconds: float) -> bool:
-        """
-        Store the last record of a job in the calling thread, or find out in that time that the backend is down.
-
-        Returns False where that cannot be: the thread of the rounds is at work, or has records to store before.
-        """
-        direct = self._begin_direct(write, since, WAKE_SECONDS)
-        if direct is None:
-            return False
-        try:
-            direct.send(seconds)  # without the lock: neither the rounds nor the ends of other jobs wait for it
-        finally:
-            self._end_direct(direct, WAKE_SECONDS)
-        return direct.is_over
-
-    async def aend_here(self, write: Write, since: float, seconds: float) -> bool:
-        """Do so without blocking the running event loop; if it is cancelled, the thread of the rounds stores it."""
-        direct = self._begin_direct(write, since, 0)
-        if direct is None:
-            return False
-        try:
-            await direct.asend(seconds)
-        finally:
-            if direct.receipt is None:
-                self.inbox.put(lambda: self.outbox.end_direct(direct))  # it notifies observers
-            else:
-                self._end_direct(direct, 0)
-        return direct.is_over
-
-    def _begin_direct(self, write: Write, since: float, seconds: float) -> DirectWrite | None:
-        if not self._lock.acquire(timeout=seconds):
-            return None
-        try:
-            self._remove(write)
-            return self.outbox.begin_direct(write, since)
-        finally:
-            self._lock.release()
-
-    def _end_direct(self, direct: DirectWrite, seconds: float) -> None:
-        if not self._lock.acquire(timeout=seconds):
-            self.inbox.put(lambda: self.outbox.end_direct(direct))
-            return
-        try:
-            self.outbox.end_direct(direct)
-        finally:
-            if len(self.outbox):
-                self.wake()  # it was not stored, and is tried again
-            self._lock.release()
-
-    def override(self, write: Write, made: float, stored: Event) -> None:
+    def override(self, write: Write, made: float, finish: Callable[[], None]) -> None:
         """Store an external update for which a caller waits."""
-        self.outbox.put(write, made, stored)
+        self.outbox.put(write, made, finish)
         self.outbox.retry_now()  # also where the last attempt has failed
-        self._urgent = True
 
     def flush(self, flush: Flush) -> None:
         """Begin a flush in this round."""
         self._flushes.append(flush)
         self.outbox.retry_now()
-        self._urgent = True
 
     def cancel_all(self) -> None:
         """End all live jobs as cancelled: the process ends."""
-        for job in self.jobs():
+        for job in self.sampler.jobs():
             job.abandon()
-
-
-def _do_nothing() -> None:
-    """Wake the thread, no more."""

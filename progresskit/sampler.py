@@ -7,11 +7,11 @@ It does no I/O and reads no clock: each call is given the time.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import ref
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from logging import Logger
-    from weakref import ref
 
     from .job import Job
     from .progress import Write
@@ -30,17 +30,21 @@ class DueWrite(NamedTuple):
 class _LiveJob:
     """A job that is sampled, and when."""
 
-    __slots__ = ("due", "job", "logged", "sent")
+    __slots__ = ("due", "is_new", "job", "logged", "sent")
 
-    def __init__(self, job: ref[Job], now: float) -> None:
-        self.job = job
-        self.due = now  # not before, so that a wake-up makes no extra record of a busy job
-        self.sent = now
+    def __init__(self, job: Job, due: float) -> None:
+        self.job = ref(job)
+        self.due = self.sent = due  # not before, so that a wake-up makes no extra record of a busy job
+        self.is_new = True
         self.logged = False
 
 
 class Sampler:
-    """The live jobs of this process, by their tokens; `interval` and `heartbeat` are seconds."""
+    """
+    The live jobs of this process, by their tokens; `interval` and `heartbeat` are seconds.
+
+    Jobs are registered in any thread; all else is for the thread that does the rounds.
+    """
 
     def __init__(self, interval: float, heartbeat: float) -> None:
         self._interval, self._heartbeat = interval, heartbeat
@@ -55,8 +59,9 @@ class Sampler:
 
     @property
     def due(self) -> float | None:
-        """The time of the next regular round; None while no job is live."""
-        return self._next_round if self._live else None
+        """The time of the next regular round, or of the first sample of a new job; None while no job is live."""
+        lives = list(self._live.values())
+        return min(live.due if live.is_new else max(live.due, self._next_round) for live in lives) if lives else None
 
     def jobs(self) -> list[Job]:
         """Return the live jobs that have not been dropped."""
@@ -64,11 +69,9 @@ class Sampler:
 
     # Which jobs are live.
 
-    def register(self, token: str, job: ref[Job], now: float) -> None:
-        """Sample a job from now on."""
-        if not self._live:
-            self._next_round = now
-        self._live[token] = _LiveJob(job, now)
+    def register(self, job: Job, due: float) -> None:
+        """Sample a job from that time on."""
+        self._live[job.token] = _LiveJob(job, due)
 
     def remove(self, token: str) -> None:
         """Sample a job no longer."""
@@ -76,7 +79,7 @@ class Sampler:
 
     def remove_dropped(self) -> bool:
         """Remove the jobs that no code refers to; return whether there were any."""
-        dropped = [token for token, live in self._live.items() if live.job() is None]
+        dropped = [token for token, live in list(self._live.items()) if live.job() is None]
         for token in dropped:
             del self._live[token]
         return bool(dropped)
@@ -87,6 +90,14 @@ class Sampler:
 
     # One round.
 
+    def take_new(self, now: float, *, all_jobs: bool = False) -> Iterator[tuple[Job, bool]]:
+        """Yield each job that is to be sampled first now, and whether it has waited; with `all_jobs`, each new one."""
+        for live in list(self._live.values()):
+            job = live.job()
+            if live.is_new and job is not None and (all_jobs or now >= live.due):
+                live.is_new = False
+                yield job, live.due > job.began
+
     def sample(self, now: float, *, all_changes: bool = False) -> Iterator[DueWrite]:
         """
         Yield the records to be written.
@@ -96,7 +107,7 @@ class Sampler:
         scheduled = self._schedule(now)
         for live in list(self._live.values()):
             job = live.job()
-            if job is None or not (all_changes or now >= live.due):
+            if job is None or live.is_new or not (all_changes or now >= live.due):
                 continue
             write = self._write_of(job, live, now)
             if write is not None:

@@ -11,7 +11,6 @@ from .estimate import UNKNOWN, Estimate, RateEstimator
 from .parts import Declaration, Report
 from .progress import (
     DERIVED,
-    CountTemplate,
     Details,
     Failure,
     Progress,
@@ -20,11 +19,9 @@ from .progress import (
     Version,
     Write,
     encode,
-    encode_without_reports,
     life_of,
     milliseconds,
     moment,
-    percentage,
 )
 from .steps import WHOLE, ended, percent_of
 
@@ -105,16 +102,11 @@ def external_update(
 
     The end of a `part` is reported to its parent too. One that waits is only counted in the parent's size.
     """
-    seq = 1 if state.final else 0
-    if error is None and part is None:
-        return _write_without_reports(
-            clocks, id, Role.EXTERNAL, None, attempt, seq, state, kind, None, owner, made, made
-        )
     now = moment(made)
     progress = Progress(
         id=id,
         state=state,
-        version=Version(1, attempt, seq),
+        version=Version(1, attempt, int(state.final)),
         kind=kind,
         error=error,
         created_at=now,
@@ -126,33 +118,6 @@ def external_update(
     )
     report = None if part is None or not state.final else _report_of(clocks, part, None, progress)
     return _write_of(clocks, progress, Role.EXTERNAL, None, report=report)
-
-
-def _write_without_reports(
-    clocks: Clocks,
-    id: str,
-    role: Role,
-    token: str | None,
-    attempt: int,
-    seq: int,
-    state: State,
-    kind: str | None,
-    parent: str | None,
-    owner: str | None,
-    created: float,
-    updated: float,
-) -> Write:
-    """Return the write of a job that has reported no more than its state, with times in seconds since the epoch."""
-    lease, is_started = clocks.lease, token is not None
-    body = encode_without_reports(
-        id, state, attempt, kind, parent, owner, lease, created, updated, is_started=is_started
-    )
-    return Write(id, role, token, 0, attempt, seq, state, kind, body, lease, clocks.ttl, created=_born(created))
-
-
-def _born(created: float) -> int:
-    """Return seconds since the epoch as the `milliseconds` of their `moment`."""
-    return max(int(created * 1000), 0)
 
 
 def declaration(
@@ -295,31 +260,6 @@ class _Speed:
         return Estimate(estimate.rate, None if whole is None or work.share is None else whole.estimate(WHOLE).eta)
 
 
-class _Encoder(NamedTuple):
-    """Encodes samples of a running job that differ from its own in nothing but the count."""
-
-    sample: Sample
-    template: CountTemplate
-
-    def fits(self, sample: Sample) -> bool:
-        """Return whether a sample does so."""
-        (own, description, meta, _), work = self.sample, sample.work
-        return (
-            sample.meta is meta
-            and sample.description == description
-            and work.total == own.total
-            and type(work.total) is type(own.total)
-            and work.unit == own.unit
-            and work.steps == own.steps
-            and work.step == own.step
-        )
-
-    def encode(self, work: Work, estimate: Estimate, made: float) -> str:
-        """Return the body of a record that was `made` then, in seconds since the epoch."""
-        percent = percent_of(work.share) if work.is_divided else percentage(work.current, work.total)
-        return self.template.encode(work.current, percent, estimate.rate, estimate.eta, made)
-
-
 class SnapshotBuilder:
     """
     Builds the records of one job, numbered in order.
@@ -331,13 +271,11 @@ class SnapshotBuilder:
         "_clocks",
         "_created",
         "_declaration",
-        "_encoder",
-        "_last",
-        "_made",
         "_seq",
         "_speed",
         "began",
         "identity",
+        "last",
         "run",
         "run_token",
         "seen",
@@ -352,9 +290,8 @@ class SnapshotBuilder:
         self.started = False
         self.seen: Sample | None = None
         self.write: Write | None = None
-        self._last: Progress | None = None
-        self._made: tuple[Sample, Result, float] | None = None  # from which `last` is made when it is asked for
-        self._encoder: _Encoder | None = None
+        self.last: Progress | None = None
+        """The last record that was made; None while there is none."""
         self._declaration: Declaration | None = None
         self._clocks = clocks
         self._created = clocks.wall()
@@ -368,71 +305,28 @@ class SnapshotBuilder:
             os.urandom(8).hex() if self._declaration else self.identity.token, size, None, offset
         )
 
-    @property
-    def last(self) -> Progress | None:
-        """The last record that was made; None while there is none."""
-        return self._last or (None if self._made is None else self._make_last(*self._made))
-
-    def _make_last(self, sample: Sample, result: Result, made: float) -> Progress:
-        self._last = last = self.snapshot(sample, result, made)
-        return last
-
-    def record_without_reports(self, sample: Sample, state: State) -> Write | None:
-        """
-        Return the only record of a job that ends in that state and has reported no more: the sample holds no value.
-
-        It is that which `record` returns, in a fifth of the time, and an observer gets it from `last`.
-        Returns None where there was a record, or the job is a part.
-        """
-        job, clocks = self.identity, self._clocks
-        if self._seq or job.part is not None:
-            return None
-        ended = clocks.wall()
-        self._seq, self._made = 1, (sample, Result(state), ended)
-        about = (job.attempt, 1, state, job.kind, job.parent, job.owner)
-        self.write = _write_without_reports(clocks, job.id, job.start, job.token, *about, self._created, ended)
-        return self.write
-
     def record(self, sample: Sample, result: Result = RUNNING) -> Write:
         """Return the next record of the job, to be written."""
         self._seq += 1
-        job = self.identity
         if self._speed is None and result.state is State.RUNNING:
             self._speed = _Speed(self.began)
         if self._speed is not None:
             self._speed.sample(sample.work, self._clocks.clock())
-        self.seen, self._last = sample, None
-        self._made = sample, result, self._clocks.wall()
-        if job.part is not None:
-            return self._record_of_part(job.part, self._make_last(*self._made))
-        body = self._encode(*self._made)
-        born, about = _born(self._created), (job.attempt, self._seq, result.state, job.kind, body)
-        life, declared = (self._clocks.lease, self._clocks.ttl), self._declaration
-        self.write = Write(job.id, self._role, job.token, self.run, *about, *life, created=born, declaration=declared)
-        return self.write
-
-    def _encode(self, sample: Sample, result: Result, made: float) -> str:
-        if result is not RUNNING:
-            return encode(self._make_last(sample, result, made))
-        if self._encoder is None or not self._encoder.fits(sample):
-            self._encoder = _Encoder(sample, CountTemplate(self._make_last(sample, result, made)))
-        return self._encoder.encode(sample.work, self._estimate(sample.work), made)
-
-    def _estimate(self, work: Work) -> Estimate:
-        return UNKNOWN if self._speed is None else self._speed.estimate(work)
-
-    def _record_of_part(self, part: PartIdentity, last: Progress) -> Write:
+        self.seen = sample
+        self.last = last = self.snapshot(sample, result)
+        token, part = self.identity.token, self.identity.part
+        has_record = part is None or part.has_record
         self.write = _write_of(
             self._clocks,
             last,
-            self._role if part.has_record else Role.REPORT,
-            self.identity.token,
+            self._role if has_record else Role.REPORT,
+            token,
             run=self.run,
-            body=None if part.has_record else "",
+            body=None if has_record else "",
             declaration=self._declaration,
-            report=_report_of(self._clocks, part, self.identity.token, last),
+            report=None if part is None else _report_of(self._clocks, part, token, last),
         )
-        return self.again(self.write)
+        return self.write if part is None else self.again(self.write)
 
     @property
     def _role(self) -> Role:
@@ -457,14 +351,14 @@ class SnapshotBuilder:
             self.run_token = run_token
         if run and run != self.run:
             self.run = run
-            if self._last is not None:
-                self._last = self._last._replace(version=self._last.version._replace(run=run))
+            if self.last is not None:
+                self.last = self.last._replace(version=self.last.version._replace(run=run))
 
-    def snapshot(self, sample: Sample, result: Result = RUNNING, made: float | None = None) -> Progress:
-        """Return the job as it stands, or as it stood when it was `made`, under the number of the last record made."""
-        created, now = moment(self._created), moment(self._clocks.wall() if made is None else made)
+    def snapshot(self, sample: Sample, result: Result = RUNNING) -> Progress:
+        """Return the job as it stands, under the number of the last record made."""
+        created, now = moment(self._created), moment(self._clocks.wall())
         job, work = self.identity, sample.work
-        estimate = self._estimate(work)
+        estimate = UNKNOWN if self._speed is None else self._speed.estimate(work)
         return Progress(
             id=job.id,
             state=result.state,

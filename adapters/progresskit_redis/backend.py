@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from progresskit.abc import (
     Backend,
     Subscription,
-    SupportsAsyncWrite,
     SupportsCancelPush,
     SupportsListing,
     SupportsParts,
@@ -61,7 +60,7 @@ class _Request(NamedTuple):
     answer: Callable[[Any], tuple[dict[str, int], dict[str, str]]]
 
 
-class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, SupportsParts, SupportsAsyncWrite):
+class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, SupportsParts):
     """
     Keeps one hash a job, and publishes each change on a channel of the job's.
 
@@ -125,37 +124,12 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
                 return written
         return self._write(batch, reports, with_tokens=True)
 
-    def write_within(
-        self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()
-    ) -> tuple[dict[str, int], dict[str, str]] | None:
-        """
-        Fold both in, in one round trip, on a connection there is.
-
-        Not in a cluster, nor by a client that was given, nor by one that has connected since the last write, unless
-        that is the first one.
-        """
-        return self._write_within(seconds, batch, reports) if self._is_at_home or self._is_new else None
-
     def _write_within(
         self, seconds: float | None, batch: Sequence[Write], reports: Sequence[Report]
     ) -> tuple[dict[str, int], dict[str, str]] | None:
         request = self._request(batch, reports)
         result = None if request is None else self._run_within(seconds, request.call)
         return None if request is None or result is None else request.answer(result)
-
-    async def awrite_within(
-        self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()
-    ) -> tuple[dict[str, int], dict[str, str]] | None:
-        """Fold both in likewise, without blocking the event loop; not by the first write, which connects."""
-        request = self._request(batch, reports) if self._is_at_home else None
-        if request is None:
-            return None
-        try:
-            results = await self._server.arun_within(seconds, [request.call])
-        except BackendUnavailable:
-            self._warned = True
-            raise
-        return None if results is None or results[0] is None else request.answer(results[0])
 
     def _request(self, batch: Sequence[Write], reports: Sequence[Report]) -> _Request | None:
         """Return the call that folds both in; None where it takes several."""
@@ -376,12 +350,6 @@ class RedisBackend(Backend, SupportsPush, SupportsCancelPush, SupportsListing, S
             subscription.close()
         self._server.close()
         self._decoded.clear()
-
-    def prepare_to_fork(self) -> None:
-        """Make the scripts of writes, and the client."""
-        for name in ("open", "write", "home"):
-            script(name)
-        self._server.prepare_to_fork()
 
     def after_fork_in_child(self) -> None:
         """Use no connection of the parent's."""

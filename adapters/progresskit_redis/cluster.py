@@ -105,9 +105,6 @@ class Cluster(Server):
         """Make one with the options that the client gives those to that server."""
         return new_connection(self._node(place))
 
-    def prepare_to_fork(self) -> None:
-        """Skip: the client connects when it is made."""
-
     def refresh(self) -> None:
         """Ask which server has which slots."""
         try:

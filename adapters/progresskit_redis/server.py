@@ -84,10 +84,6 @@ class Server(ABC):
         """
         return None
 
-    async def arun_within(self, seconds: float, calls: Sequence[Call]) -> Sequence[Any] | None:
-        """Make calls without blocking the running event loop; return None also where a connection would be made."""
-        return None
-
     @abstractmethod
     def place(self, channel: bytes) -> Hashable:
         """Return which server a channel is on."""
@@ -107,10 +103,6 @@ class Server(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the connections of a client of our own."""
-
-    @abstractmethod
-    def prepare_to_fork(self) -> None:
-        """Make the needs of a forked child, if that takes no connection."""
 
     def after_fork_in_child(self) -> None:
         """Forget inherited connections, and never close them; the thread that held the lock may not exist here."""
@@ -154,14 +146,6 @@ class Single(Server):
         except self._errors as error:
             raise self.failures.translated(error) from error
 
-    async def arun_within(self, seconds: float, calls: Sequence[Call]) -> Sequence[Any] | None:
-        """Make them on one of those connections."""
-        try:
-            with self._prompt.awaited(seconds) as connection:
-                return None if connection is None else await _aexecuted_within(connection, calls)
-        except self._errors as error:
-            raise self.failures.translated(error) from error
-
     def _prompt_connection(self) -> Any:
         connection = self.connection(None)
         for name in ("driver_info", "lib_name", "lib_version"):  # by release: each takes a round trip
@@ -176,11 +160,6 @@ class Single(Server):
     def connection(self, place: Hashable) -> Any:
         """Make one with the options that the client gives its own."""
         return new_connection(self.client())
-
-    def prepare_to_fork(self) -> None:
-        """Make the client, and the connection of `run_within`."""
-        if self.own:
-            self._prompt.prepare_to_fork()
 
     def refresh(self) -> None:
         """Skip: Sentinels are asked at each connecting."""
@@ -208,16 +187,6 @@ def _executed_within(connection: PromptConnection, calls: Sequence[Call | Repeat
         if not error.is_unknown_script:
             raise
     return connection.execute(*[call.by_text() for call in calls])
-
-
-async def _aexecuted_within(connection: PromptConnection, calls: Sequence[Call]) -> Sequence[Any]:
-    """Make calls as `_executed_within` does, without blocking the running event loop."""
-    try:
-        return await connection.aexchange(b"".join([call.packed() for call in calls]), len(calls))
-    except ErrorReply as error:
-        if not error.is_unknown_script:
-            raise
-    return await connection.aexecute(*[call.by_text() for call in calls])
 
 
 def pipelined(client: Any, calls: Sequence[Call], failures: Failures) -> list[Any]:

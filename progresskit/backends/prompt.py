@@ -172,10 +172,6 @@ class PromptConnections:
         self._made: Any = None
         self._kept: deque[PromptConnection] = deque()
 
-    def prepare_to_fork(self) -> None:
-        """Make, and do not connect, the connection that each forked child uses first."""
-        self._made = self._made or self._make()
-
     def within(self, seconds: float) -> _Use:
         """Give a connection for that long; None where the server has closed the one that was kept."""
         return _Use(self._kept, self._taken() or self._connected(seconds), seconds)

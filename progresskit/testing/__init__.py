@@ -2,8 +2,8 @@
 Test doubles, and the contract suites for backends and shims.
 
 `FakeClock` and `RecordingObserver` are doubles for tests of applications. `BackendContract` is the suite that every
-backend has to pass; `PushContract`, `CancelPushContract`, `ListingContract`, `PartsContract`, `TimedWriteContract`,
-`AsyncWriteContract`, `SharedContract`, `SharedPartsContract`, `HostsContract`, `OutageContract` and
+backend has to pass; `PushContract`, `CancelPushContract`, `ListingContract`, `PartsContract`,
+`SharedContract`, `SharedPartsContract`, `HostsContract`, `OutageContract` and
 `ReplacementContract` test its capabilities. With pytest and Hypothesis installed, this is the whole proof of a third
 party's backend:
 
@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .capabilities import AsyncWriteContract, CancelPushContract, ListingContract, PushContract, TimedWriteContract
+from .capabilities import CancelPushContract, ListingContract, PushContract
 from .contract import BackendContract
 from .doubles import FakeClock, RecordingObserver
 from .hosts import HostsContract
@@ -51,7 +51,6 @@ __all__ = [
     "LEASE",
     "LIFE",
     "TTL",
-    "AsyncWriteContract",
     "BackendContract",
     "CancelPushContract",
     "FakeClock",
@@ -67,7 +66,6 @@ __all__ = [
     "SharedContract",
     "SharedPartsContract",
     "ShimContract",
-    "TimedWriteContract",
     "WatchContract",
     "declare",
     "external_update",

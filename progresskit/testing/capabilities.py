@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from itertools import cycle, product
 from threading import Condition
 from typing import TYPE_CHECKING
 
-from progresskit.abc import SupportsAsyncWrite, SupportsParts
-from progresskit.memory import MemoryBackend
-from progresskit.progress import FINAL_STATES, Role, State, Version, moment
-from progresskit.start_tokens import token_at
+from progresskit.progress import FINAL_STATES, State, Version
 
 from .doubles import RecordingObserver
-from .helpers import PATIENCE, backend_of, names, nothing, read, seen, write_and_read
-from .writes import LIFE, declare, external_update, start, update
+from .helpers import PATIENCE, backend_of, names, nothing, seen, write_and_read
+from .writes import LIFE, external_update, start, update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from progresskit.abc import SupportsCancelPush, SupportsListing, SupportsPush, SupportsTimedWrite
+    from progresskit.abc import SupportsCancelPush, SupportsListing, SupportsPush
     from progresskit.progress import Write
 
     from .doubles import FakeClock
@@ -106,115 +99,6 @@ class PushContract:
         for seq in range(2, 300):
             store.write([update("job", seq, current=seq)])
         observer.wait_for(lambda progress: progress.current == 299)
-
-
-class TimedWriteContract:
-    """The promises of a backend with `SupportsTimedWrite`."""
-
-    def ways(self, backend: SupportsTimedWrite) -> list[Way]:
-        """Return the ways in which the backend writes a record in a given time."""
-        return [lambda write: backend.write_within(PATIENCE, [write])]
-
-    def test_a_write_in_a_given_time_is_stored_as_any_other_or_not_at_all(self, backend: SupportsTimedWrite) -> None:
-        store, ways = backend_of(backend), cycle(self.ways(backend))
-        store.write([external_update("job-0")])
-        for number in range(20):
-            id = f"job-{number}"
-            begun = start(id, state=State.SUCCEEDED, role=Role.DEQUEUE)
-            answer = next(ways)(begun)
-            assert (id in store.read([id])) == (answer is not None or number == 0)
-            if answer is not None:
-                assert (dict(answer[0]), dict(answer[1])) == ({id: 1}, {})
-                assert read(store, id).state is State.SUCCEEDED
-            assert store.write([begun]) == {id: 1}
-
-    def test_threads_that_write_in_a_given_time_at_once_store_all(self, backend: SupportsTimedWrite) -> None:
-        store = backend_of(backend)
-        ids = [f"job-{number}" for number in range(40)]
-        store.write([start("connects")])
-
-        def write(id: str, way: Way) -> None:
-            begun = start(id, state=State.SUCCEEDED, role=Role.DEQUEUE)
-            if way(begun) is None:
-                store.write([begun])
-
-        with ThreadPoolExecutor(4) as threads:
-            [*threads.map(write, ids, cycle(self.ways(backend)))]
-        found = store.read(ids)
-        assert [found[id].state for id in ids] == [State.SUCCEEDED] * len(ids)
-
-    def test_a_start_in_a_given_time_is_folded_in_as_any_other(self, backend: SupportsTimedWrite) -> None:
-        store, model = backend_of(backend), MemoryBackend()
-        store.write([start("connects")])
-        earlier, mine, newer = (token_at(b"one", number << 20) for number in (1, 2, 3))
-        befores: list[Callable[[str], Write] | None] = [
-            None,
-            lambda id: external_update(id, kind="sent"),
-            lambda id: external_update(id, attempt=3),
-            lambda id: start(id, token="before"),
-            lambda id: start(id, token="before", attempt=2),
-            lambda id: start(id, token="before", state=State.RETRYING),
-            lambda id: start(id, token="before", state=State.FAILED),
-            lambda id: start(id, token=mine, attempt=2),
-            *(
-                partial(start, token=token, attempt=attempt, state=state)
-                for token, attempt, state in product((earlier, newer), (1, 2), (State.RETRYING, State.FAILED))
-            ),
-            lambda id: external_update(id, State.FAILED),
-            lambda id: external_update(id, State.FAILED, ttl=1e-9),
-        ]
-        if isinstance(store, SupportsParts):
-            befores.append(lambda id: declare(id, 3, token="declared"))
-        later = moment(1_700_000_100)
-        for number, (way, before, is_cancelled) in enumerate(product(self.ways(backend), befores, (False, True))):
-            id = f"job-{number}"
-            for each in (store, model):
-                each.write([] if before is None else [before(id)])
-                if is_cancelled:
-                    each.request_cancel([id])
-            begun = start(
-                id, token=mine, attempt=2, state=State.SUCCEEDED, role=Role.DEQUEUE, kind="begun", created_at=later
-            )
-            if way(begun) is None:
-                store.write([begun])
-            model.write([begun])
-            stored, expected = (
-                (record.cursor, record.state, record.kind, record.created_at, record.error)
-                for record in (read(store, id), read(model, id))
-            )
-            assert stored == expected
-
-
-class AsyncWriteContract(TimedWriteContract):
-    """The promises of a backend with `SupportsAsyncWrite`: those of a timed write, which may be awaited too."""
-
-    def ways(self, backend: SupportsTimedWrite) -> list[Way]:
-        """Return the ways in which the backend writes a record in a given time."""
-        assert isinstance(backend, SupportsAsyncWrite)
-        return [*super().ways(backend), lambda write: asyncio.run(backend.awrite_within(PATIENCE, [write]))]
-
-    def test_writes_that_are_awaited_at_once_are_stored_or_not_and_so_is_one_that_is_cancelled(
-        self, backend: SupportsAsyncWrite
-    ) -> None:
-        store = backend_of(backend)
-        store.write([start("connects")])
-        writes = [start(f"job-{number}", state=State.SUCCEEDED, role=Role.DEQUEUE) for number in range(20)]
-
-        async def write_all() -> list[Answer | BaseException]:
-            tasks = [asyncio.ensure_future(backend.awrite_within(PATIENCE, [write])) for write in writes]
-            await asyncio.sleep(0)
-            for task in tasks[::5]:
-                task.cancel()
-            return await asyncio.gather(*tasks, return_exceptions=True)
-
-        for _ in range(3):
-            for write, answer in zip(writes, asyncio.run(write_all()), strict=True):
-                if not isinstance(answer, tuple):
-                    assert answer is None or isinstance(answer, asyncio.CancelledError)
-                    store.write([write])
-        found = store.read([write.id for write in writes])
-        assert {(record.state, record.version) for record in found.values()} == {(State.SUCCEEDED, Version(1, 1, 1))}
-        assert len(found) == len(writes)
 
 
 class CancelPushContract:

@@ -10,16 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from progresskit.abc import (
-    SupportsAsyncWrite,
     SupportsCancelPush,
     SupportsListing,
     SupportsParts,
     SupportsPush,
-    SupportsTimedWrite,
 )
 
 from .cancellation import CancelContract
-from .capabilities import AsyncWriteContract, CancelPushContract, ListingContract, PushContract, TimedWriteContract
+from .capabilities import CancelPushContract, ListingContract, PushContract
 from .ending import EndContract
 from .expiry import KeepContract
 from .folding import FoldContract
@@ -52,8 +50,6 @@ class BackendContract(
             SupportsCancelPush: CancelPushContract,
             SupportsListing: ListingContract,
             SupportsParts: PartsContract,
-            SupportsTimedWrite: TimedWriteContract,
-            SupportsAsyncWrite: AsyncWriteContract,
         }
         for capability, part in parts.items():
             assert isinstance(backend, capability) == isinstance(self, part), part.__name__

@@ -13,7 +13,6 @@ from progresskit.abc import Backend
 from progresskit.config import Settings
 from progresskit.registry import backend_class
 from progresskit.testing import (
-    AsyncWriteContract,
     BackendContract,
     CancelPushContract,
     FakeClock,
@@ -25,7 +24,6 @@ from progresskit.testing import (
     ReplacementContract,
     SharedContract,
     SharedPartsContract,
-    TimedWriteContract,
 )
 from tests.services import mariadb, missing, patience, server
 from tests.services.mariadb import MariaDB
@@ -183,7 +181,7 @@ PARTS = (PartsContract, SharedPartsContract)
 BACKENDS = [
     Row(
         "memory",
-        (PushContract, CancelPushContract, ListingContract, PartsContract, AsyncWriteContract),
+        (PushContract, CancelPushContract, ListingContract, PartsContract),
         lambda folder: "memory://",
     ),
     Row(
@@ -198,7 +196,7 @@ BACKENDS = [
     ),
     Row(
         "redis",
-        (PushContract, CancelPushContract, ListingContract, *PARTS, AsyncWriteContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, *PARTS, SharedContract, HostsContract),
         on("redis"),
         service="redis",
         outage=memory_full,
@@ -209,7 +207,7 @@ BACKENDS = [
     ),
     Row(
         "redis-cluster",
-        (PushContract, CancelPushContract, ListingContract, *PARTS, AsyncWriteContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, ListingContract, *PARTS, SharedContract, HostsContract),
         redis_cluster.on_cluster,
         service="redis",
         outage=redis_cluster.memory_full,
@@ -265,7 +263,7 @@ BACKENDS = [
     ),
     Row(
         "celery-redis",
-        (PushContract, CancelPushContract, *PARTS, TimedWriteContract, SharedContract, HostsContract),
+        (PushContract, CancelPushContract, *PARTS, SharedContract, HostsContract),
         celery_apps.on_redis,
         service="redis",
         outage=memory_full,

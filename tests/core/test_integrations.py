@@ -9,8 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from datetime import UTC, datetime
-from functools import partial
-from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +17,6 @@ import pytest
 
 import progresskit
 from progresskit import Cancelled, Kit, Progress, PublicError, State, Version
-from progresskit.deferred import Deferred
 from progresskit.errors import BackendUnavailable, ConfigurationError, InvalidValue
 from progresskit.integrations import (
     OWNER_HEADER,
@@ -34,7 +31,7 @@ from progresskit.integrations import (
 )
 from progresskit.memory import MemoryBackend
 from progresskit.progress import Role
-from progresskit.testing import FakeClock, external_update
+from progresskit.testing import FakeClock
 from tests.services.waiting import wait_until
 
 from .doubles import FlakyBackend, wait_for_removals
@@ -509,64 +506,7 @@ def test_a_flush_stores_a_task_that_has_just_begun(make_kit: Callable[..., Kit],
         assert [write.state for write in backend.written] == [State.RUNNING]
 
 
-class Recorded(MemoryBackend):
-    """Notes the thread of each write."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.threads = list[str]()
-
-    def write_with_reports(self, batch: Any, reports: Any) -> Any:
-        self.threads.append(threading.current_thread().name)
-        return super().write_with_reports(batch, reports)
-
-
-def test_the_end_of_a_task_is_stored_in_its_own_thread(make_kit: Callable[..., Kit]) -> None:
-    backend = Recorded()
-    integration = Integration(make_kit(backend=backend, interval=60, lease=600))
-    numbers = count()
-
-    def stores_all_here() -> bool:
-        backend.threads.clear()
-        for _ in range(100):
-            with integration.start(f"task-{next(numbers)}") as run:
-                run.job.advance()
-            assert backend.read([run.id])[run.id].state is State.SUCCEEDED
-        return {*backend.threads} == {threading.current_thread().name}
-
-    wait_until(stores_all_here, "the publisher, woken by the first task, is at rest")
-
-
-def test_the_end_of_a_task_does_not_wait_for_that_of_another_thread(make_kit: Callable[..., Kit]) -> None:
-    inside, leave = threading.Event(), threading.Event()
-
-    class Slow(MemoryBackend):
-        def write_within(self, seconds: float, batch: Any, reports: Any = ()) -> Any:
-            if not inside.is_set():
-                inside.set()
-                assert leave.wait(60)
-            return super().write_within(seconds, batch, reports)
-
-    integration = Integration(make_kit(backend=Slow(), interval=60, lease=600, flush_seconds=60))
-
-    def end_tasks() -> None:
-        numbers = count()
-        while not inside.is_set():  # where the publisher was at work, it has stored the end
-            integration.start(f"other-{next(numbers)}").succeed()
-
-    other = threading.Thread(target=end_tasks)
-    other.start()
-    assert inside.wait(60)
-    integration.start("task").succeed()
-    progress = integration.kit.get("task")
-    assert progress is not None
-    assert progress.done
-    assert other.is_alive()
-    leave.set()
-    other.join(60)
-
-
-class Held(Recorded):
+class Held(MemoryBackend):
     """Waits in its first write until it is let go on."""
 
     def __init__(self) -> None:
@@ -580,128 +520,106 @@ class Held(Recorded):
         return super().write_with_reports(batch, reports)
 
 
-def test_the_end_of_a_task_is_stored_by_the_publisher_while_that_is_at_work(make_kit: Callable[..., Kit]) -> None:
+def test_the_end_of_a_task_is_stored_when_it_returns_though_the_publisher_was_at_work(
+    make_kit: Callable[..., Kit],
+) -> None:
     backend = Held()
-    kit = make_kit(backend=backend)
-    integration = Integration(kit)
-    with kit.observe("long"), integration.start("task") as run:
+    kit = make_kit(backend=backend, flush_seconds=60)
+    with kit.observe("long"), Integration(kit).start("task") as run:
         assert backend.entered.wait(60)
         threading.Timer(0.05, backend.leave.set).start()
         run.succeed()
         assert backend.read(["task"])["task"].state is State.SUCCEEDED
-    assert "progresskit-publisher" in backend.threads
 
 
-def test_an_end_whose_storing_fails_is_stored_by_the_publisher(make_kit: Callable[..., Kit]) -> None:
-    problems: list[BaseException] = [BackendUnavailable("gone"), ValueError("of a signal"), KeyboardInterrupt()]
+def test_an_end_whose_answer_is_lost_is_stored_once(make_kit: Callable[..., Kit]) -> None:
+    problems: list[Exception] = [BackendUnavailable("gone"), ValueError("of a signal")]
 
     class Failing(MemoryBackend):
-        def write_within(self, seconds: float, batch: Any, reports: Any = ()) -> Any:
-            super().write_within(seconds, batch, reports)  # the answer is lost
-            raise problems[0]
+        def write(self, batch: Any) -> Any:
+            super().write(batch)
+            if problems:
+                raise problems.pop()
 
     backend = Failing()
     kit = make_kit(backend=backend)
-    while problems:
-        run = Integration(kit).start(f"task-{len(problems)}")
-        try:
-            run.succeed()
-        except KeyboardInterrupt:
-            assert len(problems) == 1
+    for id in ("first", "second"):
+        Integration(kit).start(id).succeed()
         kit.flush(60)
-        problem = problems.pop(0)
-        progress = backend.read([run.id])[run.id]
-        assert (progress.state, progress.version) == (State.SUCCEEDED, Version(1, 1, 1)), problem
+        progress = backend.read([id])[id]
+        assert (progress.state, progress.version) == (State.SUCCEEDED, Version(1, 1, 1))
         wait_until(lambda: not kit.publisher.down, "the backend is back")
+    assert not problems
 
 
-async def test_the_end_of_a_task_of_an_event_loop_is_stored_there_and_observers_are_notified_elsewhere(
+async def test_the_end_of_a_coroutines_task_is_stored_when_it_returns_and_observers_are_notified_elsewhere(
     make_kit: Callable[..., Kit],
 ) -> None:
-    backend, here = Recorded(), threading.current_thread().name
-    integration = Integration(make_kit(backend=backend, interval=60, lease=600))
-    numbers, notified = count(), list[str]()
-
-    async def stores_all_here() -> bool:
-        backend.threads.clear()
-        for state in (State.SUCCEEDED, State.RETRYING, State.FAILED, State.CANCELLED) * 10:
-            run = integration.start(f"task-{next(numbers)}")
-            await run.aend(state)
-            assert backend.read([run.id])[run.id].state is state
-        async with integration.start(f"task-{next(numbers)}") as run:
-            run.job.attach(lambda progress: notified.append(threading.current_thread().name))
-        return {*backend.threads} == {here}
-
-    # The publisher, woken by the first task, is at work for a moment.
-    assert any([await stores_all_here() for _ in range(20)])
+    backend, notified = MemoryBackend(), list[str]()
+    integration = Integration(make_kit(backend=backend, interval=60, lease=600, flush_seconds=60))
+    for number, state in enumerate((State.SUCCEEDED, State.RETRYING, State.FAILED, State.CANCELLED)):
+        run = integration.start(f"task-{number}")
+        await run.aend(state)
+        assert backend.read([run.id])[run.id].state is state
+    async with integration.start("seen") as run:
+        run.job.attach(lambda progress: notified.append(threading.current_thread().name))
     assert notified
-    assert here not in notified
+    assert threading.current_thread().name not in notified
 
 
-@pytest.mark.parametrize("problem", [BackendUnavailable("gone"), ValueError("refused"), None])
-async def test_no_end_of_a_task_is_lost_whose_write_fails_or_whose_coroutine_is_cancelled(
-    make_kit: Callable[..., Kit], problem: Exception | None
-) -> None:
-    entered = asyncio.Event()
-
-    class Failing(MemoryBackend):
-        async def awrite_within(self, seconds: float, batch: Any, reports: Any = ()) -> Any:
-            entered.set()
-            if problem is not None:
-                raise problem
-            await asyncio.Event().wait()  # until it is cancelled
-
-    backend = Failing()
-    kit = make_kit(backend=backend, interval=60, lease=600, flush_seconds=60)
-    numbers = count()
-
-    async def begin() -> tuple[Run, asyncio.Task[None]]:
-        run = Integration(kit).start(f"task-{next(numbers)}")
-        ending = asyncio.create_task(run.aend(State.SUCCEEDED))
-        await asyncio.wait([ending, asyncio.ensure_future(entered.wait())], return_when=asyncio.FIRST_COMPLETED)
-        return run, ending
-
-    run, ending = await begin()
-    while not entered.is_set():  # the publisher, woken by the first task, was at work, and has stored its end
-        run, ending = await begin()
-    if problem is None:
-        ending.cancel()
-    await asyncio.wait([ending])
-    assert ending.cancelled() == (problem is None)
-    await asyncio.to_thread(kit.flush, 60)
-    progress = backend.read([run.id])[run.id]
-    assert (progress.state, progress.version) == (State.SUCCEEDED, Version(1, 1, 1))
-
-
-async def test_an_event_loop_does_not_wait_for_the_publisher_at_work(make_kit: Callable[..., Kit]) -> None:
+async def test_a_coroutine_that_is_cancelled_while_it_ends_a_task_loses_no_end(make_kit: Callable[..., Kit]) -> None:
     backend = Held()
+    kit = make_kit(backend=backend, interval=60, lease=600, flush_seconds=60)
+    ending = asyncio.create_task(Integration(kit).start("task").aend(State.SUCCEEDED))
+    assert await asyncio.to_thread(backend.entered.wait, 60)
+    ending.cancel()
+    await asyncio.wait([ending])
+    assert ending.cancelled()
+    backend.leave.set()
+    await asyncio.to_thread(kit.flush, 60)
+    assert backend.read(["task"])["task"].state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("down", [False, True])
+async def test_a_coroutine_ends_its_job_without_a_thread_of_the_loop(
+    make_kit: Callable[..., Kit], backend: FlakyBackend, monkeypatch: pytest.MonkeyPatch, down: bool
+) -> None:
     kit = make_kit(backend=backend, flush_seconds=60)
-    with kit.observe("long"):
-        assert await asyncio.to_thread(backend.entered.wait, 60)
-        ending = asyncio.create_task(Integration(kit).start("task").aend(State.SUCCEEDED))
-        await asyncio.sleep(0)
-        backend.leave.set()
-        await ending
-        assert backend.read(["task"])["task"].state is State.SUCCEEDED
-    assert {*backend.threads} >= {"progresskit-publisher"}
+    backend.down = down
+    async with kit.observe("first"):
+        wait_until(lambda: kit.publisher.down == down, "an outage is known")
+        monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", pytest.fail)
+    async with Integration(kit).start("second"):
+        pass
+    backend.down = False
+    monkeypatch.undo()
+    await asyncio.to_thread(kit.flush, 60)
+    assert {progress.state for progress in backend.read(["first", "second"]).values()} == {State.SUCCEEDED}
 
 
-def test_a_burst_of_announcements_wakes_the_publisher_once() -> None:
-    clock, woken = FakeClock(), list[float]()
-    deferred = Deferred(INTERVAL, INTERVAL / 10, lambda: woken.append(clock()))
-    for _ in range(3):
-        for number in range(100):
-            deferred.add_update(partial(external_update, f"task-{number}"), clock(), at_once=False)
-        assert len(woken) == 1, "the thread looks for more, an interval later"
-        assert len([*deferred.take_updates()]) == 100
-        assert deferred.schedule(clock(), None) == INTERVAL
+def test_tasks_that_are_sent_or_begun_in_a_row_wake_the_publisher_once() -> None:
+    clock = FakeClock()
+    kit = Kit(backend=MemoryBackend(clock), clock=clock, threaded=False, interval=INTERVAL, lease=60)
+    rounds, integration = kit.publisher._rounds, Integration(kit)
+
+    def is_woken() -> bool:
+        return not rounds._wakeups.empty()
+
+    for turn in range(3):
+        for number in range(10):
+            integration.enqueued(f"task-{turn}-{number}")
+            assert is_woken() == (turn == 0), "it looks for more, an interval later"
+        assert kit.publisher.step() == pytest.approx(INTERVAL)
         clock.advance(INTERVAL)
-    deferred.begin_round()
-    assert deferred.schedule(clock(), None) is None
-    deferred.add_update(partial(external_update, "task"), clock(), at_once=False)
-    assert len(woken) == 2
-    deferred.add_update(partial(external_update, "task", State.FAILED), clock(), at_once=True)
-    assert len(woken) == 3, "an end is stored at once"
+    assert kit.publisher.step() is None
+    run = integration.start("task")
+    assert is_woken()
+    kit.publisher.step()
+    integration.enqueued("another")
+    assert not is_woken()
+    integration.end_externally("another", State.FAILED)
+    assert is_woken(), "an end is stored at once"
+    run.succeed()
 
 
 # Queues that count deliveries.

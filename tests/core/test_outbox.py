@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progresskit import State
-from progresskit.abc import SupportsTimedWrite
 from progresskit.backoff import LONGEST_SECONDS
-from progresskit.outbox import RECENT_SECONDS, Delivery, DirectWrite, Flush, Outbox
+from progresskit.outbox import RECENT_SECONDS, Delivery, Flush, Outbox
 from progresskit.progress import Role, Write
 from progresskit.testing import FakeClock, external_update, start, update
 
 from .doubles import FlakyBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from progresskit.parts import Report
+    pass
 
 
 class Jobs:
@@ -180,7 +177,7 @@ def test_a_refused_record_among_others_is_discarded_and_counted(
 ) -> None:
     backend.refused = {"bad"}
     waiter = Event()
-    outbox.put(start("bad", token="bad"), clock(), waiter)
+    outbox.put(start("bad", token="bad"), clock(), waiter.set)
     outbox.put(start("good"), clock())
     record = outbox._records["bad", "bad"]
     outbox.write(clock())
@@ -193,12 +190,12 @@ def test_waiting_ends_when_a_record_is_stored_and_when_waiting_is_no_use(
     outbox: Outbox, backend: FlakyBackend, clock: FakeClock
 ) -> None:
     stored, down = Event(), Event()
-    outbox.put(start("job"), clock(), stored)
+    outbox.put(start("job"), clock(), stored.set)
     assert not stored.is_set()
     outbox.write(clock())
     assert stored.is_set()
     backend.down = True
-    outbox.put(start("job", token="next"), clock(), down)
+    outbox.put(start("job", token="next"), clock(), down.set)
     outbox.write(clock())
     assert down.is_set()
     assert ("job", "next") in outbox
@@ -209,7 +206,7 @@ def test_waiting_ends_for_a_record_that_is_given_up_as_soon_as_it_comes(
 ) -> None:
     monkeypatch.setattr("progresskit.outbox.UNSENT", 0)
     waiter = Event()
-    outbox.put(start("job"), clock(), waiter)
+    outbox.put(start("job"), clock(), waiter.set)
     assert waiter.is_set()
     assert (len(outbox), outbox.lost) == (0, 1)
 
@@ -251,7 +248,7 @@ def test_what_is_forgotten_is_neither_written_nor_written_again(
     outbox.write(clock())
     jobs.records["live"] = start("job", token="live"), clock()
     backend.down, waiter = True, Event()
-    outbox.put(start("job", token="over", state=State.FAILED), clock(), waiter)
+    outbox.put(start("job", token="over", state=State.FAILED), clock(), waiter.set)
     outbox.put(start("job", token="live"), clock())
     outbox.write(clock())
     outbox.forget("job")
@@ -261,100 +258,3 @@ def test_what_is_forgotten_is_neither_written_nor_written_again(
     clock.advance(LONGEST_SECONDS)
     outbox.write(clock())
     assert {write.token for write in backend.written} == {"live"}
-
-
-# Records that the threads of their jobs store.
-
-
-class TimedBackend(FlakyBackend, SupportsTimedWrite):
-    """Stores in a given time what it stores otherwise."""
-
-    def write_within(
-        self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()
-    ) -> tuple[dict[str, int], dict[str, str]]:
-        return self.write(batch), {}
-
-
-@pytest.fixture
-def timed(clock: FakeClock) -> TimedBackend:
-    return TimedBackend(clock)
-
-
-@pytest.fixture
-def direct_outbox(timed: TimedBackend, clock: FakeClock, jobs: Jobs) -> Outbox:
-    return Outbox(timed, clock, jobs, on_stored=lambda write, run: None)
-
-
-def begin(outbox: Outbox, id: str = "job") -> DirectWrite:
-    direct = outbox.begin_direct(start(id, state=State.SUCCEEDED), 0)
-    assert direct is not None
-    return direct
-
-
-def test_the_threads_of_jobs_store_their_records_beside_each_other_and_a_flush_waits_for_them(
-    direct_outbox: Outbox, clock: FakeClock
-) -> None:
-    directs = [begin(direct_outbox, id) for id in ("first", "second")]
-    flush = flushing(direct_outbox)
-    for direct in directs:
-        direct.send(1)
-        assert not flush.finished.is_set()
-    for direct in directs:
-        assert not flush.finished.is_set()
-        direct_outbox.end_direct(direct)
-        assert direct.is_over
-    assert flush.finished.is_set()
-    direct_outbox.put(start("waits"), clock())
-    assert direct_outbox.begin_direct(start("later"), 0) is None
-
-
-def test_an_answer_that_an_outage_has_overtaken_proves_nothing(
-    direct_outbox: Outbox, timed: TimedBackend, clock: FakeClock
-) -> None:
-    answered, failed = begin(direct_outbox, "answered"), begin(direct_outbox, "failed")
-    answered.send(1)
-    timed.down = True
-    failed.send(1)
-    direct_outbox.end_direct(failed)
-    assert direct_outbox.down
-    timed.lose_everything()
-    timed.down = False
-    clock.advance(LONGEST_SECONDS)
-    direct_outbox.write(clock())
-    direct_outbox.end_direct(answered)
-    assert states(direct_outbox) == {"answered": Delivery.UNCERTAIN}
-    direct_outbox.write(clock())
-    assert {*timed.store.read(["answered", "failed"])} == {"answered", "failed"}
-
-
-def test_a_second_failure_in_an_outage_does_not_prolong_it(
-    direct_outbox: Outbox, timed: TimedBackend, clock: FakeClock
-) -> None:
-    directs = [begin(direct_outbox, id) for id in ("first", "second")]
-    timed.down = True
-    for direct in directs:
-        direct.send(1)
-    direct_outbox.end_direct(directs[0])
-    due = direct_outbox.due
-    direct_outbox.end_direct(directs[1])
-    assert direct_outbox.due == due
-    assert states(direct_outbox) == {"first": Delivery.UNCERTAIN, "second": Delivery.UNCERTAIN}
-
-
-def test_a_record_of_a_job_that_is_forgotten_meanwhile_is_not_written_again(
-    direct_outbox: Outbox, timed: TimedBackend, clock: FakeClock
-) -> None:
-    direct = begin(direct_outbox)
-    flush = flushing(direct_outbox)
-    direct.send(1)
-    direct_outbox.forget("job")
-    timed.lose_everything()
-    direct_outbox.end_direct(direct)
-    timed.down = True
-    direct_outbox.put(start("other"), clock())
-    direct_outbox.write(clock())
-    timed.down = False
-    clock.advance(LONGEST_SECONDS)
-    direct_outbox.write(clock())
-    assert flush.finished.is_set()
-    assert {*timed.store.read(["job", "other"])} == {"other"}

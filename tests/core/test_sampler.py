@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from weakref import ref
 
 import pytest
 
@@ -28,7 +27,8 @@ def job(kit: Kit, sampler: Sampler) -> ProgressObserver:
 
 def make(kit: Kit, sampler: Sampler, id: str, now: float = 0.0) -> ProgressObserver:
     job = kit.observe(id)
-    sampler.register(job_of(job).token, ref(job_of(job)), now)
+    sampler.register(job_of(job), now)
+    assert [new for new, _ in sampler.take_new(now)] == [job_of(job)]
     return job
 
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from progresskit.abc import Subscription, SupportsCancelPush, SupportsPush, SupportsTimedWrite
+from progresskit.abc import Subscription, SupportsCancelPush, SupportsPush
 from progresskit.backends.parts import PartsBackend, are_parts_kept
 from progresskit.backends.stores import StoreBackend, load_record, load_records
 from progresskit.decoding import decode_each
@@ -17,7 +17,6 @@ from progresskit.progress import ID_LENGTH, State
 from progresskit_celery.write_gate import enter_gates, mirror
 
 from .address import app_of
-from .opening import opening_of
 from .store import PROGRESS, Change, Meta
 from .stores import store_class
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
     from progresskit.backends.parts import DecideParts
     from progresskit.backends.stores import Decide, StoredRecord
-    from progresskit.parts import Report
     from progresskit.progress import Progress, Write
 
     from .store import Edit
@@ -130,7 +128,7 @@ class _Mirroring:
             gate.leave()
 
 
-class RedisCeleryBackend(CeleryBackend, PartsBackend, SupportsPush, SupportsCancelPush, SupportsTimedWrite):
+class RedisCeleryBackend(CeleryBackend, PartsBackend, SupportsPush, SupportsCancelPush):
     """The backend of an app with its results in Redis: it publishes each that is stored, and has parts beside them."""
 
     def transact_with_parts(
@@ -142,22 +140,6 @@ class RedisCeleryBackend(CeleryBackend, PartsBackend, SupportsPush, SupportsCanc
         edits: dict[str, Edit] = {name: partial(_edit_with_parts, id, decide, changed) for id, name in jobs.items()}
         with self._mirroring(writes, edits, changed):
             store.change_with_parts(edits, {jobs[id]: those for id, those in names.items()})
-
-    def write_within(self, seconds: float, batch: Sequence[Write], reports: Sequence[Report] = ()) -> Answer | None:
-        """Fold both in, on a connection that is kept for that: the only record of a run in one round trip."""
-        answer: Answer | None = self._redis.call_within(
-            seconds, lambda: self._opened(batch, reports) or self._folded(batch, reports)
-        )
-        return answer
-
-    def _opened(self, batch: Sequence[Write], reports: Sequence[Report]) -> Answer | None:
-        opening = opening_of(batch[0]) if len(batch) == 1 and not reports else None
-        run = None if opening is None else self._redis.open(self._name(batch[0].id), opening)
-        return None if run is None else ({batch[0].id: run}, {})
-
-    def _folded(self, batch: Sequence[Write], reports: Sequence[Report]) -> Answer:
-        has_parts = bool(reports) or any(write.declaration for write in batch)
-        return self.write_with_reports(batch, reports) if has_parts else (self.write(batch), {})
 
     @property
     def _redis(self) -> Any:

@@ -19,11 +19,10 @@ import pytest
 from celery import states
 from celery.exceptions import TaskRevokedError
 
-from progresskit.abc import SupportsTimedWrite
 from progresskit.backends.prompt import PromptConnection
 from progresskit.config import Settings
 from progresskit.errors import BackendUnavailable, ConfigurationError
-from progresskit.progress import Role, State, Write
+from progresskit.progress import State, Write
 from progresskit.testing import FakeClock, external_update, start, update
 from progresskit_celery import write_gate
 from progresskit_celery.state import CeleryBackend
@@ -32,7 +31,7 @@ from progresskit_celery.state.store import Change, Meta
 from tests.contract.celery_apps import address, imported, on_django
 from tests.services import patience
 from tests.services.patience import be_patient
-from tests.services.waiting import PATIENCE, wait_until
+from tests.services.waiting import wait_until
 
 from .stores import STORES, lacks
 
@@ -233,31 +232,6 @@ def exchanges(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return sent
 
 
-@pytest.mark.parametrize(
-    "before", [external_update("job", kind="sent"), start("job", token="before", state=State.RETRYING), start("other")]
-)
-@pytest.mark.parametrize("store", ["redis"], indirect=True)
-def test_the_only_record_of_a_run_takes_one_round_trip_and_is_folded_in_as_any_other(
-    app: Any, before: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = FakeClock(1_800_000_000.123457)
-    ended = start("job", state=State.SUCCEEDED, attempt=2, description='\t\\t"parent":', age=0.25, role=Role.DEQUEUE)
-    backends = [CeleryBackend(app, prefix=prefix, clock=clock) for prefix in ("one", "two")]
-    one, two = backends
-    assert isinstance(one, SupportsTimedWrite)
-    for backend in backends:
-        backend.write([before])
-    assert one.write_within(PATIENCE, [ended._replace(id="loads-the-script")])
-    sent = exchanges(monkeypatch)
-    clock.advance(7)
-    assert one.write_within(PATIENCE, [ended]) == ({"job": 1}, {})
-    assert len(sent) == 1
-    assert two.write([ended]) == {"job": 1}
-    assert one.load(["job"]) == two.load(["job"])
-    for backend in backends:
-        backend.close()
-
-
 def lose(backend: CeleryBackend) -> None:
     """Delete the record of the job, as a server does that is out of memory."""
     backend._app.backend.client.delete(backend._app.backend.get_key_for_task(backend._name("job")))
@@ -402,8 +376,7 @@ def test_a_record_survives_whatever_results_are_made_of(
         with write_gate.open_gate(Run(app, "job")):  # type: ignore[arg-type]
             backend.write([start("job", description=text, meta={text: [text, 1.5]}, current=2**53, total=2**53)])
         ended = start("ended", state=State.SUCCEEDED, description=text, meta={text: [text, 1.5]})
-        if not isinstance(backend, SupportsTimedWrite) or backend.write_within(PATIENCE, [ended]) is None:
-            backend.write([ended])
+        backend.write([ended])
         for progress in backend.read(["job", "ended"]).values():
             assert (progress.description, progress.meta) == (text, {text: [text, 1.5]})
         assert app.AsyncResult("job").info["current"] == 2**53

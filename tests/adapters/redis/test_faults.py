@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -219,70 +218,6 @@ def test_a_server_that_hangs_is_given_up_in_time_and_works_again_after(redis: Re
     after_outage(lambda: listener.add(["job"]))
     backend.write([update("job", 4)])
     observer.wait_for(lambda progress: progress.version.seq == 4)
-
-
-def test_the_first_write_in_a_given_time_connects_in_that_time(redis: Redis, stack: ExitStack) -> None:
-    first, second, third = (stack.enter_context(closing(RedisBackend(redis.url))) for _ in range(3))
-    redis.pause()
-    try:
-        refused(lambda: first.write_within(0.1, [start("job")]), IN_TIME)
-    finally:
-        redis.resume()
-    assert second.read(["job"]) == {}
-    assert second.write_within(PATIENCE, [start("job")]) is None, "a call before has connected to any server"
-    for write in (start("job"), update("job", 2), update("job", 3)):
-        assert third.write_within(PATIENCE, [write]) == ({"job": 1}, {})
-    redis.kill()
-    redis.start()
-    with pytest.raises(BackendUnavailable, match="another server"):
-        third.write([update("job", 4)])
-
-
-def test_a_write_in_a_given_time_is_given_up_then(redis: Redis, backend: RedisBackend) -> None:
-    backend.write([start("job")])
-    assert backend.write_within(PATIENCE, [update("job", 2)]) == ({"job": 1}, {})
-    backend.write([update("job", 3)])  # finds the server that of the connection just made the same
-    redis.pause()
-    try:
-        refused(lambda: backend.write_within(0.1, [update("job", 4)]), IN_TIME)
-    finally:
-        redis.resume()
-    after_outage(lambda: backend.write([update("job", 5)]))
-    assert after_outage(lambda: backend.write_within(PATIENCE, [update("job", 6)])) == ({"job": 1}, {})
-    with closing(redis.client()) as client:
-        client.client_kill_filter(_type="normal", skipme=True)
-    assert backend.write_within(PATIENCE, [update("job", 7)]) is None, "the connection was closed"
-
-
-async def test_an_event_loop_goes_on_while_its_write_is_given_up(redis: Redis, backend: RedisBackend) -> None:
-    def connect() -> None:
-        for seq in (2, 3, 4):
-            backend.write([update("job", seq)])
-
-    assert await backend.awrite_within(PATIENCE, [start("job")]) is None, "it would connect"
-    backend.write([start("job")])
-    connect()
-    assert await backend.awrite_within(PATIENCE, [start("new", state=State.SUCCEEDED)]) == ({"new": 1}, {})
-    with closing(redis.client()) as client:
-        client.script_flush()
-    assert await backend.awrite_within(PATIENCE, [start("newer", state=State.SUCCEEDED)]) == ({"newer": 1}, {})
-    redis.pause()
-    try:
-        given_up = asyncio.create_task(backend.awrite_within(0.1, [update("job", 5)]))
-        ticks = 0
-        while not given_up.done():
-            await asyncio.sleep(0.01)
-            ticks += 1
-        assert ticks > 1
-        with pytest.raises(BackendUnavailable):
-            await given_up
-    finally:
-        redis.resume()
-    after_outage(lambda: backend.write([update("job", 6)]))
-    connect()
-    with closing(redis.client()) as client:
-        client.client_kill_filter(_type="normal", skipme=True)
-    assert await backend.awrite_within(PATIENCE, [update("job", 7)]) is None, "the connection was closed"
 
 
 def test_a_connection_that_is_cut_in_the_middle_of_a_batch_loses_nothing_that_is_sent_again(
