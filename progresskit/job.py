@@ -149,8 +149,16 @@ class Job:
 
     @property
     def run_token(self) -> str | None:
-        """The token of this run, to which parts belong; None while it is not known, or the job has no parts."""
-        return self._builder.run_token
+        """
+        The token of this run, to which parts belong; None while it is not known.
+
+        A run has the token of its worker unless a declaration or a part began it, which the first answer of the store
+        says. A part of a job that ended before that answer has this token too: it must not count in the next run.
+        """
+        builder = self._builder
+        if builder.run_token is None and (builder.started or self.has_ended):
+            return builder.identity.token
+        return builder.run_token
 
     @property
     def began(self) -> float:

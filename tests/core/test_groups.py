@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from contextvars import Context
 from typing import Any
 
 import pytest
@@ -283,11 +284,16 @@ def test_a_job_that_is_opened_in_a_part_without_a_record_inherits_the_owner(
         assert (part.owner, stored("child").owner, stored("child").parent) == ("7", "7", "report")
 
 
-def test_a_part_that_is_opened_inside_of_its_parent_belongs_to_that_run(make_kit: Callable[..., Kit]) -> None:
+@pytest.mark.parametrize("is_stored", [True, False])
+@pytest.mark.parametrize("parts", [4, None])
+def test_a_part_that_is_opened_inside_of_its_parent_belongs_to_that_run(
+    make_kit: Callable[..., Kit], parts: int | None, is_stored: bool
+) -> None:
     kit = make_kit(url="memory://", interval=60, lease=200)  # no part is stored before the flush
 
-    with kit.observe("report", parts=4):
-        kit.flush()
+    with kit.observe("report", parts=parts):
+        if is_stored:
+            kit.flush()
         with kit.observe("child"):
             late = [kit.part("report", "a"), kit.observe("own", part_of="report")]
     with kit.observe("report", parts=4):
@@ -299,6 +305,21 @@ def test_a_part_that_is_opened_inside_of_its_parent_belongs_to_that_run(make_kit
         assert progress is not None
         assert progress.version.run == 2
         assert progress.parts == Parts(4, 1, 0, 0, 0)
+
+
+def test_a_part_adds_nothing_to_a_run_that_another_process_begins_meanwhile(
+    kit: Kit, backend: PartsBackend, clock: FakeClock, step: Step, stored: Callable[[str], Progress]
+) -> None:
+    other = Kit(backend=backend, clock=clock, threaded=False, heartbeat=10, lease=30)
+    with kit.observe("report"):
+        step()
+        late = kit.part("report", "a")
+        newer = Context().run(other.observe, "report", parts=2)
+        other.publisher.step()
+        late.advance()
+        step(0.1)
+        assert (stored("report").version.run, stored("report").parts) == (2, Parts(2, 0, 0, 0, 0))
+        newer.succeed()
 
 
 def test_a_job_of_another_kit_is_not_the_parent_though_it_surrounds_the_part(
