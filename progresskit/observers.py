@@ -17,18 +17,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from .progress import State
-from .terminal import bars
-from .terminal.arrivals import Arrivals
-from .terminal.bars import Seen
 from .terminal.console import Console, device_of
 from .terminal.displays import Plain
-from .terminal.overlay import overlay_of
-from .terminal.text import duration, harmless
+from .terminal.records import Arrivals, Seen, duration, harmless, measures, phase, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .progress import Progress
+    from .terminal.overlay import Overlay
 
 __all__ = ["Logging", "Terminal"]
 
@@ -42,15 +39,17 @@ class Terminal:
 
     `stream` is standard error unless it is given. From now on, text that the process writes to the same terminal with
     `sys.stdout` or `sys.stderr` is written above the bars. A job that ends leaves its last line there. Where there is
-    no terminal, lines are written to the stream, as `progresskit watch` does.
+    no terminal, or rich is not installed, lines are written to the stream, as `progresskit watch` does.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._arrivals = Arrivals()
         self._jobs: dict[str, Seen] = {}
         console = Console(_standard_error() if stream is None else stream)
-        self._overlay = overlay_of(console) if console.live else None
+        self._overlay = _overlay_of(console)
         self._lines = Plain(console)
+        if console.hint is not None:
+            console.line(f"progresskit: {console.hint}")
 
     def notify(self, progress: Progress) -> None:
         """Show the record."""
@@ -71,6 +70,14 @@ class Terminal:
         self._lines.show_one(seen)
         if is_over:
             self._lines.remove(seen)
+
+
+def _overlay_of(console: Console) -> Overlay | None:
+    if console.rich is None:
+        return None
+    from .terminal.overlay import overlay_of
+
+    return overlay_of(console)
 
 
 def _standard_error() -> TextIO:
@@ -135,12 +142,12 @@ def sentence(progress: Progress) -> str:
     """Return "running: 40%, 5,208/12,400 rows", and "failed after 12s: ValueError, 40%" for a job that has ended."""
     shown = progress.redacted()
     texts = [
-        "" if shown.error is None else bars.reason(shown.error),
+        "" if shown.error is None else reason(shown.error),
         "" if shown.percent is None else f"{int(shown.percent)}%",
-        *bars.measures(shown, 0),
+        *measures(shown, 0),
         harmless(shown.description or ""),
     ]
-    return f"{bars.phase(shown)}{_duration(shown)}: {', '.join(filter(None, texts))}".removesuffix(": ")
+    return f"{phase(shown)}{_duration(shown)}: {', '.join(filter(None, texts))}".removesuffix(": ")
 
 
 def _duration(progress: Progress) -> str:

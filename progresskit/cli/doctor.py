@@ -54,9 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _show(finding: Finding, console: Console) -> None:
     sign, colour = _SIGNS[finding.verdict]
-    console.line(f"{console.paint(console.glyphs.states[sign], colour)} {finding.check:<11} {finding.detail}")
+    console.line((console.glyphs.states[sign], colour), f" {finding.check:<11} {finding.detail}")
     if finding.advice:
-        console.line(f"  {'':<11} {console.paint(finding.advice, 'yellow')}")
+        console.line(f"  {'':<11} ", (finding.advice, "yellow"))
 
 
 def _examine(url: str | None) -> Iterator[Finding]:

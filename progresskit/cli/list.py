@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from progresskit.errors import ConfigurationError
 from progresskit.progress import State
-from progresskit.terminal import bars
 from progresskit.terminal.console import Console
-from progresskit.terminal.text import count, duration, fit, harmless, width
+from progresskit.terminal.records import COLOURS, count, duration, harmless, phase, width
 
 from .options import Exit, add_command, job_id, kit_of, nothing_to_read
 
@@ -63,18 +62,14 @@ def _table(jobs: list[Progress], console: Console) -> None:
     now = datetime.now(UTC)
     rows = [_row(progress, now) for progress in jobs]
     widths = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))]
-    columns = console.size[0] - 1
     for progress, row in zip(jobs, rows, strict=True):
-        state = bars.phase(progress)
-        texts = [fit(text, size) for text, size in zip(row, widths, strict=True)]
-        line = "  ".join(texts).rstrip()
-        # Cut in a terminal, complete for a program.
-        shown = fit(line, columns - 2, console.glyphs.ellipsis).rstrip() if console.live else line
-        console.line(f"{console.paint(console.glyphs.states[state], bars.COLOURS[state])} {shown}")
+        state = phase(progress)
+        line = "  ".join(text + " " * (size - width(text)) for text, size in zip(row, widths, strict=True)).rstrip()
+        console.line((console.glyphs.states[state], COLOURS[state]), f" {line}", is_cut=True)
 
 
 def _row(progress: Progress, now: datetime) -> tuple[str, ...]:
     age = (now - progress.updated_at).total_seconds() if progress.updated_at else 0
     percent = "" if progress.percent is None else f"{int(progress.percent)}%"
     about = " ".join(filter(None, (progress.kind, harmless(progress.description or ""))))
-    return progress.id, bars.phase(progress), f"{percent:>4}", count(progress), f"{duration(age)} ago", about
+    return progress.id, phase(progress), f"{percent:>4}", count(progress), f"{duration(age)} ago", about

@@ -6,10 +6,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from progresskit.progress import State
-from progresskit.terminal.arrivals import Arrivals
-from progresskit.terminal.bars import Seen
 from progresskit.terminal.console import Console
-from progresskit.terminal.displays import Live, Plain, Records
+from progresskit.terminal.displays import Plain, Records
+from progresskit.terminal.records import Arrivals, Seen
 
 from .options import Exit, add_command, job_id, kit_of, nothing_to_read
 
@@ -54,7 +53,13 @@ def _display(json: bool) -> Display:
     console = Console(sys.stdout)
     if json:
         return Records(console)
-    return Live(console) if console.live else Plain(console)
+    if console.rich is not None:
+        from progresskit.terminal.bars import LiveBars
+
+        return LiveBars(console)
+    if console.hint is not None:
+        print(f"progresskit: {console.hint}", file=sys.stderr)
+    return Plain(console)
 
 
 def _follow(viewer: Viewer, jobs: dict[str, Seen], display: Display, arrivals: Arrivals) -> None:

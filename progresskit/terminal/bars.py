@@ -1,118 +1,101 @@
-"""Records as lines of a terminal: a bar for each job, in columns that stand below each other. Pure."""
+"""Records as lines of a terminal, drawn with rich: a bar for each job, in columns that stand below each other."""
 
 from __future__ import annotations
 
+import logging
+import signal
+import sys
 from itertools import accumulate
 from math import floor
+from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from progresskit import wording
-from progresskit.progress import State
+from rich.cells import set_cell_size
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
 
-from .text import count, duration, fit, harmless, rate, width
+from .displays import Display
+from .records import COLOURS, details, harmless, label, phase, summary, width
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from types import FrameType, TracebackType
+    from typing import Self
 
-    from progresskit.progress import Failure, Progress
     from progresskit.steps import Step
 
-    from .console import Console
+    from .console import Console, Glyphs
+    from .records import Seen
 
-COLOURS = {
-    "unknown": "dim", "pending": "dim", "running": "blue", "retrying": "yellow", "stalled": "yellow",
-    "cancelling": "dim", "succeeded": "green", "failed": "red", "cancelled": "dim", "stopped early": "dim",
-}  # fmt: skip
 _WAITING = frozenset(("unknown", "pending"))
 
 FRAMES_PER_SECOND = 10
 _NARROWEST_BAR, _WIDEST_BAR = 8, 40
 
 
-class Seen(NamedTuple):
-    """A record, and when it was made (seconds of the viewer's clock); the record is None for an unknown job."""
+class LiveBars(Display):
+    """Draws bars in place, below warnings that are logged meanwhile; the last frame stays."""
 
-    id: str
-    progress: Progress | None = None
-    at: float = 0.0
+    tick = 1 / FRAMES_PER_SECOND
 
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        assert console.rich is not None
+        self._rich = console.rich
+        # The frame fits the screen. Only the last one may not, and it is drawn once.
+        self._live = Live(console=self._rich, auto_refresh=False, vertical_overflow="visible", redirect_stderr=False)
+        self._warnings = _Warnings(self._rich.print)
+        self._drawn: list[Text] = []
+        self._columns = 0
 
-class _Columns(NamedTuple):
-    label: int
-    bar: int
-    details: int
+    def show(self, jobs: Mapping[str, Seen], changed: Collection[str]) -> None:
+        """Draw one frame."""
+        columns, lines = self._console.size
+        if columns < self._columns:
+            self._go_up(columns)
+        # The last column stays free: some terminals break a line that fills it.
+        self._drawn = frame(jobs.values(), (columns - 1, lines - 1), monotonic(), self._console.glyphs)
+        self._columns = self._rich.width = columns
+        self._live.update(Group(*self._drawn), refresh=len(self._drawn) < lines)
 
+    def _go_up(self, columns: int) -> None:
+        """Go to where rich expects the end of a frame whose lines the narrower terminal has broken in two."""
+        broken = sum(max(-(-line.cell_len // columns), 1) - 1 for line in self._drawn)
+        self._console.write(f"\x1b[{broken}A\x1b[J" if broken else "")
 
-def phase(progress: Progress | None) -> str:
-    """Return the state as a viewer sees it; so are `stalled`, `cancelling`, `stopped early` and `unknown`."""
-    if progress is None:
-        return "unknown"
-    if progress.stopped_early:
-        return "stopped early"
-    if progress.done:
-        return progress.state.value
-    if progress.stalled:
-        return "stalled"
-    return "cancelling" if progress.cancel_requested else progress.state.value
+    def __enter__(self) -> Self:
+        # Without this a `kill` would leave the terminal without a cursor.
+        self._before = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+        logging.getLogger("progresskit").addHandler(self._warnings)
+        self._live.start()
+        return self
 
-
-def label(seen: Seen) -> str:
-    """Return the label of a job: its description, if there is one."""
-    description = seen.progress.description if seen.progress else None
-    return harmless(description or "") or seen.id
-
-
-def details(progress: Progress | None, age: float) -> list[str]:
-    """Return the details that the bar does not show, most important first; `age` is that of the record in seconds."""
-    if progress is None:
-        return ["waiting for the first report"]
-    return [text for text in (_status(progress, age), *measures(progress, age)) if text]
-
-
-def measures(progress: Progress, age: float) -> list[str]:
-    """Return the details but the state: how far the job is, and how fast."""
-    parts = []
-    if progress.attempt > 1 and not progress.done:
-        parts.append(f"attempt {progress.attempt}")
-    if progress.state is not State.SUCCEEDED:
-        parts.append(harmless(wording.step(progress.step, progress.steps)))
-    going = phase(progress) in {"running", "cancelling"}
-    if going and progress.eta is not None:
-        # Counted down here: the job may not report for a while.
-        parts.append(wording.time_left(progress.eta - age))
-    parts += [count(progress), wording.failed_parts(progress.parts), rate(progress) if going else ""]
-    return [part for part in parts if part]
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+        logging.getLogger("progresskit").removeHandler(self._warnings)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
-def joined(parts: Sequence[str], columns: int, dot: str) -> str:
-    """Join as many of the parts as there is room for, one at least."""
-    for number in range(len(parts), 1, -1):
-        text = dot.join(parts[:number])
-        if width(text) <= columns:
-            return text
-    return parts[0] if parts else ""
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
-def reason(error: Failure) -> str:
-    """Return the class and the text of an error, as far as they are shown."""
-    return harmless(": ".join(filter(None, (error.type, error.message))))
+class _Warnings(logging.Handler):
+    """Writes log messages above the bars: a line in their midst would tear them."""
+
+    def __init__(self, write: Callable[[Text], object]) -> None:
+        super().__init__(logging.WARNING)
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._write(Text(harmless(record.getMessage()), "yellow"))
 
 
-def _status(progress: Progress, age: float) -> str:
-    state = phase(progress)
-    if state == "running":
-        return ""
-    if state == "failed" and progress.error is not None:
-        return ": ".join(filter(None, ("failed", reason(progress.error))))
-    if state == "succeeded" and progress.started_at and progress.finished_at:
-        return f"done in {duration((progress.finished_at - progress.started_at).total_seconds())}"
-    if state == "retrying" and progress.next_retry_at and progress.updated_at:
-        wait = (progress.next_retry_at - progress.updated_at).total_seconds() - age
-        return f"retrying in {duration(wait)}"
-    return {"pending": "waiting for a worker", "succeeded": "done"}.get(state, state)
-
-
-def frame(jobs: Collection[Seen], size: tuple[int, int], now: float, console: Console, longest: int = 0) -> list[str]:
+def frame(jobs: Collection[Seen], size: tuple[int, int], now: float, glyphs: Glyphs, longest: int = 0) -> list[Text]:
     """
     Return a line for each job that has room in these columns and lines, and one about the others.
 
@@ -120,10 +103,10 @@ def frame(jobs: Collection[Seen], size: tuple[int, int], now: float, console: Co
     """
     columns, lines = size
     shown = _chosen(jobs, lines)
-    drawn = draw(shown, columns, now, console, longest)
+    drawn = draw(shown, columns, now, glyphs, longest)
     if len(shown) < len(jobs):
         left = [seen for seen in jobs if seen not in shown]
-        drawn.append(console.paint(fit(f"  and {summary(left)}", columns), "dim"))
+        drawn.append(Text(_fit(f"  and {summary(left)}", columns, glyphs), "dim"))
     return drawn
 
 
@@ -141,10 +124,16 @@ def longest_label(jobs: Iterable[Seen]) -> int:
     return max((width(label(seen)) for seen in jobs), default=0)
 
 
-def draw(jobs: Collection[Seen], columns: int, now: float, console: Console, longest: int = 0) -> list[str]:
+def draw(jobs: Collection[Seen], columns: int, now: float, glyphs: Glyphs, longest: int = 0) -> list[Text]:
     """Return a line for each job, none wider than `columns`; `longest` is the width of a label that others have."""
     lines = _columns(max(longest, longest_label(jobs)), columns)
-    return [_draw_one(seen, lines, now, console) for seen in jobs]
+    return [_draw_one(seen, lines, now, glyphs) for seen in jobs]
+
+
+class _Columns(NamedTuple):
+    label: int
+    bar: int
+    details: int
 
 
 def _columns(longest: int, columns: int) -> _Columns:
@@ -155,30 +144,41 @@ def _columns(longest: int, columns: int) -> _Columns:
     return _Columns(min(wanted, rest), bar, max(rest - wanted - 2, 0))
 
 
-def _draw_one(seen: Seen, columns: _Columns, now: float, console: Console) -> str:
-    progress, glyphs = seen.progress, console.glyphs
+def _draw_one(seen: Seen, columns: _Columns, now: float, glyphs: Glyphs) -> Text:
+    progress = seen.progress
     state = phase(progress)
-    colour = COLOURS[state]
     sign = glyphs.states[state]
     if state == "running":
         sign = glyphs.spinner[floor(now * FRAMES_PER_SECOND) % len(glyphs.spinner)]
     percent = None if progress is None or state in _WAITING else progress.percent
-    parts = [
-        console.paint(sign, colour),
+    line = Text.assemble(
+        (sign, COLOURS[state]),
         " ",
-        console.paint(fit(label(seen), columns.label, glyphs.ellipsis), *(("dim",) if state in _WAITING else ())),
-    ]
+        (_fit(label(seen), columns.label, glyphs), "dim" if state in _WAITING else ""),
+        no_wrap=True,
+    )
     if columns.bar:
-        parts += [
-            "  ",
-            _bar(percent, state, columns.bar, now, console, _cuts(progress.steps if progress else None, columns.bar)),
-        ]
-    parts.append(f"{'' if percent is None else f'{floor(percent)}%':>6}")
+        cuts = _cuts(progress.steps if progress else None, columns.bar)
+        line.append("  ").append_text(_bar(percent, state, columns.bar, now, glyphs, cuts))
+    line.append(f"{'' if percent is None else f'{floor(percent)}%':>6}")
     if columns.details > 3:
-        text = joined(details(progress, now - seen.at), columns.details, glyphs.dot)
-        text = fit(text, columns.details, glyphs.ellipsis).rstrip()
-        parts += ["  ", console.paint(text, "red" if state == "failed" else "dim")]
-    return "".join(parts).rstrip()
+        text = _joined(details(progress, now - seen.at), columns.details, glyphs.dot)
+        line.append("  ").append(_fit(text, columns.details, glyphs), "red" if state == "failed" else "dim")
+    line.rstrip()
+    return line
+
+
+def _joined(parts: Sequence[str], columns: int, dot: str) -> str:
+    """Join as many of the parts as there is room for, one at least."""
+    texts = (dot.join(parts[:number]) for number in range(len(parts), 1, -1))
+    return next((text for text in texts if width(text) <= columns), parts[0] if parts else "")
+
+
+def _fit(text: str, columns: int, glyphs: Glyphs) -> str:
+    """Cut the text to the given columns, with an ellipsis if it is cut, and pad it with spaces."""
+    if width(text) > columns:
+        text = set_cell_size(text, max(columns - len(glyphs.ellipsis), 0)) + glyphs.ellipsis
+    return set_cell_size(text, max(columns, 0))
 
 
 def _cuts(steps: Sequence[Step] | None, size: int) -> frozenset[int]:
@@ -193,39 +193,21 @@ def _cuts(steps: Sequence[Step] | None, size: int) -> frozenset[int]:
     return frozenset(cuts) if cuts and cuts[-1] <= size - 2 else frozenset()
 
 
-def _bar(
-    percent: float | None, state: str, size: int, now: float, console: Console, cuts: frozenset[int] = frozenset()
-) -> str:
-    glyphs = console.glyphs
-    if percent is None:
-        return _vague_bar(state, size, now, console)
-    halves = floor(size * 2 * percent / 100)
-    full, half = divmod(halves, 2)
-    drawn = glyphs.full * full + (glyphs.half if half else "")
-    end = len(drawn)
+def _bar(percent: float | None, state: str, size: int, now: float, glyphs: Glyphs, cuts: Collection[int]) -> Text:
+    """Draw a bar; one without a length, a piece that wanders while the job runs, where the percent is unknown."""
+    start, end, drawn = 0, 0, ""
+    if percent is not None:
+        full, half = divmod(floor(size * 2 * percent / 100), 2)
+        drawn = glyphs.full * full + (glyphs.half if half else "")
+        end = len(drawn)
+    elif state == "running":
+        piece = max(size // 4, 2)
+        way = size - piece
+        step = floor(now * FRAMES_PER_SECOND) % (2 * way)
+        start = min(step, 2 * way - step)  # there and back: 0, 1, … way, way - 1, … 1
+        end = start + piece
+        drawn = glyphs.rest * start + glyphs.full * piece
     drawn += glyphs.rest * (size - end)
-    drawn = "".join(" " if column in cuts else glyph for column, glyph in enumerate(drawn))
-    return console.paint(drawn[:end], COLOURS[state]) + console.paint(drawn[end:], "dim")
-
-
-def _vague_bar(state: str, size: int, now: float, console: Console) -> str:
-    """Draw a bar without a length: a piece that wanders while the job runs."""
-    glyphs = console.glyphs
-    if state != "running":
-        return console.paint(glyphs.rest * size, "dim")
-    piece = max(size // 4, 2)
-    way = size - piece
-    # There and back: 0, 1, … way, way - 1, … 1.
-    step = floor(now * FRAMES_PER_SECOND) % (2 * way)
-    at = min(step, 2 * way - step)
-    before, after = glyphs.rest * at, glyphs.rest * (way - at)
-    return console.paint(before, "dim") + console.paint(glyphs.full * piece, "blue") + console.paint(after, "dim")
-
-
-def summary(jobs: Iterable[Seen]) -> str:
-    """Return how many jobs are in which state: "3 running, 1 succeeded"."""
-    counts: dict[str, int] = {}
-    for seen in jobs:
-        state = phase(seen.progress)
-        counts[state] = counts.get(state, 0) + 1
-    return ", ".join(f"{n} {state}" for state, n in counts.items())
+    if percent is not None:
+        drawn = "".join(" " if column in cuts else glyph for column, glyph in enumerate(drawn))
+    return Text.assemble((drawn[:start], "dim"), (drawn[start:end], COLOURS[state]), (drawn[end:], "dim"))

@@ -1,16 +1,18 @@
-"""The capabilities of an output stream."""
+"""An output stream for text: drawn with rich in a terminal, plain lines elsewhere and where rich is not installed."""
 
 from __future__ import annotations
 
 import os
-import select
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
-# The sixteen colours of the terminal itself: its user has chosen readable ones, on a dark or a light background.
-_CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34"}
+    from rich.console import Console as RichConsole
+    from rich.text import Text
+
+HINT = 'for bars in the terminal: pip install "progresskit[cli]"'
 
 
 class Glyphs(NamedTuple):
@@ -52,53 +54,50 @@ _ASCII = Glyphs(
 
 
 class Console:
-    """An output stream for text, and its capabilities."""
+    """
+    An output stream for text, and its capabilities.
+
+    `rich` is None where lines cannot be drawn in place; then `hint` says why if that can be helped, else it is None.
+    """
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:
         environ = os.environ if environ is None else environ
-        self._stream, self._write = stream, stream.write  # an overlay replaces the method of the stream by its own
-        self.live = stream.isatty() and environ.get("TERM") != "dumb"
-        """Lines can be drawn again in place."""
-        self.colour = self.live and not environ.get("NO_COLOR")
+        self.stream, self._write = stream, stream.write  # an overlay replaces the method of the stream by its own
         self.glyphs = _UNICODE if _can_encode(stream, _UNICODE) else _ASCII
-
-    def paint(self, text: str, *styles: str) -> str:
-        """Return the text in these colours, where there are colours."""
-        if not self.colour or not text.strip():
-            return text
-        return f"\x1b[{';'.join(_CODES[style] for style in styles)}m{text}\x1b[0m"
+        is_terminal = stream.isatty() and environ.get("TERM") != "dumb"
+        self.rich = _rich_console(stream, has_colours=not environ.get("NO_COLOR")) if is_terminal else None
+        self.hint = HINT if is_terminal and self.rich is None else None
 
     def write(self, text: str) -> None:
         """Write and flush; characters that the stream cannot encode become `?`."""
-        encoding = self._stream.encoding or "utf-8"
+        encoding = self.stream.encoding or "utf-8"
         self._write(text.encode(encoding, "replace").decode(encoding))
-        self._stream.flush()
+        self.stream.flush()
 
-    def line(self, text: str = "") -> None:
-        """Write a line."""
-        self.write(f"{text}\n")
+    def line(self, *parts: str | tuple[str, str], is_cut: bool = False) -> None:
+        """Write a line of texts, each plain or with its style; a terminal breaks a long one unless `is_cut`."""
+        if self.rich is None:
+            self.write("".join(part if isinstance(part, str) else part[0] for part in parts) + "\n")
+            return
+        from rich.text import Text
 
-    @property
-    def stream(self) -> TextIO:
-        """The stream itself."""
-        return self._stream
+        line = Text.assemble(*parts)
+        if is_cut:
+            line.truncate(self.size[0] - 1, overflow="ellipsis")
+        self.write(f"{self.rendered(line)}\n")
 
-    def wait_until_writable(self, seconds: float) -> bool:
-        """
-        Return False if a write would still wait after this time.
-
-        It waits for a moment while another process writes, and for long after Ctrl-S.
-        """
-        try:
-            return bool(select.select((), (self._stream,), (), seconds)[1])
-        except (OSError, ValueError):
-            return True
+    def rendered(self, text: Text) -> str:
+        """Return a line as the terminal takes it."""
+        assert self.rich is not None
+        with self.rich.capture() as captured:
+            self.rich.print(text, soft_wrap=True, end="")
+        return captured.get()
 
     @property
     def size(self) -> tuple[int, int]:
         """The present columns and lines; 80 by 24 where they are unknown."""
         try:
-            columns, lines = os.get_terminal_size(self._stream.fileno())
+            columns, lines = os.get_terminal_size(self.stream.fileno())
         except (OSError, ValueError):
             return 80, 24
         return columns or 80, lines or 24
@@ -110,6 +109,16 @@ def device_of(stream: TextIO | None) -> int | None:
         return os.fstat(stream.fileno()).st_rdev if stream is not None and stream.isatty() else None
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def _rich_console(stream: TextIO, *, has_colours: bool) -> RichConsole | None:
+    try:
+        from rich.console import Console
+    except ImportError:
+        return None
+    # The sixteen colours of the terminal itself: its user has chosen readable ones, on a dark or a light background.
+    colours: Any = "standard" if has_colours else None
+    return Console(file=stream, force_terminal=True, color_system=colours, highlight=False, legacy_windows=False)
 
 
 def _can_encode(stream: TextIO, glyphs: Glyphs) -> bool:

@@ -1,16 +1,13 @@
-"""The three ways in which `watch` shows jobs: bars that move, lines, and records for machines."""
+"""The ways in which `watch` shows jobs but bars that move, see bars.py: lines, and records for machines."""
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from . import bars
-from .screen import Screen
-from .text import harmless
+from .records import details, harmless, phase
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -18,8 +15,8 @@ if TYPE_CHECKING:
 
     from progresskit.progress import Progress
 
-    from .bars import Seen
     from .console import Console
+    from .records import Seen
 
 QUIET_SECONDS = 10.0
 """A line is written for a running job at each tenth of its total, and after this time without a line."""
@@ -69,10 +66,10 @@ class _Line(NamedTuple):
 def _line(progress: Progress | None, now: float) -> _Line:
     """Return the milestones of a job: its state, tenth and step, and how often its failed parts have doubled."""
     if progress is None:
-        return _Line(bars.phase(None), None, None, 0, now)
+        return _Line(phase(None), None, None, 0, now)
     tenth = None if progress.percent is None else int(progress.percent) // 10
     failed = progress.parts.failed if progress.parts else 0
-    return _Line(bars.phase(progress), tenth, progress.step, failed.bit_length(), now)
+    return _Line(phase(progress), tenth, progress.step, failed.bit_length(), now)
 
 
 class Plain(Display):
@@ -107,49 +104,5 @@ class Plain(Display):
         progress, dot = seen.progress, self._console.glyphs.dot
         percent = None if progress is None or progress.percent is None else f"{int(progress.percent)}%"
         description = harmless(progress.description or "") if progress else ""
-        texts = filter(None, (percent, *bars.details(progress, now - seen.at), description))
+        texts = filter(None, (percent, *details(progress, now - seen.at), description))
         return f"{datetime.now().astimezone():%H:%M:%S} {seen.id} {state:<9} {dot.join(texts)}".rstrip()
-
-
-class Live(Display):
-    """Draws bars in place."""
-
-    tick = 1 / bars.FRAMES_PER_SECOND
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
-        self._screen = Screen(console)
-        self._warnings = _Warnings()
-
-    def show(self, jobs: Mapping[str, Seen], changed: Collection[str]) -> None:
-        """Draw one frame."""
-        columns, lines = self._console.size
-        # The last column stays free: some terminals break a line that fills it.
-        frame = bars.frame(jobs.values(), (columns - 1, lines - 1), monotonic(), self._console)
-        self._screen.draw(frame, [self._console.paint(text, "yellow") for text in self._warnings.take()])
-
-    def __enter__(self) -> Self:
-        logging.getLogger("progresskit").addHandler(self._warnings)
-        self._screen.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._screen.__exit__(kind, error, trace)
-        logging.getLogger("progresskit").removeHandler(self._warnings)
-
-
-class _Warnings(logging.Handler):
-    """Keeps log messages until the next frame: a line in the midst of the bars would tear them."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._kept: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._kept.append(harmless(record.getMessage()))
-
-    def take(self) -> list[str]:
-        kept, self._kept = self._kept, []
-        return kept

@@ -2,36 +2,39 @@
 The bars of the jobs of this process, in the terminal that the process writes to.
 
 They are below the text of the process, which is written through here, see streams.py. One thread moves the bars, while
-there are any. The lines of other processes in the same terminal are drawn too, see board.py.
+there are any. The lines of processes that share the terminal since they were forked are drawn too, see board.py. Not
+with `rich.live`, which takes over the terminal: what logging writes to a stream that it has held before tears its bars,
+and each step of a bar of tqdm becomes a line.
 """
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
+import select
 import sys
 from contextlib import contextmanager
-from threading import Lock, RLock
+from logging import getLogger
+from threading import Event, Lock, RLock
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from progresskit import exits, forks
+from progresskit import background, exits, forks
 
 from . import bars
-from .animation import FRAME_SECONDS, Animation
 from .board import Entry, SharedBoard, ends_midline
 from .console import device_of
 from .streams import overlay_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from logging import Logger
 
-    from .bars import Seen
     from .board import Board
     from .console import Console
-    from .streams import OverlaidStream
+    from .records import Seen
 
+FRAME_SECONDS = 1 / bars.FRAMES_PER_SECOND
 TEXT_SECONDS = 5.0
 """The longest time for which text and last lines wait for their turn, as for a process that was halted in its own."""
 
@@ -39,31 +42,27 @@ TEXT_SECONDS = 5.0
 class Overlay:
     """The bars in one terminal; `clock` returns seconds that all processes of the machine share."""
 
-    def __init__(self, console: Console, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, console: Console, device: int | None = None, clock: Callable[[], float] = monotonic) -> None:
         self._console, self._clock = console, clock
-        device = device_of(console.stream)
-        self._board = SharedBoard(device, clock)
-        self._animation = Animation(self._try_to_draw, self._has_drawn_all)
+        self._board = SharedBoard(clock)
         self._is_midline = False
         self._is_broken = False
-        self._reset()
-        self._streams = [] if device is None else overlay_streams(device, self, clock)
+        self.after_fork_in_child()
+        if device is not None:
+            overlay_streams(device, self)
         atexit.register(self.close)
 
-    def _reset(self) -> None:
+    def after_fork_in_child(self) -> None:
+        """Start again without jobs and thread: those there were are of the parent."""
         self._jobs: dict[str, Seen] = {}
         self._finished: list[Seen] = []
         self._lock = RLock()  # code that draws may be interrupted by a signal handler or finalizer that prints
         self._is_drawing = False
         self._closes_at_exit = False
-
-    def after_fork_in_child(self) -> None:
-        """Start again without jobs: those there were are drawn by the parent."""
-        self._reset()
+        self._starting = Lock()
+        self._stop = Event()
+        self._is_running = False
         self._board.after_fork_in_child()
-        self._animation.after_fork_in_child()
-        for stream in self._streams:
-            stream.after_fork_in_child()
 
     # Jobs.
 
@@ -71,7 +70,7 @@ class Overlay:
         """Draw the bar of a job, from the next frame on."""
         self._jobs[id] = seen
         self._close_at_exit()
-        self.start_thread()
+        self._start_thread()
 
     def finish(self, id: str, seen: Seen) -> None:
         """Write the last line of a job, which stays, in place of its bar."""
@@ -80,7 +79,7 @@ class Overlay:
         self._close_at_exit()
         self._try_to_draw(TEXT_SECONDS)
         if self._jobs or self._finished:
-            self.start_thread()
+            self._start_thread()
 
     def _close_at_exit(self) -> None:
         if not self._closes_at_exit:
@@ -89,23 +88,35 @@ class Overlay:
 
     def close(self) -> None:
         """Erase the bars, also those of processes that were killed; the process ends."""
-        self._animation.stop()
+        self._stop.set()
         self._jobs.clear()
-        for stream in self._streams:
-            stream.release(0)
-        self._console.wait_until_writable(TEXT_SECONDS)
+        self._is_writable(TEXT_SECONDS)
         self._try_to_draw(TEXT_SECONDS)
 
+    # The thread.
+
+    def _start_thread(self) -> None:
+        """Have the thread draw frames until there are no jobs; where there can be no thread, draw one frame here."""
+        with self._starting:
+            if self._is_running or self._is_broken:
+                return
+            try:
+                background.start(self._run, "progresskit-terminal", self._stop.set)
+                self._is_running = True
+                return
+            except RuntimeError:
+                pass
+        self._try_to_draw()
+
+    def _run(self) -> None:
+        while not self._stop.wait(FRAME_SECONDS):
+            self._try_to_draw()
+            with self._starting:  # a job that comes next is seen here, or starts another thread
+                if self._is_broken or not (self._jobs or self._finished):
+                    self._is_running = False
+                    return
+
     # The screen.
-
-    def start_thread(self) -> None:
-        """Have the thread move the bars, and release text that streams hold, until there is none of both."""
-        if not self._is_broken:
-            self._animation.start()
-
-    def _has_drawn_all(self) -> bool:
-        has_text = any(stream.has_to_release for stream in self._streams)
-        return self._is_broken or not (self._jobs or self._finished or has_text)
 
     def _try_to_draw(self, seconds: float = FRAME_SECONDS) -> None:
         try:
@@ -115,13 +126,10 @@ class Overlay:
         except Exception:
             # No known error arrives here. In any case, the process writes on.
             self._is_broken = True
-            _log().exception("The bars can no longer be drawn in the terminal")
+            getLogger("progresskit").exception("The bars can no longer be drawn in the terminal")
 
     def _draw(self, seconds: float) -> None:
-        for stream in self._streams:
-            if stream.has_to_release:
-                stream.release(FRAME_SECONDS)
-        if not self._console.wait_until_writable(min(seconds, FRAME_SECONDS)):
+        if not self._is_writable(min(seconds, FRAME_SECONDS)):
             return
         with self._turn(seconds, create=bool(self._jobs or self._finished)) as board:
             if board is None:
@@ -141,16 +149,16 @@ class Overlay:
         if not finished:
             return ""
         longest = max(board.longest(os.getpid()), bars.longest_label(self._jobs.values()))
-        lines = bars.draw(finished, self._console.size[0] - 1, now, self._console, longest)
-        return ("\n" if board.is_midline else "") + "".join(f"{line}\n" for line in lines)
+        lines = bars.draw(finished, self._console.size[0] - 1, now, self._console.glyphs, longest)
+        return ("\n" if board.is_midline else "") + "".join(f"{self._console.rendered(line)}\n" for line in lines)
 
     def _post(self, board: Board, now: float) -> None:
         """Put the lines of this process on the board."""
         pid, jobs = os.getpid(), [*self._jobs.values()]
         if jobs:
             size = self._console.size[0] - 1, self._rows
-            lines = bars.frame(jobs, size, now, self._console, board.longest(pid))
-            board.entries[pid] = Entry(now, bars.longest_label(jobs), lines)
+            lines = bars.frame(jobs, size, now, self._console.glyphs, board.longest(pid))
+            board.entries[pid] = Entry(now, bars.longest_label(jobs), [*map(self._console.rendered, lines)])
         else:
             board.entries.pop(pid, None)
 
@@ -187,22 +195,28 @@ class Overlay:
         finally:
             self._lock.release()
 
-    # The text of this process.
+    def _is_writable(self, seconds: float) -> bool:
+        """
+        Return False if a write would still wait after this time.
 
-    def write(self, stream: OverlaidStream, text: str, *, can_wait: bool) -> bool:
-        """Write text above the bars; return False where there are bars, for text that `can_wait`."""
-        if can_wait and self._jobs and not self._is_broken:
-            return False  # without a turn, which costs more than all else
+        It waits for a moment while another process writes, and for long after Ctrl-S.
+        """
+        try:
+            return bool(select.select((), (self._console.stream,), (), seconds)[1])
+        except (OSError, ValueError):
+            return True
+
+    def write(self, write: Callable[[str], object], flush: Callable[[], object], text: str) -> None:
+        """Write text of this process above the bars by these methods of its stream."""
         with self._turn(TEXT_SECONDS, create=False) as board:
             has_bars = board is not None and bool(board.lines)
-            if not (has_bars and can_wait):
-                if board is not None and has_bars:
-                    text = self._change(board, text)
-                else:
-                    self._is_midline = ends_midline(text, self._is_midline)
-                stream.write_through(text, flush=has_bars)
-                return True
-        return False
+            if board is not None and has_bars:
+                text = self._change(board, text)
+            else:
+                self._is_midline = ends_midline(text, self._is_midline)
+            write(text)
+            if has_bars:
+                flush()
 
 
 def _depth() -> int:
@@ -216,30 +230,41 @@ def _depth() -> int:
         return 1
 
 
-_overlays: dict[int, Overlay] = {}
+_overlays: dict[int | None, Overlay | None] = {}
 _making = Lock()
 
 
-def overlay_of(console: Console) -> Overlay:
-    """Return the overlay of a terminal: the process has one for each, which lives as long as the process."""
+def overlay_of(console: Console) -> Overlay | None:
+    """Return the overlay of a terminal, one for each, which lives as long as the process; None where others draw."""
     device = device_of(console.stream)
-    if device is None:
-        return Overlay(console)
     with _making:
+        if device is None:
+            return Overlay(console)
         if device not in _overlays:
-            _overlays[device] = Overlay(console)
-    return _overlays[device]
+            _overlays[device] = Overlay(console, device) if _claim(console) else None
+        return _overlays[device]
+
+
+def _claim(console: Console) -> bool:
+    """Claim the terminal for this process and those that will be forked from it; return False if it is claimed."""
+    try:
+        file = os.open(os.ttyname(console.stream.fileno()), os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _forked_child() -> None:
     for overlay in _overlays.values():
-        overlay.after_fork_in_child()
+        if overlay is not None:
+            overlay.after_fork_in_child()
 
 
 forks.after_in_child(_forked_child)
-
-
-def _log() -> Logger:
-    from logging import getLogger
-
-    return getLogger("progresskit")

@@ -28,7 +28,7 @@ from tests.services.waiting import PATIENCE, wait_until
 LONG = 60.0
 """Seconds of a job that is ended before, by what the test does."""
 
-UP = "\r\x1b[2A"
+UP = "\r\x1b[2K\x1b[1A\x1b[2K"
 """What two lines are drawn anew after."""
 
 Job = Callable[[str], tuple[Kit, ProgressObserver]]

@@ -85,12 +85,12 @@ class Emulator:
         elif command == "B":
             self._row = min(self._row + (number or 1), self._rows - 1)
         elif command in "JK":
-            assert number == 0
-            self._screen[self._row] = self._screen[self._row][: self._column]
+            assert number == (2 if command == "K" and number else 0)
+            self._screen[self._row] = self._screen[self._row][: 0 if number else self._column]
             if command == "J":
                 self._screen[self._row + 1 :] = [""] * (self._rows - self._row - 1)
         else:
-            assert command == "m", command
+            assert command in "mhl", command  # colours, and whether the cursor is shown
 
 
 def _trimmed(rows: list[str]) -> list[str]:

@@ -3,17 +3,19 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from progresskit.observers import Terminal
 from progresskit.parts import Tally
 from progresskit.progress import Failure, Progress, State, Version
 from progresskit.steps import Step, StepState
-from progresskit.terminal.bars import Seen, details, draw, phase
+from progresskit.terminal import bars
 from progresskit.terminal.console import Console
-from progresskit.terminal.text import width
+from progresskit.terminal.records import Seen, details, phase, width
 
 BEGUN = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -25,6 +27,10 @@ class Tty(io.TextIOWrapper):
 
 def terminal(encoding: str = "utf-8", **environ: str) -> Console:
     return Console(Tty(io.BytesIO(), encoding=encoding), environ)
+
+
+def draw(jobs: list[Seen], columns: int, now: float, console: Console) -> list[str]:
+    return [console.rendered(line) for line in bars.draw(jobs, columns, now, console.glyphs)]
 
 
 def job(state: State = State.RUNNING, **fields: Any) -> Progress:
@@ -119,17 +125,35 @@ def test_stalled_and_cancelling_are_states_to_a_viewer(fields: dict[str, Any], s
     assert phase(job()._replace(**fields)) == seen
 
 
-@pytest.mark.parametrize(
-    ("environ", "coloured"),
-    [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)],
-)
+@pytest.mark.parametrize(("environ", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)])
 def test_colour_is_for_terminals_that_want_it(environ: dict[str, str], coloured: bool) -> None:
     (line,) = draw([EVERY_STATE[2]], 80, 0, terminal(**environ))
     assert ("\x1b[" in line) is coloured
 
 
-def test_nothing_is_coloured_in_a_file() -> None:
-    assert not Console(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), {}).colour
+@pytest.mark.parametrize(("stream", "environ"), [(Tty, {"TERM": "dumb"}), (io.TextIOWrapper, {})])
+def test_only_text_is_written_where_there_is_no_terminal_that_can_draw(
+    stream: type[io.TextIOWrapper], environ: dict[str, str]
+) -> None:
+    buffer = io.BytesIO()
+    console = Console(stream(buffer, encoding="ascii"), environ)
+    assert console.rich is None
+    assert console.hint is None
+    console.line(("text", "red"), " \u00e9")
+    assert buffer.getvalue() == b"text ?\n"
+
+
+def test_a_terminal_without_rich_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    console = terminal()
+    assert console.rich is None
+    assert console.hint == 'for bars in the terminal: pip install "progresskit[cli]"'
+    buffer = io.BytesIO()
+    stream = Tty(buffer, encoding="utf-8")  # closes the buffer when it is gone
+    Terminal(stream).notify(job(**ROWS))
+    hint, line = buffer.getvalue().decode().splitlines()
+    assert hint.endswith(console.hint)
+    assert "job running   42%" in line
 
 
 STEPS = (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progresskit.terminal.board import EXPIRY_SECONDS, Board, BoardFile, Entry
+from progresskit.terminal.board import EXPIRY_SECONDS, Board, Entry, SharedBoard
 from tests.terminal.emulator import Emulator
 
 TEXTS = st.text("ab\n\r", min_size=1, max_size=30)
@@ -67,42 +67,36 @@ def test_lines_of_processes_that_have_ended_are_removed() -> None:
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"[1, 2, 3, 4, 5]", b'[{"x": []}, [], 1, 0, false]', b"\xff"])
 def test_a_file_that_holds_no_board_is_an_empty_one(text: bytes) -> None:
-    assert Board.decode(text).is_empty
+    board = Board.decode(text)
+    assert (board.entries, board.lines) == ({}, [])
 
 
-def put(file: BoardFile, lines: list[str]) -> bool:
-    if not file.lock(5, create=True):
-        return False
-    board = file.read()
-    board.lines = lines
-    file.write(board)
-    file.unlock()
-    return True
+def test_forked_processes_have_one_board() -> None:
+    board = SharedBoard(lambda: 1000.0)
+    pid = os.fork()
+    if not pid:
+        with board.locked(5, create=True) as shared:
+            assert shared is not None
+            shared.lines = ["bar"]
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    with board.locked(5, create=False) as shared:
+        assert shared is not None
+        assert shared.lines == ["bar"]
+        shared.lines = []
+    with board.locked(5, create=False) as shared:
+        assert shared is None, "there are no bars"
 
 
-def test_the_file_is_private_and_is_there_while_there_are_lines(tmp_path: Path) -> None:
-    path = tmp_path / "board"
-    one, other = BoardFile(str(path)), BoardFile(str(path))
-    assert not one.lock(5, create=False)
-    assert put(one, ["bar"])
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert put(other, [])
-    assert not path.exists()
-    assert put(one, ["bar"]), "the removed file is not written to"
-    assert path.exists()
-
-
-@pytest.mark.parametrize("what", ["symlink", "hard link", "fifo", "folder"])
-def test_a_file_that_another_user_may_have_put_there_is_not_used(tmp_path: Path, what: str) -> None:
-    path, victim = tmp_path / "board", tmp_path / "victim"
-    victim.write_text("precious")
-    {
-        "symlink": lambda: path.symlink_to(victim),
-        "hard link": lambda: path.hardlink_to(victim),
-        "fifo": lambda: os.mkfifo(path),
-        "folder": lambda: path.mkdir(),
-    }[what]()
-    file = BoardFile(str(path))
-    assert not put(file, ["bar"])
-    assert not file.is_usable
-    assert victim.read_text() == "precious"
+def test_a_file_that_has_got_the_number_of_the_board_is_left_alone(tmp_path: Path) -> None:
+    board = SharedBoard(lambda: 1000.0)
+    path = tmp_path / "precious"
+    path.write_text("precious")
+    with path.open("r+") as file:
+        os.dup2(file.fileno(), board._file)
+        for _ in range(2):
+            with board.locked(5, create=True) as own:
+                assert own is not None
+                own.lines = ["bar"]
+        os.close(board._file)
+    assert path.read_text() == "precious"

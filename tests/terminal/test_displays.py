@@ -7,9 +7,11 @@ import re
 from progresskit.parts import Tally
 from progresskit.progress import Progress, State, Version
 from progresskit.steps import Step
-from progresskit.terminal.bars import Seen
+from progresskit.terminal.bars import LiveBars
 from progresskit.terminal.console import Console
-from progresskit.terminal.displays import Live, Plain
+from progresskit.terminal.displays import Plain
+from progresskit.terminal.records import Seen
+from tests.terminal.emulator import Emulator
 
 
 class Tty(io.StringIO):
@@ -26,16 +28,17 @@ def jobs(live: int, done: int) -> dict[str, Seen]:
     return {f"job-{n}": Seen(f"job-{n}", Progress(f"job-{n}", state, version)) for n, state in enumerate(states)}
 
 
-def last_frame(stream: Tty) -> list[str]:
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", re.split(r"\r\x1b\[\d+A", stream.getvalue())[-1])
-    return plain.splitlines()
+def screen(stream: Tty) -> list[str]:
+    terminal = Emulator()
+    terminal.feed(stream.getvalue())
+    return terminal.lines
 
 
 def test_more_jobs_than_lines_leave_room_to_those_that_run() -> None:
     stream = Tty()
-    with Live(Console(stream, {})) as live:
+    with LiveBars(Console(stream, {})) as live:
         live.show(jobs(live=10, done=30), ())
-    lines = last_frame(stream)
+    lines = screen(stream)
     assert len(lines) == 23  # of 24: the cursor has one
     assert lines[-1].strip() == "and 18 succeeded"
     assert [line.split()[1] for line in lines[-11:-1]] == [f"job-{n}" for n in range(30, 40)]
@@ -43,22 +46,22 @@ def test_more_jobs_than_lines_leave_room_to_those_that_run() -> None:
 
 def test_in_the_end_all_jobs_are_shown() -> None:
     stream = Tty()
-    with Live(Console(stream, {})) as live:
+    with LiveBars(Console(stream, {})) as live:
         live.show(jobs(live=1, done=39), ())
         live.show(jobs(live=0, done=40), ())
-    assert len(last_frame(stream)) == 40
+    assert len(screen(stream)) == 40
 
 
 def test_a_warning_stays_above_the_bars_and_does_not_tear_them() -> None:
     stream = Tty()
     logger = logging.getLogger("progresskit")
-    with Live(Console(stream, {})) as live:
+    with LiveBars(Console(stream, {})) as live:
         live.show(jobs(live=2, done=0), ())
         logger.warning("Progress cannot be read now; it is tried again: %s", "database is locked\x1b[2J")
         live.show(jobs(live=2, done=0), ())
-        assert last_frame(stream)[0] == "Progress cannot be read now; it is tried again: database is locked[2J"
+        assert screen(stream)[0] == "Progress cannot be read now; it is tried again: database is locked[2J"
         live.show(jobs(live=2, done=0), ())
-        assert len(last_frame(stream)) == 2
+        assert len(screen(stream)) == 3
     assert not logger.handlers
 
 

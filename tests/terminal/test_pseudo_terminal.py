@@ -44,7 +44,9 @@ with progresskit.observe(description="Waiting"):
 """
 
 PROCESSES = """
-import json, multiprocessing, os, pathlib, signal, time, progresskit
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+import multiprocessing, time, progresskit
 def work(name, rows):
     with progresskit.observe(description=name, total=rows) as job:
         for row in range(rows):
@@ -57,18 +59,19 @@ are_shown = context.Event()
 progresskit.observe("before").succeed()
 started = [context.Process(target=work, args=arguments) for arguments in (("One", 20), ("Other", 30), ("Lost", 9999))]
 for process in started: process.start()
-def count():
-    try:
-        (board,) = pathlib.Path(os.environ["XDG_RUNTIME_DIR"]).iterdir()
-        return len(json.loads(board.read_text().partition("\\n")[0])[1])  # the lines on the screen
-    except (OSError, ValueError):  # there is none, or it is just being written
-        return 0
-while count() < 3: time.sleep(0.01)
+signal.sigwait({signal.SIGUSR1})
 are_shown.set()
 for process in started[:2]: process.join()
 os.kill(started[2].pid, signal.SIGKILL)
 started[2].join()
 print("all joined")
+"""
+
+SPAWNED = """
+import progresskit
+with progresskit.observe(description="Owner") as job:
+    import os, subprocess, sys
+    subprocess.run([sys.executable, "-c", "import progresskit; progresskit.observe('other').succeed()"])
 """
 
 HALTED = """
@@ -87,12 +90,13 @@ process.join()
 """
 
 DOTS = """
-import os, pathlib, signal, sys, time, progresskit
-signal.signal(signal.SIGUSR1, lambda *_: sys.exit())
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+import progresskit
 with progresskit.observe(description="Dots"):
-    while not [*pathlib.Path(os.environ["XDG_RUNTIME_DIR"]).iterdir()]: time.sleep(0.01)  # until there is a bar
+    signal.sigwait({signal.SIGUSR1})
     print("...", end="")
-    time.sleep(600)
+    signal.sigwait({signal.SIGUSR1})
 """
 
 TQDM = """
@@ -110,13 +114,13 @@ with progresskit.observe(description="With tqdm", total=2) as job:
 Act = Callable[[subprocess.Popen[bytes], str], None]
 
 
-def send_when(text: str, number: signal.Signals) -> Act:
-    """Return what sends the signal once the process has written that text."""
-    sent: list[signal.Signals] = []
+def send_when(number: signal.Signals, *patterns: str) -> Act:
+    """Return what sends the signal once for each pattern, when that is found in what the process has written."""
+    left = [*patterns]
 
     def act(process: subprocess.Popen[bytes], written: str) -> None:
-        if not sent and text in written:
-            sent.append(number)
+        if left and re.search(left[0], written):
+            del left[0]
             process.send_signal(number)
 
     return act
@@ -131,7 +135,7 @@ def run(script: str, folder: Path, act: Act = do_nothing, unbuffered: str = "") 
         [sys.executable, "-c", script],
         act,
         PROGRESSKIT_OBSERVERS="terminal",
-        XDG_RUNTIME_DIR=str(folder),
+        TMPDIR=str(folder),
         NO_COLOR="1",
         PYTHONUNBUFFERED=unbuffered,
     )
@@ -162,14 +166,15 @@ def test_what_threads_write_is_above_the_bars_and_whole(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_process_leaves_no_bar_behind(tmp_path: Path) -> None:
-    terminal, code, _ = run(WAITING, tmp_path, send_when("Waiting", signal.SIGINT))
+    terminal, code, _ = run(WAITING, tmp_path, send_when(signal.SIGINT, "Waiting"))
     assert code == -signal.SIGINT
     assert re.match(r"■ Waiting +─+ +stopped early", terminal.text[0])
     assert terminal.text[-1] == "KeyboardInterrupt"
 
 
 def test_processes_that_were_forked_share_the_terminal(tmp_path: Path) -> None:
-    terminal, code, written = run(PROCESSES, tmp_path)
+    all_in_a_frame = "".join(rf"(?=(?:(?!\x1b8).)*{name} +[━╸─])" for name in ("One", "Other", "Lost"))
+    terminal, code, written = run(PROCESSES, tmp_path, send_when(signal.SIGUSR1, rf"(?s)\x1b7{all_in_a_frame}"))
     assert code == 0
     frames = [{*re.findall(r"\S (\w+) +[━╸─]+", frame)} for frame in re.split("\x1b8", written)]
     assert {"One", "Other", "Lost"} in frames
@@ -194,5 +199,12 @@ def test_bars_of_tqdm_are_not_torn(tmp_path: Path) -> None:
 
 
 def test_text_without_a_newline_is_seen_soon_where_the_stream_has_no_buffer(tmp_path: Path) -> None:
-    terminal, code, _ = run(DOTS, tmp_path, send_when("...", signal.SIGUSR1), unbuffered="1")
+    terminal, code, _ = run(DOTS, tmp_path, send_when(signal.SIGUSR1, "Dots", r"\.\.\."), unbuffered="1")
     assert (code, terminal.text[0]) == (0, "...")
+
+
+def test_another_program_in_the_terminal_writes_lines_while_bars_are_drawn(tmp_path: Path) -> None:
+    terminal, code, _ = run(SPAWNED, tmp_path)
+    assert code == 0
+    assert re.match(r"\d\d:\d\d:\d\d other succeeded 100%", terminal.text[-2])
+    assert terminal.text[-1].startswith("✔ Owner")
