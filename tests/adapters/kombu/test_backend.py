@@ -16,7 +16,7 @@ from kombu.connection import Connection
 from kombu.entity import Exchange
 from kombu.messaging import Producer
 
-from progresskit import BackendUnavailable, ConfigurationError, Kit, State
+from progresskit import BackendUnavailable, ConfigurationError, State
 from progresskit.backends.changes import Changes
 from progresskit.backends.replica import Stamp
 from progresskit.config import Settings
@@ -107,18 +107,6 @@ def test_a_thousand_records_reach_one_who_comes_late(join: Join) -> None:
     worker.write([start(id, meta={"text": "x" * 1_000}) for id in ids])
     late = join()
     wait_until(lambda: late.read(ids).keys() == set(ids), "all of them arrive", 60)
-
-
-def test_a_kit_of_each_process_shows_the_jobs_of_the_other(url: str) -> None:
-    with closing(Kit(url)) as worker, closing(Kit(url)) as viewer:
-        with worker.observe("job", total=3, cancellable=True) as observer:
-            observer.advance(2)
-            seen = next(progress for progress in viewer.watch("job") if progress.current == 2)
-            assert not seen.done
-            viewer.cancel("job")
-            wait_until(lambda: observer.cancel_requested, "the request reaches the job", 60)
-            observer.fail(RuntimeError("enough"))
-        assert [progress.state for progress in viewer.watch("job")][-1] is State.FAILED
 
 
 def test_two_who_disagree_about_the_owner_come_to_agree_by_themselves(join: Join) -> None:

@@ -82,17 +82,6 @@ def test_an_update_that_nobody_kept_is_reported_to_who_comes_by_those_at_work(
     until(lambda: read(late, "job").current == 2)
 
 
-def test_what_a_worker_said_too_late_does_not_count_for_itself_when_it_reads_all_again(
-    opened: Callable[..., RabbitMQBackend],
-) -> None:
-    worker, other = opened(), opened()
-    worker.write([start("job")])
-    other.write([external_update("job", State.FAILED)])
-    worker.write([update("job", 5, state=State.RETRYING)])
-    assert str(read(other, "job").version) == "1.1.2"
-    assert read(worker, "job") == read(other, "job"), "its first look makes it read the journal from the beginning"
-
-
 def test_a_busy_job_is_kept_now_and_then(opened: Callable[..., RabbitMQBackend]) -> None:
     clock = FakeClock()
     worker = opened(clock=clock)
@@ -165,21 +154,7 @@ def test_the_whole_journal_answers_only_when_it_has_come_to_what_was_answered_al
         assert late.cancel_requested(["job"]) == {"job"}
 
 
-# The broker's clock, and the order of lists.
-
-
-def test_who_comes_late_lists_jobs_as_those_do_who_were_there_whatever_their_clocks_say(
-    opened: Callable[..., RabbitMQBackend],
-) -> None:
-    ahead, behind = opened(clock=lambda: time() + 0.5), opened(clock=lambda: time() - 0.5)
-    for backend, id in ((ahead, "a"), (behind, "b"), (ahead, "c"), (behind, "d")):
-        backend.write([start(id)])
-    behind.write([start("a", token="again")])
-    behind.write([update("b", 2, run=1)])
-    for backend in (ahead, behind, opened()):
-        until(lambda backend=backend: read(backend, "b").version.seq == 2)  # type: ignore[misc]
-        listed = backend.list(kind=None, states=None, limit=9)
-        assert [progress.id for progress in listed] == ["b", "a", "d", "c"]
+# The broker's clock.
 
 
 def test_times_are_the_brokers(opened: Callable[..., RabbitMQBackend], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +187,20 @@ def test_a_journal_that_was_lost_is_reported_once_and_filled_again(
     for backend in (viewer, opened()):
         until(lambda backend=backend: "job" in backend.read(["job"]))  # type: ignore[misc]
         assert (str(read(backend, "job").version), read(backend, "job").current) == ("1.1.2", 2)
+
+
+def test_after_a_connection_was_made_again_one_write_fails_so_that_all_is_sent_again_to_the_journal(
+    opened: Callable[..., RabbitMQBackend], channel: Any
+) -> None:
+    worker = opened()
+    worker.write([start("job")])
+    manager = worker.node.manager
+    manager.reset("cut off")
+    until(lambda: manager.failures == 1 and manager.is_up)
+    assert "all is sent again" in refused(lambda: worker.write([update("job", 2, run=1, current=2)]))
+    worker.write([update("job", 2, run=1, current=2)])
+    channel.queue_delete("progresskit.keyframes")
+    assert read(opened(), "job").current == 2
 
 
 def test_what_comes_to_a_connection_at_its_very_end_is_refused_at_once_and_leaves_the_next_one_alone(

@@ -132,21 +132,6 @@ def test_closing_does_not_wait_for_a_paused_broker(harmed: RabbitMQ, url: str) -
         harmed.resume()
 
 
-def test_a_connection_cut_in_the_middle_of_a_write_loses_nothing_that_is_written_again(
-    url: str, harmed: RabbitMQ, proxy: Proxy, opened: Callable[..., RabbitMQBackend]
-) -> None:
-    worker, viewer = opened(url.replace(str(harmed.port), str(proxy.port))), opened()
-    ids = [f"job-{number}" for number in range(500)]
-    worker.write([start(id) for id in ids])
-    for seq in range(2, 8):
-        batch = [update(id, seq, current=seq, state=State.SUCCEEDED if seq == 7 else State.RUNNING) for id in ids]
-        was_cut = proxy.cut_after(40_000)
-        refused(lambda batch=batch: worker.write(batch))  # type: ignore[misc]
-        assert was_cut.is_set()
-        until(succeeds(lambda batch=batch: worker.write(batch)))  # type: ignore[misc]
-        assert {job.current for job in viewer.read(ids).values()} == {seq}
-
-
 @pytest.mark.parametrize("count", [8, 100, 400, 430])
 def test_a_connection_cut_while_it_is_opened_is_no_refusal(
     opened: Callable[..., RabbitMQBackend], url: str, proxy: Proxy, harmed: RabbitMQ, count: int
@@ -188,26 +173,6 @@ def test_a_broker_that_refuses_connections_is_tried_at_once_when_somebody_calls(
         refused(lambda seq=seq: worker.write([update("job", seq)]))  # type: ignore[misc]
     proxy.accept()
     assert worker.write([update("job", 9, current=9)]) == {"job": 1}
-
-
-def test_what_a_watcher_sees_never_goes_back_while_its_connection_is_cut(
-    url: str, harmed: RabbitMQ, proxy: Proxy, opened: Callable[..., RabbitMQBackend]
-) -> None:
-    worker, viewer = opened(), opened(url.replace(str(harmed.port), str(proxy.port)))
-    observer, lost = RecordingObserver(), list[int]()
-    viewer.subscribe(observer.notify_all, lambda: lost.append(1)).add(["job"])
-    worker.write([start("job")])
-    for seq in range(2, 200):
-        worker.write([update("job", seq, current=seq)])
-        if seq % 40 == 0:
-            before = len(lost)
-            proxy.cut()
-            until(lambda before=before: len(lost) > before)  # type: ignore[misc]
-    worker.write([update("job", 200, current=200, state=State.SUCCEEDED)])
-    observer.wait_for(lambda progress: progress.done)
-    versions = [progress.version for progress in observer.records]
-    assert versions == sorted(versions)
-    assert len(lost) >= 4
 
 
 def test_a_broker_out_of_memory_is_reported_and_can_still_be_asked_for_what_is_known(

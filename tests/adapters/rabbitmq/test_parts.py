@@ -111,17 +111,6 @@ def replayed(journal: Sequence[Message], concurrent: Sequence[Message]) -> Host:
     return late
 
 
-def test_jobs_are_listed_in_the_order_of_the_journal_whatever_the_times_say() -> None:
-    ahead, behind = Host(0.5), Host(-0.5)
-    journal = list[Message]()
-    for host, id in ((ahead, "a"), (behind, "b"), (ahead, "c"), (behind, "d"), (behind, "a")):
-        journal.append(host.message(start(id, token=f"{id}-{len(journal)}")))
-        for each in (ahead, behind):
-            each.hear(journal[-1], len(journal))
-    for host in (ahead, behind, replayed(journal, [])):
-        assert host.listed() == ["a", "d", "c", "b"]
-
-
 def test_an_update_is_listed_after_all_that_its_sender_knew() -> None:
     ahead, behind = Host(0.5), Host(-0.5)
     journal = [behind.message(start("old")), ahead.message(start("new"))]
