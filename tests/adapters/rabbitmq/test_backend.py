@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from math import inf
 from pathlib import Path
 from threading import Event
 from time import time
@@ -152,6 +154,27 @@ def test_the_whole_journal_answers_only_when_it_has_come_to_what_was_answered_al
     while gate.kept:
         gate.pass_one()
         assert late.cancel_requested(["job"]) == {"job"}
+
+
+def test_a_read_waits_for_the_journal_to_bring_what_was_sent_to_it_before(
+    opened: Callable[..., RabbitMQBackend], gates: dict[str, Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("progresskit_rabbitmq.node.BEHIND_SECONDS", 60.0)
+    worker = opened()
+    worker.write([start("before")])
+    gates["first"] = gate = Gate()
+    gate.open()
+    viewer = opened()
+    until(lambda: "before" in viewer.read(["before"]) and viewer.node.follow(inf).counts_parts)
+    gate.shut()
+    worker.write([start("job")])
+    until(lambda: len(gate.kept) == 1)
+    with ThreadPoolExecutor() as executor:
+        reading = executor.submit(viewer.read, ["job"])
+        until(lambda: len(viewer.node._arrivals) == 2 or reading.done())
+        assert not reading.done()
+        gate.pass_one()
+        assert reading.result(60).keys() == {"job"}
 
 
 # The broker's clock.

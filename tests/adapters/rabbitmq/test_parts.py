@@ -14,7 +14,7 @@ from progresskit.backends.changes import Changes
 from progresskit.backends.replica import Outcomes, Stamp
 from progresskit.progress import State, Write
 from progresskit.record_store import Tombstone
-from progresskit.testing import start, update
+from progresskit.testing import external_update, start, update
 from progresskit_rabbitmq.clock import CLOSE, BrokerClock
 from progresskit_rabbitmq.messages import Message, Sender, unpack
 from progresskit_rabbitmq.replica import JournalReplica, Place
@@ -144,6 +144,16 @@ def test_an_old_record_that_is_read_again_does_not_go_before_newer_ones() -> Non
     host.hear(other.message(start("next")), 3)
     host.handle_concurrently(keyframe)
     assert host.listed() == ["next", "job"]
+
+
+def test_a_message_beside_the_journal_decides_about_no_owner() -> None:
+    host, worker = Host(0.0), Host(0.0)
+    host.hear(worker.message(external_update("job")), 1)
+    host.handle_concurrently(worker.message(update("job", 2, token="other")))
+    assert host.replica.entries["job"].stored.state is State.PENDING
+    host.hear(worker.message(start("job", token="other")), 2)
+    host.handle_concurrently(worker.message(update("job", 2, token="other")))
+    assert host.replica.entries["job"].stored.seq == 2
 
 
 def test_a_message_is_read_as_it_was_written() -> None:
