@@ -7,10 +7,9 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from math import inf
 from pathlib import Path
 from threading import Event
-from time import time
+from time import monotonic, time
 from typing import Any, NoReturn
 
 import pika
@@ -165,7 +164,7 @@ def test_a_read_waits_for_the_journal_to_bring_what_was_sent_to_it_before(
     gates["first"] = gate = Gate()
     gate.open()
     viewer = opened()
-    until(lambda: "before" in viewer.read(["before"]) and viewer.node.follow(inf).counts_parts)
+    until(lambda: "before" in viewer.read(["before"]) and viewer.node.follow(monotonic() + 60).counts_parts)
     gate.shut()
     worker.write([start("job")])
     until(lambda: len(gate.kept) == 1)
