@@ -46,16 +46,13 @@ class RedisBaseline(Baseline):
     def calls(self, batch: Sequence[Write]) -> list[Any]:
         from progresskit_redis.backend import CHUNK
         from progresskit_redis.records import head
-        from progresskit_redis.scripts import Call, script
+        from progresskit_redis.server import Call
 
         writes, calls = {write.id: write for write in batch}, []
-        for shard, ids in self.shards.divided(writes).items():
-            for begin in range(0, len(ids), CHUNK):
-                part = ids[begin : begin + CHUNK]
-                keys = [shard.jobs, shard.expiring, *map(shard.job, part)]
-                records = chain.from_iterable((head(writes[id]), writes[id].body.encode()) for id in part)
-                common: list[bytes | str | int] = ["", self.publish, shard.suffix, shard.before, len(part), 0]
-                calls.append(Call(script("write"), keys, [*common, *records]))
+        for shard, part in self.shards.divided(writes, CHUNK):
+            records = chain.from_iterable((head(writes[id]), writes[id].body.encode()) for id in part)
+            keys = [*shard.indexes, *map(shard.job, part)]
+            calls.append(Call(keys, ["write", "", self.publish, shard.suffix, len(part), *records]))
         return calls
 
     def prepare(self, batch: Sequence[Write]) -> Any:

@@ -39,15 +39,6 @@ FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")
 KINDS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
 
-try:
-    from redis import DriverInfo
-except ImportError:  # redis-py before 7.2
-    DRIVER: dict[str, Any] = {}
-else:
-    DRIVER = {"driver_info": DriverInfo()}
-    """Looks up redis-py's own version; each connection would, and so each process that a queue forks for a task."""
-
-
 class Address(NamedTuple):
     """A URL, taken apart; `options` are those of each connection."""
 
@@ -69,15 +60,15 @@ class Address(NamedTuple):
         return make({**self.options, "redis_connect_func": on_connect})
 
     def _single(self, options: dict[str, Any]) -> Any:
-        return Redis(connection_pool=ConnectionPool(**{**DRIVER, **options}, retry=Retry(NoBackoff(), 0)))
+        return Redis(connection_pool=ConnectionPool(**options, retry=Retry(NoBackoff(), 0)))
 
     def _sentinel(self, options: dict[str, Any]) -> Any:
         tls = {"ssl": True} if options.pop("connection_class") is SSLConnection else {}
-        sentinel: Any = Sentinel(self.hosts, sentinel_kwargs=self.sentinel_options | tls)  # type: ignore[no-untyped-call]
+        sentinel: Any = Sentinel(self.hosts, sentinel_kwargs=self.sentinel_options | tls)
         return sentinel.master_for(self.service, **options, **tls, retry=Retry(NoBackoff(), 0))
 
     def _cluster(self, options: dict[str, Any]) -> Any:
-        nodes = [ClusterNode(host, port) for host, port in self.hosts]  # type: ignore[no-untyped-call]
+        nodes = [ClusterNode(host, port) for host, port in self.hosts]
         options.pop("db", None)
         tls = options.pop("connection_class") is SSLConnection
         return RedisCluster(startup_nodes=nodes, **options | ({"ssl": True} if tls else {}))
@@ -92,7 +83,7 @@ def parsed(url: str) -> Address:
     base, _, kind = scheme.lower().partition("+")
     try:
         first, hosts, service = _taken_apart(base, kind, rest)
-        options: dict[str, Any] = parse_url(f"{base}://{first}")  # type: ignore[no-untyped-call]
+        options: dict[str, Any] = parse_url(f"{base}://{first}")
         address = Address(url, kind, _split(hosts, PORTS[kind]), service, options, {})
         return _completed(address)
     except (TypeError, ValueError, OSError) as error:
@@ -137,6 +128,8 @@ def _completed(address: Address) -> Address:
         name: options.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in options
     }
     connection = options.setdefault("connection_class", Connection)
+    if "ssl_cert_reqs" in options:  # Celery writes CERT_NONE
+        options["ssl_cert_reqs"] = str(options["ssl_cert_reqs"]).lower().removeprefix("cert_")
     for name in FILES:
         if name in options and not os.path.exists(options[name]):
             raise ValueError(f"{name}: there is no {options[name]}")

@@ -64,11 +64,14 @@ class Failures:
     def __init__(self, client: type[Any], address: str) -> None:
         self._exceptions = _exceptions(client)
         self.address = address
-        self.all: tuple[type[Exception], ...] = (OSError, *_named(self._exceptions, dir(self._exceptions)))
+        self.all: tuple[type[Exception], ...] = (
+            BackendError,
+            OSError,
+            *_named(self._exceptions, dir(self._exceptions)),
+        )
         self.no_script: type[Exception] = self._exceptions.NoScriptError
-        self.moved: type[Exception] = self._exceptions.MovedError
-        self.ask: type[Exception] = self._exceptions.AskError
-        self.try_again: type[Exception] = self._exceptions.TryAgainError
+        self.elsewhere: tuple[type[Exception], ...] = _named(self._exceptions, ("AskError", "TryAgainError"))
+        """Errors of a cluster that tell where a slot has gone, or is going; a MovedError is an AskError."""
         self._refused: tuple[type[Exception], ...] = _named(self._exceptions, REFUSED)
         self._passing: tuple[type[Exception], ...] = (OSError, *_named(self._exceptions, PASSING))
 

@@ -19,53 +19,41 @@ class Shard:
     `suffix` ends the names of channels: they, unlike keys, are common to all databases of a server.
     """
 
-    def __init__(self, base: str, suffix: str = "") -> None:
-        self.jobs = f"{base}:jobs".encode()
-        self.expiring = f"{base}:expiring".encode()
-        self._job = f"{base}:job:".encode()
-        self._request = f"{base}:cancel:".encode()
-        self.before = len(self._job)
-        self.suffix = suffix.encode()
+    def __init__(self, base: str, suffix: bytes) -> None:
+        self._job, self._cancel = f"{base}:job:".encode(), f"{base}:cancel:".encode()
+        self.indexes = (f"{base}:jobs".encode(), f"{base}:expiring".encode())
+        self.suffix = suffix
 
     def job(self, id: str) -> bytes:
         """Return the key of a job's hash."""
         return self._job + id.encode()
 
-    def request(self, id: str) -> bytes:
-        """Return the channel for requests to cancel the job, without the suffix."""
-        return self._request + id.encode()
-
     def channel(self, id: str) -> bytes:
         """Return the channel of a job's records."""
         return self._job + id.encode() + self.suffix
 
-    def request_channel(self, id: str) -> bytes:
+    def cancel_channel(self, id: str) -> bytes:
         """Return the channel for requests to cancel a job."""
-        return self.request(id) + self.suffix
-
-    @property
-    def job_base(self) -> bytes:
-        """The part of a job's key before the id."""
-        return self._job
+        return self._cancel + id.encode() + self.suffix
 
 
 class Shards:
     """All jobs: one shard in a server, many in a cluster."""
 
     def __init__(self, prefix: str, *, db: int = 0, clustered: bool = False) -> None:
-        suffix = f"@{db}" if db else ""
+        suffix = f"@{db}".encode() if db else b""
         bases = [f"{prefix}:{{{number}}}" for number in range(SHARDS)] if clustered else [prefix]
         self.all = [Shard(base, suffix) for base in bases]
 
     def of(self, id: str) -> Shard:
         """Return the shard of a job."""
-        return self.all[crc32(id.encode()) % len(self.all)] if len(self.all) > 1 else self.all[0]
+        return self.all[crc32(id.encode()) % len(self.all)]
 
-    def divided(self, ids: Iterable[str]) -> dict[Shard, list[str]]:
-        """Return the ids by shard."""
-        if len(self.all) == 1:
-            return {self.all[0]: [*ids]}
+    def divided(self, ids: Iterable[str], size: int) -> Iterable[tuple[Shard, list[str]]]:
+        """Return the ids by shard, each once, so many at a time."""
         parts: dict[Shard, list[str]] = {}
-        for id in ids:
+        for id in dict.fromkeys(ids):
             parts.setdefault(self.of(id), []).append(id)
-        return parts
+        for shard, part in parts.items():
+            for begin in range(0, len(part), size):
+                yield shard, part[begin : begin + size]

@@ -7,19 +7,19 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from progresskit.decoding import decode, undecoded
+from progresskit.decoding import decode, report_undecodable
 from progresskit.parts import Tally
-from progresskit.progress import Role, State, Stored, Version
+from progresskit.progress import Role, State, Stored
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from progresskit.parts import Report
     from progresskit.progress import Progress, Write
 
-_STATES = {state.value: state for state in State}
-
 
 def head(write: Write) -> bytes:
-    """Return all of a write but its id and body, as the scripts take it; no word may be empty or have a space in it."""
+    """Return all of a write but its id and body, as the script takes it; no word may be empty or have a space in it."""
     token = word(write.token) if write.role is not Role.DECLARE else "-"
     declared = "-"
     if write.declaration is not None:
@@ -34,7 +34,7 @@ def head(write: Write) -> bytes:
 
 
 def report_words(report: Report) -> bytes:
-    """Return the report of a part as the scripts take it: by the digest of the part's name."""
+    """Return the report of a part as the script takes it: by the digest of the part's name."""
     name = report.name.encode()
     return (
         f"{crc32(name)} {blake2b(name, digest_size=12).hexdigest()} {word(report.token)} {word(report.run_token)} "
@@ -44,33 +44,34 @@ def report_words(report: Report) -> bytes:
 
 
 def word(text: str | None) -> str:
-    """Return a token as the scripts take it."""
+    """Return a token as the script takes it."""
     return ("_".join(text.split()) if text else "") or "-"
 
 
 def marked(kind: str | None) -> str:
-    """Return a kind as the scripts take it: an empty one is another than none."""
+    """Return a kind as the script takes it: an empty one is another than none."""
     return "" if kind is None else f"={kind}"
 
 
-def id_of(packed: bytes) -> str:
-    """Return the id of a record that a script has packed."""
-    return packed.partition(b" ")[0].decode(errors="replace")
+def unpacked(packed: Iterable[bytes]) -> list[Progress]:
+    """Return the records that the script has packed; one that cannot be decoded is absent, and logged once."""
+    records: list[Progress] = []
+    for each in packed:
+        try:
+            records.append(_unpacked(each.decode(errors="replace")))
+        except Exception as error:  # of any kind
+            report_undecodable(each.partition(b" ")[0].decode(errors="replace"), error)
+    return records
 
 
-def unpack(packed: bytes) -> Progress:
-    """Return the record that a script has packed; raises an error of any kind where it cannot be decoded."""
-    head, tally, override, body = packed.decode(errors="replace").rsplit("\x1f", 3)
-    id, stalled, run, cancel, dates, attempt, seq, state, rest = head.split(" ", 8)
+def _unpacked(packed: str) -> Progress:
+    head, tally, override, body = packed.rsplit("\x1f", 3)
+    id, stalled, run, cancel, dates, attempt, seq, state, token, _ = head.split(" ", 9)
     created, born = _dates(dates)
-    version, is_stalled, is_cancelling = Version(int(run), int(attempt), int(seq)), stalled == "1", cancel == "1"
-    if not override and not tally:
-        record = undecoded(body, id, _STATES[state], version, is_stalled, is_cancelling, created, born)
-        if record is not None:
-            return record
-    token = None if rest.startswith("- ") else "?"  # which one it is concerns the writer alone
-    known = (*version, token, _STATES[state], body, override or None, created, is_cancelling)
-    return decode(Stored(*known, born=born, tally=_tally(tally) if tally else None), is_stalled, id)
+    # Which token it is concerns the writer alone.
+    known = (int(run), int(attempt), int(seq), None if token == "-" else "?", State(state), body, override or None)
+    stored = Stored(*known, created, cancel == "1", born=born, tally=_tally(tally) if tally else None)
+    return decode(stored, stalled == "1", id)
 
 
 @lru_cache(4_096)

@@ -1,218 +1,235 @@
-"""One server, or the one that Sentinels name: runs scripts in pipelines, and makes connections to listen on."""
+"""One server, the one that Sentinels name, or a cluster: runs the script, and makes connections to listen on."""
 
 from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - else the first thread that connects imports it, maybe while another one forks
-from abc import ABC, abstractmethod
+from hashlib import sha1
+from importlib.resources import files
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from progresskit.backends import keep_inherited
-from progresskit.backends.channels import new_connection
-from progresskit.backends.prompt import PromptConnections
-from progresskit.backends.replies import ErrorReply
-from progresskit.errors import BackendError
+from progresskit.errors import BackendError, BackendUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from progresskit.backends.prompt import PromptConnection
-
     from .failures import Failures
-    from .scripts import Call, RepeatedCall
+
+SCRIPT = b"\n".join(
+    files(__package__).joinpath("lua", f"{name}.lua").read_bytes() for name in ("job", "parts", "fold", "actions")
+)
+SHA = sha1(SCRIPT, usedforsecurity=False).hexdigest()
+
+RESP3_OPTIONS = ("maint_notifications", "oss_cluster_maint", "maintenance_", "orig_")
+"""How the options begin that a client of RESP 3 gives its connections, and that one of RESP 2 refuses."""
 
 
-class Server(ABC):
+class Call(NamedTuple):
     """
-    Runs the scripts.
+    The keys, all of one slot, and the arguments of a run of the script.
 
-    A client that is not our own is used as it is, and never closed. `connects` counts the connections of one that is:
-    behind a new one may be another process, which lacks the records of the one before.
+    They are bytes where that matters, so that the encoding of a client that was given does not.
     """
 
-    publish: str
+    keys: Sequence[bytes]
+    arguments: Sequence[bytes | str | int]
+
+    def by_hash(self) -> tuple[bytes | str | int, ...]:
+        """Return the command for a server that knows the script."""
+        return ("EVALSHA", SHA, len(self.keys), *self.keys, *self.arguments)
+
+    def by_text(self) -> tuple[bytes | str | int, ...]:
+        """Return the command for one that does not; it does from then on."""
+        return ("EVAL", SCRIPT, len(self.keys), *self.keys, *self.arguments)
+
+
+class Server:
+    """
+    One server.
+
+    `make` makes the client, and is given a function that readies each of its connections. A client that was given
+    instead is used as it is, and never closed.
+    """
+
+    publish = "PUBLISH"
     """The command that publishes to subscribers."""
 
-    clustered: bool
+    clustered = False
+    """True where each channel is on one of several servers."""
 
     def __init__(self, make: Callable[[Callable[[Any], None]], Any] | None, given: Any, failures: Failures) -> None:
         self.failures = failures
-        self.connects = 0
         self._make = make
         self._client = given
         self._making = Lock()
-
-    @property
-    def own(self) -> bool:
-        """True where the client was made here."""
-        return self._make is not None
-
-    def _connected(self, connection: Any) -> None:
-        """Get a new connection ready, and find out whether it is welcome: a long command would just be cut off."""
-        self._ready(connection)
-        connection.send_command("PING", check_health=False)
-        connection.read_response()
-
-    def _ready(self, connection: Any) -> None:
-        self.connects += 1
-        if not self.clustered:  # there it has been done
-            connection.on_connect()
 
     def client(self) -> Any:
         """Return the client; one server's connects when it is used, a cluster's to learn which node has which slots."""
         with self._making:
             if self._client is None:
                 assert self._make is not None
-                self._client = self._make(self._connected)
+                self._client = self._make(self._ready)
             return self._client
 
-    @abstractmethod
+    def _ready(self, connection: Any) -> None:
+        """Get a new connection ready, and find out whether it is welcome: a long command would just be cut off."""
+        connection.on_connect()
+        _ping(connection)
+
     def run(self, calls: Sequence[Call]) -> list[Any]:
         """Make all calls, in one round trip to each server; raise the first error after all were tried."""
+        try:
+            results = self._pipelined(self.client(), calls)
+        except self.failures.all as error:
+            raise self.translated(error) from error
+        return self._checked(results)
 
-    @property
-    def connects_within(self) -> bool:
-        """True where `run_within` can also make the connection in the given time."""
-        return False
+    def _pipelined(self, client: Any, calls: Sequence[Call]) -> list[Any]:
+        """Make calls in one pipeline, and again if the script is unknown; errors are among the results."""
+        # A script of redis-py would ask before each pipeline whether the server knows it: another round trip.
+        results = _executed(client, [call.by_hash() for call in calls])
+        unknown = [number for number, result in enumerate(results) if isinstance(result, self.failures.no_script)]
+        again = _executed(client, [calls[number].by_text() for number in unknown]) if unknown else []
+        for number, result in zip(unknown, again, strict=True):
+            results[number] = result
+        return results
 
-    def run_within(self, seconds: float | None, calls: Sequence[Call | RepeatedCall]) -> Sequence[Any] | None:
-        """
-        Make calls, and wait for the answers for that long at most; return None, without a call, where that cannot be.
+    def _checked(self, results: list[Any]) -> list[Any]:
+        """Return the results; raise the first that is an error, those that may pass first."""
+        errors = [self.translated(result) for result in results if isinstance(result, Exception)]
+        for error in sorted(errors, key=lambda error: type(error) is BackendError):
+            raise error
+        return results
 
-        For None it waits for as long as any other call, and does not connect before: a later one may make the calls.
-        Raises BackendUnavailable without an answer, whether the server has received the calls or not.
-        """
+    def place(self, channel: bytes) -> Hashable:
+        """Return which server a channel is on; the same value for all channels of a server."""
         return None
 
-    @abstractmethod
-    def place(self, channel: bytes) -> Hashable:
-        """Return which server a channel is on."""
-
-    @abstractmethod
     def connection(self, place: Hashable) -> Any:
-        """Return a new connection to that server, not connected yet, which is not in a pool."""
+        """Return a new connection to that server, with RESP 2 and not connected yet, which is not in a pool."""
+        return self._connection_like(self.client().connection_pool)
 
-    @abstractmethod
+    @staticmethod
+    def _connection_like(pool: Any) -> Any:
+        options = {name: value for name, value in pool.connection_kwargs.items() if not name.startswith(RESP3_OPTIONS)}
+        return pool.connection_class(**options | {"protocol": 2})
+
     def refresh(self) -> None:
-        """Find out again which server is which."""
+        """Find out again which server is which; Sentinels are asked at each connecting."""
 
     def translated(self, error: Exception) -> BackendError:
         """Return the kit's error for one of the client library."""
         return self.failures.translated(error)
 
-    @abstractmethod
     def close(self) -> None:
-        """Close the connections of a client of our own."""
+        """Close the connections of a client of our own; a later call opens new ones."""
+        if self._make is not None and self._client is not None:
+            self._disconnect(self._client)
+
+    def _disconnect(self, client: Any) -> None:
+        client.connection_pool.disconnect()
+        manager = getattr(client.connection_pool, "sentinel_manager", None)
+        for sentinel in manager.sentinels if manager else ():
+            sentinel.connection_pool.disconnect()
 
     def after_fork_in_child(self) -> None:
-        """Forget inherited connections, and never close them; the thread that held the lock may not exist here."""
+        """Leave the connections of the parent alone, as the client does by itself; a thread may have held the lock."""
         self._making = Lock()
-        if self.own and self._client is not None and self.connects:
+
+
+class Cluster(Server):
+    """Many servers, each with its part of the slots: those of its calls go in one pipeline."""
+
+    publish = "SPUBLISH"
+    clustered = True
+    _stale = False
+
+    def _ready(self, connection: Any) -> None:
+        _ping(connection)  # the client has done the rest
+
+    def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Make all calls; those of slots that have moved, or are moving, go where redis-py finds them."""
+        if self._stale:
+            self.refresh()
+        parts: dict[Hashable, list[int]] = {}
+        for number, call in enumerate(calls):
+            parts.setdefault(self.place(call.keys[0]), []).append(number)
+        results: list[Any] = [None] * len(calls)
+        for place, numbers in parts.items():
+            for number, result in zip(numbers, self._asked(place, [calls[each] for each in numbers]), strict=True):
+                results[number] = self._followed(calls[number], result)
+        return self._checked(results)
+
+    def _asked(self, place: Hashable, calls: Sequence[Call]) -> list[Any]:
+        try:
+            return self._pipelined(self._node(place), calls)
+        except self.failures.all as error:
+            self._stale = True  # the others are asked all the same
+            return [error] * len(calls)
+
+    def _followed(self, call: Call, result: Any) -> Any:
+        if not isinstance(result, self.failures.elsewhere):
+            return result
+        try:
+            return self.client().execute_command(*call.by_text(), NEVER_DECODE=True)
+        except self.failures.all as error:
+            self._stale = True
+            return error
+
+    def place(self, channel: bytes) -> Hashable:
+        """Return the name of the server that has the slot."""
+        try:
+            return str(self.client().get_node_from_key(channel).name)
+        except self.failures.all as error:
+            self._stale = True
+            raise self.translated(error) from error
+
+    def _node(self, place: Hashable) -> Any:
+        client = self.client()
+        node = client.get_node(node_name=place)
+        if node is None:
+            raise BackendUnavailable(f"{self.failures.address}: {place} is no longer there")
+        get = getattr(client, "get_redis_connection", None) or client.get_valkey_connection
+        return get(node)
+
+    def connection(self, place: Hashable) -> Any:
+        """Make one with the options that the client gives those to that server."""
+        return self._connection_like(self._node(place).connection_pool)
+
+    def refresh(self) -> None:
+        """Ask which server has which slots."""
+        try:
+            self.client().nodes_manager.initialize()
+        except self.failures.all as error:
+            raise self.translated(error) from error
+        self._stale = False
+
+    def _disconnect(self, client: Any) -> None:
+        self._client = None
+        client.close()
+        for node in client.get_nodes():
+            if node.redis_connection is not None:
+                node.redis_connection.connection_pool.disconnect()
+
+    def after_fork_in_child(self) -> None:
+        """Make another client, for a thread may have held a lock of the cluster's; one that was given stays."""
+        super().after_fork_in_child()
+        if self._make is not None and self._client is not None:
             keep_inherited(self._client)
             self._client = None
 
 
-class Single(Server):
-    """One server."""
-
-    publish = "PUBLISH"
-    clustered = False
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._prompt = PromptConnections(self._prompt_connection)
-        self._errors: tuple[type[Exception], ...] = (ErrorReply, *self.failures.all)
-
-    def run(self, calls: Sequence[Call]) -> list[Any]:
-        """Make all calls in one pipeline."""
-        try:
-            results = pipelined(self.client(), calls, self.failures)
-        except self.failures.all as error:
-            raise self.failures.translated(error) from error
-        return checked(results, self.failures)
-
-    @property
-    def connects_within(self) -> bool:
-        """True for a client of our own, unless Sentinels have to be asked before."""
-        return self.own and not hasattr(self.client().connection_pool, "sentinel_manager")
-
-    def run_within(self, seconds: float | None, calls: Sequence[Call | RepeatedCall]) -> Sequence[Any] | None:
-        """Make them on a connection that is kept for that; not by a given client."""
-        if not self.own:
-            return None
-        try:
-            with self._prompt.kept() if seconds is None else self._prompt.within(seconds) as connection:
-                return None if connection is None else _executed_within(connection, calls)
-        except self._errors as error:
-            raise self.failures.translated(error) from error
-
-    def _prompt_connection(self) -> Any:
-        connection = self.connection(None)
-        for name in ("driver_info", "lib_name", "lib_version"):  # by release: each takes a round trip
-            setattr(connection, name, None)
-        connection.redis_connect_func = self._ready  # the first call finds out the same as `_connected`
-        return connection
-
-    def place(self, channel: bytes) -> Hashable:
-        """Return the one place there is."""
-        return None
-
-    def connection(self, place: Hashable) -> Any:
-        """Make one with the options that the client gives its own."""
-        return new_connection(self.client())
-
-    def refresh(self) -> None:
-        """Skip: Sentinels are asked at each connecting."""
-
-    def close(self) -> None:
-        """Close the connections; a later call opens new ones."""
-        self._prompt.close()
-        if self.own and self._client is not None:
-            self._client.connection_pool.disconnect()
-            manager = getattr(self._client.connection_pool, "sentinel_manager", None)
-            for sentinel in manager.sentinels if manager else ():
-                sentinel.connection_pool.disconnect()
-
-    def after_fork_in_child(self) -> None:
-        """Forget those of `run_within` too."""
-        super().after_fork_in_child()
-        self._prompt.after_fork_in_child()
+def _ping(connection: Any) -> None:
+    connection.send_command("PING", check_health=False)
+    connection.read_response()
 
 
-def _executed_within(connection: PromptConnection, calls: Sequence[Call | RepeatedCall]) -> Sequence[Any]:
-    """Make calls, and again if a script is unknown; all of them, which changes no stored record."""
-    try:
-        return connection.exchange(b"".join([call.packed() for call in calls]), len(calls))
-    except ErrorReply as error:
-        if not error.is_unknown_script:
-            raise
-    return connection.execute(*[call.by_text() for call in calls])
-
-
-def pipelined(client: Any, calls: Sequence[Call], failures: Failures) -> list[Any]:
-    """Make calls in one pipeline, and again those with an unknown script; errors are among the results."""
-    results = executed(client, [call.by_hash() for call in calls])
-    unknown = [number for number, result in enumerate(results) if isinstance(result, failures.no_script)]
-    if unknown:
-        again = executed(client, [calls[number].by_text() for number in unknown])
-        for number, result in zip(unknown, again, strict=True):
-            results[number] = result
-    return results
-
-
-def executed(client: Any, commands: Sequence[Sequence[object]]) -> list[Any]:
+def _executed(client: Any, commands: Sequence[Sequence[object]]) -> list[Any]:
     """Send commands in one pipeline."""
     pipeline = client.pipeline(transaction=False)
     for command in commands:
         # Bytes come back, also where the client decodes answers for others.
         pipeline.execute_command(*command, NEVER_DECODE=True)
     results: list[Any] = pipeline.execute(raise_on_error=False)
-    return results
-
-
-def checked(results: list[Any], failures: Failures) -> list[Any]:
-    """Return the results; raise the first that is an error, those that may pass first."""
-    errors = [failures.translated(result) for result in results if isinstance(result, Exception)]
-    for error in sorted(errors, key=lambda error: type(error) is BackendError):
-        raise error
     return results

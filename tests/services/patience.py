@@ -32,7 +32,7 @@ MARIADB = _seconds("progresskit_sql.mysql.server", "CONNECT_SECONDS", "CALL_SECO
 
 REDIS = {
     **_seconds("progresskit_redis.address", "CONNECT_SECONDS", "CALL_SECONDS"),
-    **_seconds("progresskit.backends.channels", "ANSWER_SECONDS"),
+    **_seconds("progresskit_redis.listeners", "ANSWER_SECONDS"),
 }
 
 NATS = {

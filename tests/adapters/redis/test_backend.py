@@ -15,9 +15,10 @@ import pytest
 
 from progresskit.config import Settings
 from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError, MissingPackage
+from progresskit.parts import Report
 from progresskit.progress import State
 from progresskit.testing import FakeClock, RecordingObserver, external_update, start, update
-from progresskit.testing.writes import CREATED
+from progresskit.testing.writes import CREATED, declare
 from progresskit_redis import RedisBackend
 from progresskit_redis.address import parsed
 from tests.services import server
@@ -141,7 +142,7 @@ def test_databases_of_one_server_do_not_hear_each_other(redis: Redis) -> None:
 
 RIGHTS = (
     "~progresskit:* resetchannels &progresskit:* "
-    "-@all +eval +evalsha +hmget +hset +hdel +pexpire +pttl +zadd +zrem +zrangebyscore +zrevrange +time +info "
+    "-@all +eval +evalsha +hget +hmget +hset +del +pexpire +pttl +zadd +zrem +zrangebyscore +zrevrange +time +info "
     "+publish +spublish +subscribe +unsubscribe +ssubscribe +sunsubscribe +ping +select +cluster|slots "
     "+asking"
 )
@@ -154,6 +155,11 @@ def test_the_rights_that_the_page_names_are_enough(stack: ExitStack) -> None:
     redis = stack.enter_context(Redis(acl=[f"progress on >s3cret {RIGHTS}"], password="root's"))
     works(RedisBackend(f"redis://progress:s3cret@127.0.0.1:{redis.port}/2"))
     works(RedisBackend(redis.url), "by-password")
+    with closing(RedisBackend(f"redis://progress:s3cret@127.0.0.1:{redis.port}/3")) as backend:
+        part = Report("group", "part", "token", None, State.SUCCEEDED, 1, 10_000, lease=30, ttl=60)
+        _, tokens = backend.write_with_reports([declare("group", 1, token="group")], [part])
+        assert tokens == {"group": "group"}
+        assert backend.forget(["group"]) == {"group"}
     with closing(redis.client()) as client:
         refused = {entry["object"].partition("|")[0] for entry in client.acl_log()}
     assert refused <= {"client"}, "the library says what it is called; it may be refused"

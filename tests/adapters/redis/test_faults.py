@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 
 from progresskit import Kit
-from progresskit.backends import channels
 from progresskit.errors import BackendUnavailable
 from progresskit.progress import State
 from progresskit.testing import RecordingObserver, start, update
-from progresskit_redis import RedisBackend
-from progresskit_redis.scripts import Call, script
+from progresskit_redis import RedisBackend, listeners
+from progresskit_redis.server import SHA
 from tests.services import patience
 from tests.services.patience import HASTY_SECONDS, be_hasty
 from tests.services.proxy import Proxy
@@ -85,9 +84,7 @@ def test_a_server_that_forgot_the_scripts_is_given_them_again(redis: Redis, back
         for act in acts:
             client.script_flush()
             act()
-            assert client.script_exists(script("job").sha) == [False]
-        known = [script(name).sha for name in ("write", "read", "cancel", "cancels", "list")]
-        assert client.script_exists(*known) == [False] * 4 + [True]
+            assert client.script_exists(SHA) == [True]
     assert len(backend.read(ids)) == 350
 
 
@@ -275,8 +272,8 @@ def test_a_connection_that_leads_nowhere_is_noticed_and_replaced(
     backend = stack.enter_context(closing(RedisBackend(redis.url)))
     observer, lost = RecordingObserver(), Event()
     backend.subscribe(observer.notify_all, lost.set).add(["job"])
-    monkeypatch.setattr(channels, "PING_SECONDS", 0.2)
-    monkeypatch.setattr(channels, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(listeners, "PING_SECONDS", 0.2)
+    monkeypatch.setattr(listeners, "ANSWER_SECONDS", 2.0)
     backend.write([start("job")])  # by which the thread looks up, and goes by these from then on
     observer.wait_for(lambda progress: progress.id == "job")
     redis.pause()
@@ -291,7 +288,7 @@ def test_a_connection_that_leads_nowhere_is_noticed_and_replaced(
 def test_a_silent_connection_that_is_alive_is_kept(
     redis: Redis, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channels, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(listeners, "PING_SECONDS", 0.05)
     backend = stack.enter_context(closing(RedisBackend(redis.url)))
     lost = Event()
     backend.subscribe(lambda records: None, lost.set).add(["job"])
@@ -377,22 +374,6 @@ def test_a_listener_can_be_watched_and_unwatched_over_and_over(backend: RedisBac
         backend.write([update("job", seq)])
         observer.wait_for(lambda progress, seq=seq: progress.version.seq == seq)  # type: ignore[misc]
         listener.remove(["job"])
-
-
-def test_a_channel_that_was_left_in_between_is_confirmed_by_the_last_answer(backend: RedisBackend) -> None:
-    connection = backend._server.connection(None)
-    session = channels.Session(connection, sharded=False)
-    try:
-        for joining, leaving in (({b"job"}, set()), (set(), {b"job"}), ({b"job"}, set())):
-            session.send(joining, leaving)
-        confirmed = []
-        for _ in range(3):
-            joined = list[bytes]()
-            session.take(connection.read_response(disable_decoding=True), {}, joined)
-            confirmed.append(joined)
-    finally:
-        connection.disconnect()
-    assert confirmed == [[], [], [b"job"]]
 
 
 def test_a_forked_child_listens_for_itself_and_leaves_its_parent_alone(redis: Redis, backend: RedisBackend) -> None:
@@ -530,7 +511,7 @@ def test_who_listens_to_nothing_else_on_the_node_that_has_taken_a_slot_is_notifi
     lost = Event()
     backend.subscribe(lambda records: None, lost.set).add(["job"])
     backend.write([start("job")])
-    key = backend._shards.of("job").jobs.decode()
+    key = backend._shards.of("job").indexes[0].decode()
     source = owner(clients, key)
     move = Move(cluster, clients, slot_of(clients[0], key), source, (source + 1) % 3)
     for act in (move.begin, move.carry, move.end):
@@ -546,7 +527,7 @@ def test_a_slot_that_has_moved_with_all_that_is_in_it_is_not_reported_as_a_loss(
     ids = [f"job-{number}" for number in range(100)]
     for seq in range(1, 4):
         backend.write([start(id) if seq == 1 else update(id, seq) for id in ids])
-        key = backend._shards.of("job-7").jobs.decode()
+        key = backend._shards.of("job-7").indexes[0].decode()
         source = owner(clients, key)
         move = Move(cluster, clients, slot_of(clients[0], key), source, (source + 1) % 3)
         for act in (move.begin, move.carry, move.end):
@@ -575,7 +556,7 @@ def test_a_node_that_was_restarted_unseen_is_reported_by_whichever_job_is_writte
 
 def owner_of(clients: list[Any], backend: RedisBackend, id: str) -> int:
     """Return which node has a job that may not be there, where nothing was moved."""
-    return slot_of(clients[0], backend._shards.of(id).jobs.decode()) * 3 // 16384
+    return slot_of(clients[0], backend._shards.of(id).indexes[0].decode()) * 3 // 16384
 
 
 def owner(clients: list[Any], key: str) -> int:
@@ -621,29 +602,3 @@ def test_a_cluster_without_channels_of_shards_reports_by_those_of_all(stack: Exi
     after_outage(lambda: backend_listener.add(ids))
     backend.write([start(id) for id in ids])
     observer.wait_for(lambda progress: {progress.id for progress in observer.records} == {*ids})
-
-
-def test_a_script_is_sent_once_and_then_known_by_its_hash() -> None:
-    call = Call(script("read"), [b"key"], [b"", 1])
-    assert call.by_hash()[1] == script("read").sha
-    assert call.by_text()[2:] == call.by_hash()[2:] == (1, b"key", b"", 1)
-
-
-def test_a_listener_remembers_no_job_that_it_listens_to_no_longer(
-    backend: RedisBackend, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sessions = list[Any]()
-
-    class Noted(channels.Session):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
-            sessions.append(self)
-
-    monkeypatch.setattr(channels, "Session", Noted)
-    listener = stack.enter_context(closing(backend.subscribe(lambda records: None, lambda: None)))
-    for number in range(20):
-        listener.add([f"job-{number}"])
-        listener.remove([f"job-{number}"])
-    listener.add(["last"])
-    assert len(sessions) == 1
-    wait_until(lambda: not sessions[0]._leaving)
