@@ -57,6 +57,13 @@ def noop() -> None:
         _script()(keys=[token_hex(16)], args=[RECORD, 86_400])
 
 
+def brief() -> None:
+    """Work for 10 ms."""
+    until = time.thread_time() + 0.01
+    while time.thread_time() < until:
+        sum(range(WORK))
+
+
 def gate(number: int) -> None:
     """Keep a worker busy until it is opened; say when it came and when it went, and how much CPU its process had."""
     with _marks() as marks:
@@ -107,7 +114,7 @@ def as_coroutine(function: Callable[..., None]) -> Callable[..., Coroutine[Any, 
     return call
 
 
-TASKS = {function.__name__: function for function in (noop, gate, rows)}
+TASKS = {function.__name__: function for function in (noop, brief, gate, rows)}
 
 
 def main() -> None:

@@ -416,7 +416,16 @@ class Job:
     def mark_stored(self, run: int | None, run_token: str | None = None) -> None:
         """Note that a record is stored, the number of its run, and to which run of its parent a part belongs."""
         with self._lock:
+            before = self.run
             self._builder.mark_stored(run, run_token)
+        if 0 < before < self.run:  # else two processes with one id by mistake would look as if one made no reports
+            from logging import getLogger
+
+            getLogger("progresskit").warning(
+                "Job %s was started again, by another process perhaps: the record belongs to that newer start, and "
+                "the reports of this one are ignored. Give each job an id of its own",
+                self.id,
+            )
 
     def request_cancel(self) -> None:
         """Ask the job to stop."""

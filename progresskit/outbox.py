@@ -204,20 +204,10 @@ class _Refusals:
 
 
 class Outbox:
-    """
-    The records that wait to be stored; for one thread at a time, but where a method says otherwise.
+    """The records that wait to be stored; for one thread at a time, but where a method says otherwise."""
 
-    `on_stored` is called with each record that was stored and the run that the backend has of its job.
-    """
-
-    def __init__(
-        self,
-        backend: Backend,
-        clock: Callable[[], float],
-        jobs: Jobs,
-        on_stored: Callable[[Write, int | None], object],
-    ) -> None:
-        self._backend, self._clock, self._jobs, self._on_stored = backend, clock, jobs, on_stored
+    def __init__(self, backend: Backend, clock: Callable[[], float], jobs: Jobs) -> None:
+        self._backend, self._clock, self._jobs = backend, clock, jobs
         self._records: dict[Key, _Record] = {}
         self._recent = _RecentFinals()
         self._refusals = _Refusals()
@@ -346,7 +336,6 @@ class Outbox:
             run_token = receipt.run_tokens.get(write.report.parent if write.report else write.id)
             del self._records[record.key]
             self._refusals.remove(record.key)
-            self._on_stored(write, runs.get(write.id))
             run = runs.get(write.id) or write.run
             if write.state in FINAL_STATES:
                 self._recent.add(_Final(now, write, record.since, run, run_token))

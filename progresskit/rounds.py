@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from .cancels import Cancels
 from .outbox import Outbox
 from .sampler import Sampler
-from .takeovers import Takeovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,8 +44,7 @@ class Rounds:
         self._next_round = inf  # when the thread does a round by itself; minus infinity while it is awake
         self._lingers = False
         self.sampler = Sampler(settings.interval, settings.heartbeat_seconds)
-        self._takeovers = Takeovers(backend, clock, settings.heartbeat_seconds)
-        self.outbox = Outbox(backend, clock, self.sampler, self._takeovers.notice)
+        self.outbox = Outbox(backend, clock, self.sampler)
         self._cancels = Cancels(backend, clock, self.post, settings.heartbeat_seconds)
         self._flushes: list[Flush] = []  # these begin once all changes have been sampled
         self._began = clock()
@@ -112,7 +110,6 @@ class Rounds:
         self._sample(now)
         self.outbox.write(now)
         self._look_for_cancels()
-        self._takeovers.look(self.sampler.jobs, self.outbox.down)
         return self._until_next(lingers)
 
     def _take_messages(self) -> None:

@@ -50,7 +50,7 @@ def jobs() -> Jobs:
 
 @pytest.fixture
 def outbox(backend: FlakyBackend, clock: FakeClock, jobs: Jobs) -> Outbox:
-    return Outbox(backend, clock, jobs, on_stored=lambda write, run: None)
+    return Outbox(backend, clock, jobs)
 
 
 def states(outbox: Outbox) -> dict[str, Delivery]:

@@ -863,3 +863,24 @@ def test_an_external_end_goes_out_behind_the_start_it_came_after(
     step(10)
     assert (stored("job").state, stored("job").version.run) == (State.FAILED, 1)
     job.succeed()
+
+
+def test_the_older_start_is_reported_at_its_next_write(
+    backend: FlakyBackend, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    older, newer = (Kit(backend=backend, clock=clock, threaded=False) for _ in range(2))
+    first = older.observe("job")
+    older.publisher.step()
+    assert caplog.messages == []
+    second = newer.observe("job")
+    newer.publisher.step()
+    for job in (first, second, first, second):
+        job.advance()
+        clock.advance(1)
+        older.publisher.step()
+        newer.publisher.step()
+    (message,) = caplog.messages
+    assert message.startswith("Job job was started again, by another process perhaps")
+    assert backend.store.read(["job"])["job"].version.run == 2
+    for job in (first, second):
+        job.succeed()
