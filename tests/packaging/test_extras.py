@@ -107,3 +107,11 @@ def test_the_core_needs_nothing_and_all_is_every_extra_of_a_user(pyproject: dict
 
 def test_all_leaves_out_arq_for_as_long_as_that_does_not_allow_the_newest_redis_py() -> None:
     assert [requirement for requirement in requires("arq") or [] if re.match(r"redis\b.*<6", requirement)]
+
+
+def test_the_page_of_extras_names_each_and_says_which_cannot_be_had_together(pyproject: dict[str, Any]) -> None:
+    page = (ROOT / "docs" / "reference" / "extras.md").read_text("utf-8")
+    table, apart = page.split("## Extras that cannot share an environment")
+    named = {name for row in table.splitlines() for name in re.findall(r"`([a-z-]+)`", row.partition(" | ")[0])}
+    assert named == pyproject["project"]["optional-dependencies"].keys() - {"dev", "docs", "test"}
+    assert "`arq` and `celery[redis]`" in apart
