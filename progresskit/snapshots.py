@@ -138,9 +138,9 @@ def declaration(
     return _write_of(clocks, progress, Role.DECLARE, token, declaration=declared)
 
 
-def write_of_remote(clocks: Clocks, progress: Progress, role: Role, token: str, run: int) -> Write:
+def write_of_remote(clocks: Clocks, progress: Progress, role: Role, token: str, run: int, weight: int) -> Write:
     """Return the write of a record that a program elsewhere has reported, with the report of a part to its parent."""
-    part = None if progress.part_of is None else PartIdentity(progress.part_of, progress.id)
+    part = None if progress.part_of is None else PartIdentity(progress.part_of, progress.id, weight)
     report = part and _report_of(clocks, part, token, progress)._replace(is_start=role is Role.START)
     return _write_of(clocks, progress, role, token, run=run, report=report)
 

@@ -9,8 +9,10 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from progresskit import validation
+from progresskit.errors import InvalidValue
 from progresskit.progress import Failure, Progress, State, Version
-from progresskit.remote_runs import Conflict, RemoteReport
+from progresskit.remote_runs import Conflict, RemoteReport, StepReport
+from progresskit.steps import LARGEST_WEIGHT, MOST_STEPS, NAME_LENGTH
 
 from . import tokens
 from .headers import same_origin
@@ -53,7 +55,10 @@ async def report(context: RequestContext, key: str) -> Response:
     except ValueError as error:
         return problem(400, str(error))
     begun = context.polls.now()
-    answer = await context.calls.report(run or id, given)
+    try:
+        answer = await context.calls.report(run or id, given)
+    except InvalidValue as error:
+        return problem(400, str(error))
     if isinstance(answer, Conflict):
         return problem(409, answer.value)
     found = context.polls.keep((id,), {id: answer.record}, begun)
@@ -96,7 +101,7 @@ def _parse(body: bytes, seq: int) -> RemoteReport:
     if type(given) is not dict:
         raise ValueError("A report is a JSON object.")
     for name in given:
-        if name not in _VALUES and name not in _ENDS:
+        if name not in _VALUES and name not in _ENDS and name not in _DIVISION:
             raise ValueError(_unknown(name))
     state = given.pop("state", None)
     if state is not None and (type(state) is not str or state not in _STATES):
@@ -110,12 +115,13 @@ def _report(seq: int, state: State, values: dict[str, Any]) -> RemoteReport:
     for name, value in ends.items():
         if value is not None and state not in _ENDS[name]:
             raise ValueError(f"`{name}` is for the state {' or '.join(_ENDS[name])}.")
-    return RemoteReport(seq, state, values, **ends)
+    division = {name: values.pop(name, None) for name in _DIVISION}
+    return RemoteReport(seq, state, values, **ends, **division)
 
 
 def _unknown(name: str) -> str:
     """Return why a field is refused, which is named if it is one of the record."""
-    names = f"These can be reported: {', '.join([*_VALUES, *_ENDS])}."
+    names = f"These can be reported: {', '.join([*_VALUES, *_ENDS, *_DIVISION])}."
     return f"`{name}` cannot be reported. {names}" if name in _READ_ONLY else f"A field is not known. {names}"
 
 
@@ -152,6 +158,34 @@ def _time(value: Any) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
+def _weight(value: Any) -> int:
+    try:
+        return validation.weight(value)
+    except ValueError:
+        raise ValueError(f"must be a whole number from 1 to {LARGEST_WEIGHT:,}") from None
+
+
+def _steps(value: Any) -> dict[str, int]:
+    try:
+        return validation.steps(value)
+    except ValueError:
+        raise ValueError(
+            f"must be an object of 1 to {MOST_STEPS} names of at most {NAME_LENGTH} characters with their weights, "
+            f"whole numbers from 1 to {LARGEST_WEIGHT:,}, or a list of such names"
+        ) from None
+
+
+def _step(value: Any) -> StepReport:
+    """Return a step, of an object with its name and perhaps its count."""
+    if type(value) is not dict or not value.keys() <= {"name", "current", "total"}:
+        raise ValueError("must be an object with `name`, and perhaps `current` and `total`")
+    try:
+        name = validation.step_name(value.pop("name", None))
+    except ValueError:
+        raise ValueError(f"must have a `name` of 1 to {NAME_LENGTH} characters") from None
+    return StepReport(name, {field: _checked(field, number) for field, number in value.items()})
+
+
 _VALUES = ("current", "total", "unit", "description", "meta")
 _ENDS = {
     "state": tuple(_STATES.values()),
@@ -160,6 +194,9 @@ _ENDS = {
     "next_retry_at": (State.RETRYING,),
 }
 """The fields that a report does not keep from the one before, with the states that they are for."""
+
+_DIVISION = ("weight", "steps", "step")
+"""The fields that say how a job is a part of another one, or is made of steps."""
 
 _WITHOUT = {"current": 0, "meta": dict[str, Any]()}
 """The values of fields that are null in a report and never in a record."""
@@ -173,6 +210,9 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "result": _result,
     "error": _error,
     "next_retry_at": _time,
+    "weight": _weight,
+    "steps": _steps,
+    "step": _step,
 }
 
 _READ_ONLY = frozenset((*Progress("a", State.PENDING, Version(1, 1, 0)).to_dict(), "owner", "lease"))

@@ -93,7 +93,7 @@ def make_run(keys: Keys, run: RemoteRun) -> str:
     """Return the name of a run, with which its reports prove that they are of it; needs a key to sign with."""
     signer = _run_signer(keys)
     assert signer is not None, "a token was read with it"
-    return _signed(signer, [*run[:3], format_time(run.started_at), run.first])
+    return _signed(signer, [*run[:3], format_time(run.started_at), *run[4:]])
 
 
 def read_run(keys: Keys, name: str, id: str) -> RemoteRun | None:
@@ -102,11 +102,11 @@ def read_run(keys: Keys, name: str, id: str) -> RemoteRun | None:
     if signer is None or _RUN.fullmatch(name) is None:
         return None
     try:
-        of, token, number, started_at, first = _unsigned(signer, name)
+        of, token, number, started_at, *more = _unsigned(signer, name)
     except _Bad:
         return None
     began = parse_time(started_at)
-    return None if of != id or began is None else RemoteRun(id, token, number, began, first)
+    return None if of != id or began is None else RemoteRun(id, token, number, began, *more)
 
 
 def can_sign(keys: Keys) -> bool:

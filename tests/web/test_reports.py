@@ -199,3 +199,41 @@ def test_rate_and_time_left_follow_the_reports() -> None:
         restarted = kit.get("job")
         assert restarted is not None
         assert (restarted.rate, restarted.eta) == (None, None)
+
+
+def test_the_time_left_of_a_job_with_steps_is_that_of_all_its_steps() -> None:
+    clock = FakeClock()
+    with closing(kit_on(MemoryBackend(clock=clock), clock=clock)) as kit:
+        key, record = Surface(kit).sign("job", "report"), dict[str, Any]()
+        run = put(kit, b'{"steps": {"Download": 1, "Parse": 3}}', key).headers["Progresskit-Run"]
+        counts = [("Download", count, 10) for count in range(1, 11)] + [("Parse", count, 40) for count in range(21)]
+        for seq, (name, count, total) in enumerate(counts, 2):
+            clock.advance(1)
+            content = {"step": {"name": name, "current": count, "total": total}}
+            response = put(kit, json.dumps(content).encode(), key, run, seq)
+            assert isinstance(response.body, bytes)
+            record = json.loads(response.body)
+            if (name, count) == ("Parse", 0):
+                assert (record["percent"], record["rate"]) == (25, None)
+        assert record["percent"] == 62.5
+        assert record["rate"] == pytest.approx(1, rel=0.01)
+        assert record["eta"] == pytest.approx(20, rel=0.3)
+
+
+def test_a_step_of_a_run_that_the_store_has_lost_goes_on_without_the_others() -> None:
+    with closing(kit_on(MemoryBackend())) as before, closing(kit_on(MemoryBackend())) as after:
+        key = Surface(before).sign("job", "report")
+        run = put(before, b'{"steps": ["Download", "Parse"]}', key).headers["Progresskit-Run"]
+        for seq, name in enumerate(("Download", "Parse"), 2):
+            content = {"step": {"name": name, "current": 1, "total": 4}}
+            assert put(after, json.dumps(content).encode(), key, run, seq).status == 200
+        lost = after.get("job")
+        assert lost is not None
+        assert lost.steps is not None
+        assert [(step.name, step.weight, step.state, step.percent) for step in lost.steps] == [
+            ("Download", None, "succeeded", 100),
+            ("Parse", None, "running", 25),
+        ]
+        assert (lost.step, lost.percent) == (2, 25)
+        put(after, b'{"step": null, "steps": null, "state": "failed"}', key, run, 4)
+        assert after.get("job").steps[1].state == "failed"  # type: ignore[union-attr, index]

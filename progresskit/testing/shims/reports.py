@@ -171,6 +171,65 @@ class ReportsContract(ShimFixtures):
         start(client, id)
         assert stored(id).owner is None, "the next run is not the same user's"
 
+    def test_a_part_has_the_weight_that_its_first_report_says(self, client: httpx.Client, id: str) -> None:
+        whole = f"{id}-all"
+        progresskit.group(whole, size=2, weight=4)
+        Integration().enqueued(id, part=PartIdentity(whole, id))
+        progresskit.flush()
+        reporter = start(client, id, current=1, total=2, weight=3)
+        assert stored(whole).percent == 37.5
+        assert reporter.put(weight=3, current=2).status_code == 200
+        before = stored(id)
+        for content in ({"weight": 1}, {"weight": 0}, {"weight": 1.5}, {"weight": "3"}, {"weight": 1_000_001}):
+            assert unchanged(id, reporter.put(**content), 400, before), content
+        assert reporter.put(state="succeeded").status_code == 200
+        assert stored(whole).percent == 75
+        alone = client.put(f"{sign(f'{id}-alone', 'report')}/", json={"weight": 2}, headers=OWN)
+        assert (alone.status_code, progresskit.get(f"{id}-alone")) == (400, None), "it is no part"
+
+    def test_the_steps_of_a_job_are_declared_and_counted(self, client: httpx.Client, id: str) -> None:
+        reporter = start(client, id, steps={"Download": 1, "Parse": 3, "Tidy": 1}, unit="rows")
+        record = reporter.put(step={"name": "Download", "current": 1, "total": 4}).json()
+        assert (record["step"], record["current"], record["total"], record["percent"]) == (1, 1, 4, 5)
+        assert shown(record) == [("running", 25), ("pending", None), ("pending", None)]
+        record = reporter.put(step={"name": "Parse", "total": 8}).json()
+        assert (record["step"], record["current"], record["total"], record["percent"]) == (2, 0, 8, 20)
+        assert shown(record) == [("succeeded", 100), ("running", 0), ("pending", None)]
+        record = reporter.put(step={"name": "Parse", "current": 4}, description="Half").json()
+        again = reporter.put(seq=reporter.seq, step={"name": "Parse", "current": 4}, description="Half").json()
+        assert again == record
+        assert (record["total"], record["percent"], record["unit"]) == (8, 50, "rows")
+        assert reporter.put(meta={"a": 1}, steps={"Download": 1, "Parse": 3, "Tidy": 1}).json()["percent"] == 50
+        record = reporter.put(state="retrying").json()
+        assert (record["percent"], record["steps"][1]["state"]) == (50, "cancelled")
+        record = reporter.put().json()
+        assert (record["attempt"], record["percent"], record["step"]) == (2, 0, None)
+        assert shown(record) == [("pending", None)] * 3
+        reporter.put(step={"name": "Parse", "current": 1, "total": 1})
+        record = reporter.put(state="succeeded").json()
+        assert (record["percent"], record["current"]) == (100, 1)
+        assert [each["state"] for each in record["steps"]] == ["skipped", "succeeded", "skipped"]
+
+    def test_a_step_that_was_not_declared_and_a_count_beside_the_steps_change_nothing(
+        self, client: httpx.Client, id: str
+    ) -> None:
+        reporter = start(client, id, steps=["Download", "Parse"])
+        before = stored(id)
+        for content in (
+            {"current": 1},
+            {"total": 1},
+            {"step": {"name": "Download"}, "current": 1},
+            {"step": {"name": "Tidy"}},
+            {"steps": ["Parse", "Download", "Tidy"]},
+        ):
+            assert unchanged(id, reporter.put(**content), 400, before), content
+        counting = start(client, f"{id}-counting", current=1)
+        before = stored(f"{id}-counting")
+        for content in ({"step": {"name": "Download"}}, {"steps": ["Download"]}):
+            assert unchanged(f"{id}-counting", counting.put(**content), 400, before), content
+        progresskit.group(f"{id}-all", size=1)
+        assert client.put(f"{sign(f'{id}-all', 'report')}/", json={"steps": ["a"]}, headers=OWN).status_code == 400
+
     def test_a_token_of_a_user_reports_while_that_user_is_signed_in(self, client: httpx.Client, id: str) -> None:
         progresskit.configure("memory://", user=self.user_of)
         key = sign(id, "report", user="ada")
@@ -179,6 +238,10 @@ class ReportsContract(ShimFixtures):
         for user in ({}, {"X-User": "eve"}):
             assert is_refused(client.put(f"{key}/", json={}, headers=OWN | user))
         assert stored(id) == before
+
+
+def shown(record: dict[str, Any]) -> list[tuple[str, float | None]]:
+    return [(step["state"], step["percent"]) for step in record["steps"]]
 
 
 BAD_REPORTS = (
@@ -210,4 +273,15 @@ BAD_REPORTS = (
     b'{"state": "retrying", "next_retry_at": 1}',
     b'{"state": "running", "next_retry_at": "2099-01-31T12:00:00Z"}',
     b'{"curent": 1}',
+    b'{"step": "Parse"}',
+    b'{"step": {"current": 1}}',
+    b'{"step": {"name": ""}}',
+    b'{"step": {"name": "Parse", "current": -1}}',
+    b'{"step": {"name": "Parse", "percent": 1}}',
+    b'{"steps": {}}',
+    b'{"steps": "Parse"}',
+    b'{"steps": ["Parse", "Parse"]}',
+    b'{"steps": {"Parse": 0}}',
+    b'{"steps": [{"name": "Parse"}]}',
+    b'{"weight": true}',
 )
