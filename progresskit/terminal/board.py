@@ -22,10 +22,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-EXPIRY_SECONDS = 10.0
-"""The lines of a process that was not heard of for this time are removed."""
+    from collections.abc import Iterator
 
 _LARGEST = 1 << 20
 """The most bytes of the file that are read."""
@@ -40,8 +37,6 @@ _INDEX = "\x1bD"
 class Entry(NamedTuple):
     """The lines of one process."""
 
-    at: float
-    """When it was made, in seconds of the clock that all processes share."""
     longest: int
     """The width of the longest label."""
     lines: list[str]
@@ -57,6 +52,7 @@ class Board:
         self.depth = 0
         """How many rows they are below the cursor."""
         self.drawn_at = 0.0
+        """In seconds of the clock that all processes share."""
         self.is_midline = False
         """The text above has not ended with a newline."""
 
@@ -78,11 +74,9 @@ class Board:
             return b""
         return f"{json.dumps((self.entries, self.lines, self.depth, self.drawn_at, self.is_midline))}\n".encode()
 
-    def prune(self, now: float) -> None:
+    def prune(self) -> None:
         """Remove the lines of processes that have ended."""
-        for pid, entry in [*self.entries.items()]:
-            if now - entry.at > EXPIRY_SECONDS or not _is_alive(pid):
-                del self.entries[pid]
+        self.entries = {pid: entry for pid, entry in self.entries.items() if _is_alive(pid)}
 
     def longest(self, pid: int) -> int:
         """Return the width of the longest label of other processes than this one."""
@@ -143,8 +137,7 @@ def _is_alive(pid: int) -> bool:
 class SharedBoard:
     """The board of a process and of those that are forked from it; of it alone where there can be no file."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._own = Board()
         try:
             self._file, path = tempfile.mkstemp(prefix="progresskit-")
@@ -163,7 +156,6 @@ class SharedBoard:
         """Give the board, to be changed in the block; None where there is none, or others hold it for these seconds."""
         size = self._size()
         if size is None:
-            self._own.prune(self._clock())
             yield self._own
             return
         if not size and not create:
@@ -174,7 +166,7 @@ class SharedBoard:
             return
         try:
             board = Board.decode(os.pread(self._file, _LARGEST, 0))
-            board.prune(self._clock())
+            board.prune()
             yield board
             text = board.encode()
             os.pwrite(self._file, text, 0)

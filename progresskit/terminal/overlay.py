@@ -44,7 +44,7 @@ class Overlay:
 
     def __init__(self, console: Console, device: int | None = None, clock: Callable[[], float] = monotonic) -> None:
         self._console, self._clock = console, clock
-        self._board = SharedBoard(clock)
+        self._board = SharedBoard()
         self._is_midline = False
         self._is_broken = False
         self.after_fork_in_child()
@@ -158,7 +158,7 @@ class Overlay:
         if jobs:
             size = self._console.size[0] - 1, self._rows
             lines = bars.frame(jobs, size, now, self._console.glyphs, board.longest(pid))
-            board.entries[pid] = Entry(now, bars.longest_label(jobs), [*map(self._console.rendered, lines)])
+            board.entries[pid] = Entry(bars.longest_label(jobs), [*map(self._console.rendered, lines)])
         else:
             board.entries.pop(pid, None)
 

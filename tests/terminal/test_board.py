@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progresskit.terminal.board import EXPIRY_SECONDS, Board, Entry, SharedBoard
+from progresskit.terminal.board import Board, Entry, SharedBoard
 from tests.terminal.emulator import Emulator
 
 TEXTS = st.text("ab\n\r", min_size=1, max_size=30)
@@ -48,7 +48,7 @@ def test_text_is_written_over_no_bar_below_what_another_program_has_written() ->
 
 def test_more_lines_than_rows_are_counted() -> None:
     board = Board()
-    board.entries = {pid: Entry(0, 3, [f"bar {pid}"] * 3) for pid in (1, 2)}
+    board.entries = {pid: Entry(3, [f"bar {pid}"] * 3) for pid in (1, 2)}
     assert board.combined(6) == ["bar 1"] * 3 + ["bar 2"] * 3
     assert board.combined(3) == ["bar 1", "bar 1", "  and 4 more"]
 
@@ -57,12 +57,11 @@ def test_lines_of_processes_that_have_ended_are_removed() -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     board = Board()
-    now = 1000.0
-    for pid, at in ((os.getpid(), now), (ended.pid, now), (os.getppid(), now - EXPIRY_SECONDS - 1)):
-        board.entries[pid] = Entry(at, 3, ["bar"])
+    for pid in (os.getpid(), ended.pid):
+        board.entries[pid] = Entry(3, ["bar"])
     board = Board.decode(board.encode() + b"the end of a longer text")
-    board.prune(now)
-    assert board.entries == {os.getpid(): Entry(now, 3, ["bar"])}
+    board.prune()
+    assert board.entries == {os.getpid(): Entry(3, ["bar"])}
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"[1, 2, 3, 4, 5]", b'[{"x": []}, [], 1, 0, false]', b"\xff"])
@@ -72,7 +71,7 @@ def test_a_file_that_holds_no_board_is_an_empty_one(text: bytes) -> None:
 
 
 def test_forked_processes_have_one_board() -> None:
-    board = SharedBoard(lambda: 1000.0)
+    board = SharedBoard()
     pid = os.fork()
     if not pid:
         with board.locked(5, create=True) as shared:
@@ -89,7 +88,7 @@ def test_forked_processes_have_one_board() -> None:
 
 
 def test_a_file_that_has_got_the_number_of_the_board_is_left_alone(tmp_path: Path) -> None:
-    board = SharedBoard(lambda: 1000.0)
+    board = SharedBoard()
     path = tmp_path / "precious"
     path.write_text("precious")
     with path.open("r+") as file:
