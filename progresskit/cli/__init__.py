@@ -1,4 +1,4 @@
-"""The command line: `progresskit watch`, `list`, `cancel` and so on; one file a command."""
+"""The command line: `progresskit watch`, `list`, `cancel` and so on."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from progresskit.errors import BackendError, ConfigurationError, InvalidId
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-COMMANDS = ("demo", "run", "report", "watch", "list", "cancel", "end", "forget", "serve", "doctor")
-"""Each is a module."""
+COMMANDS = {
+    "demo": "demo", "run": "run", "report": "report", "watch": "watch", "list": "list", "cancel": "actions",
+    "end": "actions", "forget": "actions", "serve": "serve", "doctor": "doctor",
+}  # fmt: skip
+"""The module of each command."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_standard_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     # A shell may start a command many times, and to load all of them takes as long as the rest of the start.
-    parser = _parser([command for command in COMMANDS if command in arguments] or COMMANDS)
+    parser = _parser([COMMANDS[command] for command in COMMANDS if command in arguments] or COMMANDS.values())
     given = parser.parse_args(arguments)
     find_apps_here(given)
     try:
@@ -64,11 +67,11 @@ def _complain(error: Exception, code: Exit) -> Exit:
     return code
 
 
-def _parser(names: Iterable[str]) -> argparse.ArgumentParser:
+def _parser(modules: Iterable[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="progresskit", description="Progress of any background job.")
     parser.add_argument("--version", action="version", version=f"progresskit {progresskit.__version__}")
     add_backend_options(parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name in names:
+    for name in dict.fromkeys(modules):
         import_module(f"{__name__}.{name}").add(commands)
     return parser

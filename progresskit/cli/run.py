@@ -17,14 +17,11 @@ from progresskit.arguments import owner_key
 from progresskit.errors import Cancelled
 from progresskit.integrations import Integration, PartIdentity
 
-from .follow import Follower
-from .job_control import JobControl
-from .lines import LineReports, number
+from .lines import Follower, LineReports, number
 from .options import add_command, add_url, checked, job_id, kit_of
 from .output import Output
-from .process import Process
+from .process import JobControl, Process, Signals
 from .report import write_shell_version
-from .signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

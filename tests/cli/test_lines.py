@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progresskit.cli.follow import Follower
-from progresskit.cli.lines import BEGINNINGS, LONGEST_LINE, LineBuffer, parse
+from progresskit.cli.lines import BEGINNINGS, LONGEST_LINE, Follower, LineBuffer, parse
 
 
 @pytest.mark.parametrize(

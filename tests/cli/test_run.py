@@ -23,7 +23,7 @@ import pytest
 
 from progresskit import Progress, State
 from progresskit.cli import main
-from progresskit.cli.follow import Follower
+from progresskit.cli.lines import Follower
 from progresskit.kit import Kit
 from tests.cli.processes import COMMAND, environment
 from tests.services.waiting import PATIENCE, wait_until
