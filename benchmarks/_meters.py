@@ -171,8 +171,6 @@ METERS: Mapping[str, Callable[[ExitStack], Meter]] = {
     "postgresql": PostgreSQLMeter,
     "mariadb": MariaDBMeter,
     "rabbitmq": _pika,
-    "celery-redis": _redis,
-    "celery-db-postgresql": PostgreSQLMeter,
     "celery-django-db": PostgreSQLMeter,
     "celery-memcached": lambda stack: MemcachedMeter(),
     "kombu-memory": _virtual,

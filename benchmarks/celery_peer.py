@@ -59,7 +59,7 @@ class Site:
         self.worker = stack.enter_context(start_worker(folder, app=APP, env=environment))
         self.app = Celery("client", set_as_current=False)
         self.app.conf.update(settings, broker_transport=steady_transport())
-        self.kit = Kit(url) if url.startswith("redis") else Kit(backend=_celery_backend(self.app))
+        self.kit = Kit(redis.url)  # where `celery://` has its records too
         stack.callback(self.kit.close)
 
     def send(self, task: str, id: str | None = None) -> Any:
@@ -76,12 +76,6 @@ class Site:
                 pass
             time.sleep(0.01)
         raise AssertionError(f"{what}: not within {PATIENCE} s\n{self.worker.logged()[-3000:]}")
-
-
-def _celery_backend(app: Celery) -> Any:
-    from progresskit_celery.state import CeleryBackend
-
-    return CeleryBackend(app)
 
 
 def compare(site: Site) -> bool:

@@ -33,7 +33,7 @@ class Run:
     It is the surrounding job from the start to the end.
     """
 
-    __slots__ = ("_handed_on", "_installation", "_part", "execution", "task")
+    __slots__ = ("_handed_on", "_installation", "_part", "execution", "is_mirrored", "task")
 
     in_pool_process = False
     """True in a process of the prefork pool, whose end its parent notices."""
@@ -41,7 +41,7 @@ class Run:
     def __init__(self, installation: Installation, task: Any) -> None:
         request = task.request
         self._installation, self.task = installation, task
-        self._handed_on = False
+        self._handed_on = self.is_mirrored = False
         self._part = part_of(request.headers)
         self.execution = installation.start(
             request.id,

@@ -6,7 +6,7 @@ process of its pool. Therefore the `run` of every task is wrapped when the task 
 cancelled task is one that raises `Ignore`, which is neither retried nor failed. Only a wrapper around `run` catches
 every kind of task (plain, bound, of a base with its own `__call__`, autoretry, class, shared, registered late).
 
-The same wrapper knows when the function has returned and its result is not yet stored: see write_gate.py.
+The same wrapper knows when the function has returned and its result is not yet stored: see mirror.py.
 
 The method `on_replace` is wrapped at the same time, so that a task that replaces another one is the same part of a job.
 """
@@ -24,8 +24,8 @@ from celery.exceptions import Ignore, TaskRevokedError
 from progresskit.errors import Cancelled
 
 from .canvas import keep_part
+from .mirror import mirrored, stores_result
 from .run import Run
-from .write_gate import open_gate, stores_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ def _wrapped(run: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         execution = Run.current()
         try:
-            with open_gate(execution):
+            with mirrored(execution):
                 return run(*args, **kwargs)
         except Cancelled:
             if execution is None:

@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from celery import Celery
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from progresskit.registry import BACKENDS
 from progresskit.urls import describe, is_plain, redact
 from progresskit_celery.state import CeleryBackend
 from progresskit_sql import SQLBackend
+from tests.contract.celery_apps import address
 
 # Some URLs use names of parameters that PyMySQL is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:'(passwd|db)' is deprecated:DeprecationWarning")
@@ -229,11 +229,14 @@ def test_the_fuzz_knows_every_scheme_of_the_table() -> None:
     ],
 )
 def test_the_result_backend_of_a_celery_app_keeps_its_password(result_backend: str) -> None:
-    app = Celery("secrets", set_as_current=False, backend=result_backend, broker="memory://")
-    app.conf.result_backend_transport_options = {"master_name": "main"}
+    url = address(
+        result_backend,
+        result_backend_transport_options={"master_name": "main"},
+        database_create_tables_at_setup=False,
+    )
 
     def use() -> None:
-        backend = CeleryBackend(app)
+        backend = CeleryBackend.from_url(url, Settings(url=url))
         try:
             backend.read(["job"])
         finally:

@@ -81,6 +81,8 @@ class Row(NamedTuple):
         backend: type[Any] = backend_class(url)
         if url == "memory://":
             return backend(clock=clock)  # type: ignore[no-any-return]
+        if url.startswith("celery://"):
+            return celery_apps.results_backend(url, clock)
         return backend(url, prefix=Settings().prefix, clock=clock, **self.options)  # type: ignore[no-any-return]
 
 
@@ -260,26 +262,6 @@ BACKENDS = [
         harmed={"rabbitmq": RabbitMQ},
         examples=FEW,
         patience=patience.RABBITMQ,
-    ),
-    Row(
-        "celery-redis",
-        (PushContract, CancelPushContract, *PARTS, SharedContract, HostsContract),
-        celery_apps.on_redis,
-        service="redis",
-        outage=memory_full,
-        examples=FEW,
-        patience=patience.CELERY_ON_REDIS,
-        plant=planting.in_celery,
-    ),
-    Row(
-        "celery-db-postgresql",
-        (SharedContract, HostsContract),
-        celery_apps.on_postgresql,
-        service="postgresql",
-        outage=celery_apps.read_only_postgresql,
-        examples=FEW,
-        patience=patience.CELERY_ON_A_DATABASE,
-        plant=planting.in_celery,
     ),
     Row(
         "celery-django-db",

@@ -11,19 +11,23 @@ import atexit
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from progresskit.config import Settings
 from tests.services import server
 from tests.services.postgresql import USER, PostgreSQL
 from tests.services.proxy import Proxy
 
 from .shims import set_up_django
+
+if TYPE_CHECKING:
+    from progresskit_celery.state.results import ResultsBackend
 
 APP = """\
 from celery import Celery
@@ -81,15 +85,16 @@ def imported(url: str) -> Any:
     return app_of(url)
 
 
+def results_backend(url: str, clock: Callable[[], float] | None = None) -> ResultsBackend:
+    """Return the backend of an app of which each record is a result of its own; it judges by the clock."""
+    from progresskit_celery.state import store_class
+    from progresskit_celery.state.results import ResultsBackend
+
+    app = imported(url)
+    return ResultsBackend(store_class(app)(app, clock), prefix=Settings().prefix)
+
+
 # The stores of the table of backends: each with the function that gives a fresh one, and how it is made unwritable.
-
-
-def on_redis(folder: Path) -> str:
-    return address(server("redis").fresh())
-
-
-def on_postgresql(folder: Path) -> str:
-    return address("db+" + server("postgresql").fresh())
 
 
 @contextmanager

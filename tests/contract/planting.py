@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from typing import Any
 
-from progresskit_celery.state.backend import CeleryBackend
+from progresskit_celery.state.results import ResultsBackend
 from progresskit_celery.state.store import Change, Meta
 from progresskit_nats import NATSBackend
 from progresskit_redis import RedisBackend
@@ -45,7 +45,7 @@ def in_nats(url: str, backend: NATSBackend, id: str, body: str) -> None:
     backend.forget_revisions()
 
 
-def in_celery(url: str, backend: CeleryBackend, id: str, body: str) -> None:
+def in_celery(url: str, backend: ResultsBackend, id: str, body: str) -> None:
     def edit(meta: Meta | None, now: float) -> Change:
         assert meta is not None
         head, override, _ = meta.result.split("\n", 2)

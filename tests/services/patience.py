@@ -65,10 +65,7 @@ CELERY_ON_FILES = _seconds("progresskit_celery.state.on_files", "LOCK_SECONDS")
 
 CELERY_ON_MEMCACHED = _seconds("progresskit_celery.state.on_cache", "CONNECT_SECONDS", "CALL_SECONDS")
 
-CELERY_ON_REDIS = {
-    **_seconds("progresskit_celery.state.on_redis", "CONNECT_SECONDS", "CALL_SECONDS"),
-    **_seconds("progresskit.backends.channels", "ANSWER_SECONDS"),
-}
+CELERY_MIRROR = _seconds("progresskit_celery.state.mirrors", "CONNECT_SECONDS", "CALL_SECONDS")
 
 
 def be_patient(limits: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

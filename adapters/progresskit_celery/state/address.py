@@ -53,7 +53,7 @@ def _imported(place: str) -> Any:
     return found
 
 
-def backend_class(app: Any) -> tuple[type[Any], str]:
+def result_backend_class(app: Any) -> tuple[type[Any], str]:
     """
     Return the class of the app's result backend, which is not made, and its URL, which may be empty.
 

@@ -28,14 +28,14 @@ class AnyStore(Store):
     mirrors = False
     longest = 155
 
-    def __init__(self, app: Any, clock: Callable[[], float] | None) -> None:
+    def __init__(self, app: Any, clock: Callable[[], float] | None = None) -> None:
         super().__init__(app, clock)
         self._lock = Lock()
-        self._executor = BoundedExecutor(_nothing)
+        self._executor = BoundedExecutor()
 
     def read(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
         """Read one after the other."""
-        return self._called(partial(self._load, ids)), self._host_time()
+        return self._called(partial(self._load, ids)), self.time()
 
     def change(self, edits: Mapping[str, Edit]) -> None:
         """Do one after the other."""
@@ -59,7 +59,7 @@ class AnyStore(Store):
 
     def _edit(self, edits: Mapping[str, Edit]) -> None:
         with self._lock:
-            found, now = self._load(edits), self._host_time()
+            found, now = self._load(edits), self.time()
             for id, edit in edits.items():
                 change = edit(found.get(id), now)
                 if change is not None:
@@ -79,7 +79,3 @@ class MemoryStore(AnyStore):
     """`cache+memory://`, which is for tests."""
 
     shared = False
-
-
-def _nothing() -> None:
-    """Do nothing: Celery closes its own connections."""

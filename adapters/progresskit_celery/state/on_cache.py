@@ -15,7 +15,7 @@ from progresskit.backends.stores import ServerClock, retry_conflicts
 from progresskit.errors import BackendError, BackendUnavailable
 from progresskit.urls import describe
 
-from .store import KeyValueStore
+from .store import Store, decoded, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -37,10 +37,10 @@ MONTH = 30 * 86_400
 """A server takes more seconds than that for a time since the epoch."""
 
 
-class CacheStore(KeyValueStore):
+class CacheStore(Store):
     """Uses a client of its own, by one thread at a time: Celery's is for one thread and may wait indefinitely."""
 
-    def __init__(self, app: Any, clock: Callable[[], float] | None) -> None:
+    def __init__(self, app: Any, clock: Callable[[], float] | None = None) -> None:
         super().__init__(app, clock)
         self._lock = Lock()
         self._made: Any = None
@@ -74,7 +74,7 @@ class CacheStore(KeyValueStore):
         return self._server_clock(lambda: _server_time(client))
 
     def _load(self, client: Any, ids: Collection[str]) -> tuple[dict[str, tuple[Any, Any]], float]:
-        keys = {self._key(id): id for id in ids}
+        keys = {self._backend.get_key_for_task(id): id for id in ids}
         found = client.gets_many([*keys])
         return {keys[key]: value for key, value in found.items()}, self._now(client)
 
@@ -82,7 +82,8 @@ class CacheStore(KeyValueStore):
         """Read all in one round trip."""
         with self._client() as client:
             found, now = self._load(client, ids)
-        return {id: meta for id, (value, _) in found.items() if (meta := self._decode(value)) is not None}, now
+        metas = {id: decoded(self._backend, value) for id, (value, _) in found.items()}
+        return {id: meta for id, meta in metas.items() if meta is not None}, now
 
     def change(self, edits: Mapping[str, Edit]) -> None:
         """Read all in a round trip, and swap one after the other; again those that another process has changed."""
@@ -95,10 +96,11 @@ class CacheStore(KeyValueStore):
 
     def _swap(self, client: Any, id: str, edit: Edit, found: tuple[Any, Any] | None, now: float) -> bool:
         value, number = found or (None, None)
-        change = edit(self._decode(value), now)
+        change = edit(decoded(self._backend, value), now)
         if change is None:
             return True
-        key, content, seconds = self._key(id), self._encode(id, change), self._seconds(change)
+        key, seconds = self._backend.get_key_for_task(id), self._seconds(change)
+        content = encoded(self._backend, id, change.result, change.request)
         if number is None:
             return bool(client.add(key, content, seconds, noreply=False))
         return bool(client.cas(key, content, number, seconds, noreply=False))

@@ -18,7 +18,7 @@ from zlib import crc32
 
 from progresskit.errors import BackendUnavailable
 
-from .store import KeyValueStore
+from .store import Store, decoded, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -32,13 +32,13 @@ LOCK_SECONDS = 5.0
 """How long a lock is waited for."""
 
 
-class FileStore(KeyValueStore):
+class FileStore(Store):
     """A folder that processes of one host, or of several, share; the time is that of each host."""
 
     mirrors = hasattr(fcntl, "F_SETLEASE")
 
     def _path(self, id: str) -> str:
-        return os.fsdecode(self._backend._filename(self._key(id)))
+        return os.fsdecode(self._backend._filename(self._backend.get_key_for_task(id)))
 
     @property
     def _folder(self) -> str:
@@ -54,25 +54,27 @@ class FileStore(KeyValueStore):
     def read(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
         """Read one file after the other."""
         with self._guarded():
-            found = {id: meta for id in ids if (meta := self._decode(_content(self._path(id)))) is not None}
+            metas = {id: decoded(self._backend, _content(self._path(id))) for id in ids}
+            found = {id: meta for id, meta in metas.items() if meta is not None}
             if len(found) < len(ids):
                 os.stat(self._folder)  # a missing folder does not mean that no job was reported
-        return found, self._host_time()
+        return found, self.time()
 
     def change(self, edits: Mapping[str, Edit]) -> None:
         """Do one edit after the other, while the records are locked."""
         with self._guarded(), self._locked(edits):
-            now = self._host_time()
+            now = self.time()
             for id, edit in edits.items():
                 path = self._path(id)
                 read = _content(path)
-                change = edit(self._decode(read), now)
+                change = edit(decoded(self._backend, read), now)
                 if change is None:
                     continue
+                content = encoded(self._backend, id, change.result, change.request)
                 if change.request is None:
-                    self._replace(path, self._encode(id, change), change)
+                    self._replace(path, content, change)
                 else:
-                    mirror(path, read, self._encode(id, change))
+                    mirror(path, read, content)
 
     @contextmanager
     def _locked(self, ids: Collection[str]) -> Iterator[None]:

@@ -1,8 +1,8 @@
 """
-The interface of a result backend.
+The interface of the result backends in which each record is a result of its own.
 
 A store keeps results by the id of a task, as Celery does, each with its state. The kit's records are such results,
-under ids of their own; the state of a task that is running is another one, which is mirrored only.
+under ids of their own; the state of a task that is running is another one.
 """
 
 from __future__ import annotations
@@ -19,23 +19,18 @@ from progresskit.urls import redact
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from progresskit.backends.stores import StoredRecord
-
 PROGRESS = "PROGRESS"
 """The state of the kit's records, and of a task that is running, for code that knows Celery only."""
 
+MIRRORED_OVER = frozenset(("PENDING", "RECEIVED", "STARTED", "RETRY", PROGRESS))
+"""The states of a task that PROGRESS may replace: neither a final one, nor a custom one of the site's."""
+
 
 class Meta(NamedTuple):
-    """
-    A result that is stored: the task's state, its value, and the parts of the job that were asked for, by name.
-
-    `record` is the one that the value was made of, where the store remembers it from the change.
-    """
+    """A result that is stored: the task's state, and its value."""
 
     status: str
     result: Any
-    parts: Mapping[str, str] = {}
-    record: StoredRecord | None = None
 
 
 class Change(NamedTuple):
@@ -43,22 +38,13 @@ class Change(NamedTuple):
     A result to store.
 
     `ttl` (seconds) and `expires` (seconds since the epoch) are None for a result that lives as long as Celery's own.
-    `request` is that of the task that has this state. `cancelling` is True for a new request to cancel. `parts` are
-    stored beside the record of a job that has parts, else None; without `keeps_parts` all others are removed. Where the
-    store supports push, `is_pushed` says whether viewers are notified. `record` is what the result is made of, if it is
-    one of the kit's. `is_running` is True where the next change is likely to come from this process too.
+    `request` is that of the task that has this state; None for a record.
     """
 
     result: Any
     ttl: float | None = None
     expires: float | None = None
     request: Any = None
-    cancelling: bool = False
-    parts: Mapping[str, str] | None = None
-    keeps_parts: bool = True
-    is_pushed: bool = True
-    record: StoredRecord | None = None
-    is_running: bool = False
 
 
 Edit = Callable[[Meta | None, float], Change | None]
@@ -77,7 +63,8 @@ class Store(ABC):
     longest: int | None = None
     """How long the id of a result may be."""
 
-    def __init__(self, app: Any, clock: Callable[[], float] | None) -> None:
+    def __init__(self, app: Any, clock: Callable[[], float] | None = None) -> None:
+        """Read and write the results of an app; `clock` (seconds since the epoch) replaces that of the store."""
         self._app, self._clock = app, clock
 
     @cached_property
@@ -96,6 +83,10 @@ class Store(ABC):
         """Return the id under which a record is stored."""
         return record
 
+    def time(self) -> float:
+        """Return the time of this host."""
+        return (self._clock or time)()
+
     @abstractmethod
     def read(self, ids: Collection[str]) -> tuple[dict[str, Meta], float]:
         """Return those results that are stored, and the time: seconds since the epoch by a clock that all share."""
@@ -103,6 +94,15 @@ class Store(ABC):
     @abstractmethod
     def change(self, edits: Mapping[str, Edit]) -> None:
         """Do the edits, each in one step where the store can, in their order."""
+
+    def mirror(self, request: Any, result: Mapping[str, Any]) -> None:
+        """Store PROGRESS as the state of a task, unless it has another one that stays."""
+
+        def edit(meta: Meta | None, now: float) -> Change | None:
+            is_replaced = meta is None or meta.status in MIRRORED_OVER
+            return Change(result, request=request) if is_replaced else None
+
+        self.change({request.id: edit})
 
     @abstractmethod
     def close(self) -> None:
@@ -112,35 +112,30 @@ class Store(ABC):
     def after_fork_in_child(self) -> None:
         """Forget inherited connections, and never close them."""
 
-    def _host_time(self) -> float:
-        return (self._clock or time)()
+
+def decoded(backend: Any, payload: Any) -> Meta | None:
+    """Return the result of which a key-value store has the value; None where it has none."""
+    if not payload:
+        return None
+    try:
+        meta = backend.decode(payload)
+        return Meta(meta["status"], meta.get("result"))
+    except Exception:
+        return Meta("unreadable", None)
 
 
-class KeyValueStore(Store):
-    """One of those that keep a result as one value, encoded by Celery."""
-
-    def _key(self, id: str) -> Any:
-        return self._backend.get_key_for_task(id)
-
-    def _decode(self, payload: Any) -> Meta | None:
-        if not payload:
-            return None
+def encoded(backend: Any, id: str, result: Any, request: Any = None) -> bytes:
+    """Return the value of a result in the state PROGRESS, as Celery would store it in a key-value store."""
+    meta = {"status": PROGRESS, "result": result, "traceback": None, "children": [], "date_done": None}
+    if request is not None:
         try:
-            meta = self._backend.decode(payload)
-            return Meta(meta["status"], meta.get("result"))
+            about = backend._get_result_meta(result, PROGRESS, None, request)
+            return _payload(backend, {**meta, **about, "task_id": id})
         except Exception:
-            return Meta("unreadable", None)
+            pass  # with `result_extended` it has the task's arguments, which need not be such as can be encoded
+    return _payload(backend, {**meta, "task_id": id})
 
-    def _encode(self, id: str, change: Change) -> bytes:
-        meta = {"status": PROGRESS, "result": change.result, "traceback": None, "children": [], "date_done": None}
-        if change.request is not None:
-            try:
-                about = self._backend._get_result_meta(change.result, PROGRESS, None, change.request)
-                return self._encoded({**meta, **about, "task_id": id})
-            except Exception:
-                pass  # with `result_extended` it has the task's arguments, which need not be such as can be encoded
-        return self._encoded({**meta, "task_id": id})
 
-    def _encoded(self, meta: dict[str, Any]) -> bytes:
-        payload = self._backend.encode(meta)
-        return payload.encode() if isinstance(payload, str) else payload
+def _payload(backend: Any, meta: dict[str, Any]) -> bytes:
+    payload = backend.encode(meta)
+    return payload.encode() if isinstance(payload, str) else payload

@@ -38,6 +38,32 @@ def lacks(store: str) -> str | None:
     return missing(service) if service else None
 
 
+GENERIC = ("django-db", "file", "memcached")
+"""The stores in which each record is a result of its own."""
+
+
+def url_on(store: str, folder: Path, **settings: Any) -> str:
+    """Return the URL of an app with that result backend."""
+    if store == "django-db":
+        url = on_django(folder)
+        imported(url).conf.update(settings)
+        return url
+    (folder / "results").mkdir(exist_ok=True)
+    return address(STORES[store][1](folder), **settings)
+
+
+def let_go(app: Any, store: str) -> None:
+    """Close what Celery and Django have open in this thread."""
+    if store == "django-db":
+        from django.db import connections
+
+        connections.close_all()
+    elif store == "redis":
+        app.backend.client.connection_pool.disconnect()
+    elif store == "memcached":
+        app.backend.client.close()
+
+
 def settings_of(store: str, folder: Path) -> dict[str, Any]:
     """Return the settings of an app in the folder, with a fresh result backend."""
     if store == "django-db":
@@ -54,13 +80,10 @@ class StateSite(Site):
 
         settings = settings_of(store, folder)
         self.folder = folder
-        self.app = imported(address(**settings))
+        url = address(**settings)
+        self.app = imported(url)
         self.app.conf.update(broker_transport=steady_transport())
-        self.kit = Kit("memory://")
-        from progresskit_celery.state import CeleryBackend
-
-        self.backend = CeleryBackend(self.app)
-        self.kit.configure(backend=self.backend)
+        self.kit = Kit(url)
         progresskit_celery.install(self.app, kit=self.kit)
         self._gates = 0
         self._worker: Worker | None = start_worker(
@@ -83,4 +106,3 @@ class StateSite(Site):
         """End the worker and what watches it."""
         self.worker.kill()
         self.kit.close()
-        self.backend.close()

@@ -15,7 +15,7 @@ from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimit
 from progresskit.progress import Progress, State
 from tests.services.waiting import PATIENCE, wait_until
 
-from .stores import STORES, StateSite, lacks
+from .stores import GENERIC, STORES, StateSite, lacks
 
 
 @pytest.fixture(scope="module", params=STORES)
@@ -61,6 +61,7 @@ def test_a_running_task_is_in_progress_with_current_and_total(site: StateSite) -
     assert (done.state, done.current, done.total) == (State.SUCCEEDED, 100, 100)
 
 
+@pytest.mark.parametrize("site", GENERIC, indirect=True, scope="module")
 def test_the_record_outlives_the_task_and_is_none_of_its_result(site: StateSite) -> None:
     id = site.send("plain", 20).id
     assert site.done(id).current == 20
