@@ -57,6 +57,7 @@ class _Mirror:
         self._app, self._request = run.task.app, run.task.request
         self._process = os.getpid()
         self._is_over = False
+        self._number = 0
 
     def __enter__(self) -> None:
         self._run.is_mirrored = True
@@ -70,8 +71,9 @@ class _Mirror:
 
     def notify(self, progress: Progress) -> None:
         """Write the state."""
-        if self._is_over or progress.state is not State.RUNNING:
-            return
+        self._number = self._number or progress.version.run
+        if self._is_over or progress.state is not State.RUNNING or progress.version.run > self._number:
+            return  # a later run, of a task that was delivered again, owns the record and the state
         if monotonic() < _mirrors.paused_until.get(self._app, 0.0):
             return
         about = ("current", "total", "description", "percent")

@@ -14,6 +14,7 @@ from celery.exceptions import TaskRevokedError
 
 from progresskit import Kit
 from progresskit.errors import BackendUnavailable
+from progresskit.testing import start
 from progresskit_celery import mirror
 from progresskit_celery.state import mirrors, store
 from tests.contract.celery_apps import imported
@@ -120,6 +121,15 @@ def test_a_state_of_the_sites_own_is_left_alone(app: Any, kit: Kit) -> None:
     with mirror.mirrored(run):  # type: ignore[arg-type]
         reported(kit, run, 1)
     assert (app.AsyncResult("job").state, app.AsyncResult("job").info) == ("CRAWLING", {"page": 3})
+
+
+def test_a_run_that_does_not_own_the_record_any_more_mirrors_nothing(app: Any, kit: Kit) -> None:
+    run = Run(app, kit)
+    with mirror.mirrored(run):  # type: ignore[arg-type]
+        reported(kit, run, 1)
+        kit.backend.write([start("job", token="redelivered")])
+        reported(kit, run, 2)
+    assert app.AsyncResult("job").info["current"] == 1
 
 
 @pytest.mark.parametrize("how", ["ignore_result", "is_eager"])
