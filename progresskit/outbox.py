@@ -8,9 +8,8 @@ records of live jobs, and those of jobs that have ended a moment ago, are writte
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum
 from threading import Event
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from .abc import SupportsParts
 from .backoff import LONGEST_SECONDS, Backoff
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from .abc import Backend
     from .progress import Write
+    from .sampler import Sampler
 
     Key = tuple[str, str | None]
 
@@ -42,41 +42,16 @@ REFUSED = 1_000
 _AT_ONCE = float("-inf")
 
 
-class Delivery(Enum):
-    """How far the delivery of a record is."""
-
-    QUEUED = "queued"
-    """It waits for the next round, and was not tried since the backend answers."""
-
-    UNCERTAIN = "uncertain"
-    """An outage has held it back, or a write of it has failed that may have stored it."""
-
-    REFUSED = "refused"
-    """The backend refuses it, and had no other to judge by. It is kept, and tried again after the longest pause."""
-
-    STORED = "stored"
-    """The backend has it. A final one is kept for a while, to be written again after an outage."""
-
-    DISCARDED = "discarded"
-    """It was given up, or its job was forgotten."""
-
-
-class Mode(Enum):
-    """Whether records can be stored."""
-
-    DELIVERING = "delivering"
-    OUTAGE = "outage"
-
-
 class _Record:
     """The newest record of a run, or an external update, with the functions that let its waiting callers go on."""
 
-    __slots__ = ("delivery", "key", "since", "waiters", "write")
+    __slots__ = ("is_uncertain", "key", "since", "waiters", "write")
 
     def __init__(self, write: Write, since: float) -> None:
         self.write, self.since = write, since
         self.key = key_of(write)
-        self.delivery = Delivery.QUEUED
+        self.is_uncertain = False
+        """True where an outage has held it back, or a write of it has failed that may have stored it."""
         self.waiters: list[Callable[[], None]] = []
 
     def release(self) -> None:
@@ -85,36 +60,9 @@ class _Record:
         for finish in waiters:
             finish()
 
-    def finish(self, delivery: Delivery) -> None:
-        """Enter a state in which the record is in the outbox no longer."""
-        self.delivery = delivery
-        self.release()
-
     def dated(self, now: float) -> Write:
         """Return the write, with its present age."""
-        return self.write.aged(max(now - self.since, 0.0), is_uncertain=self.delivery is not Delivery.QUEUED)
-
-
-class Jobs(Protocol):
-    """The live jobs, as far as the outbox needs them; see Sampler."""
-
-    def __len__(self) -> int: ...
-
-    def __contains__(self, token: str | None) -> bool: ...
-
-    def latest(self) -> Iterable[tuple[Write, float]]:
-        """Return the last record of each live job, to be written again, and when its run began."""
-
-    def mark_stored(self, token: str | None, run: int, run_token: str | None) -> None:
-        """
-        Note that a record of a job is stored in this run, and notify the job's observers.
-
-        `run_token` is that of the run of the parent to which the part belongs now, or of the job's own run if it has
-        parts; None where there is none.
-        """
-
-    def notify_observers(self) -> None:
-        """Notify the observers of all live jobs, though the records are not stored."""
+        return self.write.aged(max(now - self.since, 0.0), is_uncertain=self.is_uncertain)
 
 
 class Flush:
@@ -206,13 +154,14 @@ class _Refusals:
 class Outbox:
     """The records that wait to be stored; for one thread at a time, but where a method says otherwise."""
 
-    def __init__(self, backend: Backend, clock: Callable[[], float], jobs: Jobs) -> None:
+    def __init__(self, backend: Backend, clock: Callable[[], float], jobs: Sampler) -> None:
         self._backend, self._clock, self._jobs = backend, clock, jobs
         self._records: dict[Key, _Record] = {}
         self._recent = _RecentFinals()
         self._refusals = _Refusals()
         self._flushes: list[Flush] = []
-        self._mode = Mode.DELIVERING
+        self.down = False
+        """True while no record can be stored; a backend that only refuses a record is not down. Read in any thread."""
         self._backoff = Backoff()
         self._retry_at = _AT_ONCE
         self.lost = 0
@@ -224,11 +173,6 @@ class Outbox:
     def __contains__(self, key: Key) -> bool:
         """Return whether a record of that id and token waits; safe in any thread."""
         return key in self._records
-
-    @property
-    def down(self) -> bool:
-        """True while no record can be stored; a backend that only refuses a record is not down. Safe in any thread."""
-        return self._mode is Mode.OUTAGE
 
     @property
     def due(self) -> float | None:
@@ -258,7 +202,7 @@ class Outbox:
         if finish is not None:
             record.waiters.append(finish)
         if self.down:
-            record.delivery = Delivery.UNCERTAIN
+            record.is_uncertain = True
         else:
             self.retry_now()  # a refused record that waits delays no other
         if len(self._records) > UNSENT + len(self._jobs):
@@ -340,7 +284,7 @@ class Outbox:
             if write.state in FINAL_STATES:
                 self._recent.add(_Final(now, write, record.since, run, run_token))
             self._jobs.mark_stored(write.token, run, run_token)
-            record.finish(Delivery.STORED)
+            record.release()
         self._recent.expire(now)
         if self.down:
             self._recover()
@@ -350,16 +294,16 @@ class Outbox:
         """Try again after a pause: the backend is down."""
         self._retry_at = self._clock() + self._backoff.next()
         if not self.down:
-            self._mode = Mode.OUTAGE
+            self.down = True
             _log().warning("Progress cannot be stored now; jobs continue and it is tried again: %s", error)
         for record in self._records.values():
-            record.delivery = Delivery.UNCERTAIN
+            record.is_uncertain = True
             record.release()
         self._jobs.notify_observers()
 
     def _recover(self) -> None:
         """Write records again that the backend may have lost in the outage."""
-        self._mode = Mode.DELIVERING
+        self.down = False
         self._backoff.reset()
         for write, since in self._jobs.latest():
             self._records.setdefault(key_of(write), _Record(write, since))
@@ -368,7 +312,7 @@ class Outbox:
 
     def _handle_refusal(self, batch: list[_Record], error: Exception) -> None:
         for record in batch:
-            record.delivery = Delivery.UNCERTAIN
+            record.is_uncertain = True
         if not self._isolate(batch) and not self._postpone(batch, error):
             self._fail(error)
 
@@ -401,7 +345,6 @@ class Outbox:
             self._backend.cancel_requested([record.write.id])
         except Exception:
             return False
-        record.delivery = Delivery.REFUSED
         self._report(record, f"the backend refuses it: {error}")
         if self.down:
             self._recover()
@@ -430,7 +373,7 @@ class Outbox:
     def _discard(self, record: _Record) -> None:
         del self._records[record.key]
         self._settle(record.key)
-        record.finish(Delivery.DISCARDED)
+        record.release()
 
     def _settle(self, key: Key) -> None:
         for flush in self._flushes:

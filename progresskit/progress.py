@@ -154,10 +154,20 @@ class Source(Protocol):
 
 
 _set = object.__setattr__
+_OF_STORE = ("id", "state", "version", "stalled", "cancel_requested", "lease", "owner", "life", "tally")
+"""The fields that `_fill` is given, in this order."""
 
 
-class _Mutable:
-    """A record while it is filled: an assignment takes a third of the time of `object.__setattr__`."""
+class Progress:
+    """
+    One immutable record of a job, complete in itself: a newer one replaces it whole.
+
+    `current` and `total` count in `unit`, `rate` is per second, `eta` is in seconds as of `updated_at`, and all times
+    are aware datetimes in UTC. `lease` (seconds) is how long the worker may be silent before the job counts as
+    stalled, `owner` the key of the owner, `life` stands for all runs of the id since the store last knew none of it,
+    and `tally` holds the sums over its parts. These four are not part of the JSON. `given_percent` is the
+    percent of a job with divided work, and DERIVED where it follows from the count.
+    """
 
     __slots__ = (
         "_cursor",
@@ -173,20 +183,6 @@ class _Mutable:
         "tally",
         "version",
     )
-
-
-class Progress:
-    """
-    One immutable record of a job, complete in itself: a newer one replaces it whole.
-
-    `current` and `total` count in `unit`, `rate` is per second, `eta` is in seconds as of `updated_at`, and all times
-    are aware datetimes in UTC. `lease` (seconds) is how long the worker may be silent before the job counts as
-    stalled, `owner` the key of the owner, `life` stands for all runs of the id since the store last knew none of it,
-    and `tally` holds the sums over its parts. These four are not part of the JSON. `given_percent` is the
-    percent of a job with divided work, and DERIVED where it follows from the count.
-    """
-
-    __slots__ = _Mutable.__slots__
 
     if TYPE_CHECKING:  # the slots, which a type checker refuses to assign to, as `__setattr__` does
 
@@ -253,17 +249,6 @@ class Progress:
         part_of: str | None = None,
         tally: Tally | None = None,
     ) -> None:
-        _set(self, "id", id)
-        _set(self, "state", state)
-        _set(self, "version", version)
-        _set(self, "stalled", stalled)
-        _set(self, "cancel_requested", cancel_requested)
-        _set(self, "lease", lease)
-        _set(self, "owner", owner)
-        _set(self, "life", life)
-        _set(self, "tally", tally)
-        _set(self, "_cursor", "")
-        _set(self, "_source", None)
         details = Details(
             kind,
             current,
@@ -286,7 +271,7 @@ class Progress:
             next_retry_at,
             part_of,
         )
-        _set(self, "_details", details)
+        self._fill(None, details, id, state, version, stalled, cancel_requested, lease, owner, life, tally)
 
     @classmethod
     def from_store(
@@ -303,21 +288,17 @@ class Progress:
         life: str,
     ) -> Progress:
         """Return a record of a store; with a Source, it decodes its details when one of them is read."""
-        record: Any = _Mutable()
-        record.id = id
-        record.state = state
-        record.version = version
-        record.stalled = stalled
-        record.cancel_requested = cancel_requested
-        record.lease = lease
-        record.owner = owner
-        record.life = life
-        record.tally = tally
-        record._cursor = ""
-        record._source, record._details = (None, source) if isinstance(source, Details) else (source, None)
-        record.__class__ = cls
-        progress: Progress = record
+        progress = object.__new__(cls)
+        stored, details = (None, source) if isinstance(source, Details) else (source, None)
+        progress._fill(stored, details, id, state, version, stalled, cancel_requested, lease, owner, life, tally)
         return progress
+
+    def _fill(self, source: Source | None, details: Details | None, *of_store: object) -> None:
+        _set(self, "_cursor", "")
+        _set(self, "_source", source)
+        _set(self, "_details", details)
+        for name, value in zip(_OF_STORE, of_store, strict=True):
+            _set(self, name, value)
 
     @property
     def details(self) -> Details:

@@ -141,7 +141,12 @@ class Sampler:
         return [DueWrite(write, began) for write, began in writes if write is not None]
 
     def mark_stored(self, token: str | None, run: int, run_token: str | None) -> None:
-        """Note that a record of a job is stored, see `progresskit.outbox.Jobs`, and notify the job's observers."""
+        """
+        Note that a record of a job is stored in this run, and notify the job's observers.
+
+        `run_token` is that of the run of the parent to which the part belongs now, or of the job's own run if it has
+        parts; None where there is none.
+        """
         live = self._live.get(token or "")
         job = None if live is None else live.job()
         if job is not None:

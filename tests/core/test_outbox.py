@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from threading import Event
-from typing import TYPE_CHECKING
 
 import pytest
 
 from progresskit import State
 from progresskit.backoff import LONGEST_SECONDS
-from progresskit.outbox import RECENT_SECONDS, Delivery, Flush, Outbox
+from progresskit.outbox import RECENT_SECONDS, Flush, Outbox
 from progresskit.progress import Role, Write
+from progresskit.sampler import DueWrite, Sampler
 from progresskit.testing import FakeClock, external_update, start, update
 
 from .doubles import FlakyBackend
 
-if TYPE_CHECKING:
-    pass
 
-
-class Jobs:
+class Jobs(Sampler):
     """Live jobs by token, each with its last record."""
 
     def __init__(self) -> None:
+        super().__init__(interval=1, heartbeat=10)
         self.records: dict[str, tuple[Write, float]] = {}
         self.stored: list[tuple[str | None, int]] = []
         self.notified = 0
@@ -33,8 +31,8 @@ class Jobs:
     def __contains__(self, token: str | None) -> bool:
         return token in self.records
 
-    def latest(self) -> list[tuple[Write, float]]:
-        return list(self.records.values())
+    def latest(self) -> list[DueWrite]:
+        return [DueWrite(*record) for record in self.records.values()]
 
     def mark_stored(self, token: str | None, run: int, run_token: str | None) -> None:
         self.stored.append((token, run))
@@ -53,8 +51,8 @@ def outbox(backend: FlakyBackend, clock: FakeClock, jobs: Jobs) -> Outbox:
     return Outbox(backend, clock, jobs)
 
 
-def states(outbox: Outbox) -> dict[str, Delivery]:
-    return {record.write.id: record.delivery for record in outbox._records.values()}
+def uncertain(outbox: Outbox) -> dict[str, bool]:
+    return {record.write.id: record.is_uncertain for record in outbox._records.values()}
 
 
 def flushing(outbox: Outbox) -> Flush:
@@ -67,7 +65,7 @@ def test_a_record_is_queued_until_it_is_stored(
     outbox: Outbox, backend: FlakyBackend, clock: FakeClock, jobs: Jobs
 ) -> None:
     outbox.put(start("job", token="a"), clock())
-    assert states(outbox) == {"job": Delivery.QUEUED}
+    assert uncertain(outbox) == {"job": False}
     outbox.write(clock())
     assert (len(outbox), outbox.due) == (0, None)
     assert jobs.stored == [("a", 1)]
@@ -111,7 +109,7 @@ def test_a_record_that_an_outage_has_met_is_uncertain_and_a_start_goes_out_as_la
     outbox.write(clock())
     outbox.put(start("held"), clock())
     assert outbox.down
-    assert states(outbox) == {"tried": Delivery.UNCERTAIN, "held": Delivery.UNCERTAIN}
+    assert uncertain(outbox) == {"tried": True, "held": True}
     assert jobs.notified == 1
     backend.down = False
     clock.advance(LONGEST_SECONDS)
@@ -163,7 +161,7 @@ def test_a_single_refused_record_is_kept_and_tried_again_after_a_pause(
     backend.refused = {"bad"}
     outbox.put(start("bad"), clock())
     outbox.write(clock())
-    assert states(outbox) == {"bad": Delivery.REFUSED}
+    assert uncertain(outbox) == {"bad": True}
     assert not outbox.down
     assert outbox.due == clock() + LONGEST_SECONDS
     backend.refused = set()
@@ -179,9 +177,8 @@ def test_a_refused_record_among_others_is_discarded_and_counted(
     waiter = Event()
     outbox.put(start("bad", token="bad"), clock(), waiter.set)
     outbox.put(start("good"), clock())
-    record = outbox._records["bad", "bad"]
     outbox.write(clock())
-    assert (len(outbox), outbox.lost, record.delivery) == (0, 1, Delivery.DISCARDED)
+    assert (len(outbox), outbox.lost) == (0, 1)
     assert waiter.is_set()
     assert outbox.refusal(("bad", "bad")) == "a record of job bad is not stored: the backend refuses it: no"
 
