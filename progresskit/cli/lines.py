@@ -255,11 +255,7 @@ class Follower:
             self._position += len(data)
             yield self._buffer.feed(data)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Read no more."""
         if self._file >= 0:
             os.close(self._file)

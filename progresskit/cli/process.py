@@ -12,20 +12,20 @@ import os
 import shutil
 import signal
 import threading
+from functools import partial
 from select import select
+from subprocess import Popen
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from types import FrameType, TracebackType
-    from typing import Any, Self
+    from collections.abc import Mapping, Sequence
+    from types import FrameType
+    from typing import Any
 
 OF_TERMINAL = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH))
 """The signals that a terminal, or the shell in it, sends to whole process groups."""
 
 FORWARDED = OF_TERMINAL | {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
-
-_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class Process:
@@ -41,7 +41,8 @@ class Process:
         self._control = control
         self.code: int | None = None
         """The exit code, or the negative number of the signal that ended it; None while it runs."""
-        self._pid = _spawn(command, environment, stdout)
+        self._popen = _spawn(command, environment, stdout)
+        self._pid = self._popen.pid
         if os.isatty(0) and os.isatty(1):
             control.give(self._pid)  # else others of a pipeline may need the terminal: it is given on demand
 
@@ -60,7 +61,7 @@ class Process:
             if os.WIFSTOPPED(status):
                 self._handle_stop(os.WSTOPSIG(status))
             else:
-                self.code = os.waitstatus_to_exitcode(status)
+                self.code = self._popen.returncode = os.waitstatus_to_exitcode(status)
 
     def _handle_stop(self, number: int) -> None:
         if not self._control.has_terminal:
@@ -89,25 +90,16 @@ class Process:
         return True
 
 
-def _spawn(command: Sequence[str], environment: Mapping[str, str], stdout: int | None) -> int:
-    def spawn(call: Callable[..., int], path: str, arguments: list[str]) -> int:
-        return call(
-            path,
-            arguments,
-            environment,
-            file_actions=() if stdout is None else ((os.POSIX_SPAWN_DUP2, stdout, 1),),
-            setpgroup=0,
-            setsigdef=_IGNORED_BY_PYTHON,
-        )
-
+def _spawn(command: Sequence[str], environment: Mapping[str, str], stdout: int | None) -> Popen[bytes]:
+    spawn = partial(Popen[bytes], env=environment, stdout=stdout, process_group=0, close_fds=False)
     try:
-        return spawn(os.posix_spawnp, command[0], [*command])
+        return spawn(command)
     except OSError as error:
         path = shutil.which(command[0])
         if error.errno != errno.ENOEXEC or path is None:
             raise
         # A script that does not name its interpreter is one for the shell, as every shell has it.
-        return spawn(os.posix_spawn, "/bin/sh", ["/bin/sh", path, *command[1:]])
+        return spawn(["/bin/sh", path, *command[1:]])
 
 
 class JobControl:
@@ -121,12 +113,8 @@ class JobControl:
         except OSError:
             self._terminal = -1
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Take the terminal back."""
         if self._terminal >= 0:
             self.take_back()
             os.close(self._terminal)
@@ -186,16 +174,13 @@ class JobControl:
 
 class Signals:
     """
-    Receives the forwarded signals and SIGCHLD while it is entered, in the main thread.
+    Receives the forwarded signals and SIGCHLD until it is closed, in the main thread.
 
     Signals that are ignored stay ignored, here and in the command: `nohup` and shells rely on it.
     """
 
     def __init__(self) -> None:
         self._handlers: dict[int, Any] = {}
-        self._reader = self._writer = -1
-
-    def __enter__(self) -> Self:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
@@ -203,11 +188,9 @@ class Signals:
         for number in (signal.SIGCHLD, *FORWARDED):
             if number is signal.SIGCHLD or signal.getsignal(number) is not signal.SIG_IGN:
                 self._handlers[number] = signal.signal(number, _receive)
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Restore the handlers."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(-1)

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -96,10 +96,10 @@ def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         kit = stack.enter_context(kit_of(arguments))
         environment = stack.enter_context(_environment(arguments.id, arguments.file))
-        follower = stack.enter_context(Follower(environment["PROGRESSKIT_FILE"]))
+        follower = stack.enter_context(closing(Follower(environment["PROGRESSKIT_FILE"])))
         _report_pending(kit, arguments)
-        signals = stack.enter_context(Signals())
-        control = stack.enter_context(JobControl())
+        signals = stack.enter_context(closing(Signals()))
+        control = stack.enter_context(closing(JobControl()))
         output = Output() if arguments.stdout else None
         try:
             process = Process(

@@ -1,10 +1,13 @@
 """
 The bars of the jobs of this process, in the terminal that the process writes to.
 
-They are below the text of the process, which is written through here, see streams.py. One thread moves the bars, while
-there are any. The lines of processes that share the terminal since they were forked are drawn too, see board.py. Not
-with `rich.live`, which takes over the terminal: what logging writes to a stream that it has held before tears its bars,
-and each step of a bar of tqdm becomes a line.
+They are below the text of the process, which is written through here: the method `write` of its standard streams is
+replaced, so that it does not matter which code holds the stream, such as a handler of logging. One thread moves the
+bars, while there are any. The lines of processes that share the terminal since they were forked are drawn too, see
+board.py.
+
+Not with `rich.live`, which takes over the terminal: what logging writes to a stream that it has held before tears its
+bars, and each step of a bar of tqdm becomes a line.
 """
 
 from __future__ import annotations
@@ -12,20 +15,20 @@ from __future__ import annotations
 import atexit
 import fcntl
 import os
+import re
 import select
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging import getLogger
 from threading import Event, Lock, RLock
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from progresskit import background, exits, forks
 
 from . import bars
 from .board import Entry, SharedBoard, ends_midline
 from .console import device_of
-from .streams import overlay_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +41,8 @@ FRAME_SECONDS = 1 / bars.FRAMES_PER_SECOND
 TEXT_SECONDS = 5.0
 """The longest time for which text and last lines wait for their turn, as for a process that was halted in its own."""
 
+_MOVES_CURSOR = re.compile(r"[\n\r\x1b]")
+
 
 class Overlay:
     """The bars in one terminal; `clock` returns seconds that all processes of the machine share."""
@@ -49,7 +54,7 @@ class Overlay:
         self._is_broken = False
         self.after_fork_in_child()
         if device is not None:
-            overlay_streams(device, self)
+            self._replace_write(device)
         atexit.register(self.close)
 
     def after_fork_in_child(self) -> None:
@@ -206,8 +211,31 @@ class Overlay:
         except (OSError, ValueError):
             return True
 
-    def write(self, write: Callable[[str], object], flush: Callable[[], object], text: str) -> None:
-        """Write text of this process above the bars by these methods of its stream."""
+    # The text of this process.
+
+    def _replace_write(self, device: int) -> None:
+        standard = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+        streams = {id(stream): stream for stream in standard if stream is not None and device_of(stream) == device}
+        for stream in streams.values():
+            with suppress(AttributeError):  # a stream of a kind that allows no attributes: its text may end in a bar
+                stream.write = self._overlaid(stream)  # type: ignore[method-assign]
+
+    def _overlaid(self, stream: TextIO) -> Callable[[Any], int]:
+        original, flush = stream.write, stream.flush
+        # Such a stream keeps text until its line ends, or until it is flushed.
+        has_buffer = getattr(stream, "line_buffering", False) and not getattr(stream, "write_through", False)
+
+        def write(text: Any) -> int:
+            is_other = not isinstance(text, str) or not text or (has_buffer and not _MOVES_CURSOR.search(text))
+            if is_other or sys.is_finalizing():
+                return original(text)  # at the end, a thread that was stopped may hold the lock of the overlay
+            self._write(original, flush, text)
+            return len(text)
+
+        return write
+
+    def _write(self, write: Callable[[str], object], flush: Callable[[], object], text: str) -> None:
+        """Write text above the bars by these methods of its stream."""
         with self._turn(TEXT_SECONDS, create=False) as board:
             has_bars = board is not None and bool(board.lines)
             if board is not None and has_bars:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def append(path: Path, data: bytes) -> None:
 def test_a_file_is_followed_from_its_present_end_through_half_lines_and_truncation(tmp_path: Path) -> None:
     path = tmp_path / "progress"
     path.write_bytes(b"1/9\n")
-    with Follower(str(path)) as follower:
+    with closing(Follower(str(path))) as follower:
         assert added(follower) == []
         append(path, b"2/9\n3/")
         assert added(follower) == [b"2/9"]
@@ -87,7 +88,7 @@ def test_a_file_is_followed_from_its_present_end_through_half_lines_and_truncati
 
 def test_what_is_added_while_a_file_is_read_waits_for_the_next_call(tmp_path: Path) -> None:
     path = tmp_path / "progress"
-    with Follower(str(path)) as follower:
+    with closing(Follower(str(path))) as follower:
         append(path, b"1/9\n")
         found = list[bytes]()
         for lines in follower.read():
@@ -100,7 +101,7 @@ def test_what_is_added_while_a_file_is_read_waits_for_the_next_call(tmp_path: Pa
 
 def test_a_file_that_is_rotated_is_read_to_its_end_and_then_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "progress"
-    with Follower(str(path)) as follower:
+    with closing(Follower(str(path))) as follower:
         assert added(follower) == []  # not there yet
         path.write_bytes(b"1/9\n")
         assert added(follower) == [b"1/9"]
