@@ -58,7 +58,7 @@ async def report(context: RequestContext, key: str) -> Response:
     try:
         answer = await context.calls.report(run or id, given)
     except InvalidValue as error:
-        return problem(400, str(error))
+        return problem(409, str(error))
     if isinstance(answer, Conflict):
         return problem(409, answer.value)
     found = context.polls.keep((id,), {id: answer.record}, begun)
@@ -158,16 +158,21 @@ def _time(value: Any) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
+def _whole(value: Any) -> Any:
+    """Return a number as an int if it is whole: JSON tells 3.0 from 3 no more than JavaScript does."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
 def _weight(value: Any) -> int:
     try:
-        return validation.weight(value)
+        return validation.weight(_whole(value))
     except ValueError:
         raise ValueError(f"must be a whole number from 1 to {LARGEST_WEIGHT:,}") from None
 
 
 def _steps(value: Any) -> dict[str, int]:
     try:
-        return validation.steps(value)
+        return validation.steps({name: _whole(each) for name, each in value.items()} if type(value) is dict else value)
     except ValueError:
         raise ValueError(
             f"must be an object of 1 to {MOST_STEPS} names of at most {NAME_LENGTH} characters with their weights, "
