@@ -113,7 +113,7 @@ class Server:
     @staticmethod
     def _connection_like(pool: Any) -> Any:
         options = {name: value for name, value in pool.connection_kwargs.items() if not name.startswith(RESP3_OPTIONS)}
-        return pool.connection_class(**options | {"protocol": 2})
+        return pool.connection_class(**options | {"protocol": 2, "decode_responses": False})
 
     def refresh(self) -> None:
         """Find out again which server is which; Sentinels are asked at each connecting."""
