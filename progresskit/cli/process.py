@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import threading
-from functools import partial
 from select import select
 from subprocess import Popen
 from typing import TYPE_CHECKING
@@ -91,7 +90,9 @@ class Process:
 
 
 def _spawn(command: Sequence[str], environment: Mapping[str, str], stdout: int | None) -> Popen[bytes]:
-    spawn = partial(Popen[bytes], env=environment, stdout=stdout, process_group=0, close_fds=False)
+    def spawn(words: Sequence[str]) -> Popen[bytes]:
+        return Popen(words, env=environment, stdout=stdout, process_group=0, close_fds=False)
+
     try:
         return spawn(command)
     except OSError as error:
