@@ -11,14 +11,13 @@ from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from progresskit.abc import SupportsListing
-from progresskit.backends.cache import Cache
 from progresskit.backends.parts import PartsBackend
+from progresskit.decoding import decode_each
 from progresskit.errors import ConfigurationError
 from progresskit.progress import Role
 from progresskit.registry import missing_package
 from progresskit.urls import check_server_url
 
-from .changes import TableRecord
 from .connections import Connections
 from .dialect import EXAMPLES, with_parts
 
@@ -85,7 +84,6 @@ class SQLBackend(PartsBackend, SupportsListing):
         self._connections = Connections(self._dialect, database if isinstance(database, Engine) else None)
         self._sweep_at = 0.0
         self._found = False
-        self._unpacked = Cache[TableRecord]()
         self.shared = self._dialect.shared
 
     @classmethod
@@ -179,7 +177,7 @@ class SQLBackend(PartsBackend, SupportsListing):
         return self._records(rows), now
 
     def _records(self, rows: Iterable[Row]) -> dict[str, StoredRecord]:
-        found = ((id, self._unpacked.get(id, row, self._dialect.unpack, row)) for id, row in rows)
+        found = ((id, decode_each(id, self._dialect.unpack, row)) for id, row in rows)
         return {id: row.record for id, row in found if row is not None}
 
     def cancel_requested(self, ids: Collection[str]) -> set[str]:
@@ -208,13 +206,11 @@ class SQLBackend(PartsBackend, SupportsListing):
     def close(self) -> None:
         """Close the connections, unless they are of an engine that was given; a later call opens new ones."""
         self._connections.close()
-        self._unpacked.clear()
         super().close()
 
     def after_fork_in_child(self) -> None:
         """Use no connection of the parent's."""
         self._connections.after_fork_in_child()
-        self._unpacked = Cache()
         super().after_fork_in_child()
 
 

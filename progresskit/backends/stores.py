@@ -20,8 +20,6 @@ from progresskit.errors import BackendUnavailable
 from progresskit.parts import Tally
 from progresskit.progress import FINAL_STATES, Effect, Progress, State, Stored, ask_to_cancel, fold, is_stalled
 
-from .cache import DecodeCache
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Mapping, Sequence
     from contextlib import AbstractContextManager
@@ -103,7 +101,6 @@ class StoreBackend(Backend):
     """
 
     def __init__(self) -> None:
-        self._decoded = DecodeCache()
         self._written_to: Hashable = None
 
     @classmethod
@@ -176,8 +173,7 @@ class StoreBackend(Backend):
         found = dict[str, Progress]()
         for id, record in records.items():
             if now < record.expires_at:
-                stalled = record.is_stalled(now)
-                progress = self._decoded.get(id, (record.stored, stalled), decode, record.stored, stalled, id)
+                progress = decode_each(id, decode, record.stored, record.is_stalled(now), id)
                 if progress is not None:
                     found[id] = progress
         return found
@@ -223,12 +219,10 @@ class StoreBackend(Backend):
         return gone
 
     def close(self) -> None:
-        """Empty the cache; a subclass closes its connections."""
-        self._decoded.clear()
+        """Close nothing: a subclass closes its connections."""
 
     def after_fork_in_child(self) -> None:
         """Forget the state of the parent; a subclass keeps its connections with `keep_inherited`."""
-        self._decoded = DecodeCache()
         self._written_to = None
 
 

@@ -277,21 +277,6 @@ def test_each_query_goes_by_an_index(
 # Reading.
 
 
-def test_a_record_that_is_read_again_unchanged_is_not_decoded_again(backend: SQLBackend, clock: FakeClock) -> None:
-    backend.write([start("job", lease=30)])
-    first = backend.read(["job"])["job"]
-    assert backend.read(["job"])["job"] is first
-    clock.advance(20)
-    backend.write([start("job", lease=30)])
-    assert backend.read(["job"])["job"] is first, "a heartbeat changes nothing that can be seen"
-    clock.advance(30)
-    assert backend.read(["job"])["job"].stalled
-    backend.request_cancel(["job"])
-    assert backend.read(["job"])["job"].cancel_requested
-    backend.write([start("job", token="next")])
-    assert backend.read(["job"])["job"].version.run == 2
-
-
 DAMAGE = {
     "an unknown state": "state = 'paused'",
     "bytes that are no text": "body = CAST(x'fffe7b' AS TEXT)",
@@ -314,14 +299,6 @@ def test_a_row_that_cannot_be_decoded_is_absent_stops_nothing_and_is_written_ove
     assert backend.request_cancel(["bad", "good"]) >= {"good"}
     backend.write([update("good", 2, current=5), start("bad", token="next", current=7)])
     assert {id: progress.current for id, progress in backend.read(["bad", "good"]).items()} == {"bad": 7, "good": 5}
-
-
-def test_what_is_remembered_of_reads_is_bounded(backend: SQLBackend) -> None:
-    for thousand in range(5):
-        ids = [f"job-{thousand}-{number}" for number in range(1_000)]
-        backend.write([start(id) for id in ids])
-        assert len(backend.read(ids)) == 1_000
-    assert len(backend._decoded) <= 2_048
 
 
 @pytest.mark.timing
