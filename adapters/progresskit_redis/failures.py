@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from types import ModuleType
 
 LIBRARIES = ("redis", "valkey")
@@ -18,38 +17,31 @@ REFUSED = ("AuthenticationError", "AuthorizationError", "NoPermissionError")
 
 PASSING = (
     "AskError",
-    "BusyLoadingError",
-    "ClusterDownError",
     "ClusterError",
     "ConnectionError",
-    "MasterDownError",
-    "MovedError",
     "OutOfMemoryError",
     "ReadOnlyError",
     "RedisClusterException",
-    "SlotNotCoveredError",
     "TimeoutError",
     "TryAgainError",
     "ValkeyClusterException",
 )
-"""The classes of errors after which the same may succeed later."""
+"""The classes of errors, with those derived from them, after which the same may succeed later."""
 
-CODES = frozenset(
-    (
-        "ASK",
-        "BUSY",
-        "CLUSTERDOWN",
-        "LOADING",
-        "MASTERDOWN",
-        "MISCONF",
-        "MOVED",
-        "NOREPLICAS",
-        "OOM",
-        "READONLY",
-        "TRYAGAIN",
-        "UNKILLABLE",
-    )
-)
+CODES = {
+    "ASK",
+    "BUSY",
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "MISCONF",
+    "MOVED",
+    "NOREPLICAS",
+    "OOM",
+    "READONLY",
+    "TRYAGAIN",
+    "UNKILLABLE",
+}
 """Those of a server that the library has no class for, or that come without it: out of a script, to a subscription."""
 
 REFUSED_CODES = ("NOAUTH", "NOPERM", "WRONGPASS")
@@ -62,28 +54,25 @@ class Failures:
     """The errors of the library that a client is of."""
 
     def __init__(self, client: type[Any], address: str) -> None:
-        self._exceptions = _exceptions(client)
         self.address = address
-        self.all: tuple[type[Exception], ...] = (
-            BackendError,
-            OSError,
-            *_named(self._exceptions, dir(self._exceptions)),
-        )
-        self.no_script: type[Exception] = self._exceptions.NoScriptError
-        self.elsewhere: tuple[type[Exception], ...] = _named(self._exceptions, ("AskError", "TryAgainError"))
-        """Errors of a cluster that tell where a slot has gone, or is going; a MovedError is an AskError."""
-        self._refused: tuple[type[Exception], ...] = _named(self._exceptions, REFUSED)
-        self._passing: tuple[type[Exception], ...] = (OSError, *_named(self._exceptions, PASSING))
+        named = vars(_exceptions(client)).values()
+        of_library = [each for each in named if isinstance(each, type) and issubclass(each, Exception)]
+        self.all: tuple[type[Exception], ...] = (BackendError, OSError, *of_library)
 
     def translated(self, error: BaseException) -> BackendError:
         """Return the error of the kit's that an error of the library's becomes."""
         if isinstance(error, BackendError):
             return error
-        is_refused = isinstance(error, self._refused) or isinstance(error.__cause__, self._refused)
+        is_refused = is_kind(error, *REFUSED) or is_kind(error.__cause__, *REFUSED)
         if is_refused or str(error).startswith(REFUSED_CODES):
             return BackendError(f"{self.address}: {error}; {HINT}")
-        now = isinstance(error, self._passing) or _has_code(str(error))
-        return (BackendUnavailable if now else BackendError)(f"{self.address}: {error}")
+        passes = isinstance(error, OSError) or is_kind(error, *PASSING) or _has_code(str(error))
+        return (BackendUnavailable if passes else BackendError)(f"{self.address}: {error}")
+
+
+def is_kind(result: object, *names: str) -> bool:
+    """Say whether a result is an error of a class with one of these names; the libraries do not share their classes."""
+    return any(kind.__name__ in names for kind in type(result).__mro__)
 
 
 def _exceptions(client: type[Any]) -> ModuleType:
@@ -94,11 +83,6 @@ def _exceptions(client: type[Any]) -> ModuleType:
         if library in LIBRARIES:
             raise ConfigurationError(f"{client.__name__} is for asyncio; progresskit needs the client that is not")
     raise ConfigurationError(f"not a client of redis-py or valkey-py: {client.__name__}")
-
-
-def _named(exceptions: ModuleType, names: Iterable[str]) -> tuple[type[Exception], ...]:
-    found: Iterable[Any] = (getattr(exceptions, name, None) for name in names)
-    return tuple(each for each in found if isinstance(each, type) and issubclass(each, Exception))
 
 
 def _has_code(message: str) -> bool:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from progresskit.backends import keep_inherited
 from progresskit.errors import BackendError, BackendUnavailable
 
+from .failures import is_kind
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
@@ -89,7 +91,7 @@ class Server:
         """Make calls in one pipeline, and again if the script is unknown; errors are among the results."""
         # A script of redis-py would ask before each pipeline whether the server knows it: another round trip.
         results = _executed(client, [call.by_hash() for call in calls])
-        unknown = [number for number, result in enumerate(results) if isinstance(result, self.failures.no_script)]
+        unknown = [number for number, result in enumerate(results) if is_kind(result, "NoScriptError")]
         again = _executed(client, [calls[number].by_text() for number in unknown]) if unknown else []
         for number, result in zip(unknown, again, strict=True):
             results[number] = result
@@ -169,7 +171,7 @@ class Cluster(Server):
             return [error] * len(calls)
 
     def _followed(self, call: Call, result: Any) -> Any:
-        if not isinstance(result, self.failures.elsewhere):
+        if not is_kind(result, "AskError", "TryAgainError"):  # a MovedError is an AskError
             return result
         try:
             return self.client().execute_command(*call.by_text(), NEVER_DECODE=True)

@@ -366,6 +366,25 @@ def test_channels_that_nobody_watches_any_more_are_left(redis: Redis, backend: R
         wait_until(lambda: {*client.pubsub_channels()} == {b"progresskit:job:a", b"progresskit:job:c"})
 
 
+def test_all_subscriptions_share_one_connection_and_end_by_themselves(redis: Redis, backend: RedisBackend) -> None:
+    observers = [RecordingObserver(), RecordingObserver()]
+    subscriptions = [backend.subscribe(observer.notify_all, lambda: None) for observer in observers]
+    asked = list[str]()
+    for subscription in (*subscriptions, backend.subscribe_cancels(asked.extend, lambda: None)):
+        subscription.add(["job"])
+    backend.write([start("job")])
+    for observer in observers:
+        observer.wait_for(lambda progress: progress.id == "job")
+    with closing(redis.client()) as client:
+        assert len(client.client_list(_type="pubsub")) == 1
+    subscriptions[0].close()
+    backend.write([update("job", 2)])
+    observers[1].wait_for(lambda progress: progress.version.seq == 2)
+    assert {progress.version.seq for progress in observers[0].records} == {1}
+    assert backend.request_cancel(["job"]) == {"job"}
+    wait_until(lambda: asked == ["job"])
+
+
 def test_a_listener_can_be_watched_and_unwatched_over_and_over(backend: RedisBackend) -> None:
     observer = RecordingObserver()
     listener = backend.subscribe(observer.notify_all, lambda: None)
