@@ -18,7 +18,7 @@ with needs_extra("progresskit_celery", "celery"):
 from progresskit.integrations import owned_by
 
 from .classic import ProgressObserver
-from .installation import install
+from .installing import install
 from .parts import send
 
 __all__ = ["ProgressObserver", "install", "owned_by", "send"]

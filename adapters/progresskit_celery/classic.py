@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from progresskit.integrations import RunObserver
 
-from .installation import find, install
+from .installation import find
+from .installing import install
 from .run import Run
 
 if TYPE_CHECKING:

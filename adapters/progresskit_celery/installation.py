@@ -1,4 +1,4 @@
-"""The Celery apps that progresskit is installed in."""
+"""How the tasks of the Celery apps become jobs in which progresskit is installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from celery.exceptions import Ignore, Reject, Retry
 from progresskit.integrations import Integration, part_of
 from progresskit.progress import State
 
-from . import wrap_run
 from .canvas import REVOKE_STAMPED, after, replaces, stamp_of
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class Installation(Integration):
 
     def cancellable(self, task: Any) -> bool:
         """Return whether reporting may raise Cancelled in the task: the site allows it, and Celery would survive it."""
-        return bool(getattr(task, "progress_cancellable", self._cancellable)) and wrap_run.is_wrapped(task)
+        return bool(getattr(task, "progress_cancellable", self._cancellable)) and is_wrapped(task)
 
     def end_followers(self, request: Any, state: State, error: BaseException | None = None) -> None:
         """
@@ -91,38 +90,25 @@ class Installation(Integration):
         self.app.control.broadcast(REVOKE_STAMPED, arguments={"stamps": stamps, "terminate": terminate})
 
 
+WRAPPED = "wrapped_by_progresskit"
+"""The attribute of a function that wrap_run.py has wrapped."""
+
+
+def is_wrapped(task: Any) -> bool:
+    """Return whether `Cancelled` stays inside the task; not so in one that ran before progresskit was installed."""
+    return hasattr(getattr(task, "_orig_run", task.run), WRAPPED)
+
+
 _installations: dict[Any, Installation] = {}
 
 
-def install(
-    app: Any,
-    *,
-    kit: Kit | None = None,
-    cancellable: bool = True,
-    ignore: Collection[str] | Callable[[str], bool] = (),
-    capture: bool = False,
-) -> None:
-    """
-    Make every task of the Celery app a job under its own id, with the task's name as its `kind`.
-
-    `kit` is progresskit's default one unless it is given. With `cancellable=False`, or for a task with the attribute
-    `progress_cancellable = False`, reporting never raises Cancelled. `ignore` names the tasks that are no jobs, or is a
-    function of a name that returns True for them. With `capture`, bars that tasks draw with tqdm or rich count, as in a
-    block of `progresskit.capture()`. Call it once, where the app is made; a later call replaces the
-    settings.
-
-    A worker does not start with a kit that cannot work: it raises ConfigurationError.
-    """
-    from .signals import Configured, connect
-
-    app = getattr(app, "_get_current_object", lambda: app)()
-    if app in _installations:
-        _installations[app].withdraw()
-    else:
-        wrap_run.wrap_tasks(app)
-        app.steps["worker"].add(Configured)
-    _installations[app] = Installation(app, kit, cancellable=cancellable, ignore=ignore, capture=capture)
-    connect()
+def add(installation: Installation) -> Installation | None:
+    """Make it the one of its app; return the one that it replaces, if any."""
+    before = _installations.get(installation.app)
+    if before is not None:
+        before.withdraw()
+    _installations[installation.app] = installation
+    return before
 
 
 def find(app: Any) -> Installation | None:

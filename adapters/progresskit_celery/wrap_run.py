@@ -24,6 +24,7 @@ from celery.exceptions import Ignore, TaskRevokedError
 from progresskit.errors import Cancelled
 
 from .canvas import keep_part
+from .installation import WRAPPED
 from .mirror import mirrored, stores_result
 from .run import Run
 
@@ -39,11 +40,6 @@ def wrap_tasks(app: Any) -> None:
             _wrap(type(task))
             if hasattr(task, "_orig_run"):  # autoretry keeps the function that it wrapped when the task was made
                 task._orig_run = _wrapped(task._orig_run)
-
-
-def is_wrapped(task: Any) -> bool:
-    """Return whether `Cancelled` stays inside the task; not so in one that ran before progresskit was installed."""
-    return hasattr(getattr(task, "_orig_run", task.run), "wrapped_by_progresskit")
 
 
 class _Annotation:
@@ -80,7 +76,7 @@ def _wrap(task_class: Any) -> None:
 
 
 def _wrapped(run: Callable[..., Any]) -> Callable[..., Any]:
-    if hasattr(run, "wrapped_by_progresskit"):
+    if hasattr(run, WRAPPED):
         return run
 
     @wraps(run)
@@ -95,12 +91,12 @@ def _wrapped(run: Callable[..., Any]) -> Callable[..., Any]:
             _store_revoked(execution.task)
             raise Ignore("cancelled") from None
 
-    wrapper.wrapped_by_progresskit = True  # type: ignore[attr-defined]
+    setattr(wrapper, WRAPPED, True)
     return wrapper
 
 
 def _keeping_part(on_replace: Callable[..., Any]) -> Callable[..., Any]:
-    if hasattr(on_replace, "wrapped_by_progresskit"):
+    if hasattr(on_replace, WRAPPED):
         return on_replace
 
     @wraps(on_replace)
@@ -108,7 +104,7 @@ def _keeping_part(on_replace: Callable[..., Any]) -> Callable[..., Any]:
         keep_part(task.request, signature)
         return on_replace(task, signature)
 
-    wrapper.wrapped_by_progresskit = True  # type: ignore[attr-defined]
+    setattr(wrapper, WRAPPED, True)
     return wrapper
 
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from progresskit.integrations import Run
     from progresskit.kit import Kit
 
-    from .reporting import ReportingJobManager
-
 REMOVE_SECONDS = 10
 """How long the event loop of the app may take to remove a job from the queue."""
 
@@ -78,7 +76,7 @@ class Installation(Integration):
     loop: asyncio.AbstractEventLoop | None = None
     """The event loop in which the app was opened, and which alone may use its connections."""
 
-    def __init__(self, manager: ReportingJobManager, kit: Kit | None, cancellable: bool, capture: bool) -> None:
+    def __init__(self, manager: Any, kit: Kit | None, cancellable: bool, capture: bool) -> None:
         super().__init__(
             kit,
             capture=capture,

@@ -12,7 +12,7 @@ from celery import Celery, Task
 
 import progresskit_celery
 from progresskit.kit import Kit
-from progresskit_celery.wrap_run import is_wrapped
+from progresskit_celery.installation import is_wrapped
 
 
 def make() -> Celery:
