@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from progresskit.backends import keep_inherited
@@ -81,28 +82,29 @@ class DatabaseMirror:
 
     def _mirror(self, id: str, result: Mapping[str, Any]) -> None:
         from celery.backends.database.session import SessionManager
-        from sqlalchemy import PickleType, create_engine, insert, select, update
-        from sqlalchemy.exc import IntegrityError
 
+        sa: Any = import_module("sqlalchemy")  # which the app's result backend requires, and not the extra
         backend = self._app.backend
         if self._engine is None:
-            engine = create_engine(backend.url, **({"pool_pre_ping": True} | backend.engine_options))
+            engine = sa.create_engine(backend.url, **({"pool_pre_ping": True} | backend.engine_options))
             SessionManager().prepare_models(engine)  # makes the table
             self._engine = engine
         table = backend.task_cls.__table__
-        value = result if isinstance(table.c.result.type, PickleType) else backend.encode(result)  # before Celery 5.7
+        value = (
+            result if isinstance(table.c.result.type, sa.PickleType) else backend.encode(result)
+        )  # before Celery 5.7
         row = {"status": PROGRESS, "result": value.encode() if isinstance(value, str) else value}
         row["date_done"] = datetime.now(UTC)
         is_task = table.c.task_id == id
         with self._engine.begin() as connection:
-            status = connection.execute(select(table.c.status).where(is_task)).scalar()
+            status = connection.execute(sa.select(table.c.status).where(is_task)).scalar()
             if status in MIRRORED_OVER:
                 is_replaced = is_task & table.c.status.in_(MIRRORED_OVER)
-                connection.execute(update(table).where(is_replaced).values(row))
+                connection.execute(sa.update(table).where(is_replaced).values(row))
             elif status is None:
                 try:
-                    connection.execute(insert(table).values(task_id=id, **row))
-                except IntegrityError:
+                    connection.execute(sa.insert(table).values(task_id=id, **row))
+                except sa.exc.IntegrityError:
                     pass  # there is a result meanwhile
 
     def close(self) -> None:
