@@ -13,7 +13,7 @@ from celery_progress.backend import ProgressRecorder  # type: ignore[import-unty
 
 import progresskit
 import progresskit_celery
-from progresskit.cli.demo.broker import steady_transport
+from tests.services.steady_broker import steady_transport
 
 CALLS, STRETCHES, PAUSE_SECONDS = 10_000, 4, 0.25
 ROWS, ROW_SECONDS = 600, 0.005

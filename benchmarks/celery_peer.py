@@ -25,10 +25,10 @@ from _watcher import Watcher
 from celery import Celery, states
 
 from progresskit import Kit, State
-from progresskit.cli.demo.broker import steady_transport
 from progresskit.errors import BackendUnavailable
 from tests.adapters.celery.worker import configuration, start_worker
 from tests.services.redis import Redis
+from tests.services.steady_broker import steady_transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,6 @@ import pytest
 
 import progresskit
 from progresskit import cli, integrations, testing, web
-from progresskit.cli.demo.queues import QUEUES
 from progresskit.config import Settings
 from progresskit.registry import BACKENDS
 
@@ -235,17 +234,6 @@ def test_every_command_is_in_the_reference_and_on_the_index(capsys: pytest.Captu
     rows = "".join(cell for cell in table(REFERENCE / "command-line.md") if cell.startswith("["))
     (line,) = [line for line in text_of(DOCS / "README.md").splitlines() if "command-line.md" in line]
     assert commands == set(re.findall(r"`(\w+)", rows)) == set(re.findall(r"`(?:progresskit )?(\w+)`", line))
-
-
-def test_every_queue_of_the_demo_is_in_the_reference_with_what_it_needs() -> None:
-    rows = {name.split("`")[0]: cells for name, cells in table(REFERENCE / "command-line.md", "demo").items()}
-    assert rows.pop("--queue")
-    assert rows.keys() == QUEUES.keys()
-    for name, (_, server, install) in rows.items():
-        row = QUEUES[name]
-        packages = " ".join((f'"progresskit[{row.extras}]"', *row.packages))
-        assert install == f"`{packages}`"
-        assert server.startswith(f"`{row.broker}`" if row.broker else "none")
 
 
 def test_every_extra_is_named_where_the_readme_explains_how_to_install() -> None:

@@ -446,10 +446,48 @@ def test_each_task_of_taskiq_is_a_job(needs: Callable[[str], None], tmp_path: Pa
     assert (last.kind, last.current) == ("taskiq_app:import_rows", 2)
 
 
-@runs("django_tasks_project.py")
-def test_each_task_of_django_is_a_job() -> None:
-    command = [sys.executable, str(EXAMPLES / "django_tasks_project.py")]
-    assert subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout == "succeeded 2\n"
+@runs("dramatiq_app.py", "huey_app.py")
+@pytest.mark.parametrize(
+    ("name", "send", "command"),
+    [
+        ("dramatiq_app", "import_rows.send(['a', 'b']).message_id", ("dramatiq", "dramatiq_app", "--processes=1")),
+        ("huey_app", "import_rows(['a', 'b']).id", ("huey.bin.huey_consumer", "huey_app.huey")),
+    ],
+)
+def test_each_task_of_dramatiq_and_huey_is_a_job(
+    name: str, send: str, command: tuple[str, ...], needs: Callable[[str], None], tmp_path: Path
+) -> None:
+    needs("redis")
+    url = server("redis").fresh()
+    paths = os.pathsep.join([str(EXAMPLES), *sys.path])
+    env = {"REDIS_URL": server("redis").fresh(), "PROGRESSKIT_URL": url, "PYTHONPATH": paths}
+    progresskit.configure(url)
+    id = python("-c", f"import {name}; print({name}.{send})", cwd=EXAMPLES, **env).strip()
+    assert state_of(id) is State.PENDING
+    worker = Process([sys.executable, "-m", *command], tmp_path, env=os.environ | env)
+    try:
+        last = done(id)
+    finally:
+        worker.kill()
+    assert (last.kind, last.current) == ("import_rows", 2)
+
+
+SEND_TO_DJANGO = (
+    "import django; django.setup(); from django_worker.tasks import index; print(index.enqueue(['a', 'b']).id)"
+)
+
+
+@runs("django_worker/settings.py", "django_worker/tasks.py")
+def test_each_task_of_django_is_a_job(tmp_path: Path) -> None:
+    copied(tmp_path, "django_worker")
+    url = f"sqlite:///{tmp_path}/progress.db"
+    env = {"DJANGO_SETTINGS_MODULE": "django_worker.settings", "PROGRESSKIT_URL": url}
+    progresskit.configure(url)
+    python("-m", "django", "migrate", cwd=tmp_path, **env)
+    id = python("-c", SEND_TO_DJANGO, cwd=tmp_path, **env).strip()
+    assert state_of(id) is State.PENDING
+    python("-m", "django", "db_worker", "--batch", "--no-startup-delay", cwd=tmp_path, **env)
+    assert (done(id).kind, done(id).current) == ("django_worker.tasks.index", 2)
 
 
 @runs("own_queue.py", "own_queue_progress.py")

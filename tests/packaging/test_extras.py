@@ -85,8 +85,7 @@ def test_what_the_core_imports_on_demand_comes_with_an_extra(
 ) -> None:
     extras = pyproject["project"]["optional-dependencies"]
     # Who imports progresskit.testing has a suite, and so pytest and Hypothesis: `test` is that of the kit itself.
-    # The demo has a worker of arq, whose extra is not in `all`.
-    has = brought(["progresskit[all,arq,test]"], extras)
+    has = brought(["progresskit[all,test]"], extras)
     for name in third_party_imports(ROOT / "progresskit"):
         assert has & {canonical(project) for project in distributions[name]}, name
 

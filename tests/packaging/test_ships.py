@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from progresskit.cli.demo.queues import QUEUES
-
 Ask = Callable[[str], Any]
 
 # Each costs milliseconds that a worker pays at its start, for what it may never use.
@@ -100,11 +98,8 @@ def test_every_module_of_the_core_can_be_imported_without_an_extra_or_names_it(a
         "            failed[module.name] = repr(error)\n"
         "print(json.dumps(failed))"
     )
-    modules = {row.target.partition(":")[0]: row for row in QUEUES.values()}
     named = {
         "progresskit.cli.connections": "progresskit[cli]",
-        **{f"progresskit.cli.demo.queues.{module}": row.extras for module, row in modules.items()},
-        "progresskit.cli.demo.queues.on_redis": "progresskit[redis]",
         "progresskit.testing.queues": "progresskit[testing]",
         "progresskit.testing.shims": "progresskit[testing]",
         "progresskit.tqdm": "progresskit[tqdm]",

@@ -3,32 +3,127 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+import shutil
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
+import progresskit
+from progresskit.progress import State
 from progresskit.web.headers import same_origin
 
-from .desk import KINDS, Desk
-from .queues import SLOTS
-from .table import read_page
-from .work.sample import NAME as SAMPLE_NAME
+from .work import UPLOAD, standard_library
+from .worker import SLOTS
 
 if TYPE_CHECKING:
     from flask import Flask, Response
     from werkzeug.exceptions import HTTPException
 
-    from .desk import Card
-    from .folder import Folder
-    from .queues.base import Queue
+    from progresskit.progress import Progress
 
 UPLOAD_MIB = 100
+
+PART_FILES = 20
+"""Files in one archive, at most."""
 
 _POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 
 
-def make_page(folder: Folder, queue: Queue, title: str) -> Flask:
-    """Return the app, which sends its tasks to the queue of that title and writes its files into the folder."""
-    from flask import Flask
+class Kind(NamedTuple):
+    """A job that can be started with a button: the task, and its title on the page."""
+
+    task: str
+    title: str
+    about: str
+
+
+_LIBRARY = f"Tokenises each file of Python {sys.version_info.major}.{sys.version_info.minor} and counts the names."
+_BROKEN = "One broken file is among them, so this fails half-way."
+_PARTS = "Each archive is a part of one job, and the worker's processes share them."
+_GAP = "The distance to a wide one is unknown: a job without a total."
+
+KINDS = {
+    "index": Kind("index_library", "Index the standard library", _LIBRARY),
+    "compile": Kind("compile_library", "Compile the standard library", _BROKEN),
+    "archive": Kind("pack", "Pack the standard library", _PARTS),
+    "primes": Kind("find_gap", "Search for a prime gap", _GAP),
+}
+
+
+class Card(NamedTuple):
+    """A job on the page; `record` is None until the job is reported, `result` until it has succeeded."""
+
+    id: str
+    kind: str
+    title: str
+    folder: Path
+    sent: datetime
+    record: Progress | None = None
+    result: Any = None
+
+    def now(self, record: Progress | None) -> Card:
+        """Return the card of this moment."""
+        result = record and record.result
+        if self.kind == "archive" and record is not None and record.state is State.SUCCEEDED:
+            result = {**record.meta, "packed": sum(path.stat().st_size for path in self.folder.iterdir())}
+        return self._replace(record=record, result=result)
+
+
+class Desk:
+    """Sends tasks to the queue, and keeps the list of them."""
+
+    def __init__(self, folder: Path, celery: Any) -> None:
+        self._folder, self._celery = folder, celery
+        self._cards: dict[str, Card] = {}
+
+    def folder(self) -> Path:
+        """Make a folder for the files of a job."""
+        folder = self._folder / uuid4().hex
+        folder.mkdir()
+        return folder
+
+    def start(self, kind: str, task: str, title: str, folder: Path) -> None:
+        """Send the task, which gets the folder."""
+        id = self._pack(folder) if kind == "archive" else self._celery.send_task(task, (str(folder),)).id
+        self._cards[id] = Card(id, kind, title, folder, datetime.now().astimezone())
+
+    def _pack(self, folder: Path) -> str:
+        """Declare a job made of parts, and send a task for each of them."""
+        files = standard_library()
+        parts = [files[start : start + PART_FILES] for start in range(0, len(files), PART_FILES)]
+        sizes = [sum(path.stat().st_size for path in part) for part in parts]
+        weights = [size // 1_024 + 1 for size in sizes]
+        id = progresskit.group(
+            size=len(parts),
+            weight=sum(weights),
+            unit="archives",
+            description="Packing",
+            meta={"files": len(files), "bytes": sum(sizes)},
+        )
+        for number, (part, weight) in enumerate(zip(parts, weights, strict=True)):
+            self._celery.send_task("pack", (str(folder), id, number, weight, [*map(str, part)]))
+        return id
+
+    def cards(self) -> list[Card]:
+        """Return all, the newest first, as they are now."""
+        cards = [*self._cards.values()][::-1]
+        records = progresskit.get_many([card.id for card in cards])
+        return [card.now(records.get(card.id)) for card in cards]
+
+    def clear(self) -> None:
+        """Forget the jobs that are done, and delete their files."""
+        for card in self.cards():
+            if card.record is not None and card.record.done:
+                self._cards.pop(card.id, None)
+                shutil.rmtree(card.folder, ignore_errors=True)
+
+
+def make_page(folder: Path, celery: Any) -> Flask:
+    """Return the app, which sends its tasks to the Celery app and writes its files into the folder."""
+    from flask import Flask, abort, redirect, render_template, request, url_for
+    from werkzeug.exceptions import HTTPException
 
     from progresskit_flask import ProgressKit
 
@@ -36,16 +131,7 @@ def make_page(folder: Folder, queue: Queue, title: str) -> Flask:
     app.config.update(SECRET_KEY=os.urandom(32).hex(), MAX_CONTENT_LENGTH=UPLOAD_MIB * 2**20)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     ProgressKit(app)
-    desk = Desk(folder, queue)
-    _guard(app)
-    _show_jobs(app, desk, title)
-    _start_jobs(app, desk)
-    return app
-
-
-def _guard(app: Flask) -> None:
-    from flask import abort, render_template, request
-    from werkzeug.exceptions import HTTPException
+    desk = Desk(folder, celery)
 
     @app.before_request
     def refuse_other_sites() -> None:
@@ -59,80 +145,33 @@ def _guard(app: Flask) -> None:
         response.headers.setdefault("Referrer-Policy", "no-referrer")
         return response
 
-    @app.errorhandler(HTTPException)
-    def explain(error: HTTPException) -> Any:
-        message = error.description
-        if error.code == 413:
-            message = f"The file is too large: this demo takes up to {UPLOAD_MIB} MiB."
-        if _asked_by_script():
-            return {"error": message}, error.code
-        return render_template("error.html", message=message), error.code
-
-
-def _show_jobs(app: Flask, desk: Desk, title: str) -> None:
-    from flask import abort, render_template, request
-
-    @app.get("/")
-    def page() -> str:
+    def page(problem: str | None = "") -> str:
         return render_template(
-            "page.html",
-            queue=title,
-            cards=desk.cards(),
-            kinds=KINDS,
-            slots=SLOTS,
-            upload_mib=UPLOAD_MIB,
-            sample=SAMPLE_NAME,
+            "page.html", problem=problem, cards=desk.cards(), kinds=KINDS, slots=SLOTS, upload_mib=UPLOAD_MIB
         )
 
-    @app.get("/jobs/<id>/")
-    def job(id: str) -> str:
-        return render_template("job.html", card=desk.card(id) or abort(404))
+    app.add_url_rule("/", view_func=page)
 
-    @app.get("/jobs/<id>/table/")
-    def table(id: str) -> str:
-        card = desk.card(id)
-        path = None if card is None else desk.folder.table(card.job.files)
-        if card is None or path is None or not card.done or not path.is_file():
-            abort(404)
-        number = request.args.get("page", 1, type=int)
-        return render_template("table.html", card=card, page=read_page(path, number))
+    @app.errorhandler(HTTPException)
+    def explain(error: HTTPException) -> Any:
+        too_large = f"The file is too large: this demo takes up to {UPLOAD_MIB} MiB."
+        return page(too_large if error.code == 413 else error.description), error.code
 
-
-def _start_jobs(app: Flask, desk: Desk) -> None:
-    from flask import abort, redirect, render_template, request, url_for
-
-    def shown(card: Card) -> Any:
-        # A script puts the new job in its place; without one the whole page comes again.
-        if _asked_by_script():
-            return render_template("job.html", card=card), 201
+    @app.post("/<any(import,sample,clear,index,compile,archive,primes):name>/")
+    def act(name: str) -> Any:
+        if name == "clear":
+            desk.clear()
+        elif name == "sample":
+            desk.start("import", "import_sample", "unicode.csv", desk.folder())
+        elif name == "import":
+            file = request.files.get("file")
+            if file is None or not file.filename:
+                abort(400, "Choose a file first.")
+            files = desk.folder()
+            file.save(files / UPLOAD)
+            desk.start("import", "import_file", file.filename, files)
+        else:
+            desk.start(name, KINDS[name].task, KINDS[name].title, desk.folder())
         return redirect(url_for("page"), 303)
 
-    @app.post("/jobs/<kind>/")
-    def start(kind: str) -> Any:
-        if kind not in KINDS:
-            abort(404)
-        return shown(desk.start(kind))
-
-    @app.post("/import/")
-    def upload() -> Any:
-        file = request.files.get("file")
-        if file is None or not file.filename:
-            abort(400, "Choose a file first.")
-        files = uuid4().hex
-        file.save(desk.folder.upload(files))
-        return shown(desk.start_import(files, "import_file", file.filename))
-
-    @app.post("/import-sample/")
-    def import_sample() -> Any:
-        return shown(desk.start_import(uuid4().hex, "import_sample", SAMPLE_NAME))
-
-    @app.post("/clear/")
-    def clear() -> Any:
-        cleared = desk.clear()
-        return {"cleared": cleared} if _asked_by_script() else redirect(url_for("page"), 303)
-
-
-def _asked_by_script() -> bool:
-    from flask import request
-
-    return "X-Progresskit" in request.headers
+    return app

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from progresskit.cli.demo.broker import steady_transport
 from progresskit.kit import Kit
 from progresskit.progress import Progress, State
+from tests.services.steady_broker import steady_transport
 from tests.services.waiting import PATIENCE, wait_until
 
 from .worker import Worker, configuration, environment

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from progresskit.cli.demo.broker import steady_transport
 from progresskit.kit import Kit
 from tests.contract.celery_apps import address, django_database, imported, on_django
 from tests.services import missing, server
+from tests.services.steady_broker import steady_transport
 
 from .site import Site
 from .worker import PATIENT, Worker, configuration, start_worker

@@ -12,7 +12,7 @@ from celery import Celery
 
 import progresskit
 import progresskit_celery
-from progresskit.cli.demo.broker import steady_transport
+from tests.services.steady_broker import steady_transport
 
 FOLDER = Path(os.environ["SERVERS_FOLDER"])
 LONGEST_SECONDS = 600

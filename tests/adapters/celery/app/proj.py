@@ -17,7 +17,7 @@ from celery.exceptions import Ignore, Reject
 
 import progresskit
 import progresskit_celery
-from progresskit.cli.demo.broker import steady_transport
+from tests.services.steady_broker import steady_transport
 
 app = Celery("proj")
 if "PROJ_BARE" not in os.environ:

@@ -1,5 +1,5 @@
 """
-kombu's filesystem transport, without its two races.
+Kombu's filesystem transport, without its two races.
 
 A message can be seen there, and taken, before it is written; and an exchange before its bindings are. Either ends the
 worker ("Expecting value"), seldom on a quiet machine and often on a busy one.
