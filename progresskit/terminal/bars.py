@@ -10,13 +10,16 @@ from math import floor
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from rich.cells import set_cell_size
-from rich.console import Group
-from rich.live import Live
-from rich.text import Text
+from progresskit.registry import needs_extra
 
 from .displays import Display
 from .records import COLOURS, details, harmless, label, phase, summary, width
+
+with needs_extra("a bar in the terminal", "cli"):
+    from rich.cells import set_cell_size
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

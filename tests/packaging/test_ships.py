@@ -100,6 +100,8 @@ def test_every_module_of_the_core_can_be_imported_without_an_extra_or_names_it(a
     )
     named = {
         "progresskit.cli.connections": "progresskit[cli]",
+        "progresskit.terminal.bars": "progresskit[cli]",
+        "progresskit.terminal.overlay": "progresskit[cli]",
         "progresskit.testing.queues": "progresskit[testing]",
         "progresskit.testing.shims": "progresskit[testing]",
         "progresskit.tqdm": "progresskit[tqdm]",
