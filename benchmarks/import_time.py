@@ -1,9 +1,10 @@
 """
 The time that `import progresskit` adds to the start of the interpreter, compared with other imports.
 
-Every worker pays this time. The promise is 25 ms where `import asyncio` takes 31, so at most 0.8 of that on any
-machine. Each round starts the interpreter once for each import, one right after the other, so that a slow machine
-slows them all; the result is the median over the rounds of the difference to the bare start.
+Every process that imports the package pays for it, also one that reports no progress. The promise is half of the time
+of `import asyncio`. The kit itself is imported at its first use, which the last line shows. Each round starts the
+interpreter once for each import, one right after the other, so that a slow machine slows them all; the result is the
+median over the rounds of the difference to the bare start.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import sys
 import time
 
 ROUNDS = 21
-LIMIT = 0.8
+LIMIT = 0.55  # the promise is 0.5
 BARE = "pass"
 OURS = "import progresskit"
 PEER = "import asyncio"
-STATEMENTS = (BARE, OURS, PEER, "import tqdm")
+STATEMENTS = (BARE, OURS, PEER, "import tqdm", "import progresskit; progresskit.observe")
 
 
 def milliseconds(statement: str) -> float:
@@ -34,7 +35,7 @@ def main() -> int:
     imports = [statement for statement in STATEMENTS if statement != BARE]
     added = {each: statistics.median(times[each] - times[BARE] for times in rounds) for each in imports}
     for statement, cost in added.items():
-        print(f"{statement:20} +{cost:5.1f} ms, {cost / added[PEER]:.2f} of asyncio")
+        print(f"{statement:40} +{cost:5.1f} ms, {cost / added[PEER]:.2f} of asyncio")
     ratio = added[OURS] / added[PEER]
     print(f"{'met' if ratio <= LIMIT else 'MISSED'}: {ratio:.2f} of asyncio, at most {LIMIT}")
     return int(ratio > LIMIT)

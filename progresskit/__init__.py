@@ -10,64 +10,69 @@ Progress of any background job, from any worker, over any broker or store, to an
 
 from __future__ import annotations
 
-from .abc import (
-    Backend,
-    Observer,
-    Subject,
-    Subscription,
-    SupportsCancelPush,
-    SupportsListing,
-    SupportsParts,
-    SupportsPush,
-)
-from .capturing import capture
-from .default_kit import default
-from .errors import (
-    BackendError,
-    BackendUnavailable,
-    Cancelled,
-    ConfigurationError,
-    FlushTimeout,
-    InvalidId,
-    InvalidValue,
-    MissingPackage,
-    ProgressKitError,
-    PublicError,
-    UnknownScheme,
-    Unsupported,
-)
-from .kit import Kit
-from .observer import ProgressObserver, StepObserver
-from .progress import Failure, Progress, State, Version
-from .steps import Step, StepState
-
 __version__ = "0.1.0"
 
-_kit = default()
+TYPE_CHECKING = False  # as `typing` has it, whose import takes half as long as all else here
 
-acancel = _kit.acancel
-aend = _kit.aend
-aforget = _kit.aforget
-aget = _kit.aget
-aget_many = _kit.aget_many
-agroup = _kit.agroup
-awatch = _kit.awatch
-cancel = _kit.cancel
-configure = _kit.configure
-current = _kit.current
-end = _kit.end
-flush = _kit.flush
-forget = _kit.forget
-get = _kit.get
-get_many = _kit.get_many
-group = _kit.group
-list = _kit.list
-observe = _kit.observe
-part = _kit.part
-step = _kit.step
-subject = _kit.subject
-track = _kit.track
-watch = _kit.watch
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .abc import (
+        Backend,
+        Observer,
+        Subject,
+        Subscription,
+        SupportsCancelPush,
+        SupportsListing,
+        SupportsParts,
+        SupportsPush,
+    )
+    from .capturing import capture
+    from .default_kit import default
+    from .errors import (
+        BackendError,
+        BackendUnavailable,
+        Cancelled,
+        ConfigurationError,
+        FlushTimeout,
+        InvalidId,
+        InvalidValue,
+        MissingPackage,
+        ProgressKitError,
+        PublicError,
+        UnknownScheme,
+        Unsupported,
+    )
+    from .kit import Kit
+    from .observer import ProgressObserver, StepObserver
+    from .progress import Failure, Progress, State, Version
+    from .steps import Step, StepState
+
+    _kit = default()
+
+    acancel = _kit.acancel
+    aend = _kit.aend
+    aforget = _kit.aforget
+    aget = _kit.aget
+    aget_many = _kit.aget_many
+    agroup = _kit.agroup
+    awatch = _kit.awatch
+    cancel = _kit.cancel
+    configure = _kit.configure
+    current = _kit.current
+    end = _kit.end
+    flush = _kit.flush
+    forget = _kit.forget
+    get = _kit.get
+    get_many = _kit.get_many
+    group = _kit.group
+    list = _kit.list
+    observe = _kit.observe
+    part = _kit.part
+    step = _kit.step
+    subject = _kit.subject
+    track = _kit.track
+    watch = _kit.watch
 
 __all__ = [  # but `list`, which is Python's own wherever all names are imported
     "Backend",
@@ -123,3 +128,62 @@ __all__ = [  # but `list`, which is Python's own wherever all names are imported
     "track",
     "watch",
 ]
+
+_MODULES = {
+    "Backend": "abc",
+    "Observer": "abc",
+    "Subject": "abc",
+    "Subscription": "abc",
+    "SupportsCancelPush": "abc",
+    "SupportsListing": "abc",
+    "SupportsParts": "abc",
+    "SupportsPush": "abc",
+    "capture": "capturing",
+    "BackendError": "errors",
+    "BackendUnavailable": "errors",
+    "Cancelled": "errors",
+    "ConfigurationError": "errors",
+    "FlushTimeout": "errors",
+    "InvalidId": "errors",
+    "InvalidValue": "errors",
+    "MissingPackage": "errors",
+    "ProgressKitError": "errors",
+    "PublicError": "errors",
+    "UnknownScheme": "errors",
+    "Unsupported": "errors",
+    "Kit": "kit",
+    "ProgressObserver": "observer",
+    "StepObserver": "observer",
+    "Failure": "progress",
+    "Progress": "progress",
+    "State": "progress",
+    "Version": "progress",
+    "Step": "steps",
+    "StepState": "steps",
+}
+"""Where the public names are defined, other than the methods of the default kit."""
+
+
+def __getattr__(name: str) -> Any:
+    """
+    Import a public name when it is first used.
+
+    A process that imports the package and reports no progress, such as a command or a page without jobs, does not pay
+    for the kit.
+    """
+    from importlib import import_module
+
+    if name in _MODULES:
+        found = getattr(import_module(f"progresskit.{_MODULES[name]}"), name)
+    elif name in __all__ or name == "list":
+        from .default_kit import default
+
+        found = getattr(default(), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> Any:
+    return [*globals(), *__all__]

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from . import validation
+from .loops import repeat_counter
 from .observer import job_of, stage_of
-from .track import repeat_counter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from .loops import RepeatCounter
     from .observer import ProgressObserver
-    from .track import RepeatCounter
 
 DEFAULT_UNIT = "it"
 """The unit of a bar that was not given one."""

@@ -12,13 +12,13 @@ from . import forks, scope, unseen, validation
 from .abc import SupportsListing, SupportsParts
 from .arguments import checked, checked_kind, checked_states, length_of, message, owner_key, part_name
 from .errors import InvalidValue, Unsupported
+from .loops import AsyncLoop, EitherLoop, count_loop
 from .observer import IgnoredObserver, JoinedObserver, ProgressObserver, StepObserver, job_of, null_job, stage_of
 from .progress import Details, Failure, Role, State, check_id
 from .remote import RemoteSubject
 from .resources import Resources
 from .snapshots import Identity, PartIdentity, declaration, external_update, failure
 from .start_tokens import new_token
-from .track import AsyncLoop, EitherLoop, count_loop
 from .urls import redact
 
 if TYPE_CHECKING:

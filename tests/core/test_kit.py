@@ -846,7 +846,7 @@ os.environ["PROGRESSKIT_URL"] = "memory://"
 os.environ["PROGRESSKIT_PREFIX"] = "set_after_the_import"
 import progresskit
 names = [thread.name for thread in threading.enumerate()]
-print(json.dumps([names, progresskit.default_kit.default().settings.prefix]))
+from progresskit.default_kit import default; print(json.dumps([names, default().settings.prefix]))
 """,
         tmp_path,
     )

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from progresskit import Cancelled, Kit, Progress, State
+from progresskit.loops import _BLOCK
 from progresskit.progress import Write
 from progresskit.snapshots import SnapshotBuilder
-from progresskit.track import _BLOCK
 
 from .doubles import FlakyBackend
 
