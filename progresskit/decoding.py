@@ -17,6 +17,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from . import bodies, validation
+from .frozen import EMPTY, frozen, frozen_dict
 from .parts import Tally
 from .progress import (
     DERIVED,
@@ -139,10 +140,10 @@ def _details(body: dict[str, Any], created: str | None) -> Details:
         total=total,
         unit=_text(body.get("unit")),
         description=_text(body.get("description")),
-        meta=meta if type(meta := body.get("meta")) is dict else {},
+        meta=frozen_dict(meta) if type(meta := body.get("meta")) is dict else EMPTY,
         rate=_count(body.get("rate")),
         eta=_count(body.get("eta")),
-        result=body.get("result"),
+        result=frozen(body.get("result")),
         error=_failure(body.get("error")),
         parent=_text(body.get("parent")),
         steps=_steps(body.get("steps")),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from . import bodies
 from .bodies import Body
 from .errors import InvalidId
+from .frozen import EMPTY, frozen, frozen_dict, thawed
 from .parts import Declaration, Part, Report, Tally, advanced, closed, counted, declare, settled
 from .start_tokens import was_made_first
 from .states import FINAL_STATES as FINAL_STATES  # noqa: PLC0414 (a public name of this module)
@@ -122,7 +123,7 @@ class Details(NamedTuple):
     total: Number | None = None
     unit: str | None = None
     description: str | None = None
-    meta: Mapping[str, Any] = {}
+    meta: Mapping[str, Any] = EMPTY
     rate: float | None = None
     eta: float | None = None
     result: Any = None
@@ -227,7 +228,7 @@ class Progress:
         total: Number | None = None,
         unit: str | None = None,
         description: str | None = None,
-        meta: Mapping[str, Any] = {},
+        meta: Mapping[str, Any] = EMPTY,
         rate: float | None = None,
         eta: float | None = None,
         result: Any = None,
@@ -255,10 +256,10 @@ class Progress:
             total,
             unit,
             description,
-            meta,
+            frozen_dict(meta),
             rate,
             eta,
-            result,
+            None if result is None else frozen(result),
             error,
             parent,
             steps,
@@ -338,7 +339,7 @@ class Progress:
 
     @property
     def meta(self) -> Mapping[str, Any]:
-        """Values of the job's own, at most 8 KiB of JSON."""
+        """Values of the job's own, at most 8 KiB of JSON; equal to a dict, and read-only, as all viewers share it."""
         return (self._details or self._decode()).meta
 
     @property
@@ -353,7 +354,7 @@ class Progress:
 
     @property
     def result(self) -> Any:
-        """The result of a job that succeeded, at most 64 KiB of JSON."""
+        """The result of a job that succeeded, at most 64 KiB of JSON; its dicts and lists are read-only."""
         return (self._details or self._decode()).result
 
     @property
@@ -473,10 +474,10 @@ class Progress:
             "steps": None if self.steps is None else [step.to_dict() for step in self.steps],
             "step": self.step,
             "description": self.description,
-            "meta": dict(self.meta),
+            "meta": thawed(self.meta),
             "rate": self.rate,
             "eta": self.eta,
-            "result": self.result,
+            "result": thawed(self.result),
             "error": self.error and {"type": self.error.type, "message": self.error.message},
             "attempt": self.attempt,
             "version": str(self.version),

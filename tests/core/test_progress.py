@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import IntEnum
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import numpy
@@ -374,3 +376,73 @@ def test_a_record_cannot_be_changed() -> None:
     progress: Any = record("job")
     with pytest.raises(AttributeError):
         progress.current = 5
+
+
+@pytest.fixture(params=["made", "stored", "unpickled", "deep copy"])
+def shared(request: pytest.FixtureRequest) -> Progress:
+    """A record with values inside of values."""
+    values = {"rows": {"skipped": [1, {"why": "empty"}]}, "files": ["a"]}
+    made = Progress(
+        "job", State.SUCCEEDED, Version(1, 1, 1), meta=json.loads(json.dumps(values)), result=[json.loads("{}"), values]
+    )
+    if request.param == "stored":
+        return decode(Stored(1, 1, 1, "token", State.SUCCEEDED, encode(made)))
+    if request.param == "unpickled":
+        return cast("Progress", pickle.loads(pickle.dumps(made)))
+    return copy.deepcopy(made) if request.param == "deep copy" else made
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "meta['a'] = 1",
+        "del meta['files']",
+        "meta |= {'a': 1}",
+        "meta.clear()",
+        "meta.pop('files')",
+        "meta.popitem()",
+        "meta.setdefault('a', 1)",
+        "meta.update(a=1)",
+        "meta['rows']['skipped'] = 1",
+        "meta['files'][0] = 'b'",
+        "del meta['files'][0]",
+        "meta['files'] += ['b']",
+        "meta['files'] *= 2",
+        "meta['files'].append('b')",
+        "meta['files'].clear()",
+        "meta['files'].extend('b')",
+        "meta['files'].insert(0, 'b')",
+        "meta['files'].pop()",
+        "meta['files'].remove('a')",
+        "meta['files'].reverse()",
+        "meta['files'].sort()",
+        "result[0]['a'] = 1",
+        "result.append(1)",
+        "result[1]['rows']['skipped'][1].clear()",
+        "copy.copy(meta)['a'] = 1",
+    ],
+)
+def test_no_viewer_can_change_what_another_one_sees(shared: Progress, change: str) -> None:
+    before = json.dumps([shared.meta, shared.result])
+    with pytest.raises(TypeError, match="cannot be changed"):
+        exec(change, {"meta": shared.meta, "result": shared.result, "copy": copy})
+    assert json.dumps([shared.meta, shared.result]) == before
+
+
+def test_values_of_a_record_equal_dicts_and_lists_and_copies_of_them_can_be_changed(shared: Progress) -> None:
+    values = {"rows": {"skipped": [1, {"why": "empty"}]}, "files": ["a"]}
+    assert (shared.meta, shared.result) == (values, [{}, values])
+    assert json.dumps(shared.meta) == json.dumps(values)
+    assert json.loads(shared.to_json())["result"] == [{}, values]
+    assert shared._replace(meta=dict(shared.meta)) == shared
+    dict(shared.meta)["a"] = 1
+    (shared.meta | {"a": 1})["b"] = 2  # type: ignore[operator]
+    mine = shared.to_dict()
+    mine["meta"]["rows"]["skipped"].append(2)
+    mine["result"][1].clear()
+    assert (shared.meta, shared.result) == (values, [{}, values])
+
+
+def test_records_without_meta_share_none_that_can_be_changed() -> None:
+    with pytest.raises(TypeError):
+        Progress("job", State.RUNNING, Version(1, 1, 1)).meta["a"] = 1  # type: ignore[index]
