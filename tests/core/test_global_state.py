@@ -6,6 +6,7 @@ import ast
 import os
 import random
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeGuard
 
@@ -65,8 +66,8 @@ def test_the_check_of_the_sources_finds_them(statement: str) -> None:
     assert any(map(is_forbidden, ast.walk(ast.parse(statement))))
 
 
-@pytest.fixture
-def is_untouched() -> Iterator[None]:
+@contextmanager
+def untouched() -> Iterator[None]:
     random.seed(7)
     before = random.getstate()
     yield
@@ -75,18 +76,18 @@ def is_untouched() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", ["memory", "sqlite", "redis"])
-@pytest.mark.usefixtures("is_untouched")
 def test_jobs_and_their_viewers_leave_seeded_numbers_as_they_are(
     name: str, make_kit: Callable[..., Kit], needs: Callable[[str], None], tmp_path: Path
 ) -> None:
-    kit = make_kit(url=url_of(name, needs, tmp_path), interval=0.01)
-    with kit.observe("job", total=3) as job:
+    url = url_of(name, needs, tmp_path)
+    with untouched(), closing(make_kit(url=url, interval=0.01)) as kit, kit.observe("job", total=3) as job:
         viewed = kit.watch("job")
         for count in range(1, 4):
             job.advance()
             kit.flush()
             assert any(seen.current == count for seen in viewed)
-    assert [seen.done for seen in viewed] == [True]
+        job.succeed()
+        assert [seen.done for seen in viewed] == [True]
 
 
 def url_of(name: str, needs: Callable[[str], None], folder: Path) -> str:
@@ -98,17 +99,15 @@ def url_of(name: str, needs: Callable[[str], None], folder: Path) -> str:
     return "memory://" if name == "memory" else f"sqlite:///{folder / 'progress.db'}"
 
 
-@pytest.mark.usefixtures("is_untouched")
 def test_the_pauses_after_a_failure_leave_them_too(make_kit: Callable[..., Kit]) -> None:
     kit = make_kit(url="redis://127.0.0.1:9/0", interval=0.01, flush_seconds=0.1)  # nobody listens
-    with kit.observe("job") as job:
+    with untouched(), kit.observe("job") as job:
         job.advance()
         with pytest.raises(FlushTimeout):
             kit.flush(0.5)
 
 
 @needs_fork
-@pytest.mark.usefixtures("is_untouched")
 def test_a_forked_child_does_not_repeat_the_pauses_of_its_parent() -> None:
     read, write = os.pipe()
 
