@@ -10,6 +10,9 @@ Progress of any background job, from any worker, over any broker or store, to an
 
 from __future__ import annotations
 
+import os
+from _thread import RLock
+
 __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # as `typing` has it, whose import takes half as long as all else here
@@ -163,6 +166,12 @@ _MODULES = {
 }
 """Where the public names are defined, other than the methods of the default kit."""
 
+_importing = RLock()
+if hasattr(os, "register_at_fork"):  # a child of a process in which a thread imports would wait for that thread
+    os.register_at_fork(
+        before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release
+    )
+
 
 def __getattr__(name: str) -> Any:
     """
@@ -171,17 +180,15 @@ def __getattr__(name: str) -> Any:
     A process that imports the package and reports no progress, such as a command or a page without jobs, does not pay
     for the kit.
     """
-    from importlib import import_module
+    if name not in _MODULES and name not in __all__ and name != "list":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with _importing:
+        from importlib import import_module
 
-    if name in _MODULES:
-        found = getattr(import_module(f"progresskit.{_MODULES[name]}"), name)
-    elif name in __all__ or name == "list":
         from .default_kit import default
 
-        found = getattr(default(), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found
+        home = import_module(f"progresskit.{_MODULES[name]}") if name in _MODULES else default()
+        found = globals()[name] = getattr(home, name)
     return found
 
 

@@ -10,7 +10,9 @@ from weakref import WeakSet
 
 from . import forks, scope, unseen
 from .config import resolve
+from .hub import Hub
 from .observer_list import AttachedObserver
+from .publisher import Publisher
 from .registry import backend_class, load_observer
 
 if TYPE_CHECKING:
@@ -20,9 +22,7 @@ if TYPE_CHECKING:
     from .abc import Backend
     from .config import Settings
     from .executor import BlockingExecutor
-    from .hub import Hub
     from .progress import Progress, State
-    from .publisher import Publisher
 
     Argument = TypeVar("Argument")
     Result = TypeVar("Result")
@@ -135,8 +135,6 @@ class Resources:
             if self._publisher is None:
                 if self._threaded:
                     self._exit_warning.reporting(self.settings.url, self.backend.shared, self._has_chosen_url())
-                from .publisher import Publisher
-
                 self._publisher = Publisher(
                     self.backend,
                     self.settings,
@@ -175,8 +173,6 @@ class Resources:
             return known
         with self._lock:
             if self._hub is None:
-                from .hub import Hub
-
                 self._hub = Hub(self.backend, self.settings, self._clocks.monotonic, threaded=self._threaded)
             return self._hub
 

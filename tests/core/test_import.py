@@ -32,6 +32,34 @@ def test_each_public_name_is_there_and_no_other() -> None:
         progresskit.observer_of  # noqa: B018 - the access raises
 
 
+def test_a_process_that_forks_while_a_thread_imports_the_kit_has_children_that_can_use_it() -> None:
+    code = """
+import importlib.abc, os, signal, sys, threading, time
+import progresskit
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "progresskit.kit":
+            importing.set()
+            time.sleep(0.3)  # the fork comes meanwhile
+        return None
+
+importing = threading.Event()
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=lambda: progresskit.observe)
+thread.start()
+importing.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    progresskit.current()
+    os._exit(0)
+thread.join()
+print(os.waitpid(child, 0)[1])
+"""
+    assert run(code).strip() == "0"
+
+
 @pytest.mark.timing
 def test_the_import_takes_half_the_time_of_that_of_asyncio() -> None:
     benchmark = Path(__file__).parents[2] / "benchmarks" / "import_time.py"
