@@ -24,8 +24,25 @@ if TYPE_CHECKING:
 CONNECT_SECONDS, CALL_SECONDS = 2.0, 5.0
 
 
+SWAP = """
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then
+    return 0
+end
+redis.call('SET', KEYS[1], ARGV[2])
+if ARGV[3] ~= '0' then
+    redis.call('EXPIRE', KEYS[1], ARGV[3])
+end
+redis.call('PUBLISH', KEYS[1], ARGV[2])
+return 1
+"""
+"""Stores a result, and publishes it as Celery does, only where the stored one is that which was looked at."""
+
+MIRRORED = "_progresskit_mirrored"
+"""Where a task's request keeps the result that was stored of it last, which is mostly still there."""
+
+
 class RedisMirror:
-    """Replaces a state only where it is still the one that was looked at (`WATCH`)."""
+    """Replaces a state only where it is still the one that was looked at, or that this process has stored last."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -42,20 +59,23 @@ class RedisMirror:
     def mirror(self, request: Any, result: Mapping[str, Any]) -> None:
         """Store PROGRESS as the state of the task, unless it has another one that stays."""
         backend = self._app.backend
-        key = backend.get_key_for_task(request.id)
-        with self._client.pipeline() as pipe:
-            pipe.watch(key)
-            stored = decoded(backend, pipe.get(key))
-            if stored is not None and stored.status not in MIRRORED_OVER:
+        key, value = backend.get_key_for_task(request.id), encoded(backend, request.id, result, request)
+        last = getattr(request, MIRRORED, None)
+        if last is None or not self._swap(key, last, value):
+            stored = self._client.get(key)
+            found = decoded(backend, stored)
+            if found is not None and found.status not in MIRRORED_OVER:
                 return
-            value = encoded(backend, request.id, result, request)
-            pipe.multi()
-            pipe.set(key, value, ex=backend.expires or None)
-            pipe.publish(key, value)
-            try:
-                pipe.execute()
-            except backend.redis.WatchError:
-                pass  # the task has another state now; if it is none that stays, the next report replaces it
+            if not self._swap(key, stored or b"", value):
+                return  # the task has another state now; if it is none that stays, the next report replaces it
+        setattr(request, MIRRORED, value)
+
+    def _swap(self, key: Any, before: bytes, after: bytes) -> bool:
+        return bool(self._script(keys=[key], args=[before, after, int(self._app.backend.expires or 0)]))
+
+    @cached_property
+    def _script(self) -> Any:
+        return self._client.register_script(SWAP)
 
     def close(self) -> None:
         """Close the connections, which a later call opens again."""

@@ -219,8 +219,8 @@ def interpose(
 ) -> None:
     """Have a function called when the state of a task was looked at, and is about to be replaced."""
     if kind == "redis":
-        encoded = store.encoded
-        monkeypatch.setattr(mirrors, "encoded", lambda *arguments: (act(), encoded(*arguments))[1])
+        decoded = store.decoded
+        monkeypatch.setattr(mirrors, "decoded", lambda *arguments: (act(), decoded(*arguments))[1])
     elif kind.startswith("db-"):
         from sqlalchemy import Engine, event
 
