@@ -17,10 +17,7 @@ from typing import Any
 from _store_baselines import (
     Baseline,
     ClusterBaseline,
-    MariaDBBaseline,
-    PostgreSQLBaseline,
     RedisBaseline,
-    SQLiteBaseline,
 )
 
 from progresskit.progress import Write
@@ -151,11 +148,8 @@ class ResultBaseline(Baseline):
 
 
 FLOORS: Mapping[str, Sequence[type[Any]]] = {
-    "sqlite": [SQLiteBaseline],
     "redis": [RedisBaseline],
     "redis-cluster": [ClusterBaseline],
-    "postgresql": [PostgreSQLBaseline],
-    "mariadb": [MariaDBBaseline],
     "rabbitmq": [PikaBaseline, PikaMessagesBaseline],
     "kombu": [KombuBaseline, KombuMessagesBaseline],
     "celery": [ResultBaseline],

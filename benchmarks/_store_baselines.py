@@ -3,11 +3,9 @@
 # mypy: allow-untyped-calls
 from __future__ import annotations
 
-import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import chain
-from time import time
 from typing import Any, ClassVar
 
 from progresskit.progress import Write
@@ -92,87 +90,3 @@ class ClusterBaseline(RedisBaseline):
             for command in commands:
                 pipeline.execute_command(*command)
             pipeline.execute()
-
-
-class PostgreSQLBaseline(Baseline):
-    name = "psycopg, the same statement and parameters"
-
-    def __init__(self, url: str) -> None:
-        import psycopg
-
-        from progresskit_sql.postgresql import SERVER_CLOCK, _queries
-
-        tables = {"table": '"progresskit_jobs"', "parts": '"progresskit_parts"'}
-        self.sql = _queries(tables, SERVER_CLOCK)["write"]
-        self.connection = psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
-
-    def prepare(self, batch: Sequence[Write]) -> Any:
-        from progresskit_sql.postgresql.batches import written
-
-        return {**written(batch), "channel": "progresskit_jobs", "lasting": False}
-
-    def write(self, prepared: Any) -> None:
-        self.connection.execute(self.sql, prepared).fetchall()
-
-    def close(self) -> None:
-        self.connection.close()
-
-
-class MariaDBBaseline(Baseline):
-    name = "PyMySQL, the same text"
-
-    def __init__(self, url: str) -> None:
-        import pymysql
-        from sqlalchemy import make_url
-
-        from progresskit_sql.mysql.server import session
-        from progresskit_sql.mysql.statements import OPENED, Statement
-
-        address = make_url(url).translate_connect_args(username="user")
-        self.connection: Any = pymysql.connect(
-            **address, autocommit=True, charset="utf8mb4", init_command=session().replace("%", "%%")
-        )
-        self.statement = Statement("write", "`progresskit_jobs`", OPENED)
-
-    def prepare(self, batch: Sequence[Write]) -> Any:
-        from progresskit_sql.mysql import SERVER_CLOCK
-        from progresskit_sql.mysql.statements import rows_of_writes
-
-        with self.connection.cursor() as cursor:
-            return [*self.statement.of(rows_of_writes(cursor, batch, SERVER_CLOCK), 16 << 20)]
-
-    def write(self, prepared: Any) -> None:
-        with self.connection.cursor() as cursor:
-            for text in prepared:
-                cursor.execute(text)
-
-    def close(self) -> None:
-        self.connection.close()
-
-
-class SQLiteBaseline(Baseline):
-    name = "sqlite3, executemany of the same statement in one transaction"
-
-    def __init__(self, url: str) -> None:
-        from progresskit_sql.sqlite.upserts import OPENED, Upserts
-
-        path = url.removeprefix("sqlite:///")
-        self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self.connection.execute("PRAGMA journal_mode = WAL")
-        self.connection.execute("PRAGMA synchronous = NORMAL")
-        self.upserts = Upserts("write", '"progresskit_jobs"', OPENED)
-
-    def prepare(self, batch: Sequence[Write]) -> Any:
-        from progresskit_sql.sqlite.upserts import row_of_write
-
-        rows = [row_of_write(write, time()) for write in batch]
-        ((statement, _, _),) = self.upserts.of(rows[:1])
-        return statement, rows
-
-    def write(self, prepared: Any) -> None:
-        self.connection.execute("BEGIN IMMEDIATE")
-        self.connection.executemany(*prepared)
-        self.connection.execute("COMMIT")
-
-    def close(self) -> None:
-        self.connection.close()

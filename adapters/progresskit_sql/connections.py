@@ -21,8 +21,7 @@ from threading import Condition
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+import sqlalchemy as sa
 
 from progresskit import forks
 from progresskit.backends import keep_inherited
@@ -31,12 +30,9 @@ from progresskit.urls import describe, redact
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
-    from contextlib import AbstractContextManager
 
-    from sqlalchemy import Engine
-    from sqlalchemy.pool import PoolProxiedConnection
-
-    from .dialect import Dialect
+    from .driver import Driver
+    from .tables import Tables
 
 FORK_SECONDS = 2.0
 """How long a fork waits for calls of other threads; longer than a call waits for a locked SQLite database."""
@@ -46,53 +42,55 @@ TRIES = 8
 
 
 class Checkout(NamedTuple):
-    """A connection of the driver, and which database it leads to: another one, if records may be gone."""
+    """A connection, and which database it leads to: another one, if records may be gone."""
 
-    connection: Any
+    connection: sa.Connection
     home: Hashable
 
 
 class Connections:
     """The connections of one engine; one that was given is used as it is and never closed."""
 
-    def __init__(self, dialect: Dialect, given: Engine | None) -> None:
-        self._dialect = dialect
+    def __init__(self, driver: Driver, tables: Tables, given: sa.Engine | None) -> None:
+        self._driver, self._tables = driver, tables
         self._own = given is None
-        self._engine = given or dialect.engine()
+        self._engine = given or driver.engine()
         self._key = f"progresskit {id(self)}"
         self._breaks = 0
-        self._errors: tuple[type[Exception], ...] = (_StaleConnection, SQLAlchemyError, *dialect.errors)
+        self._errors: tuple[type[Exception], ...] = (_StaleConnection, sa.exc.SQLAlchemyError, *driver.errors)
         _all.add(self)
 
     @contextmanager
     def checkout(self) -> Iterator[Checkout]:
-        """Give a connection that is ready; errors of the driver become errors of the kit's."""
+        """Give a connection that is ready, in autocommit mode; errors of the driver become errors of the kit's."""
         with _gate.call(), self._translated():
-            pool, pooled = self._engine.pool, self._take()
+            pool, connection = self._engine.pool, self._take()
+            driver: Any = connection.connection.driver_connection
             try:
-                with self._autocommit(pooled.driver_connection):
-                    yield Checkout(pooled.driver_connection, (self._home(pooled), self._breaks))
+                with nullcontext() if self._own else self._driver.lent(driver):
+                    yield Checkout(connection, (self._home(connection), self._breaks))
             except BackendError:  # the connection has no part in it
                 raise
-            except BaseException:  # the answer to an interrupted call may arrive later
-                self._discard(pooled)
+            except BaseException as error:  # the answer to an interrupted call may arrive later
+                self._breaks += isinstance(error, Exception) and self._driver.is_broken(driver)
+                self._discard(connection)
                 raise
             finally:
-                if self._own and pool is not self._engine.pool:  # closed meanwhile: there is no pool to go back to
-                    pooled.invalidate()
-                pooled.close()
+                if self._own and pool is not self._engine.pool and not connection.invalidated:
+                    connection.invalidate()  # closed meanwhile: there is no pool to go back to
+                connection.close()
 
     @contextmanager
     def detach(self) -> Iterator[Any]:
-        """Give a connection that no pool knows of any more; the caller closes it, but not after an error here."""
+        """Give a driver's connection that no pool knows of any more; the caller closes it, but not after an error."""
         with _gate.call(), self._translated():
-            pooled = self._take()
-            connection = pooled.driver_connection
+            connection = self._take()
+            driver = connection.connection.driver_connection
             try:
-                pooled.detach()
-                yield connection
+                connection.detach()
+                yield driver
             except BaseException:
-                pooled.close()
+                connection.close()
                 raise
 
     @contextmanager
@@ -102,38 +100,42 @@ class Connections:
         except self._errors as error:
             raise self._failure(error) from error
 
-    def _take(self) -> PoolProxiedConnection:
+    def _take(self) -> sa.Connection:
         for _ in range(TRIES):
-            pooled = self._engine.raw_connection()
-            if not self._dialect.broken(pooled.driver_connection):
-                break
-            self._discard(pooled)
-            pooled.close()
-        else:
-            pooled = self._engine.raw_connection()
-        return pooled
+            connection = self._connect()
+            driver: Any = connection.connection.driver_connection
+            if not self._driver.is_broken(driver):
+                return connection
+            self._breaks += 1
+            self._discard(connection)
+            connection.close()
+        return self._connect()
 
-    def _autocommit(self, connection: Any) -> AbstractContextManager[None]:
-        return nullcontext() if self._own else self._dialect.borrowed(connection)
+    def _connect(self) -> sa.Connection:
+        connection = self._engine.connect()
+        return connection if self._own else connection.execution_options(isolation_level="AUTOCOMMIT")
 
-    def _home(self, pooled: PoolProxiedConnection) -> Hashable:
-        home: Hashable = pooled.info.get(self._key)
+    def _home(self, connection: sa.Connection) -> Hashable:
+        home: Hashable = connection.info.get(self._key)
         if home is None:
-            home = pooled.info[self._key] = self._dialect.open(pooled.driver_connection, self._own)
-        elif not self._dialect.leads_home(home):
+            if self._own:
+                self._driver.prepare(connection)
+            self._tables.make(connection, self._driver)
+            home = connection.info[self._key] = self._driver.home(connection, self._own)
+        elif not self._driver.leads_home(home):
             raise _StaleConnection("the database was removed or replaced")
         return home
 
-    def _discard(self, pooled: PoolProxiedConnection) -> None:
-        if self._dialect.broken(pooled.driver_connection):
-            self._breaks += 1
-        pooled.info.pop(self._key, None)
-        if self._dialect.shared:  # else the database would go with the connection
-            pooled.invalidate()
+    def _discard(self, connection: sa.Connection) -> None:
+        if not connection.invalidated:
+            connection.info.pop(self._key, None)
+            if self._driver.shared:  # else the database would go with the connection
+                connection.invalidate()
 
     def _failure(self, error: Exception) -> BackendError:
-        now = isinstance(error, PoolTimeout | _StaleConnection) or self._dialect.unavailable(error)
-        return (BackendUnavailable if now else BackendError)(f"{self}: {describe(error, self._url)}")
+        cause: BaseException = getattr(error, "orig", None) or error  # SQLAlchemy's message has the parameters
+        now = isinstance(error, sa.exc.TimeoutError | _StaleConnection) or self._driver.passes(cause)
+        return (BackendUnavailable if now else BackendError)(f"{self}: {describe(cause, self._url)}")
 
     @property
     def _url(self) -> str:
@@ -149,7 +151,7 @@ class Connections:
 
     def close_before_fork(self) -> None:
         """Close connections that do harm when they are inherited, but none of a given engine."""
-        if self._own and not self._dialect.fork_safe:
+        if self._own and not self._driver.fork_safe:
             self._engine.dispose()
 
     def after_fork_in_child(self) -> None:
@@ -159,7 +161,7 @@ class Connections:
         keep_inherited(self._engine.pool)
         if self._own:
             keep_inherited(self._engine)
-            self._engine = self._dialect.engine()  # a new one, for a lock of the old one may be held for ever
+            self._engine = self._driver.engine()  # a new one, for a lock of the old one may be held for ever
         else:
             self._engine.dispose(close=False)
 

@@ -46,7 +46,7 @@ class Row(NamedTuple):
     backend cannot pass, each with the reason, which is printed.
     `patience` are its limits as they are set for all tests but those of outages.
     `examples` are how many random histories are run: FEW where others run all of them through what decides, which is
-    the fold of the kit (memory), the script of Redis, or the statements of a database (tests/adapters/sql/*/test_fold).
+    the fold of the kit (memory), or the script of Redis.
     `plant` replaces the stored body of a job, given the address, the backend, the id and the body; without it, the body
     is written like any other.
     `harmed` makes the servers, by a name for each, that the fault tests and benchmarks kill, pause and fill.

@@ -20,15 +20,15 @@ def _seconds(module: str, *names: str) -> dict[str, Any]:
     return {f"{module}.{name}": SECONDS for name in names}
 
 
-SQLITE = _seconds("progresskit_sql.sqlite.database", "BUSY_SECONDS")
+SQLITE = _seconds("progresskit_sql.sqlite", "BUSY_SECONDS")
 
 POSTGRESQL = {
-    **_seconds("progresskit_sql.postgresql.driver", "ANSWER_SECONDS"),
-    **_seconds("progresskit_sql.postgresql.server", "CONNECT_SECONDS"),
-    "progresskit_sql.postgresql.server.STATEMENT_MS": SECONDS * 1_000,
+    **_seconds("progresskit_sql.waiting", "ANSWER_SECONDS"),
+    **_seconds("progresskit_sql.postgresql", "CONNECT_SECONDS"),
+    "progresskit_sql.postgresql.STATEMENT_MS": SECONDS * 1_000,
 }
 
-MARIADB = _seconds("progresskit_sql.mysql.server", "CONNECT_SECONDS", "CALL_SECONDS", "LOCK_SECONDS")
+MARIADB = _seconds("progresskit_sql.mysql", "CONNECT_SECONDS", "CALL_SECONDS", "LOCK_SECONDS")
 
 REDIS = {
     **_seconds("progresskit_redis.address", "CONNECT_SECONDS", "CALL_SECONDS"),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 from threading import Barrier
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
 
 import progresskit_sql.backend
 from progresskit.parts import Declaration, Parts
@@ -20,50 +18,15 @@ from progresskit.testing.helpers import read
 from progresskit.testing.parts import report, send
 from progresskit.testing.writes import declare
 from progresskit_sql import SQLBackend
-from progresskit_sql.changes import digest_of
-from tests.services import missing, patience, server
-from tests.services.patience import be_patient
+from progresskit_sql.rows import digest_of
 
 WRITERS, PARENTS, NAMES = 4, 3, 12
 
-
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def url(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    missing_service: Callable[..., NoReturn],
-    monkeypatch: pytest.MonkeyPatch,
-) -> str:
-    name: str = request.param
-    if name != "sqlite" and (reason := missing(name)):
-        missing_service(name, reason)
-    for limits in (patience.SQLITE, patience.POSTGRESQL, patience.MARIADB):
-        be_patient(limits, monkeypatch)
-    return f"sqlite:///{tmp_path}/progress.db" if name == "sqlite" else server(name).fresh()
+Ask = Callable[[str], list[tuple[Any, ...]]]
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def backend(url: str, clock: FakeClock) -> Iterator[SQLBackend]:
-    with closing(SQLBackend(url, clock=clock)) as backend:
-        yield backend
-
-
-def ask(url: str, statement: str) -> Any:
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        result = connection.exec_driver_sql(statement)
-        rows = [tuple(row) for row in result] if result.returns_rows else []
-    engine.dispose()
-    return rows
-
-
-def rows_of_parts(url: str) -> int:
-    return int(ask(url, "SELECT count(*) FROM progresskit_parts")[0][0])
+def rows_of_parts(ask: Ask) -> int:
+    return int(ask("SELECT count(*) FROM progresskit_parts")[0][0])
 
 
 def sweep(backend: SQLBackend) -> None:
@@ -71,7 +34,7 @@ def sweep(backend: SQLBackend) -> None:
     backend.write([start("sweeper")])
 
 
-def test_the_rows_of_parts_go_with_their_run(backend: SQLBackend, url: str, clock: FakeClock) -> None:
+def test_the_rows_of_parts_go_with_their_run(backend: SQLBackend, ask: Ask, clock: FakeClock) -> None:
     ends: list[Callable[[], object]] = [
         lambda: clock.advance(101),
         lambda: backend.forget(["job"]),
@@ -81,16 +44,16 @@ def test_the_rows_of_parts_go_with_their_run(backend: SQLBackend, url: str, cloc
     for end in ends:
         send(backend, [start("job", ttl=100)], [report("job", name, State.SUCCEEDED, ttl=100) for name in "abc"])
         backend.write([start("job", token="worker", state=State.FAILED, attempt=2, ttl=100)])
-        assert rows_of_parts(url) == 3
+        assert rows_of_parts(ask) == 3
         end()
         sweep(backend)
-        assert rows_of_parts(url) == 0
-        assert not ask(url, "SELECT id FROM progresskit_jobs WHERE id LIKE '.%%'")
+        assert rows_of_parts(ask) == 0
+        assert not ask("SELECT id FROM progresskit_jobs WHERE id LIKE '.%%'")
         clock.advance(3_601)
 
 
 def test_rows_of_many_parts_go_a_few_at_a_time(
-    backend: SQLBackend, url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    backend: SQLBackend, ask: Ask, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progresskit_sql.backend, "SWEEP_PARTS", 4)
     send(backend, [declare("album", size=20)], [report("album", f"{number}", State.SUCCEEDED) for number in range(10)])
@@ -100,13 +63,13 @@ def test_rows_of_many_parts_go_a_few_at_a_time(
     backend._sweep_at = clock()
     for left in (7, 3, 1, 1):
         backend.write([start("other")])
-        assert rows_of_parts(url) == left
+        assert rows_of_parts(ask) == left
     assert read(backend, "album").parts == Parts(2, 1, 0, 0, 0)
 
 
-def test_parts_that_stayed_behind_when_jobs_were_deleted_count_for_no_run(backend: SQLBackend, url: str) -> None:
+def test_parts_that_stayed_behind_when_jobs_were_deleted_count_for_no_run(backend: SQLBackend, ask: Ask) -> None:
     send(backend, [declare("album", size=2, token="declared")], [report("album", "a", State.SUCCEEDED)])
-    ask(url, "DELETE FROM progresskit_jobs")
+    ask("DELETE FROM progresskit_jobs")
     send(backend, [declare("album", size=2, token="declared", late=True)], [report("album", "a", hundredths=100)])
     assert (read(backend, "album").parts, read(backend, "album").percent) == (Parts(2, 0, 0, 0, 1), 0.5)
 

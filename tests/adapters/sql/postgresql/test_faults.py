@@ -20,9 +20,8 @@ from progresskit.errors import BackendUnavailable
 from progresskit.progress import State
 from progresskit.testing import RecordingObserver
 from progresskit.testing.writes import start, update
-from progresskit_sql import SQLBackend
-from progresskit_sql.postgresql import listener as listening
-from progresskit_sql.postgresql.backend import PostgreSQLBackend
+from progresskit_sql import SQLBackend, listening
+from progresskit_sql.listening import ListeningBackend
 from tests.services import patience
 from tests.services.patience import HASTY_SECONDS, be_hasty
 from tests.services.postgresql import PostgreSQL
@@ -49,9 +48,9 @@ def url(harmed: PostgreSQL) -> str:
 
 
 @pytest.fixture
-def backend(url: str) -> Iterator[PostgreSQLBackend]:
+def backend(url: str) -> Iterator[ListeningBackend]:
     with closing(SQLBackend(url)) as backend:
-        assert isinstance(backend, PostgreSQLBackend)
+        assert isinstance(backend, ListeningBackend)
         yield backend
 
 
@@ -63,7 +62,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 class Watcher:
     """Watches a job by what is pushed."""
 
-    def __init__(self, backend: PostgreSQLBackend, id: str = "job") -> None:
+    def __init__(self, backend: ListeningBackend, id: str = "job") -> None:
         self.observer, self.losses = RecordingObserver(), 0
         self.again = Event()
         self.listener = backend.subscribe(self.observer.notify_all, self._lost)
@@ -76,7 +75,7 @@ class Watcher:
     def sees(self, seq: int) -> None:
         self.observer.wait_for(lambda progress: progress.version.seq == seq)
 
-    def sees_soon(self, backend: PostgreSQLBackend, id: str, seq: int) -> bool:
+    def sees_soon(self, backend: ListeningBackend, id: str, seq: int) -> bool:
         """Say whether a change that is made now is told; if not, then that something was missed has to be."""
         self.again.clear()
         backend.write([update(id, seq)])
@@ -125,7 +124,7 @@ def sessions(server: PostgreSQL) -> int:
 
 
 def test_a_killed_server_is_reported_and_used_again_when_it_is_back(
-    harmed: PostgreSQL, backend: PostgreSQLBackend
+    harmed: PostgreSQL, backend: ListeningBackend
 ) -> None:
     backend.write([start("job")])
     watcher = Watcher(backend)
@@ -140,7 +139,7 @@ def test_a_killed_server_is_reported_and_used_again_when_it_is_back(
     assert watcher.losses == 1
 
 
-def test_an_end_that_was_taken_survives_a_crash(harmed: PostgreSQL, backend: PostgreSQLBackend) -> None:
+def test_an_end_that_was_taken_survives_a_crash(harmed: PostgreSQL, backend: ListeningBackend) -> None:
     ids = [f"job-{number}" for number in range(50)]
     backend.write([start(id) for id in ids])
     for id in ids:
@@ -152,7 +151,7 @@ def test_an_end_that_was_taken_survives_a_crash(harmed: PostgreSQL, backend: Pos
 
 
 def test_a_writer_whose_idle_connection_did_not_survive_a_crash_is_notified_that_something_may_be_missing(
-    harmed: PostgreSQL, backend: PostgreSQLBackend
+    harmed: PostgreSQL, backend: ListeningBackend
 ) -> None:
     backend.write([start("job")])
     harmed.kill()
@@ -163,7 +162,7 @@ def test_a_writer_whose_idle_connection_did_not_survive_a_crash_is_notified_that
 
 
 def test_connections_that_were_ended_while_they_were_idle_are_not_used(
-    harmed: PostgreSQL, backend: PostgreSQLBackend
+    harmed: PostgreSQL, backend: ListeningBackend
 ) -> None:
     began, calls = Event(), list[Thread]()
     for _ in range(6):  # so that several are in the pool
@@ -182,7 +181,7 @@ def test_connections_that_were_ended_while_they_were_idle_are_not_used(
 
 @pytest.mark.timing
 @pytest.mark.usefixtures("hasty")
-def test_a_paused_server_holds_no_call_up_and_is_used_again(harmed: PostgreSQL, backend: PostgreSQLBackend) -> None:
+def test_a_paused_server_holds_no_call_up_and_is_used_again(harmed: PostgreSQL, backend: ListeningBackend) -> None:
     backend.write([start("job")])
     watcher = Watcher(backend)
     with paused(harmed):
@@ -199,7 +198,7 @@ def test_a_paused_server_holds_no_call_up_and_is_used_again(harmed: PostgreSQL, 
 @pytest.mark.usefixtures("hasty")
 def test_a_paused_server_holds_up_no_first_call_either(harmed: PostgreSQL, url: str) -> None:
     with closing(SQLBackend(url)) as backend, paused(harmed):
-        assert isinstance(backend, PostgreSQLBackend)
+        assert isinstance(backend, ListeningBackend)
         refused(lambda: backend.write([start("job")]), IN_TIME)
         refused(lambda: backend.subscribe(lambda records: None, lambda: None).add(["job"]), IN_TIME)
 
@@ -209,7 +208,7 @@ def test_a_paused_server_holds_up_no_first_call_either(harmed: PostgreSQL, url: 
 def test_a_paused_server_does_not_hold_up_closing(harmed: PostgreSQL, url: str) -> None:
     before = set(threads())
     backend = SQLBackend(url)
-    assert isinstance(backend, PostgreSQLBackend)
+    assert isinstance(backend, ListeningBackend)
     backend.write([start("job")])
     Watcher(backend)
     with paused(harmed):
@@ -236,7 +235,7 @@ def test_a_listener_notices_by_itself_that_the_other_end_is_gone(
 ) -> None:
     monkeypatch.setattr(listening, "CHECK_SECONDS", 0.2)
     with Proxy(harmed.port) as proxy, closing(SQLBackend(make_url(url).set(port=proxy.port))) as backend:
-        assert isinstance(backend, PostgreSQLBackend)
+        assert isinstance(backend, ListeningBackend)
         watcher = Watcher(backend)
         with paused(harmed):
             wait_until(lambda: watcher.listener._connection is None, "it has given up")  # type: ignore[attr-defined]
@@ -244,7 +243,7 @@ def test_a_listener_notices_by_itself_that_the_other_end_is_gone(
 
 
 def test_a_listener_notices_that_the_server_does_not_know_of_it(
-    backend: PostgreSQLBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    backend: ListeningBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As behind a pooler that takes LISTEN and gives the connection to somebody else."""
     monkeypatch.setattr(listening, "CHECK_SECONDS", 0.05)
@@ -259,7 +258,7 @@ def test_a_listener_notices_that_the_server_does_not_know_of_it(
 
 def test_a_connection_cut_in_the_middle_of_a_write_is_reported(harmed: PostgreSQL, url: str) -> None:
     with Proxy(harmed.port) as proxy, closing(SQLBackend(make_url(url).set(port=proxy.port))) as backend:
-        assert isinstance(backend, PostgreSQLBackend)
+        assert isinstance(backend, ListeningBackend)
         ids = [f"job-{number}" for number in range(300)]
         backend.write([start(id) for id in ids])
         watcher = Watcher(backend, ids[0])
@@ -278,7 +277,7 @@ def test_a_connection_cut_in_the_middle_of_a_write_is_reported(harmed: PostgreSQ
 
 def test_a_server_that_refuses_connections_is_tried_again(harmed: PostgreSQL, url: str) -> None:
     with Proxy(harmed.port) as proxy, closing(SQLBackend(make_url(url).set(port=proxy.port))) as backend:
-        assert isinstance(backend, PostgreSQLBackend)
+        assert isinstance(backend, ListeningBackend)
         backend.write([start("job")])
         watcher = Watcher(backend)
         proxy.refuse()
@@ -320,7 +319,7 @@ def test_a_database_that_is_read_only_is_read_and_reported(harmed: PostgreSQL, u
         assert [progress.id for progress in backend.list(kind=None, states=None, limit=9)] == ["job"]
 
 
-def test_a_server_whose_disk_is_full_is_reported(url: str, backend: PostgreSQLBackend) -> None:
+def test_a_server_whose_disk_is_full_is_reported(url: str, backend: ListeningBackend) -> None:
     """As the server itself says it; the rest of what may go wrong with it has the same class."""
     backend.write([start("job")])
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
@@ -341,7 +340,7 @@ def test_a_server_whose_disk_is_full_is_reported(url: str, backend: PostgreSQLBa
 @pytest.mark.timing
 @pytest.mark.usefixtures("hasty")
 def test_a_locked_row_is_waited_for_briefly_and_no_session_goes_on_waiting(
-    harmed: PostgreSQL, url: str, backend: PostgreSQLBackend
+    harmed: PostgreSQL, url: str, backend: ListeningBackend
 ) -> None:
     backend.write([start("job"), start("other")])
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
@@ -355,7 +354,7 @@ def test_a_locked_row_is_waited_for_briefly_and_no_session_goes_on_waiting(
 
 
 def test_a_call_that_a_signal_breaks_off_leaves_no_connection_in_the_middle_of_it(
-    backend: PostgreSQLBackend, url: str
+    backend: ListeningBackend, url: str
 ) -> None:
     class Interruption(BaseException):
         pass
@@ -388,7 +387,7 @@ def test_no_connection_thread_or_descriptor_is_left_behind(harmed: PostgreSQL, u
     wait_until(lambda: sessions(harmed) == 0, "the sessions of other tests have ended")
     before = left()
     with closing(SQLBackend(url)) as backend:
-        assert isinstance(backend, PostgreSQLBackend)
+        assert isinstance(backend, ListeningBackend)
         for number in range(20):
             watcher = Watcher(backend)
             subscribing = backend.subscribe_cancels(lambda ids: None, lambda: None)

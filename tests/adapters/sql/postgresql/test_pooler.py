@@ -13,10 +13,8 @@ from sqlalchemy import make_url
 from progresskit.errors import BackendUnavailable
 from progresskit.testing import RecordingObserver
 from progresskit.testing.writes import start, update
-from progresskit_sql import SQLBackend
-from progresskit_sql.postgresql import listener as listening
-from progresskit_sql.postgresql.backend import PostgreSQLBackend
-from progresskit_sql.postgresql.listener import ChannelListener
+from progresskit_sql import SQLBackend, listening
+from progresskit_sql.listening import ChannelListener, ListeningBackend
 from tests.services import missing, server
 from tests.services.pooler import Pooler
 from tests.services.postgresql import DATABASE, USER, PostgreSQL
@@ -88,7 +86,7 @@ def test_where_nothing_is_reported_it_is_said_once_and_looked_again_and_again(
 ) -> None:
     monkeypatch.setattr(listening, "POLL_SECONDS", 0.05)
     with closing(SQLBackend(behind(lax, f"schema={schema}{query}"))) as backend:
-        assert isinstance(backend, PostgreSQLBackend)
+        assert isinstance(backend, ListeningBackend)
         lost = list[str]()
         changes = backend.subscribe(lambda records: None, lambda: lost.append("change"))
         cancels = backend.subscribe_cancels(lambda ids: None, lambda: lost.append("cancel"))
@@ -99,7 +97,9 @@ def test_where_nothing_is_reported_it_is_said_once_and_looked_again_and_again(
         cancels.close()
     assert caplog.text.count("pooler=on") == 1
     with closing(SQLBackend(behind(lax, "pooler=on"))) as after, after._connections.checkout() as checkout:
-        assert checkout.connection.execute("SELECT pg_listening_channels()").fetchall() == [], "whose session it is now"
+        assert checkout.connection.exec_driver_sql("SELECT pg_listening_channels()").all() == [], (
+            "whose session it is now"
+        )
 
 
 def test_nobody_waits_while_it_is_not_known_whether_anything_is_reported(
@@ -108,7 +108,7 @@ def test_nobody_waits_while_it_is_not_known_whether_anything_is_reported(
     monkeypatch.setattr(listening, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(listening, "TRIAL_POLLS", sys.maxsize)
     with closing(SQLBackend(behind(lax, f"schema={schema}"))) as backend:
-        assert isinstance(backend, PostgreSQLBackend)
+        assert isinstance(backend, ListeningBackend)
         lost = list[None]()
         listener = backend.subscribe_cancels(lambda ids: None, lambda: lost.append(None))
         assert isinstance(listener, ChannelListener)
@@ -132,7 +132,7 @@ def test_where_a_session_is_its_clients_own_a_change_is_reported_be_it_that_the_
         Pooler(postgresql.port, USER, DATABASE, keeps_sessions=True) as pooler,
         closing(SQLBackend(behind(pooler, f"pooler=on&listen=on&schema={schema}"))) as backend,
     ):
-        assert isinstance(backend, PostgreSQLBackend)
+        assert isinstance(backend, ListeningBackend)
         observer = RecordingObserver()
         listener = backend.subscribe(observer.notify_all, lambda: None)
         assert isinstance(listener, ChannelListener)
@@ -140,7 +140,7 @@ def test_where_a_session_is_its_clients_own_a_change_is_reported_be_it_that_the_
         if not looks:
             wait_until(lambda: "pooler=on" in caplog.text, "the word is too late", 60)
             monkeypatch.setattr(listening, "TRIAL_POLLS", 3)
-        wait_until(lambda: listener._connection is not None and not listener._on_trial, "it is told of now", 60)
+        wait_until(lambda: listener._connection is not None and listener._is_told, "it is told of now", 60)
         backend.write([start("job")])
         observer.wait_for(lambda progress: progress.id == "job")
         assert caplog.text.count("pooler=on") == (not looks)

@@ -20,7 +20,7 @@ from progresskit.testing import FakeClock, RecordingObserver
 from progresskit.testing.model import Model
 from progresskit.testing.writes import external_update, start, update
 from progresskit_sql import SQLBackend
-from progresskit_sql.postgresql.backend import PostgreSQLBackend
+from progresskit_sql.listening import ListeningBackend
 from tests.services import missing, patience, server
 from tests.services.forking import Child, Signal, needs_fork
 from tests.services.patience import be_patient
@@ -44,9 +44,9 @@ def url(missing_service: Callable[..., NoReturn]) -> str:
 
 
 @pytest.fixture
-def backend(url: str) -> Iterator[PostgreSQLBackend]:
+def backend(url: str) -> Iterator[ListeningBackend]:
     with closing(SQLBackend(url)) as backend:
-        assert isinstance(backend, PostgreSQLBackend)
+        assert isinstance(backend, ListeningBackend)
         yield backend
 
 
@@ -54,24 +54,6 @@ def backend(url: str) -> Iterator[PostgreSQLBackend]:
 def signal() -> Iterator[Signal]:
     with closing(Signal()) as signal:
         yield signal
-
-
-def test_processes_that_make_the_same_table_at_once_all_succeed(url: str, signal: Signal) -> None:
-    count, prefixes = 4, [f"p{number}" for number in range(10)]
-
-    def make(child: int) -> None:
-        signal.wait()
-        for prefix in prefixes:
-            with closing(SQLBackend(url, prefix=prefix)) as backend:
-                backend.write([start(f"job-{child}")])
-
-    children = [Child(partial(make, child)) for child in range(count)]
-    for _ in children:
-        signal.give()
-    assert [child.succeeds() for child in children] == [True] * count
-    for prefix in prefixes:
-        with closing(SQLBackend(url, prefix=prefix)) as backend:
-            assert len(backend.read([f"job-{child}" for child in range(count)])) == count
 
 
 # Histories that several processes write at once, in any order: each has tokens of its own, and all the same jobs.
@@ -153,7 +135,7 @@ def test_parent_and_child_both_go_on_after_a_fork_and_the_parent_keeps_its_conne
         closing(SQLBackend(f"{url}&application_name=family")) as backend,
         server("postgresql").connect() as look,  # type: ignore[attr-defined]
     ):
-        assert isinstance(backend, PostgreSQLBackend)
+        assert isinstance(backend, ListeningBackend)
         backend.subscribe(observer.notify_all, lambda: None).add(["parent", "child"])
         backend.write([start("parent"), start("child")])
         observer.wait_for(lambda progress: progress.id == "child")
@@ -180,7 +162,7 @@ def test_parent_and_child_both_go_on_after_a_fork_and_the_parent_keeps_its_conne
         observer.wait_for(lambda progress: (progress.id, progress.version.seq) == ("child", 29))
 
 
-def test_a_child_that_ends_as_python_does_closes_nothing_of_its_parents(backend: PostgreSQLBackend) -> None:
+def test_a_child_that_ends_as_python_does_closes_nothing_of_its_parents(backend: ListeningBackend) -> None:
     backend.write([start("job")])
     observer = RecordingObserver()
     backend.subscribe(observer.notify_all, lambda: None).add(["job"])
@@ -198,7 +180,7 @@ def test_a_child_that_ends_as_python_does_closes_nothing_of_its_parents(backend:
     observer.wait_for(lambda progress: progress.version.seq == 3)
 
 
-def test_a_child_listens_by_itself(backend: PostgreSQLBackend) -> None:
+def test_a_child_listens_by_itself(backend: ListeningBackend) -> None:
     backend.write([start("job")])
     backend.subscribe(lambda records: None, lambda: None).add(["job"])
 
@@ -213,7 +195,7 @@ def test_a_child_listens_by_itself(backend: PostgreSQLBackend) -> None:
     assert Child(work).succeeds()
 
 
-def test_forks_beside_busy_threads_leave_every_child_able_to_write(backend: PostgreSQLBackend) -> None:
+def test_forks_beside_busy_threads_leave_every_child_able_to_write(backend: ListeningBackend) -> None:
     done = list[bool]()
 
     def write() -> None:
@@ -261,7 +243,7 @@ def test_a_given_engine_shares_no_connection_with_a_forked_child(url: str) -> No
     engine.dispose()
 
 
-def test_a_killed_writer_holds_nobody_up(url: str, backend: PostgreSQLBackend) -> None:
+def test_a_killed_writer_holds_nobody_up(url: str, backend: ListeningBackend) -> None:
     backend.write([start(id) for id in JOBS])
     child = Child(partial(turmoil, url, 9, 10**9))
     while backend.read(JOBS[:1])[JOBS[0]].version == (1, 1, 1):

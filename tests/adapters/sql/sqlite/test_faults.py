@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, event
 from progresskit.errors import BackendError, BackendUnavailable
 from progresskit.testing.writes import start, update
 from progresskit_sql import SQLBackend
-from progresskit_sql.sqlite.database import BUSY_SECONDS
+from progresskit_sql.sqlite import BUSY_SECONDS
 from tests.services.refusals import refused
 
 IN_TIME = BUSY_SECONDS + 1
@@ -68,7 +68,7 @@ def test_a_database_locked_by_another_process_is_waited_for_briefly(path: Path, 
 
 def test_the_url_may_say_how_long_a_locked_database_is_waited_for(path: Path) -> None:
     with closing(SQLBackend(f"sqlite:///{path}?timeout=0.25")) as backend, backend._connections.checkout() as checkout:
-        assert checkout.connection.execute("PRAGMA busy_timeout").fetchone() == (250,)
+        assert checkout.connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 250
 
 
 @pytest.mark.timing

@@ -1,5 +1,0 @@
-SELECT {record}
-FROM {table} FORCE INDEX (PRIMARY)
-WHERE id IN %(ids)s
-ORDER BY id
-FOR UPDATE

@@ -1,2 +1,0 @@
-INSERT INTO {table} ({columns}) VALUES {rows}
-ON DUPLICATE KEY UPDATE {replaced}

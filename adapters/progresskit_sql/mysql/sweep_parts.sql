@@ -1,3 +1,0 @@
-DELETE FROM {parts}
-WHERE parts_key IN %(keys)s
-LIMIT %(limit)s

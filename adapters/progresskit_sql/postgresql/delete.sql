@@ -1,2 +1,0 @@
-DELETE FROM {table}
-WHERE id = ANY(%(ids)b)

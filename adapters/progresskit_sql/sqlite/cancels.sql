@@ -1,3 +1,0 @@
-SELECT json_group_array(id)
-FROM {table}
-WHERE id IN (SELECT value FROM json_each(:ids)) AND expires_at > :now AND cancel_requested

@@ -1,2 +1,0 @@
-DELETE FROM {table}
-WHERE id IN (SELECT value FROM json_each(:ids))

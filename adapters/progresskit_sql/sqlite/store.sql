@@ -1,3 +1,0 @@
-INSERT INTO {table} ({columns})
-VALUES {rows}
-ON CONFLICT (id) DO UPDATE SET {replaced}

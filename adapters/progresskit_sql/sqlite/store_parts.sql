@@ -1,2 +1,0 @@
-INSERT OR REPLACE INTO {table} ({columns})
-VALUES {rows}

@@ -1,3 +1,0 @@
-INSERT INTO {table} AS stored ({columns})
-VALUES {rows}
-{upsert}
