@@ -42,20 +42,6 @@ def test_a_loop_stops_soon(any_site: Site, loop: str) -> None:
     assert any_site.done(any_site.send("plain", 1).id).state is State.SUCCEEDED
 
 
-def test_a_queued_task_is_cancelled_at_once_and_never_works(any_site: Site) -> None:
-    with any_site.occupied():
-        result = any_site.send("advances")
-        any_site.until(result.id, State.PENDING)
-        any_site.kit.cancel(result.id)
-        done = any_site.done(result.id)
-    # The worker may have fetched it before; then it begins, and stops.
-    wait_until(lambda: result.state == "REVOKED", "Celery gives it up")
-    after = any_site.done(result.id)
-
-    assert (done.state, done.started_at, done.version.run) == (State.CANCELLED, None, 1)
-    assert after.state is State.CANCELLED
-
-
 def test_a_task_that_waits_for_its_retry_is_cancelled(prefork: Site) -> None:
     result = prefork.send("retries_inside", 60)
     prefork.until(result.id, State.RETRYING)

@@ -19,15 +19,6 @@ from .worker import Stalls, start_worker
 LEASE = 2.0
 
 
-def test_a_terminated_task_is_cancelled(prefork: Site) -> None:
-    result = prefork.send("steps", 2, str(prefork.gate()))
-    prefork.until(result.id, State.RUNNING)
-    prefork.app.control.revoke(result.id, terminate=True)
-    done = prefork.done(result.id)
-
-    assert (done.state, done.version.run) == (State.CANCELLED, 1)
-
-
 def test_cancelling_kills_where_the_site_wants_that(prefork: Site) -> None:
     result = prefork.send("steps", 2, str(prefork.gate()))
     prefork.until(result.id, State.RUNNING)
@@ -39,31 +30,6 @@ def test_cancelling_kills_where_the_site_wants_that(prefork: Site) -> None:
         prefork.kit.configure(prefork.worker.url)
 
     assert (done.state, done.version.run) == (State.CANCELLED, 1)
-
-
-@pytest.mark.parametrize(
-    ("limit", "error"), [("soft_time_limit", "SoftTimeLimitExceeded"), ("time_limit", "TimeLimitExceeded")]
-)
-def test_a_task_over_its_time_limit_is_failed(prefork: Site, limit: str, error: str) -> None:
-    result = prefork.send("overruns", **{limit: 1})
-    try:
-        prefork.until_seen(result.id, lambda progress: progress.current)
-    finally:
-        prefork.worker.go_on()
-    done = prefork.done(result.id)
-
-    assert (done.state, done.current, done.version.run) == (State.FAILED, 1, 1)
-    assert done.error is not None
-    assert done.error.type == error
-
-
-def test_a_task_whose_process_is_killed_is_failed(prefork: Site) -> None:
-    result = prefork.send("dies")
-    done = prefork.done(result.id)
-
-    assert (done.state, done.current, done.version.run) == (State.FAILED, 1, 1)
-    assert done.error is not None
-    assert done.error.type == "WorkerLostError"
 
 
 def test_a_task_whose_process_is_killed_is_run_again_where_celery_does_so(prefork: Site) -> None:

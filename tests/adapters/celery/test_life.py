@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from celery.result import AsyncResult
@@ -14,25 +15,6 @@ from tests.services.waiting import PATIENCE, wait_until
 from .site import Site
 
 KINDS = ("plain", "decorated", "bound", "autoretry", "based", "classy", "shared", "late", "classic")
-
-
-def test_a_task_is_pending_then_running_then_succeeded(any_site: Site) -> None:
-    gate = any_site.gate()
-    with any_site.occupied():
-        result = any_site.send("steps", 100, str(gate))
-        pending = any_site.until(result.id, State.PENDING)
-    running = any_site.until_seen(result.id, lambda progress: progress.current == 50)
-    gate.touch()
-    done = any_site.done(result.id)
-
-    assert pending.kind == running.kind == done.kind == "proj.steps"
-    assert running.state is State.RUNNING
-    assert (running.total, running.description) == (100, "Half")
-    assert done.state is State.SUCCEEDED
-    assert (done.current, done.percent, done.attempt) == (100, 100, 1)
-    assert done.version.run == 1
-    assert done.result is None, "not without the setting expose_results"
-    assert result.get(timeout=PATIENCE) == 100, "the job ends after the result is stored"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,16 +52,6 @@ def test_a_task_that_retries_is_retrying_until_its_next_attempt(any_site: Site) 
     assert (done.state, done.version.run) == (State.SUCCEEDED, 1)
 
 
-def test_a_task_that_retries_at_once_is_followed_to_its_last_attempt(any_site: Site) -> None:
-    done = any_site.done(any_site.send("flaky").id)
-    while done.attempt < 2:  # a retry is no end, so there is but one
-        done = any_site.done(any_site.send("flaky").id)
-
-    assert (done.state, done.attempt, done.version.run) == (State.FAILED, 2, 1)
-    assert done.error is not None
-    assert done.error.type == "OSError"
-
-
 def test_a_child_job_left_by_a_retry_is_retrying_too(any_site: Site) -> None:
     child = f"child-{any_site.folder.name}"
     with any_site.held_back("retries_inside", 0.5, child) as result:
@@ -91,16 +63,22 @@ def test_a_child_job_left_by_a_retry_is_retrying_too(any_site: Site) -> None:
     assert any_site.done(result.id).state is State.SUCCEEDED
 
 
-def test_an_ignored_task_is_cancelled(any_site: Site) -> None:
-    assert any_site.done(any_site.send("ignores").id).state is State.CANCELLED
+ENDS: dict[str, tuple[dict[str, Any], State, tuple[str, str] | None]] = {
+    "ignores": ({}, State.CANCELLED, None),
+    "rejects": ({}, State.FAILED, ("Error", "not now")),
+    "unheard_of": ({}, State.FAILED, ("NotRegistered", "'proj.unheard_of'")),
+    "gathered": ({"expires": -1}, State.CANCELLED, None),
+}
+"""Tasks that Celery drops, with options for sending them, and how their jobs end."""
 
 
-def test_a_rejected_task_is_failed(any_site: Site) -> None:
-    done = any_site.done(any_site.send("rejects").id)
+@pytest.mark.parametrize("task", ENDS)
+def test_a_task_that_celery_drops_ends_all_the_same(any_site: Site, task: str) -> None:
+    options, state, error = ENDS[task]
+    done = any_site.done(any_site.send(task, **options).id)
 
-    assert done.state is State.FAILED
-    assert done.error is not None
-    assert done.error.message == "not now"
+    assert done.state is state
+    assert (done.error and done.error[:2]) == error
 
 
 def test_a_requeued_task_waits_for_its_redelivery(any_site: Site) -> None:
@@ -120,12 +98,6 @@ def test_a_replaced_task_goes_on_under_its_id(any_site: Site) -> None:
     assert result.get(timeout=PATIENCE) == 8
 
 
-def test_an_expired_task_is_cancelled(any_site: Site) -> None:
-    result = any_site.send("plain", 1, expires=datetime.now(UTC) - timedelta(seconds=1))
-
-    assert any_site.done(result.id).state is State.CANCELLED
-
-
 def test_a_revoked_task_is_cancelled(any_site: Site) -> None:
     id = f"revoked-{any_site.folder.name}"
     any_site.app.control.revoke(id)
@@ -133,13 +105,6 @@ def test_a_revoked_task_is_cancelled(any_site: Site) -> None:
     any_site.send("plain", 1, task_id=id)
 
     assert any_site.done(id).state is State.CANCELLED
-
-
-def test_an_unknown_task_is_failed(any_site: Site) -> None:
-    done = any_site.done(any_site.send("unheard_of").id)
-
-    assert done.error is not None
-    assert (done.state, done.error.type) == (State.FAILED, "NotRegistered")
 
 
 def test_a_task_that_was_left_out_is_no_job(any_site: Site) -> None:
