@@ -205,7 +205,7 @@ def test_doctor_hides_the_password(url: str, json: bool, capsys: pytest.CaptureF
 def test_doctor_hides_the_password_of_a_url_that_cannot_be(url: str) -> None:
     output = StringIO()
     with pytest.MonkeyPatch.context() as patch, logged() as logs:
-        patch.setattr(doctor, "checkup", lambda worker, viewer: iter(()))  # nothing is connected
+        patch.setattr(doctor, "_checkup", lambda worker, viewer: iter(()))  # nothing is connected
         patch.setattr("sys.stdout", output)
         doctor.run(argparse.Namespace(url=url, json=False))
     assert output.getvalue()

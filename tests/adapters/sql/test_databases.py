@@ -94,7 +94,7 @@ def test_many_that_make_the_tables_at_once_all_succeed(url: str) -> None:
                 begin.wait()
                 backend.write([start(f"job-{number}")])
 
-        together(*(lambda number=number: work(number) for number in range(AT_ONCE)))  # type: ignore[misc]
+        together(*(lambda number=number: work(number) for number in range(AT_ONCE)))
         with closing(SQLBackend(url, prefix=prefix)) as backend:
             assert len(backend.list(kind=None, states=None, limit=99)) == AT_ONCE
 
@@ -170,7 +170,7 @@ def test_a_job_that_many_begin_at_once_has_a_run_for_each(url: str) -> None:
             begin.wait()
             runs.append(backend.write([start("job", token=f"{number}")])["job"])
 
-    together(*(lambda number=number: work(number) for number in range(AT_ONCE)))  # type: ignore[misc]
+    together(*(lambda number=number: work(number) for number in range(AT_ONCE)))
     assert sorted(runs) == [*range(1, AT_ONCE + 1)]
 
 
@@ -189,7 +189,7 @@ def test_writers_with_batches_in_any_order_never_fail_and_lose_nothing(url: str)
                 backend.write([update(id, 2, token=token, run=granted[id]) for id in some])
                 backend.request_cancel(some[:3])
 
-    together(*(lambda number=number: work(f"writer-{number}") for number in range(AT_ONCE)))  # type: ignore[misc]
+    together(*(lambda number=number: work(f"writer-{number}") for number in range(AT_ONCE)))
     given: dict[str, list[int]] = {}
     for granted in runs:
         for id, run in granted.items():

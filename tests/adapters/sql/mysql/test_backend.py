@@ -116,7 +116,8 @@ def test_a_prefix_that_no_table_can_have_is_reported_at_once(url: str) -> None:
 def test_what_the_url_says_of_timeouts_holds(url: str) -> None:
     for query, expected in (("", 5), ("?read_timeout=9", 9)):
         with closing(SQLBackend(f"{url}{query}")) as backend, backend._connections.checkout() as checkout:
-            assert checkout.connection.connection.driver_connection._read_timeout == expected
+            driver: Any = checkout.connection.connection.driver_connection
+            assert driver._read_timeout == expected
 
 
 # The table.
