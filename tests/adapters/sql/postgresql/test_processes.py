@@ -8,11 +8,9 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
-from threading import Thread
 from typing import NoReturn
 
 import pytest
-from sqlalchemy import create_engine
 
 from progresskit.errors import BackendUnavailable
 from progresskit.progress import State, Write
@@ -193,54 +191,6 @@ def test_a_child_listens_by_itself(backend: ListeningBackend) -> None:
         backend.close()
 
     assert Child(work).succeeds()
-
-
-def test_forks_beside_busy_threads_leave_every_child_able_to_write(backend: ListeningBackend) -> None:
-    done = list[bool]()
-
-    def write() -> None:
-        backend.write([start("thread")])
-        seq = 2
-        while not done:
-            backend.write([update("thread", seq)])
-            seq += 1
-
-    def read() -> None:
-        while not done:
-            backend.read(["thread"])
-
-    threads = [Thread(target=write), Thread(target=read)]
-    for thread in threads:
-        thread.start()
-
-    def work(id: str) -> None:
-        backend.after_fork_in_child()
-        backend.write([start(id)])
-        assert backend.read([id])
-
-    ids = [f"child-{number}" for number in range(15)]
-    succeeded = [Child(partial(work, id)).succeeds() for id in ids]
-    done.append(True)
-    for thread in threads:
-        thread.join()
-    assert all(succeeded)
-    assert backend.read(ids).keys() == set(ids)
-
-
-def test_a_given_engine_shares_no_connection_with_a_forked_child(url: str) -> None:
-    engine = create_engine(url)
-    backend = SQLBackend(engine)
-    backend.write([start("parent")])
-
-    def work() -> None:
-        backend.after_fork_in_child()
-        backend.write([start("child")])
-
-    assert Child(work).succeeds()
-    backend.write([update("parent", 2)])
-    assert backend.read(["parent", "child"]).keys() == {"parent", "child"}
-    backend.close()
-    engine.dispose()
 
 
 def test_a_killed_writer_holds_nobody_up(url: str, backend: ListeningBackend) -> None:
