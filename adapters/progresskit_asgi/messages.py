@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from progresskit.web import Form, RenderedRecord, Request, Server, SharedHeaders
+from progresskit.web import Form, RenderedRecord, Request, Server
 
 if TYPE_CHECKING:
     from progresskit import Progress
@@ -100,16 +100,8 @@ def _below(path: str, mount: str) -> str:
 
 def start(status: int, headers: Mapping[str, str]) -> Message:
     """Return the message that begins an answer."""
-    if isinstance(headers, SharedHeaders):
-        headers.encoded = headers.encoded or _encoded(headers)
-        pairs = list(headers.encoded)  # middleware may put others there
-    else:
-        pairs = _encoded(headers)
+    pairs = [(_encoded_name(name), value.encode("latin-1")) for name, value in headers.items()]
     return {"type": "http.response.start", "status": status, "headers": pairs}
-
-
-def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(_encoded_name(name), value.encode("latin-1")) for name, value in headers.items()]
 
 
 @lru_cache(200)

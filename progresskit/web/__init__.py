@@ -24,19 +24,19 @@ from progresskit.default_kit import host_settings
 from progresskit.hosts import Hosts
 from progresskit.hub import Viewer
 
-from .access import Guard, Run, run_of
-from .context import Jobs, RequestContext
-from .cutoffs import wsgi_abort
-from .events import COMMENT, EventEncoder, Form, RenderedRecord, named_record, retry_event
+from .context import Guard, Jobs, RequestContext
+from .events import COMMENT, EventEncoder, named_record, retry_event
 from .headers import foreign_origin
-from .http import Headers, Request, Response, Server, SharedHeaders
+from .http import Response
 from .limiter import ConnectionLimiter
+from .rendering import Form, RenderedRecord, Run, run_of
+from .request import Headers, Request, Server
 from .routes import mount_path
 from .streams import Stream
 from .surface import Surface
 from .tokens import MAX_IDS, TOKEN_SECONDS, Right
 from .users import owner_only
-from .wsgi import wsgi_read
+from .wsgi import wsgi_abort, wsgi_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,7 +62,6 @@ __all__ = [
     "Right",
     "Run",
     "Server",
-    "SharedHeaders",
     "Stream",
     "Surface",
     "Viewer",

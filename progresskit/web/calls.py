@@ -11,11 +11,10 @@ import asyncio
 import logging
 from contextvars import copy_context
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine
-    from contextvars import Context
 
     from progresskit.hub import Viewer
     from progresskit.kit import Kit
@@ -31,34 +30,6 @@ logger = logging.getLogger("progresskit.web")
 
 # One that looks up the job often raises where there is none: that must not reveal which ids exist.
 _FAILED = "authorize() failed; the request is refused"
-
-
-class Calls(Protocol):
-    """The calls that take time."""
-
-    async def get_many(self, ids: Collection[str]) -> dict[str, Progress]:
-        """Return the records of those ids that are known."""
-
-    async def cancel(self, id: str) -> bool:
-        """Ask the job to stop."""
-
-    async def report(self, run: RemoteRun | str, report: RemoteReport) -> Accepted | Conflict:
-        """Store a report of a run, or the first one of a new run of that id."""
-
-    async def news(self, viewer: Viewer, seconds: float) -> dict[str, Progress]:
-        """Wait for new records."""
-
-    def release(self) -> None:
-        """Release resources that the site's own functions may have acquired, before waiting for a reader."""
-
-    async def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call the site's own function, which may be async; return None, which refuses, if it fails."""
-
-    def context(self) -> Any:
-        """Return the context of the request that is being answered, for `within`."""
-
-    async def within(self, context: Any, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Runner a coroutine in the context of a request, later than its answer began."""
 
 
 class Blocking:
@@ -110,12 +81,12 @@ class Blocking:
             logger.exception(_FAILED)
             return None
 
-    def context(self) -> Runner:
+    def context(self) -> Any:
         """Return a function that runs others in the context of this request."""
         return copy_context().run if self._keep_context is None else self._keep_context()
 
-    async def within(self, context: Runner, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Runner a coroutine in the context of a request, later than its answer began."""
+    async def within(self, context: Any, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine in the context of a request, later than its answer began."""
         returned: T = context(lambda: run(coroutine()))
         return returned
 
@@ -157,13 +128,17 @@ class Awaiting:
             logger.exception(_FAILED)
             return None
 
-    def context(self) -> Context:
+    def context(self) -> Any:
         """Return a copy of the context of this request."""
         return copy_context()
 
-    async def within(self, context: Context, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Runner a coroutine in the context of a request, later than its answer began."""
+    async def within(self, context: Any, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine in the context of a request, later than its answer began."""
         return await asyncio.create_task(coroutine(), context=context)
+
+
+Calls = Blocking | Awaiting
+"""The calls that take time."""
 
 
 async def _finish(awaitable: Awaitable[T]) -> T:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from .access import run_of
-from .fragments import fragment
+from .rendering import DONE, event_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from progresskit.progress import Progress
 
-    from .access import Guard, Run
-    from .context import Jobs, RequestContext
-    from .http import Response
+    from .context import Guard, Jobs, RequestContext
+    from .rendering import Form, RenderedRecord
 
 RETRY_MS = 1_000
 CROWDED_RETRY_MS = 2_000
@@ -23,59 +21,8 @@ CROWDED_RETRY_MS = 2_000
 
 COMMENT = b":\n\n"
 
-Form = tuple[bool, bool]
-"""Whether records are sent as HTML, and whether with messages of errors that are not for the public."""
-
 END = "end"
 """The id of the last event of a stream of many jobs."""
-
-DONE = b"event: done\ndata: -\n\n"
-"""The last event of a stream of fragments: what swaps them in (htmx) cannot see that it was the last one."""
-
-
-class RenderedRecord:
-    """
-    A record on its way to viewers: each form of it is rendered once, on demand, and shared by all viewers.
-
-    `before` is the one that the same viewers have had before it, if any: while the run is the same, it is one object.
-    """
-
-    __slots__ = ("_events", "_texts", "answers", "cursor", "done", "record", "run")
-
-    def __init__(self, record: Progress, before: RenderedRecord | None = None) -> None:
-        self.record = record
-        self.run: Run = run_of(record, None if before is None else before.run)
-        self.cursor, self.done = record.cursor, record.done
-        self._texts: dict[Form, str] = {}
-        self._events: dict[Form, bytes] = {}
-        self.answers: dict[tuple[int, Form], Response] = {}
-        """Those to requests about this job alone; see `progresskit.web.answers`."""
-
-    def text(self, html: bool, exposed: bool) -> str:
-        """Return the record as JSON or HTML, with or without the message of an error that is not for the public."""
-        form = html, exposed
-        text = self._texts.get(form)
-        if text is None:
-            text = self._texts[form] = self._render(form)
-        return text
-
-    def _render(self, form: Form) -> str:
-        html, exposed = form
-        record = self.record if exposed else self.record.redacted()
-        return fragment(record) if html else record.to_json()
-
-    def event(self, html: bool, exposed: bool) -> bytes:
-        """Return the event of a stream that is about this job alone."""
-        form = html, exposed
-        event = self._events.get(form)
-        if event is None:
-            event = self._events[form] = self.encode_event(form)
-        return event
-
-    def encode_event(self, form: Form) -> bytes:
-        """Return the event for a caller that keeps it; its text is not kept here, as most are sent to one viewer."""
-        event = _event(self._texts.get(form) or self._render(form), self.cursor).encode("utf-8", "replace")
-        return event + DONE if form[0] and self.done else event
 
 
 class EventEncoder:
@@ -175,19 +122,13 @@ class EventEncoder:
         """Return the events, the last one with the id of the end where that is reached."""
         if ended and not self._jobs.single:
             events[-1:] = [(events[-1][0] if events else None, END)]
-        body = "".join(_event(data, id) for data, id in events).encode("utf-8", "replace")
+        body = "".join(event_of(data, id) for data, id in events).encode("utf-8", "replace")
         return body + DONE if ended and self.form[0] else body
 
 
 def retry_event(milliseconds: int = RETRY_MS) -> bytes:
     """Return the event that sets after how many milliseconds a browser reconnects."""
     return f"retry: {milliseconds}\n\n".encode()
-
-
-def _event(data: str | None, id: str | None) -> str:
-    # JSON and our HTML are one line each, so nothing has to be split.
-    head = "" if id is None else f"id: {id}\n"
-    return f"{head}\n" if data is None else f"{head}event: progress\ndata: {data}\n\n"
 
 
 def named_record(name: str, record: str) -> str:

@@ -12,7 +12,8 @@ from .headers import accepts_gzip, none_match
 from .http import empty, respond
 
 if TYPE_CHECKING:
-    from .http import Request, Response
+    from .http import Response
+    from .request import Request
 
 _TYPES = {".js": "text/javascript; charset=utf-8", ".json": "application/json"}
 

@@ -1,4 +1,4 @@
-"""Records as they are: one or many, at once or held until there is news; and the request to cancel."""
+"""Records: one or many, at once, held until there is news, or as a stream; and the request to cancel."""
 
 from __future__ import annotations
 
@@ -7,18 +7,30 @@ from hashlib import sha256
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from .answers import HEADERS, RETRY_AFTER, full, not_modified, tag
-from .events import RenderedRecord
+from .events import END
 from .headers import none_match, same_origin, wait_seconds
-from .http import Server, empty, problem, refused, respond, unknown
+from .http import RETRY_AFTER, Response, empty, problem, refused, respond, unknown
+from .rendering import RenderedRecord
+from .request import Server
+from .streams import Stream
 from .tokens import MAX_IDS
 
 if TYPE_CHECKING:
     from .context import Jobs, RequestContext
-    from .events import Form
-    from .http import Headers, Response
 
     Found = dict[str, RenderedRecord]
+
+HEADERS: dict[str, str | None] = {"Vary": "Accept", "Cache_Control": "private, no-cache"}
+"""Of all answers that show records."""
+
+STREAM_HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache, no-transform",
+    # What has an encoding is not compressed on its way (Django's GZipMiddleware, nginx), and so not held back either.
+    "Content-Encoding": "identity",
+    "X-Accel-Buffering": "no",
+    "X-Content-Type-Options": "nosniff",
+}
 
 LONGEST_WAIT = 25
 """Seconds: shorter than the half minute after which many proxies give up."""
@@ -36,6 +48,37 @@ async def records(context: RequestContext) -> Response:
     if jobs is None:
         return bad_keys()
     return await _show(context, jobs)
+
+
+async def stream(context: RequestContext, key: str) -> Response:
+    """Answer `GET KEY/events/`."""
+    jobs = await context.open(key)
+    if jobs is None:
+        return refused()
+    return await _open(context, jobs)
+
+
+async def streams(context: RequestContext) -> Response:
+    """Answer `GET events/?key=A&key=B`."""
+    jobs = await context.open_all()
+    if jobs is None:
+        return bad_keys()
+    return await _open(context, jobs)
+
+
+async def _open(context: RequestContext, jobs: Jobs) -> Response:
+    seen = context.request.headers.get("last-event-id") or context.query.last_event_id
+    if seen:
+        if jobs.single:
+            jobs, found = await context.admit(jobs, await context.look(jobs.ids))
+            if jobs.are_refused:
+                return refused()
+            ended = any(rendered.done and rendered.cursor == seen for rendered in found.values())
+        else:
+            ended = seen == END
+        if ended:
+            return empty(204, Cache_Control="no-store")
+    return Response(200, STREAM_HEADERS, Stream(context, jobs, seen))
 
 
 async def cancel(context: RequestContext, key: str) -> Response:
@@ -112,39 +155,24 @@ def _are_done(jobs: Jobs, found: Found) -> bool:
 
 
 def _etag(context: RequestContext, jobs: Jobs, found: Found) -> str | None:
-    """Return the tag of the JSON, or that of the HTML; None where a single job is not known."""
+    """Return the tag of the JSON, which is not that of the HTML; None where a single job is not known."""
+    if jobs.single and not found:
+        return None
     if jobs.single:
-        return tag(next(iter(found.values())).cursor, context.html) if found else None
-    return _etag_of_many(context, jobs, found)
-
-
-def _etag_of_many(context: RequestContext, jobs: Jobs, found: Found) -> str:
-    cursors = [name + (f" {found[id].cursor}" if id in found else "") for name, id in jobs.names.items()]
-    return tag(sha256("\n".join(cursors).encode("utf-8", "replace")).hexdigest()[:32], context.html)
+        cursor = next(iter(found.values())).cursor
+    else:
+        cursors = [name + (f" {found[id].cursor}" if id in found else "") for name, id in jobs.names.items()]
+        cursor = sha256("\n".join(cursors).encode("utf-8", "replace")).hexdigest()[:32]
+    return f'"{cursor}.html"' if context.html else f'"{cursor}"'
 
 
 def _answer(context: RequestContext, jobs: Jobs, found: Found, applied: str | None) -> Response:
+    """Answer with the records, or that the client has them already."""
     if jobs.are_refused:
         return refused()
-    if not jobs.single:
-        return _answer_of_many(context, jobs, found, applied)
-    if not found:
+    etag = _etag(context, jobs, found)
+    if etag is None:
         return unknown(RETRY_AFTER, **HEADERS, Preference_Applied=applied)
-    (rendered,) = found.values()
-    response = answer_single(context.request.headers, rendered, (context.html, context.settings.expose_errors))
-    if applied is None:
-        return response
-    return response._replace(headers={**response.headers, "Preference-Applied": applied})
-
-
-def answer_single(headers: Headers, rendered: RenderedRecord, form: Form) -> Response:
-    """Answer with one record, or that the client has it already."""
-    is_seen = none_match(headers, tag(rendered.cursor, html=form[0]))
-    return (not_modified if is_seen else full)(rendered, form)
-
-
-def _answer_of_many(context: RequestContext, jobs: Jobs, found: Found, applied: str | None) -> Response:
-    etag = _etag_of_many(context, jobs, found)
     retry_after = None if _are_done(jobs, found) else RETRY_AFTER
     headers = HEADERS | {"ETag": etag, "Retry_After": retry_after, "Preference_Applied": applied}
     if none_match(context.request.headers, etag):

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from progresskit.remote_runs import RemoteRun
 
     from .context import RequestContext
-    from .http import Headers, Request, Response
+    from .http import Response
+    from .request import Headers, Request
 
 LONGEST_REPORT = 2**18
 """Bytes: values of the largest size fit, also where all their characters are escaped."""
@@ -54,14 +55,13 @@ async def report(context: RequestContext, key: str) -> Response:
         given = _parse(body, _seq(headers, run))
     except ValueError as error:
         return problem(400, str(error))
-    begun = context.polls.now()
     try:
         answer = await context.calls.report(run or id, given)
     except InvalidValue as error:
         return problem(409, str(error))
     if isinstance(answer, Conflict):
         return problem(409, answer.value)
-    found = context.polls.keep((id,), {id: answer.record}, begun)
+    found = context.polls.keep((id,), {id: answer.record})
     jobs, found = await context.admit(jobs, found)
     if jobs.are_refused:
         return refused()

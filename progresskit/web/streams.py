@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from progresskit.errors import BackendError
 
-from . import cutoffs
+from . import wsgi
 from .calls import run
-from .events import COMMENT, CROWDED_RETRY_MS, END, EventEncoder, RenderedRecord, retry_event
-from .http import Response, Server, empty, refused
-from .records import bad_keys
+from .events import COMMENT, CROWDED_RETRY_MS, EventEncoder, retry_event
+from .rendering import RenderedRecord
+from .request import Server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -25,46 +25,6 @@ if TYPE_CHECKING:
 
 CUTOFF_SECONDS = 1.0
 """So long after its end a stream is cut off that still holds a thread, as its client reads nothing."""
-
-HEADERS = {
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-cache, no-transform",
-    # What has an encoding is not compressed on its way (Django's GZipMiddleware, nginx), and so not held back either.
-    "Content-Encoding": "identity",
-    "X-Accel-Buffering": "no",
-    "X-Content-Type-Options": "nosniff",
-}
-
-
-async def stream(context: RequestContext, key: str) -> Response:
-    """Answer `GET KEY/events/`."""
-    jobs = await context.open(key)
-    if jobs is None:
-        return refused()
-    return await _open(context, jobs)
-
-
-async def streams(context: RequestContext) -> Response:
-    """Answer `GET events/?key=A&key=B`."""
-    jobs = await context.open_all()
-    if jobs is None:
-        return bad_keys()
-    return await _open(context, jobs)
-
-
-async def _open(context: RequestContext, jobs: Jobs) -> Response:
-    seen = context.request.headers.get("last-event-id") or context.query.last_event_id
-    if seen:
-        if jobs.single:
-            jobs, found = await context.admit(jobs, await context.look(jobs.ids))
-            if jobs.are_refused:
-                return refused()
-            ended = any(rendered.done and rendered.cursor == seen for rendered in found.values())
-        else:
-            ended = seen == END
-        if ended:
-            return empty(204, Cache_Control="no-store")
-    return Response(200, HEADERS, Stream(context, jobs, seen))
 
 
 class Stream:
@@ -89,7 +49,7 @@ class Stream:
 
     def __iter__(self) -> Iterator[bytes]:
         if self.context.request.abort is not None:
-            self._cutoff = cutoffs.PROCESS.add(self.context.request.abort, self._end() + CUTOFF_SECONDS)
+            self._cutoff = wsgi.PROCESS.add(self.context.request.abort, self._end() + CUTOFF_SECONDS)
         frames = self._frames()
         try:
             while True:
@@ -110,7 +70,7 @@ class Stream:
         """Give the place back and watch no longer."""
         cutoff, self._cutoff = self._cutoff, None
         if cutoff is not None:
-            cutoffs.PROCESS.remove(cutoff)
+            wsgi.PROCESS.remove(cutoff)
         viewer, self._viewer = self._viewer, None
         if viewer is not None:
             viewer.close()

@@ -12,15 +12,12 @@ from progresskit.hosts import Hosts
 from progresskit.kit import Kit
 from progresskit.progress import check_id
 
-from . import records, reports, streams, tokens
-from .access import watched_by_key
-from .answers import RETRY_AFTER
+from . import records, reports, tokens
 from .calls import Awaiting, Blocking, run
 from .context import RequestContext
 from .fallback import Fallback
 from .files import file
-from .headers import prefers_html
-from .http import problem
+from .http import RETRY_AFTER, problem
 from .limiter import PROCESS_LIMITER, ConnectionLimiter
 from .poll_cache import PollCache
 from .routes import Query, find, parse_query
@@ -36,7 +33,8 @@ if TYPE_CHECKING:
     from progresskit.progress import JobId, Progress
 
     from .calls import Calls
-    from .http import Request, Response
+    from .http import Response
+    from .request import Request
 
 logger = logging.getLogger("progresskit.web")
 
@@ -158,13 +156,11 @@ class Surface:
 
     def answer(self, request: Request) -> Response:
         """Answer in this thread; a stream is then to be iterated with `for`."""
-        return self._answer_poll(request) or run(
-            self._answer(request, Blocking(self.kit, self._before_wait, self._keep_context))
-        )
+        return run(self._answer(request, Blocking(self.kit, self._before_wait, self._keep_context)))
 
     async def aanswer(self, request: Request) -> Response:
         """Answer without blocking the event loop; a stream is then to be iterated with `async for`."""
-        return self._answer_poll(request) or await self._answer(request, Awaiting(self.kit, self._in_thread))
+        return await self._answer(request, Awaiting(self.kit, self._in_thread))
 
     def view(self, ids: Collection[str] = ()) -> Viewer:
         """
@@ -178,25 +174,6 @@ class Surface:
     def context(self, request: Request) -> RequestContext:
         """Return the context of a connection that is not answered by `aanswer` (WebSocket), in an event loop."""
         return self._context(request, Query(), Awaiting(self.kit, self._in_thread))
-
-    def _answer_poll(self, request: Request) -> Response | None:
-        """
-        Answer a request for one job by its key alone, if its record is in memory; None for any other request.
-
-        Most polls are of this kind. They do without the context that `_route` makes, which takes most of its time.
-        """
-        headers = request.headers
-        if request.method != "GET" or request.query or headers.get("prefer") is not None:
-            return None
-        route = find(request.path)
-        if route is None or route.name != "record" or route.key is None or not self.serves_host_of(request):
-            return None
-        kit = self.kit
-        id = watched_by_key(kit.settings, route.key)
-        rendered = None if id is None else self._poll_cache(kit).fresh(id)
-        if rendered is None:
-            return None
-        return records.answer_single(headers, rendered, (prefers_html(headers), kit.settings.expose_errors))
 
     async def _answer(self, request: Request, calls: Calls) -> Response:
         try:
@@ -237,10 +214,10 @@ class Surface:
         return polls
 
 
-_OF_MANY = {"records": records.records, "streams": streams.streams}
+_OF_MANY = {"records": records.records, "streams": records.streams}
 _OF_ONE = {
     ("record", "GET"): records.record,
     ("record", "PUT"): reports.report,
-    ("stream", "GET"): streams.stream,
+    ("stream", "GET"): records.stream,
     ("cancel", "POST"): records.cancel,
 }

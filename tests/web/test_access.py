@@ -14,8 +14,7 @@ import pytest
 from progresskit import Kit, ProgressObserver
 from progresskit.decoding import decode
 from progresskit.memory import MemoryBackend
-from progresskit.web import Request, Server, Surface, owner_only
-from progresskit.web.access import Run
+from progresskit.web import Request, Run, Server, Surface, owner_only
 from progresskit.web.calls import Blocking
 from progresskit.web.context import RequestContext
 from tests.contract.clients import eventually

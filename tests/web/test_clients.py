@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progresskit.web.clients import client
-from progresskit.web.limiter import ConnectionLimiter
+from progresskit.web.limiter import ConnectionLimiter, client
 
 FAR, OTHER = "93.184.216.34", "198.41.0.4"
 

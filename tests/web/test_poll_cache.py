@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
-from time import time
 from typing import Any
 
 import pytest
@@ -15,13 +13,9 @@ import pytest
 from progresskit import Kit
 from progresskit.abc import Backend
 from progresskit.errors import BackendUnavailable
-from progresskit.hosts import Hosts
 from progresskit.memory import MemoryBackend
-from progresskit.testing import FakeClock
 from progresskit.web import Request, Response, Server, Surface, poll_cache
-from progresskit.web.calls import Blocking, run
 from progresskit.web.poll_cache import PollCache
-from progresskit.web.tokens import make
 from tests.contract.clients import eventually
 
 
@@ -50,7 +44,7 @@ class Counted(MemoryBackend):
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what was polled in memory, however long a busy machine takes to poll again."""
-    for name in ("AGAIN_SECONDS", "KEEP_SECONDS", "SURE_SECONDS"):
+    for name in ("KEEP_SECONDS", "SURE_SECONDS"):
         monkeypatch.setattr(poll_cache, name, 600.0)
 
 
@@ -131,7 +125,7 @@ def test_the_text_of_a_record_is_made_once(kit: Kit, surface: Surface, backend: 
         assert eventually(in_memory(surface, backend))
         kept = surface._polls
         assert kept is not None
-        texts = {id(kept.known(["a"])["a"].text(False, False)) for _ in range(3)}
+        texts = {id(kept.fresh(["a"])["a"].text(False, False)) for _ in range(3)}
     assert len(texts) == 1
 
 
@@ -234,86 +228,32 @@ def test_at_most_the_configured_number_of_jobs_is_kept(
         with kit.observe(f"job-{number}"):
             pass
     kit.flush()
-    for number in range(9):
-        get(surface, f"job-{number}")
-        get(surface, f"job-{number}")
-    kept = surface._polls
-    assert kept is not None
-    assert list(kept._entries) == ["job-6", "job-7", "job-8"]
-    assert eventually(lambda: set(kit.hub._watched) <= {"job-6", "job-7", "job-8"})
-
-
-def test_the_jobs_that_are_kept_have_a_bound_in_bytes(
-    kit: Kit, surface: Surface, backend: Counted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(poll_cache, "MOST_BYTES", 20_000)
-    observers = [kit.observe(f"job-{number}", meta={"filling": "x" * 6_000}) for number in range(9)]
-    kit.flush()
-    for number in range(9):
-        get(surface, f"job-{number}")
+    for number in (*range(9), *range(9)):
         get(surface, f"job-{number}")
     kept = surface._polls
     assert kept is not None
-    assert list(kept._entries) == ["job-6", "job-7", "job-8"]
-    assert eventually(lambda: set(kit.hub._watched) <= {"job-6", "job-7", "job-8"})
-
-    for observer in observers:  # what has become short makes room, as it is pushed
-        observer.update(meta={})
-    kit.flush()
-    for number in range(9):
-        assert eventually(lambda: len(get(surface, f"job-{number}").body) < 2_000)  # type: ignore[arg-type]  # noqa: B023
-    assert len(kept._entries) == 9
-    assert kept._size == sum(len(entry.rendered.text(False, False)) for entry in kept._entries.values())
-    for observer in observers:
-        observer.succeed()
+    assert {*kept._kept} == {"job-0", "job-1", "job-2"}
+    assert eventually(lambda: set(kit.hub._watched) == {"job-0", "job-1", "job-2"})
+    monkeypatch.setattr(poll_cache, "KEEP_SECONDS", 0.0)  # these are polled no more, and make room
+    get(surface, "job-7")
+    monkeypatch.setattr(poll_cache, "KEEP_SECONDS", 600.0)
+    get(surface, "job-8")
+    assert {*kept._kept} == {"job-8"}
 
 
-@pytest.mark.parametrize("begun_first", ["older", "newer"])
-def test_of_two_reads_at_a_time_the_newer_holds_for_both(kit: Kit, backend: Counted, begun_first: str) -> None:
-    clock = FakeClock()
-    kept = PollCache(kit, clock)
+def test_a_read_that_ends_late_does_not_replace_what_was_shown(kit: Kit, backend: Counted) -> None:
+    kept = PollCache(kit)
     with kit.observe("a", total=3) as observer:
         kit.flush()
-        begun = {begun_first: kept.now()}
-        clock.advance(1)
-        begun[{"older": "newer", "newer": "older"}[begun_first]] = kept.now()
         older = backend.read(["a"])
         observer.advance()
         kit.flush()
-        newer = backend.read(["a"])
-        clock.advance(1)
-        for _ in range(2):
-            assert kept.keep(["a"], newer, begun["newer"])["a"].record.current == 1
-            assert kept.keep(["a"], older, begun["older"])["a"].record.current == 1
-
-
-def test_a_cancel_is_seen_though_another_read_ended_later(kit: Kit, backend: Counted) -> None:
-    clock = FakeClock()
-    kept = PollCache(kit, clock)
-    with kit.observe("a"):
-        kit.flush()
-        early, before = kept.now(), backend.read(["a"])
         kit.cancel("a")
-        clock.advance(1)
-        begun, after = kept.now(), backend.read(["a"])
-        clock.advance(1)
-        for _ in range(2):
-            kept.keep(["a"], before, early)
-            assert kept.keep(["a"], after, begun)["a"].record.cancel_requested
-            assert kept.keep(["a"], before, early)["a"].record.cancel_requested
-
-
-def test_what_is_read_after_all_that_was_shown_holds_though_it_is_less(kit: Kit, backend: Counted) -> None:
-    clock = FakeClock()
-    kept = PollCache(kit, clock)
-    with kit.observe("a", total=3) as observer:
-        kit.flush()
-        again = backend.read(["a"])  # as of a store that was emptied, and the job reported again
-        observer.advance()
-        kit.flush()
-        kept.keep(["a"], backend.read(["a"]), kept.now())
-    clock.advance(1)
-    assert kept.keep(["a"], again, kept.now())["a"].record.current == 0
+        newer = backend.read(["a"])
+        for found in (older, newer, older):
+            kept.keep(["a"], found)
+        shown = kept.seen(["a"])["a"]
+        assert (shown.current, shown.cancel_requested) == (1, True)
 
 
 def test_many_threads_poll_at_once(kit: Kit, surface: Surface) -> None:
@@ -365,7 +305,6 @@ def test_what_is_only_read_is_read_for_each_poll_so_that_no_poll_is_behind_a_str
     kit = polled(tmp_path)
     reads = count_reads(kit.backend, monkeypatch)
     surface = Surface(kit)
-    surface._polls = PollCache(kit, FakeClock())
     with kit.observe("a", total=3) as observer:
         kit.flush()
         reads.clear()
@@ -377,83 +316,3 @@ def test_what_is_only_read_is_read_for_each_poll_so_that_no_poll_is_behind_a_str
         assert not kit.hub._watched
     kit.close()
     assert not listens()
-
-
-SECRET = "a secret key that is long enough"
-
-HTML = "text/html,application/xhtml+xml"
-
-
-def both_ways(surface: Surface, request: Request) -> tuple[Response | None, Response]:
-    """Return the answer from memory alone, if it is given, and the one of the general way."""
-    return surface._answer_poll(request), run(surface._answer(request, Blocking(surface.kit)))
-
-
-@pytest.mark.parametrize("accept", [{}, {"accept": HTML}, {"accept": "*/*"}, {"accept": "application/json;q=0.1"}])
-@pytest.mark.parametrize("match", ["", "*", "{etag}", "W/{etag}", '"other", {etag}', '"other"'])
-@pytest.mark.parametrize("state", ["running", "failed"])
-def test_a_poll_from_memory_alone_gets_the_answer_that_all_others_get(
-    kit: Kit, surface: Surface, backend: Counted, accept: dict[str, str], match: str, state: str
-) -> None:
-    kit.configure(backend=backend, secret_key=SECRET, allow_anonymous=True, flush_seconds=30)
-    with suppress(RuntimeError), kit.observe("a", total=3) as observer:
-        if state == "failed":
-            raise RuntimeError("not for the public")
-        observer.advance()
-        kit.flush()
-        compare_answers(surface, backend, accept, match)
-    if state == "failed":
-        compare_answers(surface, backend, accept, match)
-        assert b"not for the public" not in bytes(get(surface).body)  # type: ignore[arg-type]
-
-
-def compare_answers(surface: Surface, backend: Counted, accept: dict[str, str], match: str) -> None:
-    assert eventually(in_memory(surface, backend))
-    etag = get(surface, **accept).headers["ETag"]
-    headers = accept | ({"if-none-match": match.format(etag=etag)} if match else {})
-    for key in ("a", surface.sign("a"), surface.sign("a", "cancel")):
-        for path in (key, f"{key}/"):
-            fast, slow = both_ways(surface, Request("GET", path, "", headers, Server.THREADS))
-            assert fast == slow
-
-
-def test_what_needs_more_than_its_key_is_not_answered_from_memory_alone(
-    kit: Kit, surface: Surface, backend: Counted
-) -> None:
-    kit.configure(backend=backend, secret_key=SECRET, allow_anonymous=True, flush_seconds=30)
-    with kit.observe("a"), kit.observe("b"):
-        kit.flush()
-        assert eventually(in_memory(surface, backend))
-        token = surface.sign("a")
-        other = make([b"another secret key of another site"], "a", "watch", 60, time())
-        expired = make([SECRET], "a", "watch", 60, time() - 61)
-        requests = {
-            "another method": Request("HEAD", f"{token}/", "", {}, Server.THREADS),
-            "a change": Request("POST", f"{token}/", "", {}, Server.THREADS),
-            "a query": Request("GET", f"{token}/", "as=html", {}, Server.THREADS),
-            "a wait": Request("GET", f"{token}/", "", {"prefer": "wait=1"}, Server.THREADS),
-            "another host": Request("GET", f"{token}/", "", {"host": "evil.example"}, Server.THREADS),
-            "a stream": Request("GET", f"{token}/events/", "", {}, Server.THREADS),
-            "a cancel": Request("GET", f"{token}/cancel/", "", {}, Server.THREADS),
-            "several jobs": Request("GET", f"{surface.sign(['a', 'b'])}/", "", {}, Server.THREADS),
-            "a user": Request("GET", f"{surface.sign('a', user='ann')}/", "", {}, Server.THREADS),
-            "another site": Request("GET", f"{other}/", "", {}, Server.THREADS),
-            "another time": Request("GET", f"{expired}/", "", {}, Server.THREADS),
-            "another text": Request("GET", f"{token[:-1]}/", "", {}, Server.THREADS),
-            "no job": Request("GET", "unknown/", "", {}, Server.THREADS),
-            "no address": Request("GET", "a/b/c/", "", {}, Server.THREADS),
-        }
-        surface.own_hosts = Hosts(("site.example",))
-        for what, request in requests.items():
-            assert surface._answer_poll(request) is None, what
-            if what in {"another host", "a user", "another site", "another time", "another text", "no job"}:
-                assert surface.answer(request).status in {400, 404}, what
-        assert (
-            surface._answer_poll(Request("GET", f"{token}/", "", {"host": "site.example"}, Server.THREADS)) is not None
-        )
-        kit.configure(backend=backend, secret_key=SECRET, flush_seconds=30)
-        surface.own_hosts = None
-        assert surface._answer_poll(Request("GET", "a/", "", {}, Server.THREADS)) is None, "ids are not for anyone now"
-        assert surface.answer(Request("GET", "a/", "", {}, Server.THREADS)).status == 404
-        kit.configure(backend=backend, secret_key="another secret key of this site", flush_seconds=30)
-        assert surface.answer(Request("GET", f"{token}/", "", {}, Server.THREADS)).status == 404

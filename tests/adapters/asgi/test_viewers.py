@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from progresskit.cli.serve import server
 from progresskit.kit import Kit
-from progresskit.web import Surface, access
+from progresskit.web import Surface, context
 from progresskit.web.limiter import PROCESS_LIMITER
 from progresskit_asgi import ProgressApp, fanout, sockets
 from progresskit_asgi.sockets import FRAME_BYTES, MOST_NAMES, SocketConnection
@@ -143,7 +143,7 @@ def expire(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Give a function that lets as much time pass as a key for 60 seconds is good for, as the application sees it."""
 
     def later() -> None:
-        for module, name in ((access, "time"), (sockets, "time"), (fanout, "monotonic")):
+        for module, name in ((context, "time"), (sockets, "time"), (fanout, "monotonic")):
             clock: Callable[[], float] = getattr(module, name)
             monkeypatch.setattr(module, name, lambda clock=clock: clock() + 60)
 
