@@ -20,6 +20,8 @@ import httpx._transports.default as http_transport
 import pytest
 from hypothesis import settings
 
+from tests.services.process import guard
+
 # Before any folder's conftest imports it: what it asserts is to be told in full.
 pytest.register_assert_rewrite("progresskit.testing")
 
@@ -36,6 +38,8 @@ signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 importlib.metadata.version = cache(importlib.metadata.version)
 # httpx reads all certificates that there are for each client, also for one of plain HTTP: 20 ms of work.
 http_transport.create_ssl_context = cache(http_transport.create_ssl_context)  # type: ignore[attr-defined]
+
+guard(os.getpid())  # from here on, what is started has the mark by which it is found if this process is killed
 
 IN_CI = any(os.environ.get(name, "0") not in {"", "0", "false"} for name in ("CI", "PROGRESSKIT_CI"))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pwd
 import signal
 import subprocess
+import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,13 +18,8 @@ from .waiting import PATIENCE, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-# Holds on to a pipe of the test's process. However that one ends, the pipe closes, and what it left behind is removed.
-GUARD = """
-read -r reply
-[ "$reply" = done ] && exit
-kill -KILL $(cat /proc/$1/task/$1/children) -$1 2>/dev/null
-rm -rf "$2"
-"""
+MARKS = "TEST_RUNS"
+"""In the environment of a process, those that have started it, directly or not: see `guard.py`."""
 
 
 class Account(NamedTuple):
@@ -35,6 +33,36 @@ class Account(NamedTuple):
         """Return that of a user by name."""
         user = pwd.getpwnam(name)
         return cls(user.pw_uid, user.pw_gid)
+
+
+class Guard:
+    """The process that ends what this one leaves behind, also if it is killed."""
+
+    def __init__(self) -> None:
+        self._owner, mark = os.getpid(), f"{os.getpid()}-{os.urandom(8).hex()}"
+        os.environ[MARKS] = f"{os.environ.get(MARKS, '')} {mark}"
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), str(self._owner), mark],
+            stdin=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,  # Ctrl-C in a terminal must not end it before its time
+        )
+        atexit.register(self._end)
+
+    def tell(self, line: str) -> None:
+        """Have it know of a process, or forget one."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n".encode())
+
+    def _end(self) -> None:
+        if os.getpid() == self._owner:
+            self._process.communicate()
+
+
+@cache
+def guard(owner: int) -> Guard:
+    """Return the guard of this process, whose id is `owner`."""
+    return Guard()
 
 
 class Process:
@@ -55,11 +83,7 @@ class Process:
                 command, stdout=output, start_new_session=True, **_surroundings(folder, env, account)
             )
         self.pid = self._process.pid
-        self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", GUARD, "guard", str(self.pid), str(folder)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C in a terminal must not end it before its time
-        )
+        guard(self._owner).tell(f"+{self.pid} {folder}")
 
     @property
     def ended(self) -> bool:
@@ -102,8 +126,7 @@ class Process:
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(PATIENCE)
         wait_until(lambda: not any(map(is_alive, tree)), f"processes {tree} are gone")
-        with suppress(BrokenPipeError):
-            self._guard.communicate(b"done\n")
+        guard(self._owner).tell(f"-{self.pid}")
 
 
 def run(
