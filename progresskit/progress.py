@@ -170,20 +170,7 @@ class Progress:
     percent of a job with divided work, and DERIVED where it follows from the count.
     """
 
-    __slots__ = (
-        "_cursor",
-        "_details",
-        "_source",
-        "cancel_requested",
-        "id",
-        "lease",
-        "life",
-        "owner",
-        "stalled",
-        "state",
-        "tally",
-        "version",
-    )
+    __slots__ = ("_cursor", "_details", "_source", *_OF_STORE)
 
     if TYPE_CHECKING:  # the slots, which a type checker refuses to assign to, as `__setattr__` does
 
