@@ -7,7 +7,7 @@ confirms each packet. So the waiting, which psycopg does in one method of a conn
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,9 @@ def answer(connection: psycopg.Connection[Any], steps: Generator[Any, Any, Any],
                     selector.modify(connection.pgconn.socket, waits_for)
     except StopIteration as end:
         return end.value
-    steps.close()
+    finally:
+        with suppress(psycopg.Error):  # of a connection that is lost, a pipeline cannot be ended
+            steps.close()
     connection.close()
     raise psycopg.OperationalError(f"the server has not answered for {ANSWER_SECONDS:g} seconds")
 
