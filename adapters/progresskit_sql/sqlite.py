@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import contextmanager
 from time import monotonic, sleep, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from progresskit.errors import ConfigurationError
 from progresskit.urls import redact_path
@@ -13,6 +14,8 @@ from progresskit.urls import redact_path
 from .driver import Driver
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import sqlalchemy as sa
 
 BUSY_SECONDS = 1.0
@@ -83,6 +86,18 @@ class SQLite(Driver):
     def is_broken(self, connection: object) -> bool:
         """Expect the file where it was: `leads_home` looks."""
         return False
+
+    @contextmanager
+    def lent(self, connection: Any) -> Iterator[None]:
+        """Switch off the transactions that the driver of Python 3.12 begins by itself, if the site asked it to."""
+        begins_them = getattr(connection, "autocommit", None) is False
+        if begins_them:
+            connection.autocommit = True
+        try:
+            yield
+        finally:
+            if begins_them:
+                connection.autocommit = False
 
     def missing(self) -> str | None:
         """Return the path of the file if none is there, nor a name that only SQLite can read."""
