@@ -50,24 +50,6 @@ def url(mariadb: MariaDB) -> str:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def backend(url: str, clock: FakeClock) -> Iterator[SQLBackend]:
-    with closing(SQLBackend(url, clock=clock)) as backend:
-        yield backend
-
-
-@pytest.fixture
-def engine(url: str) -> Iterator[Engine]:
-    engine = create_engine(url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
 def ask(mariadb: MariaDB, url: str) -> Callable[[str], Any]:
     """Give a way to ask the server behind the backend's back, in the database of the test."""
 

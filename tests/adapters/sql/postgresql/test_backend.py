@@ -20,7 +20,7 @@ from progresskit.config import Settings
 from progresskit.errors import BackendError, BackendUnavailable, ConfigurationError
 from progresskit.progress import State
 from progresskit.registry import backend_class
-from progresskit.testing import FakeClock, RecordingObserver
+from progresskit.testing import RecordingObserver
 from progresskit.testing.writes import external_update, start, update
 from progresskit_sql import SQLBackend
 from progresskit_sql.listening import ListeningBackend
@@ -38,21 +38,9 @@ def url(missing_service: Callable[..., NoReturn]) -> str:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def backend(url: str) -> Iterator[SQLBackend]:
     with closing(SQLBackend(url)) as backend:
         yield backend
-
-
-@pytest.fixture
-def engine(url: str) -> Iterator[Engine]:
-    engine = create_engine(url)
-    yield engine
-    engine.dispose()
 
 
 def connect(url: str) -> psycopg.Connection[Any]:
